@@ -1,0 +1,55 @@
+# Two commands for a fresh clone: `make demo` and `make test`. Both install what they need.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+XVFB_PACKAGES := xvfb xauth libgl1 libegl1 libglib2.0-0 libfontconfig1 libdbus-1-3 \
+	libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0
+
+.PHONY: demo test check format screenshots display clean
+
+demo: $(VENV)/.base
+	$(BIN)/blind-deconv demo --out demo
+
+test: $(VENV)/.test display
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+check: $(VENV)/.test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/npe2 validate src/napari_blind_deconv/napari.yaml
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+screenshots: $(VENV)/.test display
+	xvfb-run -a -s "-screen 0 1400x900x24" $(BIN)/python docs/make_screenshots.py
+
+$(VENV)/.base: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.base
+	$(PIP) -e '.[test]'
+	touch $@
+
+# The tests of the widget need a display. On Debian's kin, where we may, install a virtual one.
+display:
+	@if [ "$$(uname)" = Linux ] && ! { command -v Xvfb && ldconfig -p | grep libxcb-cursor; } \
+		>/dev/null 2>&1; then \
+		if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+			apt-get install -qq -y --no-install-recommends $(XVFB_PACKAGES); \
+		else \
+			echo "No virtual display: tests of the widget may be skipped. They need:"; \
+			echo "  $(XVFB_PACKAGES)"; \
+		fi; \
+	fi
+
+clean:
+	rm -rf $(VENV) demo dist build

@@ -1,0 +1,46 @@
+"""Blind deconvolution of microscope images: sharpen when nobody knows the PSF.
+
+Importing this package is cheap: torch, scikit-image, Qt and napari are loaded when first needed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_blind_deconv.engine.optimise import deconvolve, iterate
+    from napari_blind_deconv.results import DeconvolutionError, Result, Snapshot, StopReason
+    from napari_blind_deconv.settings import Settings
+
+__all__ = [
+    "DeconvolutionError",
+    "Result",
+    "Settings",
+    "Snapshot",
+    "StopReason",
+    "deconvolve",
+    "iterate",
+]
+__version__ = version("napari-blind-deconv")
+
+_HOMES = {
+    "deconvolve": "engine.optimise",
+    "iterate": "engine.optimise",
+    "DeconvolutionError": "results",
+    "Result": "results",
+    "Snapshot": "results",
+    "StopReason": "results",
+    "Settings": "settings",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

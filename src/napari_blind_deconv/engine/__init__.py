@@ -1,0 +1,1 @@
+"""Runs: from an array and settings to snapshots and a result."""

@@ -1,0 +1,136 @@
+"""What a run accepts, and the one intensity map it computes in. numpy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from napari_blind_deconv.settings import Settings
+
+__all__ = [
+    "IntensityMap",
+    "check_image",
+    "check_kernel",
+    "kernel_window",
+    "to_channels",
+]
+
+SMALLEST_SIDE = 16
+
+
+@dataclass(frozen=True)
+class IntensityMap:
+    """The affine map between the input's units and the [0, 1] of the fit.
+
+    Attributes
+    ----------
+    low, high : float
+        Input intensities that become 0 and 1.
+    """
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, channels: NDArray[np.float64]) -> IntensityMap:
+        """Range of an image ``(C, H, W)`` without single hot or dead pixels.
+
+        A 3×3 median drops what one pixel wide detectors errors are, and keeps whatever a
+        microscope's blur has spread.
+        """
+        quiet = ndimage.median_filter(channels, size=(1, 3, 3))
+        if np.ptp(quiet) == 0:
+            quiet = channels
+        return cls(float(quiet.min()), float(quiet.max()))
+
+    def to_unit(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Input units to the fit's."""
+        return ((values - self.low) / (self.high - self.low)).astype(np.float32)
+
+    def from_unit(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The fit's units to the input's. Not clipped."""
+        exact = values.astype(np.float64) * (self.high - self.low) + self.low
+        return exact.astype(np.float32)
+
+
+def check_image(image: ArrayLike, *, rgb: bool) -> NDArray[Any]:
+    """Return the image as an array, or say in one sentence why it cannot be deblurred."""
+    array = np.asarray(image)
+    if array.dtype == bool or array.dtype.kind not in "uif":
+        raise TypeError(
+            f"The image has pixels of type {array.dtype}; "
+            "accepted are integers and floating-point numbers."
+        )
+    wanted = "one plane in colour (rows, columns, 3 or 4)" if rgb else "one plane (rows, columns)"
+    if array.ndim != (3 if rgb else 2) or (rgb and array.shape[-1] not in (3, 4)):
+        raise ValueError(f"The image has shape {array.shape}; accepted is {wanted}.")
+    if min(array.shape[:2]) < SMALLEST_SIDE:
+        raise ValueError(
+            f"The image has shape {array.shape}; "
+            f"accepted are at least {SMALLEST_SIDE} pixels a side."
+        )
+    if not np.isfinite(array).all():
+        bad = int((~np.isfinite(array)).sum())
+        raise ValueError(
+            f"The image has {bad} NaN or infinite pixels; accepted are finite numbers only."
+        )
+    if array.min() == array.max():
+        raise ValueError(
+            f"Every pixel of the image is {array.flat[0]}; accepted is an image with some contrast."
+        )
+    return array
+
+
+def to_channels(image: NDArray[Any], *, rgb: bool) -> NDArray[np.float64]:
+    """Checked image to channels first, ``(C, H, W)``, without alpha, in native byte order."""
+    planes = np.moveaxis(image[..., :3], -1, 0) if rgb else image[np.newaxis]
+    return planes.astype(np.float64)
+
+
+def check_kernel(psf: ArrayLike, image_shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return a given PSF with odd sides, unit sum and float32 values, or say what is wrong.
+
+    An even side gets one row or column of zeros, so that pixel ``n // 2`` becomes the centre.
+    """
+    array = np.asarray(psf)
+    if array.dtype == bool or array.dtype.kind not in "uif":
+        raise TypeError(
+            f"The PSF has values of type {array.dtype}; "
+            "accepted are integers and floating-point numbers."
+        )
+    if array.ndim != 2 or array.size == 0:
+        raise ValueError(f"The PSF has shape {array.shape}; accepted is one plane (rows, columns).")
+    if not np.isfinite(array).all():
+        raise ValueError("The PSF has NaN or infinite values; accepted are finite numbers only.")
+    if array.min() < 0:
+        raise ValueError(f"The PSF has values down to {array.min()}; accepted are none below 0.")
+    if not array.any():
+        raise ValueError("The PSF sums to 0; accepted is a PSF with a positive sum.")
+    array = np.pad(array, [(0, 1 - side % 2) for side in array.shape])
+    _check_fits(array.shape, image_shape, "The PSF")
+    exact = array.astype(np.float64)
+    return (exact / exact.sum()).astype(np.float32)
+
+
+def kernel_window(settings: Settings, image_shape: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of the kernel window, odd: as set, or ⌈n/2⌉ up to the automatic limit."""
+    size = settings.kernel_size
+    if size is None:
+        limit = settings.kernel_size_limit or max(image_shape)
+        rows, columns = (min(-(-side // 2) | 1, limit) for side in image_shape)
+        return rows, columns
+    window = (size, size) if isinstance(size, int) else size
+    _check_fits(window, image_shape, "The kernel window")
+    return window
+
+
+def _check_fits(kernel: tuple[int, ...], image: tuple[int, int], what: str) -> None:
+    if kernel[0] > image[0] or kernel[1] > image[1]:
+        raise ValueError(
+            f"{what} is {kernel[0]} × {kernel[1]} pixels and the image {image[0]} × {image[1]}; "
+            "accepted is one no larger than the image."
+        )

@@ -1,0 +1,1 @@
+"""Files: image planes with their pixel size, kernels and traces."""

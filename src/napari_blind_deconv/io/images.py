@@ -1,0 +1,204 @@
+"""One image plane from a file, and results to files that are either whole or not there."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+__all__ = ["Plane", "check_output", "read_plane", "write_atomically", "write_plane", "write_trace"]
+
+_TIFF_SUFFIXES = {".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A 2D image and its calibration.
+
+    Attributes
+    ----------
+    pixels : ndarray
+        ``(rows, columns)``, or ``(rows, columns, 3 or 4)`` if `rgb`.
+    rgb : bool
+        Whether the last axis is colour.
+    pixel_size : tuple of float or None
+        Height and width of a pixel in `unit`; None where the file does not say.
+    unit : str
+        Unit of `pixel_size`.
+    """
+
+    pixels: NDArray[Any]
+    rgb: bool = False
+    pixel_size: tuple[float, float] | None = None
+    unit: str = "pixel"
+
+
+def read_plane(path: Path) -> Plane:
+    """Read one plane from a TIFF file.
+
+    Raises
+    ------
+    ValueError
+        In one sentence, if the file is no TIFF or holds anything but one plane.
+    OSError
+        If it cannot be opened.
+    """
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            series = tiff.series[0]
+            shape, axes = series.shape, series.axes
+            rgb = axes.endswith("S") and shape[-1] in (3, 4)
+            if len([side for side in shape if side > 1]) > (3 if rgb else 2):
+                raise ValueError(
+                    f"The file {path} holds an array of shape {shape} (axes {axes}); "
+                    "accepted is one plane, grey or RGB."
+                )
+            pixels = series.asarray()
+            calibration = _calibration(tiff)
+    except OSError:
+        raise
+    except ValueError as error:
+        if "accepted is" in str(error):
+            raise
+        raise _unreadable(path, error) from error
+    except Exception as error:  # a damaged file can make a decoder raise anything
+        raise _unreadable(path, error) from error
+    pixels = pixels.reshape(pixels.shape[-3:] if rgb else pixels.shape[-2:])
+    return Plane(pixels, rgb, *calibration)
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ValueError(f"The file {path} cannot be read as TIFF ({reason}); accepted are TIFF files.")
+
+
+def _calibration(tiff: tifffile.TiffFile) -> tuple[tuple[float, float] | None, str]:
+    """Pixel height and width and their unit, from OME-XML, ImageJ's tags or plain TIFF's."""
+    if tiff.ome_metadata:
+        pixels = _find(tifffile.xml2dict(tiff.ome_metadata), "Pixels") or {}
+        if "PhysicalSizeX" in pixels and "PhysicalSizeY" in pixels:
+            size = float(pixels["PhysicalSizeY"]), float(pixels["PhysicalSizeX"])
+            return size, pixels.get("PhysicalSizeXUnit", "µm")
+    page = tiff.pages.first
+    unit = (tiff.imagej_metadata or {}).get("unit") or (
+        "cm" if page.resolutionunit == tifffile.RESUNIT.CENTIMETER else None
+    )
+    per_unit = page.get_resolution()
+    if unit in (None, "pixel", "inch") or not all(np.isfinite(per_unit)) or 0 in per_unit:
+        return None, "pixel"
+    return (1 / per_unit[1], 1 / per_unit[0]), _UNITS.get(str(unit), str(unit))
+
+
+_UNITS = {"micron": "µm", "microns": "µm", "um": "µm", "\\u00B5m": "µm", "μm": "µm"}
+
+
+def _find(tree: Any, key: str) -> Any:
+    """First value of a key anywhere in nested dictionaries and lists."""
+    if isinstance(tree, dict):
+        if key in tree:
+            return tree[key]
+        tree = list(tree.values())
+    found = (_find(branch, key) for branch in tree) if isinstance(tree, list) else iter(())
+    return next((value for value in found if value is not None), None)
+
+
+def check_output(path: Path, *, overwrite: bool, suffixes: set[str] | None = None) -> None:
+    """Refuse an output that cannot or may not be written, before minutes are spent on it."""
+    accepted = _TIFF_SUFFIXES if suffixes is None else suffixes
+    if path.suffix.lower() not in accepted:
+        raise ValueError(
+            f"The output {path} ends in {path.suffix!r}; accepted are {', '.join(sorted(accepted))}."
+        )
+    if not path.parent.is_dir():
+        raise ValueError(f"The folder {path.parent} of the output does not exist; create it first.")
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(f"The folder {path.parent} of the output cannot be written to.")
+    if path.is_dir():
+        raise ValueError(f"The output {path} is a folder; accepted is the name of a file.")
+    if path.exists() and not overwrite:
+        raise ValueError(f"The output {path} exists; it is replaced only with --overwrite.")
+
+
+def write_plane(path: Path, plane: Plane, provenance: dict[str, Any]) -> None:
+    """Write a plane as float32 TIFF: OME-TIFF if named so, else ImageJ's (plain TIFF for RGB).
+
+    The provenance goes into the file as JSON.
+    """
+    pixels = plane.pixels.astype(np.float32)
+    write_atomically(path, lambda part: _write_tiff(part, path, pixels, plane, provenance))
+
+
+def _write_tiff(
+    part: Path, path: Path, pixels: NDArray[np.float32], plane: Plane, provenance: dict[str, Any]
+) -> None:
+    text = json.dumps(provenance)
+    axes = "YXS" if plane.rgb else "YX"
+    options: dict[str, Any] = {"photometric": "rgb" if plane.rgb else "minisblack"}
+    if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
+        metadata: dict[str, Any] = {"axes": axes, "Description": text}
+        if plane.pixel_size:
+            metadata |= {
+                "PhysicalSizeY": plane.pixel_size[0],
+                "PhysicalSizeX": plane.pixel_size[1],
+                "PhysicalSizeYUnit": plane.unit,
+                "PhysicalSizeXUnit": plane.unit,
+            }
+        options |= {"ome": True, "metadata": metadata}
+    elif plane.rgb:
+        options |= {"description": text, "metadata": None}
+    else:
+        unit = plane.unit.replace("µm", "um")  # ImageJ's description is ASCII
+        options |= {"imagej": True, "metadata": {"axes": axes, "unit": unit, "Info": text}}
+    if plane.pixel_size:
+        options["resolution"] = (1 / plane.pixel_size[1], 1 / plane.pixel_size[0])
+        options["resolutionunit"] = "NONE"
+    tifffile.imwrite(part, pixels, **options)
+
+
+def write_trace(path: Path, trace: NDArray[np.void]) -> None:
+    """Write the early-stopping trace as CSV, one line an iteration."""
+
+    def write(part: Path) -> None:
+        with part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(trace.dtype.names or ())
+            writer.writerows(trace.tolist())
+
+    write_atomically(path, write)
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary neighbour of `path`, and name it `path` once it is whole."""
+    with _temporary_neighbour(path) as part:
+        write(part)
+        os.replace(part, path)
+
+
+@contextmanager
+def _temporary_neighbour(path: Path) -> Iterator[Path]:
+    handle, name = tempfile.mkstemp(
+        prefix=f".{path.stem}.", suffix=f".part{path.suffix}", dir=path.parent
+    )
+    os.close(handle)
+    os.chmod(name, 0o666 & ~_umask())  # mkstemp's files are for the owner alone
+    part = Path(name)
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

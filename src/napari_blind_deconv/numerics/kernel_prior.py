@@ -1,0 +1,99 @@
+"""The kernel prior: a SIREN, a small network of sines over two coordinates (Eq. 21, Fig. 18)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["FixedKernel", "Siren", "gaussian_kernel"]
+
+
+def gaussian_kernel(shape: tuple[int, int], sigma: float) -> Tensor:
+    """A centred Gaussian of unit sum, shape `shape`, standard deviation `sigma` in pixels."""
+    rows, columns = (torch.arange(size, dtype=torch.float32) - size // 2 for size in shape)
+    profile = torch.exp(-(rows[:, None] ** 2 + columns[None, :] ** 2) / (2 * sigma**2))
+    return profile / profile.sum()
+
+
+class Siren(nn.Module):
+    """K_θk: coordinates in, non-negative kernel of unit sum out.
+
+    Parameters
+    ----------
+    kernel_shape : tuple of int
+        Rows and columns of the kernel window.
+    features : int
+        Width of the hidden layers.
+    layers : int
+        Number of hidden sine layers.
+    frequency : float
+        ω₀ of the first layer, in radians over half the longer side of the window. Higher values
+        let the kernel have finer detail and let it break up sooner under noise.
+
+    Notes
+    -----
+    The weights start as Sitzmann et al. (2020) prescribe, which gives a nearly flat kernel. A
+    sigmoid alone leaves the image's brightness free, so the output is divided by its sum.
+    """
+
+    def __init__(
+        self, kernel_shape: tuple[int, int], *, features: int, layers: int, frequency: float
+    ) -> None:
+        super().__init__()
+        self.kernel_shape = kernel_shape
+        self.frequency = frequency
+        widths = [2, *[features] * layers]
+        self.hidden = nn.ModuleList(
+            nn.Linear(inputs, outputs) for inputs, outputs in zip(widths, widths[1:], strict=False)
+        )
+        self.head = nn.Linear(features, 1)
+        self._start_weights()
+        self.coordinates: Tensor
+        self.register_buffer("coordinates", _coordinates(kernel_shape))
+
+    def _start_weights(self) -> None:
+        with torch.no_grad():
+            for depth, layer in enumerate([*self.hidden, self.head]):
+                assert isinstance(layer, nn.Linear)
+                fan_in = layer.in_features
+                bound = 1 / fan_in if depth == 0 else math.sqrt(6 / fan_in) / self.frequency
+                layer.weight.uniform_(-bound, bound)
+
+    def forward(self) -> Tensor:
+        """Return the kernel, shape ``(kh, kw)``, all ≥ 0, sum 1."""
+        features = self.coordinates
+        for layer in self.hidden:
+            features = torch.sin(self.frequency * layer(features))
+        kernel: Tensor = torch.sigmoid(self.head(features)).reshape(self.kernel_shape)
+        return kernel / kernel.sum()
+
+    def fit(self, target: Tensor, *, steps: int = 300, learning_rate: float = 1e-3) -> None:
+        """Bring the network to describe `target` (a kernel of the same shape), in place."""
+        optimiser = torch.optim.Adam(self.parameters(), lr=learning_rate)
+        scale = 1 / target.square().sum()
+        for _ in range(steps):
+            optimiser.zero_grad()
+            (scale * (self() - target).square().sum()).backward()
+            optimiser.step()
+
+
+class FixedKernel(nn.Module):
+    """A kernel that is known: the non-blind case. It has nothing to learn."""
+
+    def __init__(self, kernel: Tensor) -> None:
+        super().__init__()
+        self.kernel: Tensor
+        self.register_buffer("kernel", kernel)
+
+    def forward(self) -> Tensor:
+        """Return the kernel, shape ``(kh, kw)``."""
+        return self.kernel
+
+
+def _coordinates(shape: tuple[int, int]) -> Tensor:
+    """Pixel centres, shape ``(kh * kw, 2)``, the longer side running from -1 to 1."""
+    half = (max(shape) - 1) / 2 or 1.0
+    rows, columns = ((torch.arange(size) - (size - 1) / 2) / half for size in shape)
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).reshape(-1, 2)

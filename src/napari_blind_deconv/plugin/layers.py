@@ -1,0 +1,257 @@
+"""Between napari's layers and arrays: what to take from a layer, and what to lay beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from napari.components import Dims
+from napari.layers import Image, Layer
+from napari.utils.transforms import Affine
+from numpy.typing import NDArray
+
+from napari_blind_deconv.results import Result
+
+__all__ = [
+    "Source",
+    "displayable",
+    "image_layer",
+    "is_output",
+    "layer_metadata",
+    "outputs_beside",
+    "pixel_size",
+]
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+# Free space between the image and what is laid beside it, as a share of the image's width.
+_GAP = 0.05
+_OUR_KEY = "blind_deconvolution"
+_CURVE_COLOR = "#4c9be8"
+_KEPT_COLOR = "#ff9f1c"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A snapshot of the plane to work on, taken from a layer; it needs the layer no more.
+
+    Attributes
+    ----------
+    name : str
+        The layer's name.
+    pixels : ndarray
+        A copy of the plane, ``(rows, columns)`` or ``(rows, columns, 3 or 4)`` if `rgb`.
+    axes : tuple of int
+        The two axes of the layer that rows and columns are.
+    position : tuple of int
+        Index of the plane's first pixel in the layer.
+    transform : dict
+        The layer's scale, rotate, shear, affine, units and axis labels.
+    translate : ndarray
+        Where the plane's first pixel lies, for a layer with this transform.
+    display : dict
+        The layer's colormap and contrast limits.
+    """
+
+    name: str
+    pixels: NDArray[Any]
+    rgb: bool
+    axes: tuple[int, int]
+    position: tuple[int, ...]
+    transform: dict[str, Any]
+    translate: NDArray[np.float64]
+    display: dict[str, Any]
+
+    @classmethod
+    def of(cls, layer: Image, dims: Dims) -> Self:
+        """The plane of `layer` that the viewer shows now."""
+        axes = _plane_axes(layer, dims)
+        data = layer.data[0] if layer.multiscale else layer.data
+        centre = layer.world_to_data(np.asarray(dims.point)[-layer.ndim :])
+        index = [
+            slice(None)
+            if axis in axes
+            else int(np.clip(np.round(centre[axis]), 0, data.shape[axis] - 1))
+            for axis in range(layer.ndim)
+        ]
+        position = tuple(0 if isinstance(i, slice) else i for i in index)
+        display = {} if layer.rgb else {"contrast_limits": list(layer.contrast_limits)}
+        return cls(
+            name=layer.name,
+            pixels=np.array(data[tuple(index)]),
+            rgb=layer.rgb,
+            axes=axes,
+            position=position,
+            transform={
+                "scale": layer.scale,
+                "rotate": layer.rotate,
+                "shear": layer.shear,
+                "affine": layer.affine.affine_matrix,
+                "units": layer.units,
+                "axis_labels": layer.axis_labels,
+            },
+            translate=layer.affine.inverse(layer.data_to_world(position)),
+            display=display if layer.rgb else {**display, "colormap": layer.colormap.name},
+        )
+
+    def beside(self, rows: float, columns: float) -> Self:
+        """A copy that lies some rows and columns of pixels further on."""
+        linear = self._linear_part()
+        offset = np.zeros(len(self.position))
+        offset[list(self.axes)] = rows, columns
+        return replace(self, translate=self.translate + linear @ offset)
+
+    def placement(self) -> dict[str, Any]:
+        """Arguments that put a layer where this plane is."""
+        return {**self.transform, "translate": self.translate}
+
+    def embed(self, plane: NDArray[Any]) -> NDArray[Any]:
+        """A plane with singleton axes where the layer has more than two."""
+        return np.expand_dims(
+            plane, [axis for axis in range(len(self.position)) if axis not in self.axes]
+        )
+
+    def embed_points(self, points: NDArray[Any]) -> NDArray[Any]:
+        """Points ``(N, 2)`` of the plane as points of the layer."""
+        embedded = np.zeros((len(points), len(self.position)))
+        embedded[:, list(self.axes)] = points
+        return embedded
+
+    def _linear_part(self) -> NDArray[np.float64]:
+        parts = {key: self.transform[key] for key in ("scale", "rotate", "shear")}
+        return np.asarray(Affine(**parts, ndim=len(self.position)).linear_matrix)
+
+
+def _plane_axes(layer: Image, dims: Dims) -> tuple[int, int]:
+    """The layer's axes that are on the screen, in their order in the array; else the last two."""
+    shown = sorted(axis - (dims.ndim - layer.ndim) for axis in dims.displayed)
+    if len(shown) != 2 or shown[0] < 0 or layer.rgb:
+        return layer.ndim - 2, layer.ndim - 1
+    return shown[0], shown[1]
+
+
+def pixel_size(layer: Image) -> tuple[float, float, str]:
+    """Height and width of a pixel along the last two axes, and their unit in short."""
+    unit = f"{layer.units[-1]:~P}".replace("pixel", "px")
+    return float(layer.scale[-2]), float(layer.scale[-1]), unit
+
+
+def image_layer(source: Source, image: NDArray[Any], metadata: dict[str, Any]) -> LayerData:
+    """The estimate, over the plane it was made from."""
+    arguments = {
+        "name": f"{source.name} [deblurred]",
+        "rgb": source.rgb,
+        "metadata": metadata,
+        **source.placement(),
+        **source.display,
+    }
+    return displayable(source, image), arguments, "image"
+
+
+def displayable(source: Source, image: NDArray[Any]) -> NDArray[Any]:
+    """The estimate as napari shows it: as it is, but colour as floats from 0 to 1."""
+    if not source.rgb:
+        return source.embed(image)
+    kind = source.pixels.dtype
+    white = float(np.iinfo(kind).max) if kind.kind in "ui" else 1.0
+    return source.embed(np.clip(image / white, 0, 1).astype(np.float32))
+
+
+def kernel_layer(source: Source, kernel: NDArray[Any], metadata: dict[str, Any]) -> LayerData:
+    """The kernel, beside the image at its top, at the image's own scale."""
+    place = source.beside(0, source.pixels.shape[1] * (1 + _GAP))
+    arguments = {
+        "name": f"{source.name} [kernel]",
+        "colormap": "inferno",
+        "interpolation2d": "nearest",
+        "metadata": metadata,
+        **place.placement(),
+    }
+    return place.embed(kernel), arguments, "image"
+
+
+def trace_layer(
+    source: Source, trace: NDArray[np.void], kept: int, top: int, metadata: dict[str, Any]
+) -> LayerData:
+    """The variance curve beside the image, one point an iteration, its stopping point marked.
+
+    The height of a point is the logarithm of the variance; the numbers are the layer's features.
+    Iterations before the first full window have no variance, and their points are not shown.
+
+    Parameters
+    ----------
+    source : Source
+        The plane beside which to draw.
+    trace : ndarray
+        The result's trace.
+    kept : int
+        Iteration whose picture was kept.
+    top : int
+        Rows of pixels taken by the kernel above the curve.
+    metadata : dict
+        For the layer.
+    """
+    rows, columns = source.pixels.shape[:2]
+    gap = _GAP * columns
+    width = columns / 2
+    height = max(rows / 3, rows - top - 2 * gap)
+    place = source.beside(top + gap, columns + gap)
+    is_kept = trace["iteration"] == kept
+    points = np.stack([1 - _normalised_log(trace["variance"]), _normalised(trace["iteration"])], 1)
+    features = {name: trace[name] for name in trace.dtype.names or ()}
+    features["kept"] = is_kept
+    features["label"] = np.where(is_kept, f"kept: {kept}", "")
+    dot = width / 60
+    arguments = {
+        "name": f"{source.name} [ES trace]",
+        "features": features,
+        "size": np.where(is_kept, 3 * dot, dot),
+        "face_color": np.where(is_kept, _KEPT_COLOR, _CURVE_COLOR),
+        "border_width": 0,
+        "shown": np.isfinite(trace["variance"]) | is_kept,
+        "text": {
+            "string": "{label}",
+            "color": _KEPT_COLOR,
+            "size": 10,
+            "anchor": "lower_left",
+        },
+        "metadata": metadata,
+        **place.placement(),
+    }
+    return place.embed_points(points * (height, width)), arguments, "points"
+
+
+def _normalised(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Values mapped to [0, 1]; a single value, or none that is finite, becomes 0."""
+    values = np.asarray(values, dtype=np.float64)
+    finite = values[np.isfinite(values)]
+    if finite.size == 0 or finite.min() == finite.max():
+        return np.zeros(len(values))
+    return np.nan_to_num((values - finite.min()) / np.ptp(finite), nan=0.0)
+
+
+def _normalised_log(variance: NDArray[np.float64]) -> NDArray[np.float64]:
+    tiny = np.finfo(np.float64).tiny
+    return _normalised(np.log(np.maximum(variance, tiny)))
+
+
+def outputs_beside(source: Source, result: Result) -> list[LayerData]:
+    """Kernel and trace layers of a result."""
+    metadata = layer_metadata(result)
+    return [
+        kernel_layer(source, result.kernel, metadata),
+        trace_layer(
+            source, result.trace, result.stop_iteration, result.kernel.shape[0], metadata
+        ),
+    ]
+
+
+def layer_metadata(result: Result | None) -> dict[str, Any]:
+    """What a layer says about where it came from; without a result, that a run makes it now."""
+    return {_OUR_KEY: {"running": True} if result is None else result.provenance()}
+
+
+def is_output(layer: Layer) -> bool:
+    """Whether a layer is one of ours: it is not what the user wants to sharpen next."""
+    return _OUR_KEY in layer.metadata

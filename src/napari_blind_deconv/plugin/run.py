@@ -1,0 +1,125 @@
+"""One run in a viewer: its thread, its layers, and every way it can end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image, Layer
+from napari.qt.threading import GeneratorWorker, create_worker
+
+from napari_blind_deconv.plugin.layers import (
+    Source,
+    displayable,
+    image_layer,
+    layer_metadata,
+    outputs_beside,
+)
+from napari_blind_deconv.plugin.worker import Job, Progress, work
+from napari_blind_deconv.results import Result
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+__all__ = ["Observer", "Run"]
+
+# Runs under way. A run outlives the dock that started it: closing the dock keeps the best so far.
+_active: set[Run] = set()
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Who watches a run; all three are called in the GUI thread."""
+
+    progressed: Callable[[Progress], None]
+    ended: Callable[[Result], None]
+    failed: Callable[[str], None]
+
+
+class Run:
+    """A run and the layers it makes.
+
+    The live layer appears at once over the image and sharpens; kernel and trace layers join it at
+    the end. Taking the live layer away ends the run and leaves nothing behind.
+    """
+
+    def __init__(self, viewer: Viewer, source: Source, job: Job, observer: Observer) -> None:
+        self._viewer = viewer
+        self._source = source
+        self._observer: Observer | None = observer
+        self._stop = Event()
+        self._discarded = False
+        data, arguments, _kind = image_layer(source, source.pixels, layer_metadata(None))
+        self.layer: Image = viewer.add_image(data, **arguments)
+        viewer.layers.events.removed.connect(self._on_layer_removed)
+        # An unconnected `errored` would be raised again in the GUI thread as a traceback window.
+        self._worker: GeneratorWorker[Progress, None, Result] = create_worker(
+            work,
+            job,
+            self._stop,
+            _start_thread=False,
+            _connect={
+                "yielded": self._on_progress,
+                "returned": self._on_result,
+                "errored": self._on_error,
+                "aborted": self._close,
+            },
+        )
+
+    def start(self) -> None:
+        """Start computing."""
+        _active.add(self)
+        self._worker.start()
+
+    def stop_and_keep(self) -> None:
+        """End after the iteration in hand; the best so far becomes the result."""
+        self._stop.set()
+
+    def detach(self) -> None:
+        """Nobody watches any more: keep the best so far and say nothing."""
+        self._observer = None
+        self.stop_and_keep()
+
+    def _on_progress(self, progress: Progress) -> None:
+        if self._discarded:
+            return
+        self.layer.data = displayable(self._source, progress.image)
+        if self._observer is not None:
+            self._observer.progressed(progress)
+
+    def _on_result(self, result: Result) -> None:
+        observer = self._observer
+        self._close()
+        if self._discarded:
+            if observer is not None:
+                observer.failed("The result layer was deleted, so the run was ended.")
+            return
+        self.layer.data = displayable(self._source, result.image)
+        self.layer.metadata = layer_metadata(result)
+        for data, arguments, kind in outputs_beside(self._source, result):
+            getattr(self._viewer, f"add_{kind}")(data, **arguments)
+        self._viewer.layers.selection.active = self.layer
+        if observer is not None:
+            observer.ended(result)
+
+    def _on_error(self, error: BaseException) -> None:
+        observer = self._observer
+        self._close()
+        if not self._discarded:
+            self._viewer.layers.remove(self.layer)
+        if observer is not None:
+            observer.failed(str(error) or type(error).__name__)
+
+    def _on_layer_removed(self, event: Any) -> None:
+        removed: Layer = event.value
+        if removed == self.layer:  # not `is`: napari hands plugins proxies of its layers
+            self._discarded = True
+            self.stop_and_keep()
+
+    def _close(self) -> None:
+        self._stop.set()
+        self._observer = None
+        self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
+        _active.discard(self)

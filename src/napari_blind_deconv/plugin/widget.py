@@ -1,0 +1,284 @@
+"""The dock widget: choose, run, watch, stop."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox, Label, SpinBox
+from napari.layers import Image
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_blind_deconv.engine.inputs import check_image, kernel_window
+from napari_blind_deconv.plugin.layers import Source, is_output, pixel_size
+from napari_blind_deconv.plugin.run import Observer, Run
+from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows
+from napari_blind_deconv.plugin.trace_plot import TracePlot
+from napari_blind_deconv.plugin.worker import Job, Progress
+from napari_blind_deconv.results import Result
+from napari_blind_deconv.settings import PRESET_HELP, Settings
+
+if TYPE_CHECKING:
+    import napari
+
+__all__ = ["BlindDeconvolutionWidget"]
+
+_BASIC = ("max_iterations", "sparsity")
+_KERNEL = "kernel_size"
+_ADVANCED = tuple(name for name in Settings.model_fields if name not in (*_BASIC, _KERNEL))
+_AUTOMATIC, _CHOSEN = "automatic", "chosen"
+_DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+class BlindDeconvolutionWidget(QWidget):
+    """Sharpen the selected layer's current plane without knowing the PSF.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+        The viewer; napari passes it by this name.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self._run: Run | None = None
+        self._started = 0.0
+        self._make_inputs()
+        self._make_controls()
+        self._lay_out()
+        self._follow_viewer()
+        self._show_preset()
+        self._show_kernel_size()
+
+    # Construction
+
+    def _make_inputs(self) -> None:
+        self.layer = ComboBox(
+            label="Layer", choices=self._image_layers, nullable=True, tooltip="Image to sharpen."
+        )
+        self.preset = ComboBox(label="Preset", choices=list(PRESET_HELP))
+        kernel = Settings.model_fields[_KERNEL]
+        kernel_help = " ".join((kernel.description or "").split())
+        self.kernel_choice = ComboBox(
+            label=kernel.title, choices=(_AUTOMATIC, _CHOSEN), tooltip=kernel_help
+        )
+        self.kernel_pixels = SpinBox(
+            label="", value=31, min=3, max=4095, step=2, tooltip=kernel_help
+        )
+        self.kernel_size_text = Label(label="")
+        self.basic = SettingsForm(_BASIC)
+        self.advanced = SettingsForm(_ADVANCED)
+        self.device = ComboBox(
+            label="Device",
+            choices=_DEVICES,
+            tooltip="auto takes a GPU if there is one, else the processor.",
+        )
+        self.seed = SpinBox(
+            label="Seed",
+            max=2**31 - 1,
+            tooltip="Start of the random numbers: the same seed gives the same result.",
+        )
+
+    def _make_controls(self) -> None:
+        self.run_button = QPushButton("Run")
+        self.run_button.clicked.connect(self.start)
+        self.stop_button = QPushButton("Stop and keep")
+        self.stop_button.clicked.connect(self._stop)
+        self.progress = QProgressBar()
+        self.status = QLabel()
+        self.status.setWordWrap(True)
+        self.trace_plot = TracePlot()
+        self._show_running(False)
+
+    def _lay_out(self) -> None:
+        folded = QCollapsible("Advanced settings")
+        folded.addWidget(form_rows(self.advanced.widgets.values()))
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.run_button)
+        buttons.addWidget(self.stop_button)
+        column = QVBoxLayout()
+        column.addWidget(
+            form_rows(
+                [
+                    self.layer,
+                    self.preset,
+                    self.kernel_choice,
+                    self.kernel_pixels,
+                    self.kernel_size_text,
+                    *self.basic.widgets.values(),
+                    self.device,
+                    self.seed,
+                ]
+            )
+        )
+        column.addWidget(folded)
+        column.addLayout(buttons)
+        column.addWidget(self.progress)
+        column.addWidget(self.status)
+        column.addWidget(self.trace_plot)
+        column.addStretch()
+        content = QWidget()
+        content.setLayout(column)
+        scroll = QScrollArea()  # the unfolded settings are taller than a laptop's screen
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(content)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scroll)
+
+    def _follow_viewer(self) -> None:
+        events = self._viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered, events.renamed):
+            event.connect(self._refresh_layers)
+        self._viewer.layers.selection.events.active.connect(self._follow_selection)
+        self.preset.changed.connect(self._show_preset)
+        self.layer.changed.connect(self._show_kernel_size)
+        self.kernel_choice.changed.connect(self._show_kernel_size)
+        self.kernel_pixels.changed.connect(self._show_kernel_size)
+        self._follow_selection()
+
+    # What the form says
+
+    def settings(self) -> Settings:
+        """Settings as they stand in the form; `ValueError` in one sentence if they cannot be."""
+        kernel = self.kernel_pixels.value if self.kernel_choice.value == _CHOSEN else "None"
+        texts = [f"{_KERNEL}={kernel}", *self.basic.texts(), *self.advanced.texts()]
+        return Settings.preset(self.preset.value).with_texts(texts)
+
+    def _image_layers(self, _widget: Any) -> list[Image]:
+        return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+
+    def _refresh_layers(self) -> None:
+        self.layer.reset_choices()
+
+    def _follow_selection(self) -> None:
+        active = self._viewer.layers.selection.active
+        if isinstance(active, Image) and not is_output(active):
+            self.layer.reset_choices()
+            self.layer.value = active
+
+    def _show_preset(self) -> None:
+        settings = Settings.preset(self.preset.value)
+        self.preset.tooltip = PRESET_HELP[self.preset.value]
+        self.basic.show_settings(settings)
+        self.advanced.show_settings(settings)
+        self._show_kernel_size()
+
+    def _show_kernel_size(self) -> None:
+        """Say how wide the kernel window is, in pixels and in the layer's units."""
+        self.kernel_pixels.visible = self.kernel_choice.value == _CHOSEN
+        layer: Image | None = self.layer.value
+        if layer is None:
+            self.kernel_size_text.value = ""
+            return
+        try:
+            rows, columns = kernel_window(self.settings(), layer.data.shape[-2:])
+        except ValueError as error:
+            self.kernel_size_text.value = str(error)
+            return
+        height, width, unit = pixel_size(layer)
+        self.kernel_size_text.value = f"{rows} × {columns} px"
+        if unit != "px":
+            self.kernel_size_text.value += f" = {rows * height:.3g} × {columns * width:.3g} {unit}"
+
+    # Running
+
+    def start(self) -> None:
+        """Deblur the selected layer's current plane; refuses a second run while one is on."""
+        if self._run is not None:
+            return
+        layer: Image | None = self.layer.value
+        try:
+            if layer is None:
+                raise ValueError("No image layer is selected; open an image and select its layer.")
+            source = Source.of(layer, self._viewer.dims)
+            settings = self.settings()
+            check_image(source.pixels, rgb=source.rgb)
+        except (ValueError, TypeError) as error:
+            show_error(str(error))
+            self.status.setText(str(error))
+            return
+        job = Job(source.pixels, source.rgb, settings, self.device.value, self.seed.value)
+        observer = Observer(self._on_progress, self._on_end, self._on_failure)
+        self.trace_plot.clear()
+        self.status.setText("Loading PyTorch …")
+        self.progress.setRange(0, 0)
+        self._started = time.monotonic()
+        self._show_running(True)
+        self._run = Run(self._viewer, source, job, observer)
+        self._run.start()
+
+    def _stop(self) -> None:
+        if self._run is not None:
+            self.status.setText("Stopping after this iteration …")
+            self.stop_button.setEnabled(False)
+            self._run.stop_and_keep()
+
+    def _on_progress(self, progress: Progress) -> None:
+        if progress.iteration <= len(progress.trace):  # the first: the clock starts without loading
+            self._started = time.monotonic()
+        self.progress.setRange(0, progress.max_iterations)
+        self.progress.setValue(progress.iteration)
+        self.progress.setFormat(f"%v of %m · {self._time_left(progress)}")
+        if self.stop_button.isEnabled():
+            self.status.setText("Sharpening …")
+        self.trace_plot.extend(progress.trace, progress.best_iteration)
+
+    def _time_left(self, progress: Progress) -> str:
+        elapsed = time.monotonic() - self._started
+        if progress.iteration < 3:
+            return "estimating time"
+        left = elapsed / progress.iteration * (progress.max_iterations - progress.iteration)
+        return f"at most {left // 60:.0f}:{left % 60:02.0f} left"
+
+    def _on_end(self, result: Result) -> None:
+        self.trace_plot.clear()
+        self.trace_plot.extend(result.trace, result.stop_iteration)
+        self._finish(
+            f"{result.stop_reason.sentence} Picture of iteration {result.stop_iteration} kept of "
+            f"{len(result.trace)}, in {result.seconds:.0f} s on {result.device}."
+        )
+
+    def _on_failure(self, sentence: str) -> None:
+        show_error(sentence)
+        self._finish(sentence)
+
+    def _finish(self, sentence: str) -> None:
+        self._run = None
+        self.progress.setRange(0, 1)
+        self.progress.reset()
+        self.status.setText(sentence)
+        self._show_running(False)
+
+    def _show_running(self, running: bool) -> None:
+        self.run_button.setEnabled(not running)
+        self.run_button.setToolTip(
+            "A run is under way: wait or stop it." if running else "Sharpen the current plane."
+        )
+        self.stop_button.setEnabled(running)
+        self.stop_button.setToolTip(
+            "End now with the best picture so far." if running else "Nothing is running."
+        )
+        self.progress.setVisible(running)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
+        """A closed dock keeps the best so far: napari takes the parent of its widget away."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None and self._run:
+            self._run.detach()
+            self._run = None

@@ -1,0 +1,139 @@
+"""What a run gives back: snapshots on the way, a result at the end, and why it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_blind_deconv.settings import Settings
+
+__all__ = ["TRACE_DTYPE", "DeconvolutionError", "Result", "Snapshot", "StopReason"]
+
+TRACE_DTYPE = np.dtype(
+    [
+        ("iteration", np.int32),
+        ("loss", np.float64),
+        ("data", np.float64),
+        ("regulariser", np.float64),
+        ("variance", np.float64),
+    ]
+)
+
+
+class DeconvolutionError(Exception):
+    """A run failed while computing; the message is one sentence for a person.
+
+    It is no `RuntimeError` on purpose: napari's generator workers do not report those.
+    """
+
+
+class StopReason(StrEnum):
+    """Why a run ended; `sentence` says it to a person."""
+
+    EARLY_STOPPING = "early stopping"
+    ITERATION_LIMIT = "iteration limit"
+    STOPPED = "stopped"
+
+    @property
+    def sentence(self) -> str:
+        """The reason as a sentence."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    StopReason.EARLY_STOPPING: "The picture had settled and noise began to come in.",
+    StopReason.ITERATION_LIMIT: "The iteration limit was reached before the picture settled.",
+    StopReason.STOPPED: "It was stopped by hand and the best picture so far was kept.",
+}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a run after one iteration.
+
+    Attributes
+    ----------
+    iteration, max_iterations : int
+        Steps done, and most steps that will be.
+    loss, data, regulariser : float
+        Objective of Eq. 21, its data term, and its ℓ1/ℓ2 ratio before λ.
+    variance : float
+        Windowed moving variance; NaN until its window is full.
+    best_iteration : int or None
+        Iteration that early stopping would keep now.
+    image, kernel : ndarray or None
+        Current estimates, as in `Result` but not recentred; only every so often, else None.
+    """
+
+    iteration: int
+    max_iterations: int
+    loss: float
+    data: float
+    regulariser: float
+    variance: float
+    best_iteration: int | None
+    image: NDArray[np.float32] | None = None
+    kernel: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of a run.
+
+    Attributes
+    ----------
+    image : ndarray
+        Estimate, float32, shape of the input, in the input's own intensity units, not clipped.
+    kernel : ndarray
+        Estimated (or given) kernel, float32, odd sizes, ≥ 0, sum 1, centred.
+    trace : ndarray
+        One record per iteration: iteration, loss, data, regulariser, variance (`TRACE_DTYPE`).
+    stop_reason : StopReason
+        Why the run ended.
+    stop_iteration : int
+        Iteration whose picture was kept.
+    settings, seed, device
+        What reproduces the run.
+    noise : float
+        Noise found in the input, standard deviation in its own units.
+    intensity_range : tuple of float
+        Input intensities that were mapped to 0 and 1 for the fit.
+    versions : dict
+        Versions of this package, torch, numpy and Python.
+    seconds : float
+        Wall time of the fit.
+    """
+
+    image: NDArray[np.float32]
+    kernel: NDArray[np.float32]
+    trace: NDArray[np.void]
+    stop_reason: StopReason
+    stop_iteration: int
+    settings: Settings
+    seed: int
+    device: str
+    noise: float
+    intensity_range: tuple[float, float]
+    versions: dict[str, str]
+    seconds: float
+
+    def provenance(self) -> dict[str, Any]:
+        """All but the arrays, ready for JSON: what a file or a layer says about its origin."""
+        return {
+            "software": "napari-blind-deconv",
+            "settings": self.settings.model_dump(mode="json"),
+            "seed": self.seed,
+            "device": self.device,
+            "stop_reason": self.stop_reason.value,
+            "stop_sentence": self.stop_reason.sentence,
+            "stop_iteration": self.stop_iteration,
+            "iterations": len(self.trace),
+            "noise": self.noise,
+            "intensity_range": list(self.intensity_range),
+            "versions": dict(self.versions),
+            "seconds": self.seconds,
+        }

@@ -1,0 +1,235 @@
+"""Every setting of a run, once: its default, bounds, unit and help.
+
+The form in napari, the command line and the documentation all read them from here.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+__all__ = ["PRESET_HELP", "Precision", "Settings", "SparsityScale"]
+
+
+class SparsityScale(StrEnum):
+    """What λ, the weight of the sparse-gradient term, is counted in."""
+
+    PUBLISHED = "published"  # λ ‖∇x‖₁/‖∇x‖₂ with plain sums, Eq. 19: grows with the image's side
+    NOISE = "noise"  # λ times the noise found in the image, on the ratio divided by √pixels
+
+
+class Precision(StrEnum):
+    """Arithmetic of the image network; the kernel, the blur and the objective stay in float32."""
+
+    FLOAT32 = "float32"
+    AUTO = "auto"  # bfloat16 where the processor computes in it natively
+
+
+def _odd(size: int) -> int:
+    """Kernels have a central pixel: an even size is taken one larger."""
+    return size + 1 - size % 2
+
+
+KernelSide = Annotated[int, Field(ge=3, le=4096), AfterValidator(_odd)]
+Width = Annotated[int, Field(ge=1, le=1024)]
+
+
+class Settings(BaseModel):
+    """What a run of the deconvolution does, all in one immutable object.
+
+    Build one from a preset with ``Settings.preset("fast")``, change it with
+    :meth:`with_changes`. A value out of bounds raises a `ValueError` of one sentence.
+
+    Examples
+    --------
+    >>> Settings.preset("fast").with_changes(max_iterations=100).max_iterations
+    100
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kernel_size: KernelSide | tuple[KernelSide, KernelSide] | None = Field(
+        None, title="Kernel size", json_schema_extra={"unit": "px"}
+    )
+    """Window the kernel is estimated in: one side or (rows, columns), in pixels; an even side is
+    taken one larger. It must hold the whole blur and may well be larger. None: half the image, but
+    at most the automatic limit."""
+
+    kernel_size_limit: KernelSide | None = Field(
+        41, title="Automatic kernel limit", json_schema_extra={"unit": "px"}
+    )
+    """Largest window chosen automatically, in pixels. None: half the image, as published. Larger
+    windows find wider blur and cost time with the square of image side plus window."""
+
+    max_iterations: int = Field(400, ge=1, le=100_000, title="Iterations")
+    """Most steps of the fit. More sharpen further until early stopping finds the noise coming
+    in."""
+
+    sparsity: float = Field(0.01, ge=0, le=100, allow_inf_nan=False, title="Sparsity λ")
+    """Weight of the sparse-gradient (ℓ1/ℓ2) term. Raising it gives flatter areas, cleaner edges
+    and a wider kernel; too much draws cartoons, too little lets the kernel shrink to a point."""
+
+    sparsity_scale: SparsityScale = Field(SparsityScale.NOISE, title="λ counted in")
+    """Unit of λ. `noise`: multiplied by the noise found in the image, and independent of the
+    image's size. `published`: the plain sums of the paper, where one λ suits one size."""
+
+    huber_delta: float = Field(0.05, gt=0, le=1, title="Huber δ")
+    """Misfit, as a share of the intensity range, beyond which a pixel counts as an outlier and
+    pulls linearly only. Lower ignores hot and saturated pixels more."""
+
+    image_learning_rate: float = Field(1e-2, gt=0, le=1, title="Image learning rate")
+    """Step of the image network. Higher sharpens in fewer iterations and fits noise sooner."""
+
+    kernel_learning_rate: float = Field(1e-4, gt=0, le=1, title="Kernel learning rate")
+    """Step of the kernel network. Higher lets the kernel leave its start sooner; too high, it
+    outruns the image and collapses."""
+
+    learning_rate_milestones: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (2000, 3000, 5000, 8000), title="Learning rates halve at"
+    )
+    """Iterations at which both learning rates are halved; later means longer, coarser search."""
+
+    window: int = Field(25, ge=2, le=1000, title="Early-stopping window")
+    """Pictures W over which the windowed moving variance is taken. Longer is steadier and
+    later."""
+
+    patience: int = Field(100, ge=1, le=100_000, title="Early-stopping patience")
+    """Iterations P without a lower variance after which the run stops and keeps the picture of the
+    lowest. Longer survives passing bumps and costs those iterations."""
+
+    kernel_start: Literal["auto", "flat"] | Annotated[float, Field(gt=0, le=100)] = Field(
+        "auto", title="Kernel start σ", json_schema_extra={"unit": "px"}
+    )
+    """Standard deviation of the Gaussian the kernel network starts from, in pixels, which saves
+    hundreds of iterations. `auto`: as wide as the image's own spectrum says; `flat`: the network's
+    own, nearly flat start, as published."""
+
+    kernel_hold: int = Field(100, ge=0, le=100_000, title="Kernel held for")
+    """Iterations for which the kernel stays at its start while the picture sharpens through it.
+    Without, the kernel shrinks to a point before the picture has anything to show for it; 0 as
+    published."""
+
+    headroom: float = Field(1.0, ge=0, le=100, title="Headroom")
+    """How far the estimate may rise above the brightest input, as a share of the input's range.
+    Sharp points are brighter than their blur, so that 0 (as published) flattens beads."""
+
+    averaging: float = Field(0.9, ge=0, lt=1, title="Averaging")
+    """Weight of the past in the running average of the pictures that is shown and kept; 0 keeps the
+    single picture, as published. Raising it removes the flicker of the steps and then some of the
+    noise, but lags behind a picture that is still sharpening."""
+
+    channels: tuple[Width, ...] = Field(
+        (16, 32, 64, 64, 64), min_length=1, max_length=8, title="Network widths"
+    )
+    """Channels of the image network at each scale, finest first. Wider draws more detail, takes
+    longer and fits noise sooner."""
+
+    skip_channels: Width = Field(16, title="Skip channels")
+    """Channels that bypass each scale. More let fine texture through, and noise with it."""
+
+    input_channels: Width = Field(8, title="Input channels")
+    """Channels of the fixed random picture the image network starts from."""
+
+    guided: bool = Field(True, title="Start from the image")
+    """Give the image network the blurred image beside its random input. The picture then starts
+    from what is seen, in a third of the iterations; off, as published, it emerges from nothing."""
+
+    kernel_features: Width = Field(64, title="Kernel network width")
+    """Units in each layer of the kernel network. More describe more intricate motion."""
+
+    kernel_layers: int = Field(2, ge=1, le=8, title="Kernel network layers")
+    """Sine layers of the kernel network."""
+
+    kernel_frequency: float = Field(30.0, gt=0, le=1000, title="Kernel frequency ω₀")
+    """Frequency of the kernel network's first sines. Higher draws finer kernels and lets them
+    fall apart sooner."""
+
+    precision: Precision = Field(Precision.AUTO, title="Arithmetic")
+    """`auto` runs the image network in bfloat16 where the processor does so natively, which is
+    faster and no blurrier; `float32` is the published arithmetic."""
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ValueError(_sentence(error)) from None
+
+    @classmethod
+    def preset(cls, name: str) -> Self:
+        """Settings of a named preset; `ValueError` for a name that is not one."""
+        if name not in _PRESETS:
+            known = ", ".join(repr(known) for known in _PRESETS)
+            raise ValueError(f"There is no preset {name!r}; presets are {known}.")
+        return cls(**_PRESETS[name])
+
+    @classmethod
+    def presets(cls) -> dict[str, Self]:
+        """All presets by name, the default first."""
+        return {name: cls.preset(name) for name in _PRESETS}
+
+    def with_changes(self, **changes: Any) -> Self:
+        """A copy with some values changed, checked like new ones."""
+        return type(self)(**{**self.model_dump(), **changes})
+
+    def with_texts(self, assignments: list[str]) -> Self:
+        """A copy changed by texts such as ``"sparsity=0.02"`` or ``"channels=[16, 32]"``."""
+        changes = {}
+        for text in assignments:
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise ValueError(f"Got the setting {text!r}; settings are written as name=value.")
+            try:
+                changes[name.strip()] = None if value.strip() == "None" else json.loads(value)
+            except json.JSONDecodeError:
+                changes[name.strip()] = value.strip()
+        return self.with_changes(**changes)
+
+
+# The paper's network has 128 channels on each of 5 scales and 16 skip channels; 4.1 gives the rest.
+_PUBLISHED: dict[str, Any] = {
+    "kernel_size_limit": None,
+    "max_iterations": 10_000,
+    "sparsity": 1e-5,
+    "sparsity_scale": SparsityScale.PUBLISHED,
+    "window": 100,
+    "patience": 500,
+    "kernel_start": "flat",
+    "kernel_hold": 0,
+    "headroom": 0.0,
+    "averaging": 0.0,
+    "guided": False,
+    "channels": (128,) * 5,
+    "precision": Precision.FLOAT32,
+}
+_PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {},
+    "paper-synthetic": {
+        **_PUBLISHED,
+        "image_learning_rate": 1e-2,
+        "kernel_learning_rate": 1e-4,
+    },
+    "paper-real": {
+        **_PUBLISHED,
+        "image_learning_rate": 1e-3,
+        "kernel_learning_rate": 1e-5,
+    },
+}
+PRESET_HELP = {
+    "fast": "Compact network and a Gaussian start for the kernel: about a minute on a laptop.",
+    "paper-synthetic": "As published for synthetic blur: very long on a CPU, made for a GPU.",
+    "paper-real": "As published for photographs: ten times smaller steps, and as long.",
+}
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first complaint of pydantic, as one sentence for a person."""
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else "settings"
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(Settings.model_fields)
+        return f"There is no setting {name!r}; settings are {known}."
+    complaint = first["msg"][0].lower() + first["msg"][1:]
+    return f"The setting {name!r} got {first['input']!r}; {complaint}."

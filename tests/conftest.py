@@ -1,0 +1,58 @@
+"""Shared fixtures. Seeds are fixed everywhere; torch computes on two threads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+
+# A touch of a layer from a thread that is not the GUI's is an error, not a race.
+os.environ["NAPARI_ENSURE_PLUGIN_MAIN_THREAD"] = "1"
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if sys.platform != "linux" or os.environ.get("DISPLAY") or shutil.which("Xvfb"):
+        return
+    skip = pytest.mark.skip(reason="a viewer needs a display; install Xvfb (see `make display`)")
+    for item in items:
+        if "make_napari_viewer" in getattr(item, "fixturenames", ()):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads() -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the benchmark images are not part of the repository")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def small_scene() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A sharp 48×48 picture and its blurred, slightly noisy recording, both in [0, 1]."""
+    rows, columns = np.mgrid[:80, :80]
+    sharp = 0.8 * ((rows // 9 + columns // 9) % 2) * (columns > 20)
+    sharp += 0.7 * np.exp(-((rows - 35) ** 2 + (columns - 28) ** 2) / 4)
+    sharp = np.clip(sharp, 0, 1)
+    noise = np.random.default_rng(0).normal(0, 0.005, sharp.shape)
+    blurred = ndimage.gaussian_filter(sharp, 1.8) + noise
+    field = np.s_[16:64, 16:64]
+    return sharp[field], blurred[field]

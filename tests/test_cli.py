@@ -1,0 +1,155 @@
+"""The command line as its users meet it: a subprocess, files, exit codes."""
+
+import csv
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+QUICK = [
+    *("--set", "channels=[8, 16]"),
+    *("--set", "max_iterations=4"),
+    *("--set", "kernel_size=9"),
+    *("--set", "window=3"),
+]
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "napari_blind_deconv.cli", *map(str, arguments)]
+
+
+def blind_deconv(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=120, check=False, **options
+    )
+
+
+@pytest.fixture
+def image(tmp_path, small_scene) -> Path:
+    path = tmp_path / "image.tif"
+    pixels = np.rint(1000 * np.clip(small_scene[1], 0, 1) + 200).astype(np.uint16)
+    tifffile.imwrite(
+        path, pixels, imagej=True, resolution=(10, 10), metadata={"axes": "YX", "unit": "um"}
+    )
+    return path
+
+
+def test_run_writes_image_kernel_and_trace(image, tmp_path):
+    out, kernel, trace = (tmp_path / name for name in ("out.tif", "k.tif", "t.csv"))
+    done = blind_deconv("run", image, out, "--kernel-out", kernel, "--trace-out", trace, *QUICK)
+    assert done.returncode == 0, done.stderr
+    with tifffile.TiffFile(out) as tiff:
+        assert tiff.asarray().dtype == np.float32
+        assert tiff.asarray().shape == (48, 48)
+        assert tiff.imagej_metadata["unit"] == "um"
+        assert tiff.pages.first.get_resolution() == pytest.approx((10, 10))
+    assert tifffile.imread(kernel).sum() == pytest.approx(1, abs=1e-5)
+    rows = list(csv.DictReader(trace.open()))
+    assert [row["iteration"] for row in rows] == ["1", "2", "3", "4"]
+    assert "iteration limit" in done.stderr
+
+
+def test_run_with_a_psf_keeps_it(image, tmp_path):
+    psf = np.zeros((7, 7), np.float32)
+    psf[2:5, 2:5] = 1
+    tifffile.imwrite(tmp_path / "psf.tif", psf)
+    arguments = ("run", image, tmp_path / "out.tif", "--psf", tmp_path / "psf.tif")
+    done = blind_deconv(*arguments, "--kernel-out", tmp_path / "k.tif", *QUICK)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(tifffile.imread(tmp_path / "k.tif"), psf / 9, atol=1e-6)
+
+
+def test_colour_stays_colour(tmp_path):
+    colour = np.random.default_rng(0).integers(0, 255, (20, 22, 3), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "in.tif", colour)
+    done = blind_deconv("run", tmp_path / "in.tif", tmp_path / "out.tif", *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert tifffile.imread(tmp_path / "out.tif").shape == colour.shape
+
+
+def test_presets_lists_every_preset():
+    done = blind_deconv("presets")
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in ("fast", "paper-synthetic", "paper-real"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("nothing.tif", "out.tif"), "No such file or directory: nothing.tif"),
+        (("text.tif", "out.tif"), "cannot be read as TIFF"),
+        (("nan.tif", "out.tif"), "400 NaN or infinite pixels"),
+        (("stack.tif", "out.tif"), "accepted is one plane"),
+        (("image.tif", "image.tif"), "exists; it is replaced only with --overwrite"),
+        (("image.tif", "out.png"), "accepted are .tif, .tiff"),
+        (("image.tif", "out.tif", "--preset", "best"), "no preset 'best'"),
+        (("image.tif", "out.tif", "--device", "tpu"), "no device 'tpu'"),
+        (("image.tif", "out.tif", "--set", "sharpness=1"), "no setting 'sharpness'"),
+        (("image.tif", "out.tif", "--set", "kernel_size=99"), "no larger than the image"),
+        (("image.tif", "out.tif", "--psf", "zero.tif"), "sums to 0"),
+        (("image.tif", "out.tif", "--trace-out", "t.txt"), "accepted are .csv"),
+        (("image.tif", "out.tif", "--kernel-out", "out.tif"), "is named twice"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(image, tmp_path, arguments, sentence):
+    tifffile.imwrite(tmp_path / "nan.tif", np.full((20, 20), np.nan, np.float32))
+    tifffile.imwrite(tmp_path / "stack.tif", np.zeros((3, 20, 20), np.uint8), photometric="minisblack")
+    tifffile.imwrite(tmp_path / "zero.tif", np.zeros((5, 5), np.float32))
+    (tmp_path / "text.tif").write_text("not an image")
+    before = sorted(tmp_path.iterdir())
+    done = blind_deconv("run", *arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert sentence in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit on file size needs POSIX")
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(image, tmp_path):
+    def limit_file_size() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    out = tmp_path / "out.tif"
+    done = blind_deconv("run", image, out, *QUICK, preexec_fn=limit_file_size)
+    assert done.returncode == 2, done.stderr
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(tmp_path.iterdir()) == [image]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C to one process needs POSIX")
+def test_ctrl_c_keeps_the_best_so_far(image, tmp_path):
+    out, trace = tmp_path / "out.tif", tmp_path / "t.csv"
+    endless = ("--set", "max_iterations=100000", "--set", "patience=100000")
+    process = subprocess.Popen(
+        command("run", image, out, "--trace-out", trace, *QUICK, *endless),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(12)  # torch has loaded and the fit is under way
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "best picture so far was kept" in errors.replace("\n", " ")
+    assert np.isfinite(tifffile.imread(out)).all()
+    assert len(trace.read_text().splitlines()) > 2
+
+
+def test_demo_names_its_gain(tmp_path, monkeypatch):
+    from napari_blind_deconv import Settings, cli
+    from typer.testing import CliRunner
+
+    quick = Settings(max_iterations=3, channels=(8,), window=2)
+    monkeypatch.setattr(Settings, "preset", classmethod(lambda cls, name: quick))
+    done = CliRunner().invoke(cli.app, ["demo", "--out", str(tmp_path / "demo")])
+    assert done.exit_code == 0, done.output
+    assert "dB before" in done.output.replace("\n", " ")
+    suffixes = ("deblurred.tif", "kernel.tif", "summary.png", "trace.csv")
+    names = sorted(path.name for path in (tmp_path / "demo").iterdir())
+    assert names == [f"{name}_{suffix}" for name in ("cell", "scene") for suffix in suffixes]

@@ -1,0 +1,315 @@
+"""The engine: what it promises about sharpness, geometry, intensity, repeatability and refusal."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from napari_blind_deconv import (
+    DeconvolutionError,
+    Result,
+    Settings,
+    Snapshot,
+    StopReason,
+    deconvolve,
+    iterate,
+)
+from napari_blind_deconv.engine import optimise
+from napari_blind_deconv.engine.devices import choose_device
+from napari_blind_deconv.engine.inputs import IntensityMap, check_kernel, kernel_window
+from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.location import kernel_centroid
+from scipy import ndimage
+
+TINY = Settings(
+    channels=(8, 16, 16),
+    skip_channels=8,
+    kernel_size=13,
+    kernel_features=32,
+    window=5,
+    max_iterations=30,
+    kernel_hold=5,
+)
+
+
+def psnr(truth, picture) -> float:
+    return -10 * math.log10(np.mean((truth - picture) ** 2))
+
+
+@pytest.fixture(scope="module")
+def sharpened(small_scene) -> Result:
+    return deconvolve(
+        small_scene[1], TINY.with_changes(max_iterations=250, patience=60, channels=(16, 32, 32))
+    )
+
+
+class TestSharpening:
+    def test_comes_nearer_to_the_truth(self, small_scene, sharpened):
+        truth, blurred = small_scene
+        inner = np.s_[4:-4, 4:-4]
+        gain = psnr(truth[inner], sharpened.image[inner]) - psnr(truth[inner], blurred[inner])
+        assert gain > 1
+
+    def test_the_kernel_is_a_centred_share_of_one(self, sharpened):
+        kernel = sharpened.kernel
+        assert kernel.dtype == np.float32
+        assert kernel.shape == (13, 13)
+        assert kernel.min() >= 0
+        assert kernel.sum() == pytest.approx(1, abs=1e-5)
+        assert np.hypot(*kernel_centroid(kernel)) < 0.1
+
+    def test_the_trace_tells_the_run(self, sharpened):
+        trace = sharpened.trace
+        assert trace.dtype.names == ("iteration", "loss", "data", "regulariser", "variance")
+        assert trace["iteration"].tolist() == list(range(1, len(trace) + 1))
+        assert np.isnan(trace["variance"][:4]).all()
+        assert np.isfinite(trace["variance"][4:]).all()
+        assert trace["data"][-1] < 0.05 * trace["data"][0]
+        best = trace["iteration"][np.nanargmin(trace["variance"])]
+        assert sharpened.stop_iteration == best
+
+    def test_it_says_how_it_was_made(self, sharpened):
+        assert sharpened.stop_reason in set(StopReason)
+        assert sharpened.stop_reason.sentence.endswith(".")
+        assert sharpened.device == "cpu"
+        assert sharpened.seed == 0
+        assert {"torch", "numpy", "python", "napari-blind-deconv"} == set(sharpened.versions)
+
+    def test_a_known_psf_is_kept_and_sharpens(self, small_scene):
+        truth, blurred = small_scene
+        psf = gaussian_kernel((13, 13), 1.8).numpy()
+        result = deconvolve(blurred, TINY.with_changes(max_iterations=150), psf=1000 * psf)
+        np.testing.assert_allclose(result.kernel, psf, atol=1e-5)
+        inner = np.s_[4:-4, 4:-4]
+        assert psnr(truth[inner], result.image[inner]) > psnr(truth[inner], blurred[inner]) + 1
+
+    def test_the_published_settings_run(self, small_scene):
+        published = Settings.preset("paper-synthetic").with_changes(
+            max_iterations=3, channels=(8, 8)
+        )
+        result = deconvolve(small_scene[1], published)
+        assert result.kernel.shape == (25, 25)
+        assert result.trace["data"][2] < result.trace["data"][0]
+
+
+class TestContracts:
+    @pytest.mark.parametrize("shape", [(48, 48), (47, 40), (33, 48), (16, 21)])
+    def test_same_shape_odd_or_even(self, small_scene, shape):
+        image = small_scene[1][: shape[0], : shape[1]]
+        settings = TINY.with_changes(max_iterations=2, kernel_size=None)
+        result = deconvolve(image, settings)
+        assert result.image.shape == shape
+        assert result.image.dtype == np.float32
+        assert all(side % 2 == 1 for side in result.kernel.shape)
+
+    @pytest.mark.parametrize("offset", [(0.0, 0.0), (0.5, -0.25)])
+    def test_nothing_is_moved(self, offset):
+        spots = np.zeros((56, 57))
+        spots[22, 25] = spots[34, 30] = spots[28, 36] = 1
+        spots = ndimage.shift(ndimage.gaussian_filter(spots, 2.2), offset, order=3)
+        spots = np.clip(spots / spots.max(), 0, 1)
+        result = deconvolve(spots, TINY.with_changes(max_iterations=120, patience=40))
+        found = np.clip(result.image - 0.1 * result.image.max(), 0, None)
+        wanted = np.clip(spots - 0.1 * spots.max(), 0, None)
+        distance = np.subtract(ndimage.center_of_mass(found), ndimage.center_of_mass(wanted))
+        assert np.hypot(*distance) < 0.25
+
+    @pytest.mark.parametrize(
+        ("dtype", "gain", "offset"),
+        [
+            ("uint8", 200, 10),
+            ("uint16", 3000, 33000),
+            ("int16", 1000, -600),
+            ("float32", 1e-3, 0),
+            (">u2", 3000, 33000),
+            (">f4", 5.0, -2.0),
+        ],
+    )
+    def test_intensity_is_kept_in_its_own_units(self, small_scene, dtype, gain, offset):
+        image = np.clip(small_scene[1], 0, 1) * gain + offset
+        image = (image if "f" in dtype else np.rint(image)).astype(dtype)
+        result = deconvolve(image, TINY.with_changes(max_iterations=60))
+        above = np.mean(result.image.astype(float)) - offset
+        assert above == pytest.approx(image.astype(float).mean() - offset, rel=0.02)
+
+    def test_units_do_not_change_the_picture(self, small_scene):
+        settings = TINY.with_changes(max_iterations=5, precision="float32")
+        plain = deconvolve(small_scene[1], settings)
+        scaled = deconvolve(small_scene[1] * 512 + 1024, settings)
+        np.testing.assert_allclose((scaled.image - 1024) / 512, plain.image, atol=2e-3)
+
+    def test_same_seed_same_bits_and_another_seed_others(self, small_scene):
+        runs = [deconvolve(small_scene[1], TINY, seed=seed) for seed in (0, 0, 1)]
+        for field in ("image", "kernel", "trace"):
+            first, again, other = (getattr(run, field) for run in runs)
+            assert first.tobytes() == again.tobytes()
+            assert first.tobytes() != other.tobytes()
+
+    def test_the_callers_random_numbers_are_left_alone(self, small_scene):
+        torch.manual_seed(5)
+        expected = torch.rand(3)
+        torch.manual_seed(5)
+        deconvolve(small_scene[1], TINY.with_changes(max_iterations=1))
+        assert torch.equal(torch.rand(3), expected)
+
+    def test_the_input_is_not_written_to(self, small_scene):
+        image = small_scene[1].copy()
+        image.flags.writeable = False
+        deconvolve(image, TINY.with_changes(max_iterations=1))
+
+    def test_colour_has_one_kernel_and_keeps_its_balance(self, small_scene):
+        grey = small_scene[1]
+        image = np.stack([200 * grey, 120 * grey, 60 * (1 - grey), np.full_like(grey, 255)], -1)
+        image = np.clip(image, 0, 255).astype(np.uint8)
+        result = deconvolve(image, TINY.with_changes(max_iterations=60), rgb=True)
+        assert result.image.shape == image.shape
+        assert result.kernel.ndim == 2
+        np.testing.assert_array_equal(result.image[..., 3], 255)
+        means = result.image[..., :3].mean((0, 1)), image[..., :3].mean((0, 1))
+        np.testing.assert_allclose(*means, rtol=0.03)
+
+
+class TestEnding:
+    def test_the_iterator_yields_every_iteration_and_returns(self, small_scene):
+        run = iterate(small_scene[1], TINY, preview_seconds=0)
+        snapshots = list(itertools.islice(run, 10))
+        assert [snapshot.iteration for snapshot in snapshots] == list(range(1, 11))
+        assert all(snapshot.image.shape == (48, 48) for snapshot in snapshots)
+        run.close()
+
+    def test_pictures_come_at_their_pace(self, small_scene):
+        snapshots: list[Snapshot] = list(iterate(small_scene[1], TINY, preview_seconds=1e9))
+        assert [snapshot.image is not None for snapshot in snapshots].index(True) == 0
+        assert sum(snapshot.image is not None for snapshot in snapshots) == 1
+
+    @pytest.mark.parametrize("after", [1, 3, 12])
+    def test_stop_keeps_the_best_so_far_within_one_iteration(self, small_scene, after):
+        seen: list[int] = []
+        result = deconvolve(
+            small_scene[1],
+            TINY,
+            on_snapshot=lambda snapshot: seen.append(snapshot.iteration),
+            should_stop=lambda: len(seen) >= after,
+        )
+        assert result.stop_reason is StopReason.STOPPED
+        assert len(result.trace) == after == len(seen)
+        assert result.stop_iteration <= after
+        assert np.isfinite(result.image).all()
+
+    def test_early_stopping_ends_the_run(self, small_scene):
+        settings = TINY.with_changes(max_iterations=1000, patience=3, window=3)
+        result = deconvolve(small_scene[1], settings)
+        assert result.stop_reason is StopReason.EARLY_STOPPING
+        assert len(result.trace) == result.stop_iteration + 3 < 1000
+
+    def test_the_limit_ends_the_run(self, small_scene):
+        result = deconvolve(small_scene[1], TINY.with_changes(max_iterations=2))
+        assert result.stop_reason is StopReason.ITERATION_LIMIT
+
+    def test_out_of_memory_is_told_in_one_sentence(self, small_scene, monkeypatch):
+        def full(*_):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore.")
+
+        monkeypatch.setattr(optimise, "blur", full)
+        with pytest.raises(DeconvolutionError, match=r"not enough memory on cpu .* smaller") as told:
+            deconvolve(small_scene[1], TINY)
+        assert "\n" not in str(told.value)
+
+    def test_an_objective_that_is_no_number_is_an_error(self, small_scene, monkeypatch):
+        monkeypatch.setattr(optimise, "mean_huber", lambda *_: torch.tensor(math.nan))
+        monkeypatch.setattr(torch.Tensor, "backward", lambda *_: None)
+        with pytest.raises(DeconvolutionError, match="objective became nan at iteration 1"):
+            deconvolve(small_scene[1], TINY)
+
+
+GOOD = np.random.default_rng(0).random((20, 24))
+
+
+def with_value(value):
+    image = GOOD.copy()
+    image[3, 4] = value
+    return image
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("image", "error", "sentence"),
+        [
+            (with_value(np.nan), ValueError, "1 NaN or infinite"),
+            (with_value(-np.inf), ValueError, "1 NaN or infinite"),
+            (np.full((20, 20), 7), ValueError, "Every pixel .* is 7"),
+            (GOOD.astype(complex), TypeError, "complex128"),
+            (GOOD > 0.5, TypeError, "bool"),
+            (np.zeros((0, 0)), ValueError, r"\(0, 0\)"),
+            (GOOD[:15], ValueError, r"\(15, 24\); accepted are at least 16"),
+            (GOOD[0], ValueError, r"\(24,\); accepted is one plane"),
+            (np.stack([GOOD, GOOD]), ValueError, r"\(2, 20, 24\); accepted is one plane"),
+            (np.array([["a"] * 20] * 20), TypeError, "<U1"),
+        ],
+    )
+    def test_images(self, image, error, sentence):
+        with pytest.raises(error, match=sentence) as caught:
+            iterate(image)
+        assert "accepted" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    def test_colour_needs_three_or_four_channels(self):
+        with pytest.raises(ValueError, match=r"one plane in colour"):
+            iterate(np.zeros((20, 20, 2)), rgb=True)
+
+    @pytest.mark.parametrize(
+        ("psf", "error", "sentence"),
+        [
+            (-np.eye(3), ValueError, "down to -1"),
+            (np.zeros((3, 3)), ValueError, "sums to 0"),
+            (np.full((3, 3), np.nan), ValueError, "NaN"),
+            (np.ones(3), ValueError, r"shape \(3,\)"),
+            (np.ones((3, 3)) > 0, TypeError, "bool"),
+            (np.ones((21, 3)), ValueError, "21 × 3 pixels and the image 20 × 24"),
+        ],
+    )
+    def test_psfs(self, psf, error, sentence):
+        with pytest.raises(error, match=sentence):
+            iterate(GOOD, psf=psf)
+
+    def test_kernel_windows_larger_than_the_image(self):
+        with pytest.raises(ValueError, match="kernel window is 31 × 31 pixels and the image 20"):
+            iterate(GOOD, Settings(kernel_size=31))
+
+    @pytest.mark.parametrize("device", ["tpu", "cuda:x", "", "cpu0"])
+    def test_devices_that_do_not_exist(self, device):
+        with pytest.raises(ValueError, match=f"no device '{device}'; devices are auto, cpu"):
+            iterate(GOOD, device=device)
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+    def test_devices_that_are_not_here(self):
+        with pytest.raises(ValueError, match="'cuda' was not found"):
+            choose_device("cuda")
+
+
+class TestInputs:
+    def test_automatic_windows_are_half_the_image_up_to_the_limit(self):
+        assert kernel_window(Settings(), (64, 51)) == (33, 27)
+        assert kernel_window(Settings(), (512, 60)) == (41, 31)
+        assert kernel_window(Settings.preset("paper-real"), (512, 60)) == (257, 31)
+        assert kernel_window(Settings(kernel_size=(9, 15)), (64, 64)) == (9, 15)
+
+    def test_an_even_psf_keeps_its_centre(self):
+        psf = np.zeros((4, 6))
+        psf[2, 3] = 5
+        padded = check_kernel(psf, (20, 20))
+        assert padded.shape == (5, 7)
+        assert padded[2, 3] == 1
+
+    def test_one_hot_pixel_does_not_set_the_range(self):
+        image = GOOD.copy()
+        image[5, 5] = 60_000
+        assert IntensityMap.of(image[None]).high <= 1
+
+    def test_the_map_goes_there_and_back(self):
+        values = np.array([[[-5.0, 100.0, 1e4]]])
+        intensity = IntensityMap(100, 1100)
+        unit = intensity.to_unit(values)
+        np.testing.assert_allclose(unit, [[[-0.105, 0, 9.9]]], rtol=1e-6)
+        np.testing.assert_allclose(intensity.from_unit(unit), values, rtol=1e-6)

@@ -1,0 +1,137 @@
+"""Files: what goes in comes out, and nothing half-written is left behind."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from napari_blind_deconv.io.images import (
+    Plane,
+    check_output,
+    read_plane,
+    write_atomically,
+    write_plane,
+    write_trace,
+)
+from napari_blind_deconv.results import TRACE_DTYPE
+
+PIXELS = np.random.default_rng(0).random((20, 30), dtype=np.float32) * 5000 - 100
+PROVENANCE = {"settings": {"sparsity": 0.01}, "seed": 3}
+
+
+@pytest.mark.parametrize("name", ["out.tif", "out.ome.tif"])
+def test_pixels_and_pixel_size_come_back(tmp_path, name):
+    path = tmp_path / name
+    write_plane(path, Plane(PIXELS, False, (0.2, 0.1), "µm"), PROVENANCE)
+    plane = read_plane(path)
+    np.testing.assert_array_equal(plane.pixels, PIXELS)
+    assert plane.pixels.dtype == np.float32
+    assert plane.pixel_size == pytest.approx((0.2, 0.1), rel=1e-4)
+    assert plane.unit == "µm"
+
+
+def test_provenance_is_in_the_file(tmp_path):
+    path = tmp_path / "out.tif"
+    write_plane(path, Plane(PIXELS), PROVENANCE)
+    with tifffile.TiffFile(path) as tiff:
+        assert json.loads(tiff.imagej_metadata["Info"]) == PROVENANCE
+
+
+def test_colour_comes_back(tmp_path):
+    path = tmp_path / "out.tif"
+    colour = np.random.default_rng(0).random((8, 9, 3), dtype=np.float32)
+    write_plane(path, Plane(colour, rgb=True), PROVENANCE)
+    plane = read_plane(path)
+    assert plane.rgb
+    np.testing.assert_array_equal(plane.pixels, colour)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", ">u2", "int16", "float32", ">f4"])
+def test_pixel_types(tmp_path, dtype):
+    pixels = (PIXELS[:16] / 50).astype(dtype)
+    path = tmp_path / "in.tif"
+    tifffile.imwrite(path, pixels, byteorder=">" if ">" in dtype else None)
+    np.testing.assert_array_equal(read_plane(path).pixels, pixels)
+
+
+def test_single_planes_of_a_stack_format_are_planes(tmp_path):
+    path = tmp_path / "in.tif"
+    tifffile.imwrite(path, PIXELS[None, None], imagej=True, metadata={"axes": "ZCYX"})
+    assert read_plane(path).pixels.shape == (20, 30)
+
+
+def test_stacks_are_refused_with_their_shape(tmp_path):
+    path = tmp_path / "in.tif"
+    tifffile.imwrite(path, np.zeros((5, 20, 30), np.uint8), imagej=True, metadata={"axes": "ZYX"})
+    with pytest.raises(ValueError, match=r"\(5, 20, 30\) \(axes ZYX\); accepted is one plane"):
+        read_plane(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"II*\0\xff\xff\xff\xff", b"II*\0"])
+def test_damaged_files_are_refused_in_one_sentence(tmp_path, content):
+    path = tmp_path / "in.tif"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="cannot be read as TIFF") as caught:
+        read_plane(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    path = tmp_path / "in.tif"
+    tifffile.imwrite(path, PIXELS, compression="zlib")
+    path.write_bytes(path.read_bytes()[:-900])
+    with pytest.raises(ValueError, match="cannot be read as TIFF"):
+        read_plane(path)
+
+
+def test_real_files_open_with_their_calibration(shared_data):
+    neuron = read_plane(shared_data / "micro-truth" / "xy_16bit__rat_hippocampal_neuron.tif")
+    assert neuron.pixels.shape == (512, 512)
+    assert neuron.pixels.dtype == np.uint16
+    assert neuron.pixel_size == pytest.approx((0.16, 0.16), rel=0.01)
+    assert neuron.unit == "µm"
+    assert read_plane(shared_data / "io" / "xy_rgb__cells.tif").rgb
+
+
+def test_trace_goes_to_csv(tmp_path):
+    trace = np.array([(1, 0.5, 0.4, 0.1, np.nan), (2, 0.25, 0.2, 0.1, 0.01)], TRACE_DTYPE)
+    path = tmp_path / "trace.csv"
+    write_trace(path, trace)
+    lines = path.read_text().splitlines()
+    assert lines == ["iteration,loss,data,regulariser,variance", "1,0.5,0.4,0.1,nan", "2,0.25,0.2,0.1,0.01"]
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    path = tmp_path / "out.tif"
+    path.write_bytes(b"precious")
+
+    def fail(part: Path) -> None:
+        part.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, fail)
+    assert path.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("there.tif", "exists; it is replaced only with --overwrite"),
+        ("out.png", "ends in '.png'; accepted are .tif, .tiff"),
+        ("nowhere/out.tif", "does not exist; create it first"),
+        ("folder.tif", "is a folder"),
+    ],
+)
+def test_outputs_that_would_be_a_mistake(tmp_path, name, sentence):
+    (tmp_path / "there.tif").touch()
+    (tmp_path / "folder.tif").mkdir()
+    with pytest.raises(ValueError, match=sentence):
+        check_output(tmp_path / name, overwrite=False)
+
+
+def test_overwriting_can_be_asked_for(tmp_path):
+    (tmp_path / "there.tif").touch()
+    check_output(tmp_path / "there.tif", overwrite=True)

@@ -1,0 +1,65 @@
+"""The package as pip, napari and the hub see it."""
+
+import subprocess
+import sys
+from importlib import import_module
+from importlib.metadata import entry_points, metadata, requires
+from pathlib import Path
+
+import napari_blind_deconv
+import pytest
+from npe2 import PluginManifest
+
+ROOT = Path(__file__).parents[1]
+
+
+def modules_after(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import napari_blind_deconv",
+        "from napari_blind_deconv import Settings, Result; Settings.presets()",
+        "import napari_blind_deconv.cli",
+    ],
+)
+def test_import_is_light(statement):
+    heavy = {"torch", "napari", "qtpy", "PyQt6", "PySide6", "skimage", "magicgui", "matplotlib"}
+    assert not heavy & modules_after(statement)
+
+
+def test_public_names_resolve():
+    for name in napari_blind_deconv.__all__:
+        assert getattr(napari_blind_deconv, name).__name__ == name
+    assert set(napari_blind_deconv.__all__) <= set(dir(napari_blind_deconv))
+    with pytest.raises(AttributeError, match="no attribute 'sharpen'"):
+        napari_blind_deconv.sharpen  # noqa: B018 (the access is the test)
+
+
+def test_manifest_is_found_and_every_command_resolves():
+    manifest = PluginManifest.from_distribution("napari-blind-deconv")
+    assert manifest.display_name == "Blind deconvolution"
+    for command in manifest.contributions.commands:
+        module, _, name = str(command.python_name).partition(":")
+        assert callable(getattr(import_module(module), name))
+    menus = manifest.contributions.menus["napari/layers/filter"]
+    assert [item.command for item in menus] == ["napari-blind-deconv.widget"]
+
+
+def test_the_manifest_at_the_top_is_the_packaged_one():
+    link = ROOT / "napari.yaml"
+    packaged = Path(napari_blind_deconv.__file__).with_name("napari.yaml")
+    assert link.is_symlink()
+    assert link.resolve() == packaged.resolve()
+
+
+def test_metadata_for_the_hub():
+    assert "Framework :: napari" in metadata("napari-blind-deconv").get_all("Classifier")
+    base = [r for r in requires("napari-blind-deconv") or [] if "extra ==" not in r]
+    assert not any(r.startswith(("napari", "PyQt", "pyqt", "PySide")) for r in base)
+    assert any(r.startswith("torch>=") for r in base)
+    assert entry_points(group="console_scripts", name="blind-deconv")

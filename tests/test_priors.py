@@ -1,0 +1,88 @@
+"""The two networks: shapes, ranges, determinism, and what they can learn."""
+
+import pytest
+import torch
+from napari_blind_deconv.numerics.image_prior import ImagePrior
+from napari_blind_deconv.numerics.kernel_prior import FixedKernel, Siren, gaussian_kernel
+
+NETWORK = {"channels": (8, 8, 8), "skip_channels": 4, "input_channels": 4}
+
+
+@pytest.mark.parametrize("canvas", [(32, 32), (33, 47), (64, 21)])
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_image_prior_fills_its_canvas_within_range(canvas, outputs):
+    torch.manual_seed(0)
+    prior = ImagePrior(canvas, outputs=outputs, ceiling=2.5, **NETWORK)
+    picture = prior()
+    assert picture.shape == (outputs, *canvas)
+    assert picture.dtype == torch.float32
+    assert 0 <= picture.min() < picture.max() <= 2.5
+
+
+def test_image_prior_gets_finite_gradients_everywhere():
+    torch.manual_seed(0)
+    prior = ImagePrior((40, 40), outputs=1, **NETWORK)
+    prior().square().mean().backward()
+    assert all(torch.isfinite(p.grad).all() for p in prior.parameters() if p.grad is not None)
+    assert all(p.grad is not None for p in prior.parameters())
+
+
+def test_image_prior_sees_its_guide():
+    def picture(guide: torch.Tensor | None) -> torch.Tensor:
+        torch.manual_seed(0)
+        return ImagePrior((32, 32), outputs=1, guide=guide, **NETWORK)()
+
+    bright = torch.zeros(1, 32, 32)
+    bright[:, :16] = 1
+    assert not torch.allclose(picture(bright), picture(torch.zeros(1, 32, 32)))
+
+
+def test_image_prior_without_scales_is_refused():
+    with pytest.raises(ValueError, match="at least one scale"):
+        ImagePrior((32, 32), outputs=1, channels=(), skip_channels=4, input_channels=4)
+
+
+def siren(shape: tuple[int, int] = (15, 21)) -> Siren:
+    torch.manual_seed(0)
+    return Siren(shape, features=64, layers=2, frequency=30.0)
+
+
+def test_kernel_is_a_non_negative_share_of_one():
+    kernel = siren()()
+    assert kernel.shape == (15, 21)
+    assert (kernel >= 0).all()
+    assert kernel.sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_kernel_starts_nearly_flat():
+    kernel = siren()()
+    assert kernel.max() < 1.5 * kernel.min()
+
+
+@pytest.mark.parametrize("sigma", [0.6, 2.0, 4.0])
+def test_kernel_learns_a_gaussian(sigma):
+    prior = siren((31, 31))
+    target = gaussian_kernel((31, 31), sigma)
+    prior.fit(target)
+    error = (prior() - target).norm() / target.norm()
+    assert error < 0.1
+
+
+def test_kernel_gradients_are_finite():
+    prior = siren()
+    prior().square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in prior.parameters() if p.grad is not None)
+
+
+def test_gaussian_kernel_is_centred_and_of_unit_sum():
+    kernel = gaussian_kernel((9, 13), 1.5)
+    assert kernel.sum().item() == pytest.approx(1)
+    assert divmod(int(kernel.argmax()), 13) == (4, 6)
+    torch.testing.assert_close(kernel, kernel.flip(0, 1))
+
+
+def test_a_fixed_kernel_has_nothing_to_learn():
+    kernel = gaussian_kernel((5, 5), 1.0)
+    prior = FixedKernel(kernel)
+    assert not list(prior.parameters())
+    assert torch.equal(prior(), kernel)

@@ -1,0 +1,45 @@
+"""The synthetic scene is what it says it is."""
+
+import numpy as np
+import pytest
+import torch
+from napari_blind_deconv.numerics.degrade import expose
+from napari_blind_deconv.synthetic import astigmatic_kernel, cell_crop, fluorescence_scene
+
+
+def test_the_kernel_is_a_centred_share_of_one():
+    kernel = astigmatic_kernel()
+    assert kernel.sum() == pytest.approx(1)
+    np.testing.assert_allclose(kernel, kernel[::-1, ::-1], atol=1e-7)
+
+
+def test_a_scene_is_blurred_noisy_and_of_the_same_flux():
+    scene = fluorescence_scene((96, 80))
+    assert scene.observed.shape == scene.truth.shape == (96, 80)
+    assert scene.observed.dtype == np.uint16
+    assert scene.observed.mean() - 100 == pytest.approx(scene.truth.mean() - 100, rel=0.1)
+    assert scene.truth.max() > 1.2 * np.percentile(scene.observed, 99.99)
+
+
+def test_seeds_reproduce():
+    same = fluorescence_scene(seed=3).observed, fluorescence_scene(seed=3).observed
+    np.testing.assert_array_equal(*same)
+    assert (fluorescence_scene(seed=4).observed != same[0]).any()
+
+
+def test_exposure_has_the_variance_of_photons_and_electronics():
+    counts = expose(
+        torch.full((300, 300), 0.5),
+        photons=100,
+        background=0.1,
+        read_noise=3,
+        generator=torch.Generator().manual_seed(0),
+    )
+    assert counts.mean().item() == pytest.approx(60, rel=0.01)
+    assert counts.var().item() == pytest.approx(60 + 9, rel=0.02)
+
+
+def test_the_cell_is_in_its_crop():
+    crop = cell_crop()
+    assert crop.shape == (192, 192)
+    assert crop[96, 96] > 2 * crop[:10, :10].mean()

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from scipy.signal import convolve2d
+
 from napari_blind_deconv.numerics.blur import (
     adjoint_blur,
     blur,
     crop_to_field_of_view,
     field_of_view_offset,
 )
-from scipy.signal import convolve2d
 
 SHAPES = [
     ((20, 23), (5, 7)),

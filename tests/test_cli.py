@@ -50,7 +50,7 @@ def test_run_writes_image_kernel_and_trace(image, tmp_path):
         assert tiff.imagej_metadata["unit"] == "um"
         assert tiff.pages.first.get_resolution() == pytest.approx((10, 10))
     assert tifffile.imread(kernel).sum() == pytest.approx(1, abs=1e-5)
-    rows = list(csv.DictReader(trace.open()))
+    rows = list(csv.DictReader(trace.read_text().splitlines()))
     assert [row["iteration"] for row in rows] == ["1", "2", "3", "4"]
     assert "iteration limit" in done.stderr
 
@@ -82,11 +82,12 @@ def test_presets_lists_every_preset():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("nothing.tif", "out.tif"), "No such file or directory: nothing.tif"),
+        (("nothing.tif", "out.tif"), "No such file or directory: "),
         (("text.tif", "out.tif"), "cannot be read as TIFF"),
         (("nan.tif", "out.tif"), "400 NaN or infinite pixels"),
         (("stack.tif", "out.tif"), "accepted is one plane"),
-        (("image.tif", "image.tif"), "exists; it is replaced only with --overwrite"),
+        (("image.tif", "nan.tif"), "exists; it is replaced only with --overwrite"),
+        (("image.tif", "image.tif"), "is named twice"),
         (("image.tif", "out.png"), "accepted are .tif, .tiff"),
         (("image.tif", "out.tif", "--preset", "best"), "no preset 'best'"),
         (("image.tif", "out.tif", "--device", "tpu"), "no device 'tpu'"),
@@ -99,7 +100,9 @@ def test_presets_lists_every_preset():
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(image, tmp_path, arguments, sentence):
     tifffile.imwrite(tmp_path / "nan.tif", np.full((20, 20), np.nan, np.float32))
-    tifffile.imwrite(tmp_path / "stack.tif", np.zeros((3, 20, 20), np.uint8), photometric="minisblack")
+    tifffile.imwrite(
+        tmp_path / "stack.tif", np.zeros((3, 20, 20), np.uint8), photometric="minisblack"
+    )
     tifffile.imwrite(tmp_path / "zero.tif", np.zeros((5, 5), np.float32))
     (tmp_path / "text.tif").write_text("not an image")
     before = sorted(tmp_path.iterdir())
@@ -118,7 +121,8 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(image, tmp_path):
     out = tmp_path / "out.tif"
     done = blind_deconv("run", image, out, *QUICK, preexec_fn=limit_file_size)
     assert done.returncode == 2, done.stderr
-    assert "File too large" in done.stderr
+    assert "could not be written" in done.stderr
+    assert "is the disk full?" in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(tmp_path.iterdir()) == [image]
 
@@ -132,18 +136,21 @@ def test_ctrl_c_keeps_the_best_so_far(image, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(12)  # torch has loaded and the fit is under way
+    assert process.stderr is not None
+    assert "Sharpening" in process.stderr.readline()
+    time.sleep(3)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "best picture so far was kept" in errors.replace("\n", " ")
+    assert "best picture so far was kept" in errors
     assert np.isfinite(tifffile.imread(out)).all()
-    assert len(trace.read_text().splitlines()) > 2
+    assert len(trace.read_text().splitlines()) >= 2
 
 
 def test_demo_names_its_gain(tmp_path, monkeypatch):
-    from napari_blind_deconv import Settings, cli
     from typer.testing import CliRunner
+
+    from napari_blind_deconv import Settings, cli
 
     quick = Settings(max_iterations=3, channels=(8,), window=2)
     monkeypatch.setattr(Settings, "preset", classmethod(lambda cls, name: quick))

@@ -6,6 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
+
 from napari_blind_deconv import (
     DeconvolutionError,
     Result,
@@ -15,12 +17,11 @@ from napari_blind_deconv import (
     deconvolve,
     iterate,
 )
-from napari_blind_deconv.engine import optimise
+from napari_blind_deconv.engine import fit
 from napari_blind_deconv.engine.devices import choose_device
 from napari_blind_deconv.engine.inputs import IntensityMap, check_kernel, kernel_window
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.numerics.location import kernel_centroid
-from scipy import ndimage
 
 TINY = Settings(
     channels=(8, 16, 16),
@@ -83,6 +84,11 @@ class TestSharpening:
         np.testing.assert_allclose(result.kernel, psf, atol=1e-5)
         inner = np.s_[4:-4, 4:-4]
         assert psnr(truth[inner], result.image[inner]) > psnr(truth[inner], blurred[inner]) + 1
+
+    def test_a_psf_off_centre_does_not_move_the_picture(self, small_scene):
+        psf = np.roll(gaussian_kernel((13, 13), 1.8).numpy(), (2, -1), (0, 1))
+        result = deconvolve(small_scene[1], TINY.with_changes(max_iterations=2), psf=psf)
+        assert np.hypot(*kernel_centroid(result.kernel)) < 0.05
 
     def test_the_published_settings_run(self, small_scene):
         published = Settings.preset("paper-synthetic").with_changes(
@@ -167,7 +173,7 @@ class TestContracts:
         assert result.kernel.ndim == 2
         np.testing.assert_array_equal(result.image[..., 3], 255)
         means = result.image[..., :3].mean((0, 1)), image[..., :3].mean((0, 1))
-        np.testing.assert_allclose(*means, rtol=0.03)
+        np.testing.assert_allclose(*means, rtol=0.02)
 
 
 class TestEnding:
@@ -211,13 +217,15 @@ class TestEnding:
         def full(*_):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore.")
 
-        monkeypatch.setattr(optimise, "blur", full)
-        with pytest.raises(DeconvolutionError, match=r"not enough memory on cpu .* smaller") as told:
+        monkeypatch.setattr(fit, "blur", full)
+        with pytest.raises(
+            DeconvolutionError, match=r"not enough memory on cpu .* smaller"
+        ) as told:
             deconvolve(small_scene[1], TINY)
         assert "\n" not in str(told.value)
 
     def test_an_objective_that_is_no_number_is_an_error(self, small_scene, monkeypatch):
-        monkeypatch.setattr(optimise, "mean_huber", lambda *_: torch.tensor(math.nan))
+        monkeypatch.setattr(fit, "mean_huber", lambda *_: torch.tensor(math.nan))
         monkeypatch.setattr(torch.Tensor, "backward", lambda *_: None)
         with pytest.raises(DeconvolutionError, match="objective became nan at iteration 1"):
             deconvolve(small_scene[1], TINY)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+
 from napari_blind_deconv.io.images import (
     Plane,
     check_output,
@@ -99,7 +100,11 @@ def test_trace_goes_to_csv(tmp_path):
     path = tmp_path / "trace.csv"
     write_trace(path, trace)
     lines = path.read_text().splitlines()
-    assert lines == ["iteration,loss,data,regulariser,variance", "1,0.5,0.4,0.1,nan", "2,0.25,0.2,0.1,0.01"]
+    assert lines == [
+        "iteration,loss,data,regulariser,variance",
+        "1,0.5,0.4,0.1,nan",
+        "2,0.25,0.2,0.1,0.01",
+    ]
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path):

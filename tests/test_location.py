@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
+
 from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.numerics.location import content_shift, kernel_centroid, recentre
 from napari_blind_deconv.synthetic import fluorescence_scene
-from scipy import ndimage
 
 WINDOW = (21, 17)
 

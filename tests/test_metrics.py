@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from napari_blind_deconv.numerics.metrics import psnr_up_to_shift
 from scipy import ndimage
+
+from napari_blind_deconv.numerics.metrics import psnr_up_to_shift
 
 TRUTH = ndimage.gaussian_filter(np.random.default_rng(0).random((80, 90)), 2)
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from napari_blind_deconv.numerics.objective import gradient_sparsity, mean_huber
 
 
@@ -34,7 +35,9 @@ def test_sparsity_is_lower_for_a_sharp_edge_than_for_a_slope():
 def test_per_pixel_ratio_does_not_grow_with_the_image_while_the_published_one_does():
     small = torch.rand(32, 32, generator=torch.Generator().manual_seed(0))
     large = torch.rand(256, 256, generator=torch.Generator().manual_seed(1))
-    assert gradient_sparsity(large).item() == pytest.approx(gradient_sparsity(small).item(), rel=0.05)
+    assert gradient_sparsity(large).item() == pytest.approx(
+        gradient_sparsity(small).item(), rel=0.05
+    )
     published = [gradient_sparsity(picture, per_pixel=False) for picture in (small, large)]
     assert published[1] > 6 * published[0]
 

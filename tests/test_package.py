@@ -6,9 +6,10 @@ from importlib import import_module
 from importlib.metadata import entry_points, metadata, requires
 from pathlib import Path
 
-import napari_blind_deconv
 import pytest
 from npe2 import PluginManifest
+
+import napari_blind_deconv
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
+
 from napari_blind_deconv import Settings, deconvolve
 from napari_blind_deconv.plugin.layers import (
     Source,

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from napari_blind_deconv.numerics.image_prior import ImagePrior
 from napari_blind_deconv.numerics.kernel_prior import FixedKernel, Siren, gaussian_kernel
 

@@ -1,6 +1,7 @@
 """Settings: presets as published, checks in one sentence, texts from the command line."""
 
 import pytest
+
 from napari_blind_deconv import Settings
 from napari_blind_deconv.settings import PRESET_HELP, Precision, SparsityScale
 
@@ -74,7 +75,7 @@ def test_texts_change_settings():
     assert settings.channels == (8, 16)
     assert settings.kernel_start == "flat"
     assert settings.kernel_size_limit is None
-    with pytest.raises(ValueError, match="'fast'; .*written as name=value"):
+    with pytest.raises(ValueError, match=r"'fast'; .*written as name=value"):
         Settings().with_texts(["fast"])
 
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from napari_blind_deconv.numerics.stopping import EarlyStopping, WindowedVariance
 
 
@@ -15,7 +16,9 @@ def test_windowed_variance_is_the_mean_variance_of_the_pixels():
         if step < 9:
             assert math.isnan(found)
         else:
-            assert found == pytest.approx(pictures[step - 9 : step + 1].var(axis=0).mean(), rel=1e-6)
+            assert found == pytest.approx(
+                pictures[step - 9 : step + 1].var(axis=0).mean(), rel=1e-6
+            )
 
 
 def test_windowed_variance_stays_exact_after_many_steps():

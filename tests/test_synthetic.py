@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from napari_blind_deconv.numerics.degrade import expose
 from napari_blind_deconv.synthetic import astigmatic_kernel, cell_crop, fluorescence_scene
 

@@ -6,6 +6,7 @@ import napari
 import numpy as np
 import pytest
 from napari.layers import Image
+
 from napari_blind_deconv import DeconvolutionError, Settings
 from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin import sample_data, worker
@@ -28,9 +29,7 @@ def dock(make_napari_viewer, qtbot) -> Iterator[BlindDeconvolutionWidget]:
     """The widget in a viewer with one image, set to a run of a few quick iterations."""
     viewer = make_napari_viewer()
     viewer.add_image(PIXELS, name="cells", **CALIBRATION)
-    _, widget = viewer.window.add_plugin_dock_widget(
-        "napari-blind-deconv", "Blind deconvolution"
-    )
+    _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv", "Blind deconvolution")
     set_form(widget, max_iterations=6, channels="[8]", window=3, kernel_features=16)
     yield widget
     for under_way in list(run_module._active):

@@ -69,7 +69,7 @@ def run(
         result, interrupted = _deblur(
             plane.pixels, settings, image.name, psf=known, rgb=plane.rgb, device=device, seed=seed
         )
-        calibration = {"pixel_size": plane.pixel_size, "unit": plane.unit}
+        calibration: dict[str, Any] = {"pixel_size": plane.pixel_size, "unit": plane.unit}
         _write(
             result,
             (Plane(result.image, plane.rgb, **calibration), output),
@@ -97,9 +97,7 @@ def demo(
         _, interrupted = _demonstrate(cell_crop(), "cell", out, settings, device, seed)
         if not interrupted:
             scene = fluorescence_scene()
-            result, interrupted = _demonstrate(
-                scene.observed, "scene", out, settings, device, seed
-            )
+            result, interrupted = _demonstrate(scene.observed, "scene", out, settings, device, seed)
             before, after = (
                 psnr_up_to_shift(scene.truth, picture, peak=scene.peak)
                 for picture in (scene.observed.astype(float), result.image)
@@ -153,6 +151,7 @@ def _deblur(image: Any, settings: Settings, name: str, **options: Any) -> tuple[
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=errors) as progress, _interrupt_flag() as interrupted:
+        progress.console.print(f"Sharpening {name}; Ctrl-C keeps the best so far.")
         task = progress.add_task(name, total=settings.max_iterations)
         result = deconvolve(
             image,
@@ -182,7 +181,8 @@ def _write(
 def _report(result: Result, output: Path) -> None:
     errors.print(
         f"{output}: picture of iteration {result.stop_iteration} kept of {len(result.trace)} "
-        f"in {result.seconds:.0f} s on {result.device}. {result.stop_reason.sentence}"
+        f"in {result.seconds:.0f} s on {result.device}. {result.stop_reason.sentence}",
+        soft_wrap=True,
     )
 
 
@@ -211,7 +211,8 @@ def _one_sentence_errors() -> Iterator[None]:
     except (ValueError, TypeError) as error:
         _fail(str(error), BAD_INPUT)
     except OSError as error:
-        _fail(f"{error.strerror or error}: {error.filename or 'writing an output'}.", BAD_INPUT)
+        where = f": {error.filename}." if error.filename else ""
+        _fail(f"{error.strerror or error}{where}", BAD_INPUT)
     except DeconvolutionError as error:
         _fail(str(error), FAILED)
     except KeyboardInterrupt:

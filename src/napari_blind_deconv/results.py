@@ -57,25 +57,27 @@ class Snapshot:
 
     Attributes
     ----------
-    iteration, max_iterations : int
-        Steps done, and most steps that will be.
+    iteration : int
+        Steps done.
     loss, data, regulariser : float
         Objective of Eq. 21, its data term, and its ℓ1/ℓ2 ratio before λ.
     variance : float
         Windowed moving variance; NaN until its window is full.
     best_iteration : int or None
         Iteration that early stopping would keep now.
+    max_iterations : int
+        Most steps there will be.
     image, kernel : ndarray or None
         Current estimates, as in `Result` but not recentred; only every so often, else None.
     """
 
     iteration: int
-    max_iterations: int
     loss: float
     data: float
     regulariser: float
     variance: float
     best_iteration: int | None
+    max_iterations: int
     image: NDArray[np.float32] | None = None
     kernel: NDArray[np.float32] | None = None
 

@@ -83,7 +83,7 @@ class Settings(BaseModel):
     image_learning_rate: float = Field(1e-2, gt=0, le=1, title="Image learning rate")
     """Step of the image network. Higher sharpens in fewer iterations and fits noise sooner."""
 
-    kernel_learning_rate: float = Field(1e-4, gt=0, le=1, title="Kernel learning rate")
+    kernel_learning_rate: float = Field(3e-5, gt=0, le=1, title="Kernel learning rate")
     """Step of the kernel network. Higher lets the kernel leave its start sooner; too high, it
     outruns the image and collapses."""
 

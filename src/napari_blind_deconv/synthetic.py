@@ -117,7 +117,7 @@ def _filaments(shape: tuple[int, int], random: np.random.Generator) -> NDArray[n
         heading = random.uniform(0, 2 * np.pi) + np.cumsum(random.normal(0, 0.02, steps))
         start = random.uniform((0, 0), shape)
         path = start[:, None] + 0.25 * np.cumsum([np.sin(heading), np.cos(heading)], axis=1)
-        path = path[:, ((path >= 0) & (path.T < np.array(shape) - 1).T).all(axis=0)]
+        path = path[:, ((path >= 0) & (np.array(shape) - 1 > path.T).T).all(axis=0)]
         _splat(drawing, path, 0.25 * random.uniform(0.15, 0.5))
     return ndimage.gaussian_filter(drawing, 0.6)
 

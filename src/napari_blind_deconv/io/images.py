@@ -79,7 +79,9 @@ def read_plane(path: Path) -> Plane:
 
 def _unreadable(path: Path, error: Exception) -> ValueError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ValueError(f"The file {path} cannot be read as TIFF ({reason}); accepted are TIFF files.")
+    return ValueError(
+        f"The file {path} cannot be read as TIFF ({reason}); accepted are TIFF files."
+    )
 
 
 def _calibration(tiff: tifffile.TiffFile) -> tuple[tuple[float, float] | None, str]:
@@ -103,13 +105,16 @@ _UNITS = {"micron": "µm", "microns": "µm", "um": "µm", "\\u00B5m": "µm", "μ
 
 
 def _find(tree: Any, key: str) -> Any:
-    """First value of a key anywhere in nested dictionaries and lists."""
+    """First value of a key anywhere in nested dictionaries and lists; None if there is none."""
     if isinstance(tree, dict):
         if key in tree:
             return tree[key]
         tree = list(tree.values())
-    found = (_find(branch, key) for branch in tree) if isinstance(tree, list) else iter(())
-    return next((value for value in found if value is not None), None)
+    if isinstance(tree, list):
+        for branch in tree:
+            if (value := _find(branch, key)) is not None:
+                return value
+    return None
 
 
 def check_output(path: Path, *, overwrite: bool, suffixes: set[str] | None = None) -> None:
@@ -117,7 +122,8 @@ def check_output(path: Path, *, overwrite: bool, suffixes: set[str] | None = Non
     accepted = _TIFF_SUFFIXES if suffixes is None else suffixes
     if path.suffix.lower() not in accepted:
         raise ValueError(
-            f"The output {path} ends in {path.suffix!r}; accepted are {', '.join(sorted(accepted))}."
+            f"The output {path} ends in {path.suffix!r}; "
+            f"accepted are {', '.join(sorted(accepted))}."
         )
     if not path.parent.is_dir():
         raise ValueError(f"The folder {path.parent} of the output does not exist; create it first.")
@@ -179,9 +185,15 @@ def write_trace(path: Path, trace: NDArray[np.void]) -> None:
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary neighbour of `path`, and name it `path` once it is whole."""
-    with _temporary_neighbour(path) as part:
-        write(part)
-        os.replace(part, path)
+    try:
+        with _temporary_neighbour(path) as part:
+            write(part)
+            part.replace(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(
+            error.errno, f"The output {path} could not be written ({reason}); is the disk full?"
+        ) from error
 
 
 @contextmanager
@@ -190,8 +202,8 @@ def _temporary_neighbour(path: Path) -> Iterator[Path]:
         prefix=f".{path.stem}.", suffix=f".part{path.suffix}", dir=path.parent
     )
     os.close(handle)
-    os.chmod(name, 0o666 & ~_umask())  # mkstemp's files are for the owner alone
     part = Path(name)
+    part.chmod(0o666 & ~_umask())  # mkstemp's files are for the owner alone
     try:
         yield part
     finally:

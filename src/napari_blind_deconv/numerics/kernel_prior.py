@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -46,7 +47,7 @@ class Siren(nn.Module):
         self.frequency = frequency
         widths = [2, *[features] * layers]
         self.hidden = nn.ModuleList(
-            nn.Linear(inputs, outputs) for inputs, outputs in zip(widths, widths[1:], strict=False)
+            nn.Linear(inputs, outputs) for inputs, outputs in itertools.pairwise(widths)
         )
         self.head = nn.Linear(features, 1)
         self._start_weights()

@@ -13,14 +13,16 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from napari_blind_deconv.numerics.blur import blur, field_of_view_offset
+from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view, field_of_view_offset
 
-__all__ = ["content_shift", "kernel_centroid", "recentre"]
+__all__ = ["centre_kernel", "content_shift", "kernel_centroid", "recentre"]
 
 # A centroid nearer to the origin than this is not worth interpolating a picture for.
 _NEGLIGIBLE_SHIFT = 0.02
 # Kernel below this share of its peak is the prior's pedestal or noise and would pull the centroid.
 _PEDESTAL = 0.1
+# A shift that moves more of the kernel than this out of its window is a mistake.
+_LOST_MASS = 0.05
 
 
 def content_shift(
@@ -67,6 +69,26 @@ def kernel_centroid(kernel: NDArray[np.float32]) -> tuple[float, float]:
     return row - kernel.shape[0] // 2, column - kernel.shape[1] // 2
 
 
+def centre_kernel(
+    kernel: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], tuple[float, float]]:
+    """Move a kernel's centroid to its origin.
+
+    Returns
+    -------
+    kernel : ndarray
+        Same shape, ≥ 0, sum 1.
+    centroid : tuple of float
+        Where the centroid was; zeros if that was near enough and the kernel is returned as it is.
+    """
+    centroid = kernel_centroid(kernel)
+    if max(map(abs, centroid)) <= _NEGLIGIBLE_SHIFT:
+        return kernel, (0.0, 0.0)
+    moved = ndimage.shift(kernel, [-c for c in centroid], order=3, mode="constant")
+    moved = np.clip(moved, 0, None)
+    return (moved / moved.sum()).astype(np.float32), centroid
+
+
 def recentre(
     canvas: Tensor, kernel: Tensor, reference: Tensor
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -91,35 +113,22 @@ def recentre(
     shape = (kernel.shape[0], kernel.shape[1])
     found = content_shift(canvas.mean(0), reference.mean(0), shape)
     # Content found `found` too far down and right means a kernel as much too far up and left.
-    moved = ndimage.shift(kernel.cpu().numpy(), found, order=0, mode="constant")
-    residual = kernel_centroid(moved)
-    if max(map(abs, residual)) > _NEGLIGIBLE_SHIFT:
-        moved = ndimage.shift(moved, [-r for r in residual], order=3, mode="constant")
-    else:
-        residual = (0.0, 0.0)
-    moved = np.clip(moved, 0, None)
-    image = _cut(canvas.cpu().numpy(), shape, [f - r for f, r in zip(found, residual, strict=True)])
-    return image, (moved / moved.sum()).astype(np.float32)
+    moved = ndimage.shift(kernel.numpy(), found, order=0, mode="constant")
+    if moved.sum() < 1 - _LOST_MASS:  # an unfinished picture resembles the image nowhere
+        found, moved = (0, 0), kernel.numpy()
+    centred, residual = centre_kernel(moved)
+    displacement = [f - r for f, r in zip(found, residual, strict=True)]
+    image = _moved_back(canvas.numpy(), displacement)
+    cut = crop_to_field_of_view(torch.from_numpy(image), shape)
+    return np.ascontiguousarray(cut.numpy()), centred / centred.sum()
 
 
-def _cut(
-    canvas: NDArray[np.float32], kernel_shape: tuple[int, int], displacement: list[float]
-) -> NDArray[np.float32]:
-    """The field of view, `displacement` further down and right than its nominal place."""
-    if any(displacement):
-        order = 3 if any(d != round(d) for d in displacement) else 0
-        canvas = np.stack(
-            [
-                ndimage.shift(plane, [-d for d in displacement], order=order, mode="nearest")
-                for plane in canvas
-            ]
-        )
-    top, left = field_of_view_offset(kernel_shape)
-    height = canvas.shape[-2] - kernel_shape[0] + 1
-    width = canvas.shape[-1] - kernel_shape[1] + 1
-    return np.ascontiguousarray(
-        canvas[..., top : top + height, left : left + width], dtype=np.float32
-    )
+def _moved_back(canvas: NDArray[np.float32], displacement: list[float]) -> NDArray[np.float32]:
+    """A canvas whose content lies `displacement` too far down and right, put right."""
+    if not any(displacement):
+        return canvas
+    order = 0 if all(d == round(d) for d in displacement) else 3
+    return ndimage.shift(canvas, [0, *(-d for d in displacement)], order=order, mode="nearest")
 
 
 def _whole_patch_ssim(canvas: Tensor, reference: Tensor) -> Tensor:

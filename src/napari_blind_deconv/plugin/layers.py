@@ -241,9 +241,7 @@ def outputs_beside(source: Source, result: Result) -> list[LayerData]:
     metadata = layer_metadata(result)
     return [
         kernel_layer(source, result.kernel, metadata),
-        trace_layer(
-            source, result.trace, result.stop_iteration, result.kernel.shape[0], metadata
-        ),
+        trace_layer(source, result.trace, result.stop_iteration, result.kernel.shape[0], metadata),
     ]
 
 

@@ -40,7 +40,7 @@ class SettingsForm:
             widget.value = _as_text(value) if isinstance(widget, LineEdit) else value
 
 
-def form_rows(widgets: Iterable[ValueWidget]) -> QWidget:
+def form_rows(widgets: Iterable[ValueWidget[Any]]) -> QWidget:
     """Widgets below one another with their labels in a column before them."""
     rows = QWidget()
     layout = QFormLayout(rows)
@@ -56,8 +56,8 @@ def form_rows(widgets: Iterable[ValueWidget]) -> QWidget:
     return rows
 
 
-def _widget(name: str, field: FieldInfo) -> ValueWidget:
-    options = {"name": name, "label": field.title, "tooltip": _tooltip(field)}
+def _widget(name: str, field: FieldInfo) -> ValueWidget[Any]:
+    options: dict[str, Any] = {"name": name, "label": field.title, "tooltip": _tooltip(field)}
     kind = field.annotation
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return ComboBox(choices=list(kind), **options)
@@ -95,7 +95,7 @@ def _is_optional(field: FieldInfo) -> bool:
     return type(None) in get_args(field.annotation)
 
 
-def _read(widget: ValueWidget) -> str:
+def _read(widget: ValueWidget[Any]) -> str:
     text = str(widget.value).strip()
     if isinstance(widget, LineEdit):
         return text or "None"

@@ -276,9 +276,10 @@ class BlindDeconvolutionWidget(QWidget):
         )
         self.progress.setVisible(running)
 
-    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
+    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 (Qt's name)
         """A closed dock keeps the best so far: napari takes the parent of its widget away."""
         super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None and self._run:
+        undocked = event is not None and event.type() == QEvent.Type.ParentChange
+        if undocked and self.parent() is None and self._run is not None:
             self._run.detach()
             self._run = None

@@ -1,0 +1,125 @@
+"""The two networks, the objective of Eq. 21 and one step on it."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_blind_deconv.engine.devices import computes_bfloat16
+from napari_blind_deconv.engine.problem import Problem
+from napari_blind_deconv.numerics.blur import blur, field_of_view_offset
+from napari_blind_deconv.numerics.blur_width import gaussian_width
+from napari_blind_deconv.numerics.image_prior import ImagePrior
+from napari_blind_deconv.numerics.kernel_prior import FixedKernel, Siren, gaussian_kernel
+from napari_blind_deconv.numerics.objective import gradient_sparsity, mean_huber
+from napari_blind_deconv.settings import Precision, SparsityScale
+
+__all__ = ["Fit", "Step"]
+
+# The coarsest scale of the image network keeps at least this many pixels a side.
+_COARSEST_SIDE = 4
+# A kernel shrinks by itself but hardly grows, so that it must not start as a point (σ in pixels).
+_NARROWEST_START = 1.5
+
+
+class Step(NamedTuple):
+    """The estimates a step started from, and the terms of the objective there."""
+
+    canvas: Tensor
+    kernel: Tensor
+    loss: float
+    data: float
+    regulariser: float
+
+
+class Fit:
+    """The two networks, their optimiser and the objective; `step` is one line of Algorithm 1."""
+
+    def __init__(self, problem: Problem, device: torch.device, seed: int) -> None:
+        settings = problem.settings
+        self.problem = problem
+        self.device = device
+        with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
+            torch.manual_seed(seed)
+            self.image_prior = _image_prior(problem).to(device)
+            self.kernel_prior = _kernel_prior(problem).to(device)
+        # This order of memory halves the time of a convolution on a CPU; torch's types forget it.
+        self.image_prior.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.observed = torch.from_numpy(problem.unit).to(device)
+        self.optimiser = torch.optim.Adam(
+            [
+                {"params": self.image_prior.parameters(), "lr": settings.image_learning_rate},
+                {"params": self.kernel_prior.parameters(), "lr": settings.kernel_learning_rate},
+            ]
+        )
+        self.schedule = torch.optim.lr_scheduler.MultiStepLR(
+            self.optimiser, settings.learning_rate_milestones, gamma=0.5
+        )
+        self.half = settings.precision is Precision.AUTO and computes_bfloat16(device)
+
+    def step(self, iteration: int) -> Step:
+        """One step on Eq. 21."""
+        settings = self.problem.settings
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
+            canvas = self.image_prior()
+        kernel = self.kernel_prior()
+        if iteration <= settings.kernel_hold:
+            kernel = kernel.detach()  # the picture sharpens through the kernel's start
+        data = mean_huber(blur(canvas, kernel) - self.observed, settings.huber_delta)
+        regulariser = gradient_sparsity(
+            canvas.mean(0),
+            per_pixel=settings.sparsity_scale is not SparsityScale.PUBLISHED,
+        )
+        loss = data + self.problem.sparsity_weight * regulariser
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        self.schedule.step()
+        return Step(canvas.detach(), kernel.detach(), loss.item(), data.item(), regulariser.item())
+
+
+def _image_prior(problem: Problem) -> ImagePrior:
+    settings = problem.settings
+    scales = max(1, int(math.log2(min(problem.canvas_shape) / _COARSEST_SIDE)))
+    return ImagePrior(
+        problem.canvas_shape,
+        outputs=problem.unit.shape[0],
+        channels=settings.channels[:scales],
+        skip_channels=settings.skip_channels,
+        input_channels=settings.input_channels,
+        ceiling=1.0 + settings.headroom,
+        guide=_on_canvas(problem) if settings.guided else None,
+    )
+
+
+def _on_canvas(problem: Problem) -> Tensor:
+    """The blurred image, continued to the canvas by its border pixels."""
+    top, left = field_of_view_offset(problem.window)
+    bottom, right = problem.window[0] - 1 - top, problem.window[1] - 1 - left
+    pads = [(0, 0), (top, bottom), (left, right)]
+    return torch.from_numpy(np.pad(problem.unit, pads, mode="edge"))
+
+
+def _kernel_prior(problem: Problem) -> nn.Module:
+    settings = problem.settings
+    if problem.psf is not None:
+        return FixedKernel(torch.from_numpy(problem.psf))
+    siren = Siren(
+        problem.window,
+        features=settings.kernel_features,
+        layers=settings.kernel_layers,
+        frequency=settings.kernel_frequency,
+    )
+    start = settings.kernel_start
+    if start != "flat":
+        sigma = _found_width(problem) if start == "auto" else start
+        siren.fit(gaussian_kernel(problem.window, sigma))
+    return siren
+
+
+def _found_width(problem: Problem) -> float:
+    return max(_NARROWEST_START, gaussian_width(problem.unit.mean(axis=0)))

@@ -1,0 +1,71 @@
+"""One image to deblur, checked: what to fit, and the way back to the user's units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_blind_deconv.engine.inputs import (
+    IntensityMap,
+    check_image,
+    check_kernel,
+    kernel_window,
+    to_channels,
+)
+from napari_blind_deconv.numerics.blur_width import white_noise
+from napari_blind_deconv.numerics.location import centre_kernel
+from napari_blind_deconv.settings import Settings, SparsityScale
+
+__all__ = ["Problem"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A checked input: what to fit, and how its answer goes back to the user's units."""
+
+    settings: Settings
+    image: NDArray[Any]
+    rgb: bool
+    unit: NDArray[np.float32]  # (C, H, W), the image mapped to [0, 1]
+    intensity: IntensityMap
+    noise: float  # in the fit's units
+    psf: NDArray[np.float32] | None
+    window: tuple[int, int]
+
+    @classmethod
+    def of(cls, image: ArrayLike, settings: Settings, *, psf: ArrayLike | None, rgb: bool) -> Self:
+        """Check and prepare an input; raises as `deconvolve` says."""
+        array = check_image(image, rgb=rgb)
+        shape = (array.shape[0], array.shape[1])
+        known = None if psf is None else centre_kernel(check_kernel(psf, shape))[0]
+        window = kernel_window(settings, shape) if known is None else known.shape
+        channels = to_channels(array, rgb=rgb)
+        intensity = IntensityMap.of(channels)
+        unit = intensity.to_unit(channels)
+        noise = white_noise(unit.mean(axis=0))
+        return cls(settings, array, rgb, unit, intensity, noise, known, window)
+
+    @property
+    def canvas_shape(self) -> tuple[int, int]:
+        """Eq. 16: wide enough for all light the field of view received."""
+        rows, columns = self.unit.shape[-2:]
+        return rows + self.window[0] - 1, columns + self.window[1] - 1
+
+    @property
+    def sparsity_weight(self) -> float:
+        """The regulariser's λ in the objective."""
+        if self.settings.sparsity_scale is SparsityScale.NOISE:
+            return self.settings.sparsity * self.noise
+        return self.settings.sparsity
+
+    def to_user(self, unit: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Channels ``(C, H, W)`` of the fit to the shape and units of the input."""
+        values = self.intensity.from_unit(unit)
+        if not self.rgb:
+            return values[0]
+        return np.concatenate([np.moveaxis(values, 0, -1), self.image[..., 3:]], axis=-1).astype(
+            np.float32
+        )

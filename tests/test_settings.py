@@ -26,7 +26,7 @@ def test_published_presets_are_as_published(name, rates):
     assert published.kernel_size_limit is None
     assert published.channels == (128,) * 5
     assert published.precision is Precision.FLOAT32
-    ours = ("headroom", "averaging", "kernel_hold", "guided")
+    ours = ("headroom", "averaging", "kernel_hold", "kernel_least_area", "guided")
     assert not any(getattr(published, name) for name in ours)
 
 

@@ -267,6 +267,7 @@ class TestForm:
 
     def test_kernel_window_is_told_in_pixels_and_micrometres(self, dock):
         assert dock.kernel_size_text.value == "13 × 15 px = 2.6 × 1.5 µm"
+        assert not dock.kernel_pixels.enabled
         dock.kernel_choice.value = "chosen"
         dock.kernel_pixels.value = 9
         assert dock.settings().kernel_size == 9

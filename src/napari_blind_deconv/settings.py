@@ -112,6 +112,11 @@ class Settings(BaseModel):
     Without, the kernel shrinks to a point before the picture has anything to show for it; 0 as
     published."""
 
+    kernel_least_area: float = Field(0.5, ge=0, le=1, title="Least kernel area")
+    """Area the kernel may shrink to, as a share of that of its start. Data alone prefer a point,
+    which sharpens nothing; raising it holds the kernel to its start, 0 lets it shrink freely, as
+    published."""
+
     headroom: float = Field(1.0, ge=0, le=100, title="Headroom")
     """How far the estimate may rise above the brightest input, as a share of the input's range.
     Sharp points are brighter than their blur, so that 0 (as published) flattens beads."""
@@ -198,6 +203,7 @@ _PUBLISHED: dict[str, Any] = {
     "patience": 500,
     "kernel_start": "flat",
     "kernel_hold": 0,
+    "kernel_least_area": 0.0,
     "headroom": 0.0,
     "averaging": 0.0,
     "guided": False,

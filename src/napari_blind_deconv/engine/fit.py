@@ -15,7 +15,7 @@ from napari_blind_deconv.numerics.blur import blur, field_of_view_offset
 from napari_blind_deconv.numerics.blur_width import gaussian_width
 from napari_blind_deconv.numerics.image_prior import ImagePrior
 from napari_blind_deconv.numerics.kernel_prior import FixedKernel, Siren, gaussian_kernel
-from napari_blind_deconv.numerics.objective import gradient_sparsity, mean_huber
+from napari_blind_deconv.numerics.objective import effective_area, gradient_sparsity, mean_huber
 from napari_blind_deconv.settings import Precision, SparsityScale
 
 __all__ = ["Fit", "Step"]
@@ -24,6 +24,11 @@ __all__ = ["Fit", "Step"]
 _COARSEST_SIDE = 4
 # A kernel shrinks by itself but hardly grows, so that it must not start as a point (σ in pixels).
 _NARROWEST_START = 1.5
+# Weight of falling short of the least kernel area: a wall, thousands of times a fit's misfit.
+_LEAST_AREA_WEIGHT = 0.1
+# Twice in some twenty thousand steps a processor's bfloat16 unit gave NaN where the same step, run
+# again, did not. A step is worth a second try; a run is not worth losing.
+_ATTEMPTS = 3
 
 
 class Step(NamedTuple):
@@ -59,10 +64,23 @@ class Fit:
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(
             self.optimiser, settings.learning_rate_milestones, gamma=0.5
         )
+        with torch.no_grad():
+            start = effective_area(self.kernel_prior()).item()
+        self.least_area = settings.kernel_least_area * start if problem.psf is None else 0.0
         self.half = settings.precision is Precision.AUTO and computes_bfloat16(device)
 
     def step(self, iteration: int) -> Step:
-        """One step on Eq. 21."""
+        """One step on Eq. 21; tried again if it gave no numbers, an error if it never does."""
+        for _ in range(_ATTEMPTS):
+            step = self._evaluate(iteration)
+            if self._gradients_are_finite() and math.isfinite(step.loss):
+                self.optimiser.step()
+                self.schedule.step()
+                return step
+        raise FloatingPointError(f"the objective became {step.loss} at iteration {iteration}")
+
+    def _evaluate(self, iteration: int) -> Step:
+        """The estimates, the objective and its gradients at the present weights."""
         settings = self.problem.settings
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
             canvas = self.image_prior()
@@ -71,15 +89,19 @@ class Fit:
             kernel = kernel.detach()  # the picture sharpens through the kernel's start
         data = mean_huber(blur(canvas, kernel) - self.observed, settings.huber_delta)
         regulariser = gradient_sparsity(
-            canvas.mean(0),
-            per_pixel=settings.sparsity_scale is not SparsityScale.PUBLISHED,
+            canvas.mean(0), per_pixel=settings.sparsity_scale is not SparsityScale.PUBLISHED
         )
         loss = data + self.problem.sparsity_weight * regulariser
+        if self.least_area > 0:
+            shortfall = torch.relu(torch.log(self.least_area / effective_area(kernel)))
+            loss = loss + _LEAST_AREA_WEIGHT * shortfall.square()
         self.optimiser.zero_grad()
         loss.backward()
-        self.optimiser.step()
-        self.schedule.step()
         return Step(canvas.detach(), kernel.detach(), loss.item(), data.item(), regulariser.item())
+
+    def _gradients_are_finite(self) -> bool:
+        parameters = [*self.image_prior.parameters(), *self.kernel_prior.parameters()]
+        return bool(nn.utils.clip_grad_norm_(parameters, math.inf).isfinite())
 
 
 def _image_prior(problem: Problem) -> ImagePrior:

@@ -184,7 +184,11 @@ def _run(
             problem, device, seed, should_stop, preview_seconds
         )
         image, kernel = _finish(problem, best)
-    except (RuntimeError, MemoryError) as error:  # torch's out-of-memory is a RuntimeError
+    except (
+        RuntimeError,
+        MemoryError,
+        FloatingPointError,
+    ) as error:  # torch's out-of-memory is a RuntimeError
         raise DeconvolutionError(_explain(error, problem, device)) from error
     return Result(
         image=image,
@@ -218,8 +222,6 @@ def _optimise(
     preview_due = -math.inf
     for iteration in range(1, limit + 1):
         step = fit.step(iteration)
-        if not math.isfinite(step.loss):
-            raise RuntimeError(f"the objective became {step.loss} at iteration {iteration}")
         variance = keeper.update(iteration, step.canvas, step.kernel)
         row = (iteration, step.loss, step.data, step.regulariser, variance)
         trace[iteration - 1] = row

@@ -177,7 +177,8 @@ def trace_layer(
     """The variance curve beside the image, one point an iteration, its stopping point marked.
 
     The height of a point is the logarithm of the variance; the numbers are the layer's features.
-    Iterations before the first full window have no variance, and their points are not shown.
+    Iterations before the first full window have no variance; their points lie under the first one
+    that has.
 
     Parameters
     ----------
@@ -198,7 +199,8 @@ def trace_layer(
     height = max(rows / 3, rows - top - 2 * gap)
     place = source.beside(top + gap, columns + gap)
     is_kept = trace["iteration"] == kept
-    points = np.stack([1 - _normalised_log(trace["variance"]), _normalised(trace["iteration"])], 1)
+    iterations, variances = _drawable(trace)
+    points = np.stack([1 - _normalised(np.log(variances)), _normalised(iterations)], axis=1)
     features = {name: trace[name] for name in trace.dtype.names or ()}
     features["kept"] = is_kept
     features["label"] = np.where(is_kept, f"kept: {kept}", "")
@@ -209,12 +211,11 @@ def trace_layer(
         "size": np.where(is_kept, 3 * dot, dot),
         "face_color": np.where(is_kept, _KEPT_COLOR, _CURVE_COLOR),
         "border_width": 0,
-        "shown": np.isfinite(trace["variance"]) | is_kept,
         "text": {
             "string": "{label}",
             "color": _KEPT_COLOR,
             "size": 10,
-            "anchor": "lower_left",
+            "anchor": "lower_right" if points[is_kept, 1].max() > 0.5 else "lower_left",
         },
         "metadata": metadata,
         **place.placement(),
@@ -222,18 +223,20 @@ def trace_layer(
     return place.embed_points(points * (height, width)), arguments, "points"
 
 
-def _normalised(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Values mapped to [0, 1]; a single value, or none that is finite, becomes 0."""
-    values = np.asarray(values, dtype=np.float64)
-    finite = values[np.isfinite(values)]
-    if finite.size == 0 or finite.min() == finite.max():
-        return np.zeros(len(values))
-    return np.nan_to_num((values - finite.min()) / np.ptp(finite), nan=0.0)
+def _drawable(trace: NDArray[np.void]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Iterations and variances above 0; the first full window stands for those before it."""
+    variances = trace["variance"].astype(np.float64)
+    known = np.flatnonzero(np.isfinite(variances))
+    first = known[0] if len(known) else 0
+    iterations = np.maximum(trace["iteration"], trace["iteration"][first]).astype(np.float64)
+    variances[:first] = variances[first]
+    return iterations, np.maximum(np.nan_to_num(variances, nan=1.0), np.finfo(np.float64).tiny)
 
 
-def _normalised_log(variance: NDArray[np.float64]) -> NDArray[np.float64]:
-    tiny = np.finfo(np.float64).tiny
-    return _normalised(np.log(np.maximum(variance, tiny)))
+def _normalised(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values mapped to [0, 1]; all 0 if they are equal."""
+    span = np.ptp(values)
+    return (values - values.min()) / span if span else np.zeros(len(values))
 
 
 def outputs_beside(source: Source, result: Result) -> list[LayerData]:

@@ -76,9 +76,9 @@ class BlindDeconvolutionWidget(QWidget):
             label=kernel.title, choices=(_AUTOMATIC, _CHOSEN), tooltip=kernel_help
         )
         self.kernel_pixels = SpinBox(
-            label="", value=31, min=3, max=4095, step=2, tooltip=kernel_help
+            label="Kernel side", value=31, min=3, max=4095, step=2, tooltip=kernel_help
         )
-        self.kernel_size_text = Label(label="")
+        self.kernel_size_text = Label(label="Kernel window")
         self.basic = SettingsForm(_BASIC)
         self.advanced = SettingsForm(_ADVANCED)
         self.device = ComboBox(
@@ -181,7 +181,7 @@ class BlindDeconvolutionWidget(QWidget):
 
     def _show_kernel_size(self) -> None:
         """Say how wide the kernel window is, in pixels and in the layer's units."""
-        self.kernel_pixels.visible = self.kernel_choice.value == _CHOSEN
+        self.kernel_pixels.enabled = self.kernel_choice.value == _CHOSEN
         layer: Image | None = self.layer.value
         if layer is None:
             self.kernel_size_text.value = ""
@@ -191,6 +191,9 @@ class BlindDeconvolutionWidget(QWidget):
         except ValueError as error:
             self.kernel_size_text.value = str(error)
             return
+        if not self.kernel_pixels.enabled:
+            with self.kernel_pixels.changed.blocked():
+                self.kernel_pixels.value = max(rows, columns)
         height, width, unit = pixel_size(layer)
         self.kernel_size_text.value = f"{rows} × {columns} px"
         if unit != "px":

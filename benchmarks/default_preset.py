@@ -1,8 +1,9 @@
 """What the default preset gains on four cases whose truth is known.
 
-``python -m benchmarks.default_preset ../shared/data [preset]`` prints a Markdown table: two camera
+``python -m benchmarks.default_preset DATA [KEY=VALUE ...]`` prints a Markdown table: two camera
 shakes of Levin et al. and two fluorescence images, blurred here with a scene wider than the field
 of view and exposed with photon and read noise. PSNR is up to shift, without any fit of gain.
+Settings may be changed to see what each is worth.
 """
 
 from __future__ import annotations
@@ -77,13 +78,14 @@ def cases(data: Path) -> Iterator[Case]:
     yield fluorescence(data, 0, "DNA", 1.5, 100)
 
 
-def main(data: Path, preset: str) -> None:
+def main(data: Path, changes: list[str]) -> None:
     """Print the table."""
-    print(f"preset `{preset}`, {torch.get_num_threads()} threads\n")
+    settings = Settings().with_texts(changes)
+    print(f"{' '.join(changes) or 'default'}, {torch.get_num_threads()} threads\n")
     print("| case | before, dB | after, dB | gain, dB | kept of iterations | s | s/iteration |")
     print("|---|---|---|---|---|---|---|")
     for case in cases(data):
-        result = deconvolve(case.observed, Settings.preset(preset))
+        result = deconvolve(case.observed, settings)
         before, after = (
             psnr_up_to_shift(case.truth, picture, peak=case.peak)
             for picture in (case.observed, result.image)
@@ -98,4 +100,4 @@ def main(data: Path, preset: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "fast")
+    main(Path(sys.argv[1]), sys.argv[2:])

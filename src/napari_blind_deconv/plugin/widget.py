@@ -254,7 +254,8 @@ class BlindDeconvolutionWidget(QWidget):
         self.trace_plot.extend(result.trace, result.stop_iteration)
         self._finish(
             f"{result.stop_reason.sentence} Picture of iteration {result.stop_iteration} kept of "
-            f"{len(result.trace)}, in {result.seconds:.0f} s on {result.device}."
+            f"{len(result.trace)}, in {result.seconds:.0f} s on {result.device}. "
+            "Kernel and trace lie to the right of the image."
         )
 
     def _on_failure(self, sentence: str) -> None:

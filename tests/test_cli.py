@@ -1,7 +1,6 @@
 """The command line as its users meet it: a subprocess, files, exit codes."""
 
 import csv
-import resource
 import signal
 import subprocess
 import sys
@@ -94,6 +93,9 @@ def test_presets_lists_every_preset():
         (("image.tif", "out.tif", "--set", "sharpness=1"), "no setting 'sharpness'"),
         (("image.tif", "out.tif", "--set", "kernel_size=99"), "no larger than the image"),
         (("image.tif", "out.tif", "--psf", "zero.tif"), "sums to 0"),
+        (("image.tif", "out.tif", "--psf", "k.tif", "--kernel-out", "k.tif"), "is named twice"),
+        (("image.tif", "out.tif", "--seed", "-1"), "The seed is -1; accepted"),
+        (("image.tif", "out [b].tif", "--set", "precision=[/b]"), "got '[/b]'"),
         (("image.tif", "out.tif", "--trace-out", "t.txt"), "accepted are .csv"),
         (("image.tif", "out.tif", "--kernel-out", "out.tif"), "is named twice"),
     ],
@@ -116,6 +118,8 @@ def test_bad_input_is_one_sentence_and_exit_code_2(image, tmp_path, arguments, s
 @pytest.mark.skipif(sys.platform == "win32", reason="a limit on file size needs POSIX")
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(image, tmp_path):
     def limit_file_size() -> None:
+        import resource  # not on Windows
+
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
     out = tmp_path / "out.tif"

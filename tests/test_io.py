@@ -69,6 +69,43 @@ def test_stacks_are_refused_with_their_shape(tmp_path):
         read_plane(path)
 
 
+def test_files_of_several_images_are_refused(tmp_path):
+    path = tmp_path / "in.tif"
+    tifffile.imwrite(path, np.zeros((20, 30), np.uint8))
+    tifffile.imwrite(path, np.zeros((40, 50), np.uint8), append=True)
+    with pytest.raises(ValueError, match="holds 2 images"):
+        read_plane(path)
+
+
+def test_a_stack_of_lines_is_refused(tmp_path):
+    path = tmp_path / "in.tif"
+    tifffile.imwrite(path, np.zeros((5, 1, 30), np.uint8), imagej=True, metadata={"axes": "ZYX"})
+    with pytest.raises(ValueError, match="accepted is one plane"):
+        read_plane(path)
+
+
+def test_colour_in_separate_planes_is_colour(tmp_path):
+    path = tmp_path / "in.tif"
+    colour = np.random.default_rng(0).integers(0, 255, (3, 20, 22), dtype=np.uint8)
+    tifffile.imwrite(path, colour, photometric="rgb", planarconfig="separate")
+    plane = read_plane(path)
+    assert plane.rgb
+    np.testing.assert_array_equal(plane.pixels, np.moveaxis(colour, 0, -1))
+
+
+@pytest.mark.parametrize("unit", ["Å", "μm"])
+def test_units_beyond_ascii_can_be_written(tmp_path, unit):
+    write_plane(tmp_path / "out.tif", Plane(PIXELS, False, (0.2, 0.1), unit), PROVENANCE)
+    np.testing.assert_array_equal(read_plane(tmp_path / "out.tif").pixels, PIXELS)
+
+
+def test_a_pixel_size_of_zero_is_none(tmp_path):
+    path = tmp_path / "in.ome.tif"
+    sizes = {"PhysicalSizeX": 0.0, "PhysicalSizeY": 0.0}
+    tifffile.imwrite(path, PIXELS, ome=True, metadata={"axes": "YX", **sizes})
+    assert read_plane(path).pixel_size is None
+
+
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"II*\0\xff\xff\xff\xff", b"II*\0"])
 def test_damaged_files_are_refused_in_one_sentence(tmp_path, content):
     path = tmp_path / "in.tif"

@@ -14,6 +14,7 @@ from napari_blind_deconv.plugin.layers import (
     layer_metadata,
     outputs_beside,
     pixel_size,
+    plane_shape,
 )
 
 PIXELS = np.random.default_rng(0).random((20, 30))
@@ -44,7 +45,7 @@ CALIBRATION = {
 
 def test_the_estimate_lies_on_its_image(result):
     source, layer = source_of(PIXELS, **CALIBRATION, colormap="green", contrast_limits=(0.1, 0.7))
-    estimate = Layer.create(*image_layer(source, result.image, layer_metadata(result)))
+    estimate = Layer.create(*image_layer(source, result.image, layer_metadata(source, result)))
     assert estimate.name == "cells [deblurred]"
     for corner in ((0, 0), (19, 29)):
         np.testing.assert_allclose(estimate.data_to_world(corner), layer.data_to_world(corner))
@@ -160,6 +161,13 @@ def test_colour_is_shown_as_floats_from_zero_to_one(dtype, white):
 
 
 def test_pixel_size_is_told_with_its_unit():
-    _, layer = source_of(PIXELS, **CALIBRATION)
-    assert pixel_size(layer) == (pytest.approx(0.2), pytest.approx(0.1), "µm")
-    assert pixel_size(Image(PIXELS)) == (1.0, 1.0, "px")
+    viewer = ViewerModel()
+    layer = viewer.add_image(PIXELS, **CALIBRATION)
+    assert pixel_size(layer, viewer.dims) == (pytest.approx(0.2), pytest.approx(0.1), "µm")
+    assert pixel_size(Image(PIXELS), viewer.dims) == (1.0, 1.0, "px")
+
+
+def test_the_plane_of_a_colour_image_has_no_colour_axis():
+    viewer = ViewerModel()
+    layer = viewer.add_image(np.zeros((60, 80, 3), np.uint8), rgb=True)
+    assert plane_shape(layer, viewer.dims) == (60, 80)

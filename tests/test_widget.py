@@ -176,6 +176,34 @@ class TestWaysOut:
         assert names(dock) == ["cells"]
         assert dock.status.text() == "There is not enough memory."
 
+    def test_data_that_cannot_be_read_is_told(self, dock, refusals, monkeypatch):
+        def unreadable(*_):
+            raise OSError("the network drive is gone")
+
+        monkeypatch.setattr("napari_blind_deconv.plugin.widget.Source.of", unreadable)
+        dock.start()
+        assert refusals == ["the network drive is gone"]
+        assert dock.run_button.isEnabled()
+
+    def test_a_result_that_cannot_be_shown_leaves_the_widget_ready(
+        self, dock, wait, refusals, monkeypatch
+    ):
+        def unshowable(*_):
+            raise ValueError("no such units")
+
+        monkeypatch.setattr(run_module, "outputs_beside", unshowable)
+        dock.start()
+        wait(idle(dock))
+        assert refusals == ["The result could not be shown (no such units)."]
+
+    def test_a_worker_that_is_quit_leaves_the_widget_ready(self, dock, wait, refusals):
+        endless(dock)
+        dock.start()
+        wait(sharpening(dock))
+        next(iter(run_module._active))._worker.quit()
+        wait(idle(dock))
+        assert "ended from outside" in refusals[0]
+
     def test_a_runtime_error_is_not_swallowed(self, dock, wait, refusals, monkeypatch):
         def fail(*_):
             raise RuntimeError("a kernel of the GPU failed")
@@ -272,6 +300,8 @@ class TestForm:
         dock.kernel_pixels.value = 9
         assert dock.settings().kernel_size == 9
         assert dock.kernel_size_text.value == "9 × 9 px = 1.8 × 0.9 µm"
+        viewer_of(dock).layers["cells"].scale = (0.4, 0.1)
+        assert dock.kernel_size_text.value == "9 × 9 px = 3.6 × 0.9 µm"
         dock.kernel_pixels.value = 31
         assert "no larger than the image" in dock.kernel_size_text.value
 
@@ -324,4 +354,4 @@ def test_sample_data_opens(make_napari_viewer):
         "scene",
     ]
     assert all(isinstance(layer, Image) for layer in viewer.layers)
-    assert len(sample_data.fluorescence_scene()) == 3
+    assert len(sample_data.scene()) == 3

@@ -29,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-errors = Console(stderr=True, highlight=False)
+errors = Console(stderr=True, highlight=False, markup=False)
 
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the networks' random start.")]
@@ -60,7 +60,7 @@ def run(
         from napari_blind_deconv.io.images import Plane, check_output, read_plane
 
         settings = Settings.preset(preset).with_texts(assignments or [])
-        _check_distinct(image, output, kernel_out, trace_out)
+        _check_distinct(image, psf, output, kernel_out, trace_out)
         for path, suffixes in ((output, None), (kernel_out, None), (trace_out, {".csv"})):
             if path is not None:
                 check_output(path, overwrite=overwrite, suffixes=suffixes)
@@ -145,7 +145,7 @@ def _deblur(image: Any, settings: Settings, name: str, **options: Any) -> tuple[
     with errors.status("Loading PyTorch …"):
         from napari_blind_deconv.engine.optimise import deconvolve
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -208,19 +208,22 @@ def _one_sentence_errors() -> Iterator[None]:
 
     try:
         yield
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError) as error:  # what the user gave
         _fail(str(error), BAD_INPUT)
     except OSError as error:
         where = f": {error.filename}." if error.filename else ""
         _fail(f"{error.strerror or error}{where}", BAD_INPUT)
     except DeconvolutionError as error:
         _fail(str(error), FAILED)
+    except MemoryError:
+        _fail("There is not enough memory for this image; try a part of it.", FAILED)
     except KeyboardInterrupt:
-        _fail("Interrupted before there was anything to keep.", INTERRUPTED)
+        _fail("Interrupted; nothing was kept.", INTERRUPTED)
 
 
 def _fail(sentence: str, code: int) -> None:
-    errors.print(f"[red]error:[/red] {sentence}", soft_wrap=True)
+    errors.print("error:", style="red", end=" ")
+    errors.print(sentence, soft_wrap=True)
     raise typer.Exit(code)
 
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-
-from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
-from napari_blind_deconv.numerics.degrade import expose
 
 __all__ = ["Scene", "astigmatic_kernel", "cell_crop", "fluorescence_scene"]
 
@@ -78,6 +74,11 @@ def fluorescence_scene(
     seed : int
         Seed of scene and noise.
     """
+    import torch  # seconds to load, and the other picture does without
+
+    from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
+    from napari_blind_deconv.numerics.degrade import expose
+
     if kernel is None:
         kernel = astigmatic_kernel()
     rows, columns = (side + k - 1 for side, k in zip(shape, kernel.shape, strict=True))

@@ -18,7 +18,7 @@ def choose_device(name: str) -> torch.device:
         For a name that is not a device, or a device this machine does not have.
     """
     kind, _, index = name.partition(":")
-    if kind not in DEVICE_NAMES or (index and not index.isdecimal()):
+    if kind not in DEVICE_NAMES or (index and not (kind == "cuda" and index.isdecimal())):
         raise ValueError(f"There is no device {name!r}; devices are {', '.join(DEVICE_NAMES)}.")
     available = {
         "cuda": torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count(),
@@ -36,4 +36,6 @@ def computes_bfloat16(device: torch.device) -> bool:
     """Whether this device computes in bfloat16 natively, and so faster than in float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ _LEAST_AREA_WEIGHT = 0.1
 # Twice in some twenty thousand steps a processor's bfloat16 unit gave NaN where the same step, run
 # again, did not. A step is worth a second try; a run is not worth losing.
 _ATTEMPTS = 3
+_drawing = Lock()
 
 
 class Step(NamedTuple):
@@ -48,8 +50,10 @@ class Fit:
         settings = problem.settings
         self.problem = problem
         self.device = device
-        with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
-            torch.manual_seed(seed)
+        # The networks draw from the CPU's generator, which other threads' runs share; the caller's
+        # random numbers stay as they were.
+        with _drawing, torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
             self.image_prior = _image_prior(problem).to(device)
             self.kernel_prior = _kernel_prior(problem).to(device)
         # This order of memory halves the time of a convolution on a CPU; torch's types forget it.
@@ -123,7 +127,7 @@ def _on_canvas(problem: Problem) -> Tensor:
     top, left = field_of_view_offset(problem.window)
     bottom, right = problem.window[0] - 1 - top, problem.window[1] - 1 - left
     pads = [(0, 0), (top, bottom), (left, right)]
-    return torch.from_numpy(np.pad(problem.unit, pads, mode="edge"))
+    return torch.from_numpy(np.pad(problem.calm, pads, mode="edge"))
 
 
 def _kernel_prior(problem: Problem) -> nn.Module:
@@ -144,4 +148,4 @@ def _kernel_prior(problem: Problem) -> nn.Module:
 
 
 def _found_width(problem: Problem) -> float:
-    return max(_NARROWEST_START, gaussian_width(problem.unit.mean(axis=0)))
+    return max(_NARROWEST_START, gaussian_width(problem.calm.mean(axis=0)))

@@ -17,6 +17,7 @@ __all__ = [
     "check_kernel",
     "kernel_window",
     "to_channels",
+    "without_mad_pixels",
 ]
 
 SMALLEST_SIDE = 16
@@ -78,7 +79,8 @@ def check_image(image: ArrayLike, *, rgb: bool) -> NDArray[Any]:
         raise ValueError(
             f"The image has {bad} NaN or infinite pixels; accepted are finite numbers only."
         )
-    if array.min() == array.max():
+    light = array[..., :3] if rgb else array  # alpha is no light
+    if light.min() == light.max():
         raise ValueError(
             f"Every pixel of the image is {array.flat[0]}; accepted is an image with some contrast."
         )
@@ -89,6 +91,16 @@ def to_channels(image: NDArray[Any], *, rgb: bool) -> NDArray[np.float64]:
     """Checked image to channels first, ``(C, H, W)``, without alpha, in native byte order."""
     planes = np.moveaxis(image[..., :3], -1, 0) if rgb else image[np.newaxis]
     return planes.astype(np.float64)
+
+
+def without_mad_pixels(unit: NDArray[np.float32]) -> NDArray[np.float32]:
+    """An image ``(C, H, W)`` with hot and dead pixels replaced by the median around them.
+
+    They differ from it by more than the whole range. The data term sees them, and Huber's loss
+    discounts them; means, spectra and the network's input would not.
+    """
+    median = ndimage.median_filter(unit, size=(1, 3, 3))
+    return np.where(np.abs(unit - median) > 1, median, unit)
 
 
 def check_kernel(psf: ArrayLike, image_shape: tuple[int, int]) -> NDArray[np.float32]:

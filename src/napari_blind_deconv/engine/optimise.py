@@ -57,15 +57,17 @@ def deconvolve(
         Default: the preset ``"fast"``.
     psf : array_like, optional
         A known PSF, 2D and non-negative, at the image's pixel size. With it the kernel is fixed
-        and only the image is estimated (non-blind deconvolution).
+        and only the image is estimated (non-blind deconvolution). If its centroid is not its
+        central pixel it is moved there by linear interpolation, so that the image does not move.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
     seed : int
-        Seed of the networks' random start. Same input, settings, seed and machine on the CPU: the
-        same bits. Another seed gives another, equally valid, estimate.
+        Seed of the networks' random start, from 0 up. Same input, settings, seed and machine on the
+        CPU: the same bits. Another seed gives another, equally valid, estimate.
     rgb : bool
-        The last axis is colour: one kernel is estimated for all three channels; noise, sparsity,
-        stopping and location are judged on luminance; alpha is passed through.
+        The last axis is colour: one kernel is applied to all three channels; noise, width of blur,
+        sparsity, stopping and location are judged on luminance, the mean of the channels; alpha is
+        passed through.
     should_stop : callable, optional
         Asked after every iteration; True ends the run with the best estimate so far.
     on_snapshot : callable, optional
@@ -128,6 +130,8 @@ def iterate(
 
     Input is checked by the call itself, before the first step.
     """
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"The seed is {seed}; accepted are whole numbers from 0 to 2^63 - 1.")
     problem = Problem.of(image, settings or Settings(), psf=psf, rgb=rgb)
     place = choose_device(device)
     return _run(problem, place, seed, should_stop or (lambda: False), preview_seconds)
@@ -259,14 +263,20 @@ def _finish(problem: Problem, best: _Estimate) -> tuple[NDArray[np.float32], NDA
     """Line 15: locate the picture, and give it the flux of the input."""
     canvas, kernel = best.canvas.cpu(), best.kernel.cpu()
     if problem.psf is None:
-        image, kernel_out = recentre(canvas, kernel, torch.from_numpy(problem.unit))
+        image, kernel_out = recentre(canvas, kernel, torch.from_numpy(problem.calm))
     else:
         image, kernel_out = crop_to_field_of_view(canvas, problem.window).numpy(), problem.psf
-    # Huber and an early stop leave the mean a few percent off: one gain a channel, above the offset
-    # that became 0, puts it right.
-    flux = problem.unit.mean(axis=(1, 2), keepdims=True)
-    gain = flux / image.mean(axis=(1, 2), keepdims=True)
-    return problem.to_user(gain * image), kernel_out
+    return problem.to_user(_with_flux_of(problem.calm, image)), kernel_out
+
+
+def _with_flux_of(observed: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """One gain a channel, above the offset that became 0, that gives the input's mean.
+
+    Huber and an early stop leave the mean a few percent off.
+    """
+    wanted = observed.mean(axis=(1, 2), keepdims=True)
+    found = image.mean(axis=(1, 2), keepdims=True)
+    return image * np.where((wanted > 0) & (found > 0), wanted / np.maximum(found, 1e-6), 1)
 
 
 def _versions() -> dict[str, str]:
@@ -282,4 +292,5 @@ def _explain(error: BaseException, problem: Problem, device: torch.device) -> st
             f"There is not enough memory on {device} for a canvas of {rows} × {columns} pixels; "
             "try a smaller region, a smaller kernel window or device 'cpu'."
         )
-    return f"The computation on {device} failed: {text.splitlines()[0] if text else error!r}."
+    reason = text.strip().splitlines()[0] if text.strip() else repr(error)
+    return f"The computation on {device} failed: {reason}."

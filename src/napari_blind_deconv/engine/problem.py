@@ -14,6 +14,7 @@ from napari_blind_deconv.engine.inputs import (
     check_kernel,
     kernel_window,
     to_channels,
+    without_mad_pixels,
 )
 from napari_blind_deconv.numerics.blur_width import white_noise
 from napari_blind_deconv.numerics.location import centre_kernel
@@ -30,9 +31,10 @@ class Problem:
     image: NDArray[Any]
     rgb: bool
     unit: NDArray[np.float32]  # (C, H, W), the image mapped to [0, 1]
+    calm: NDArray[np.float32]  # the same without hot and dead pixels
     intensity: IntensityMap
     noise: float  # in the fit's units
-    psf: NDArray[np.float32] | None
+    psf: NDArray[np.float32] | None  # moved so that its centroid is its centre
     window: tuple[int, int]
 
     @classmethod
@@ -45,8 +47,9 @@ class Problem:
         channels = to_channels(array, rgb=rgb)
         intensity = IntensityMap.of(channels)
         unit = intensity.to_unit(channels)
-        noise = white_noise(unit.mean(axis=0))
-        return cls(settings, array, rgb, unit, intensity, noise, known, window)
+        calm = without_mad_pixels(unit)
+        noise = white_noise(calm.mean(axis=0))
+        return cls(settings, array, rgb, unit, calm, intensity, noise, known, window)
 
     @property
     def canvas_shape(self) -> tuple[int, int]:

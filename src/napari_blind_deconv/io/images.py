@@ -55,32 +55,34 @@ def read_plane(path: Path) -> Plane:
     """
     try:
         with tifffile.TiffFile(path) as tiff:
-            series = tiff.series[0]
-            shape, axes = series.shape, series.axes
-            rgb = axes.endswith("S") and shape[-1] in (3, 4)
-            if len([side for side in shape if side > 1]) > (3 if rgb else 2):
-                raise ValueError(
-                    f"The file {path} holds an array of shape {shape} (axes {axes}); "
-                    "accepted is one plane, grey or RGB."
-                )
-            pixels = series.asarray()
+            count, shape, axes = len(tiff.series), tiff.series[0].shape, tiff.series[0].axes
+            is_plane = count == 1 and _is_plane(shape, axes)
+            pixels = tiff.series[0].asarray() if is_plane else None
             calibration = _calibration(tiff)
     except OSError:
         raise
-    except ValueError as error:
-        if "accepted is" in str(error):
-            raise
-        raise _unreadable(path, error) from error
     except Exception as error:  # a damaged file can make a decoder raise anything
-        raise _unreadable(path, error) from error
-    pixels = pixels.reshape(pixels.shape[-3:] if rgb else pixels.shape[-2:])
-    return Plane(pixels, rgb, *calibration)
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise ValueError(
+            f"The file {path} cannot be read as TIFF ({reason}); accepted are TIFF files."
+        ) from error
+    if pixels is None:
+        holds = f"{count} images, the first" if count > 1 else "an array"
+        raise ValueError(
+            f"The file {path} holds {holds} of shape {shape} (axes {axes}); "
+            "accepted is one plane, grey or RGB."
+        )
+    rgb = "S" in axes and shape[axes.index("S")] > 1
+    if rgb:
+        pixels = np.moveaxis(pixels, axes.index("S"), -1)
+    return Plane(pixels.reshape(pixels.shape[-3:] if rgb else pixels.shape[-2:]), rgb, *calibration)
 
 
-def _unreadable(path: Path, error: Exception) -> ValueError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ValueError(
-        f"The file {path} cannot be read as TIFF ({reason}); accepted are TIFF files."
+def _is_plane(shape: tuple[int, ...], axes: str) -> bool:
+    """Whether all axes but rows and columns have length 1, or 3 or 4 for colour samples."""
+    return {"Y", "X"} <= set(axes) and all(
+        axis in "YX" or side == 1 or (axis == "S" and side in (3, 4))
+        for side, axis in zip(shape, axes, strict=True)
     )
 
 
@@ -88,17 +90,18 @@ def _calibration(tiff: tifffile.TiffFile) -> tuple[tuple[float, float] | None, s
     """Pixel height and width and their unit, from OME-XML, ImageJ's tags or plain TIFF's."""
     if tiff.ome_metadata:
         pixels = _find(tifffile.xml2dict(tiff.ome_metadata), "Pixels") or {}
-        if "PhysicalSizeX" in pixels and "PhysicalSizeY" in pixels:
-            size = float(pixels["PhysicalSizeY"]), float(pixels["PhysicalSizeX"])
-            return size, pixels.get("PhysicalSizeXUnit", "µm")
-    page = tiff.pages.first
-    unit = (tiff.imagej_metadata or {}).get("unit") or (
-        "cm" if page.resolutionunit == tifffile.RESUNIT.CENTIMETER else None
-    )
-    per_unit = page.get_resolution()
-    if unit in (None, "pixel", "inch") or not all(np.isfinite(per_unit)) or 0 in per_unit:
+        size = tuple(float(pixels.get(f"PhysicalSize{axis}", 0)) for axis in "YX")
+        unit = pixels.get("PhysicalSizeXUnit", "µm")
+    else:
+        page = tiff.pages.first
+        unit = (tiff.imagej_metadata or {}).get("unit") or (
+            "cm" if page.resolutionunit == tifffile.RESUNIT.CENTIMETER else "pixel"
+        )
+        per_unit = page.get_resolution()
+        size = tuple(1 / value if value else 0.0 for value in reversed(per_unit))
+    if unit in ("pixel", "inch") or not all(0 < side < np.inf for side in size):
         return None, "pixel"
-    return (1 / per_unit[1], 1 / per_unit[0]), _UNITS.get(str(unit), str(unit))
+    return (size[0], size[1]), _UNITS.get(str(unit), str(unit))
 
 
 _UNITS = {"micron": "µm", "microns": "µm", "um": "µm", "\\u00B5m": "µm", "μm": "µm"}
@@ -163,7 +166,8 @@ def _write_tiff(
     elif plane.rgb:
         options |= {"description": text, "metadata": None}
     else:
-        unit = plane.unit.replace("µm", "um")  # ImageJ's description is ASCII
+        # ImageJ's description is ASCII.
+        unit = plane.unit.replace("µm", "um").encode("ascii", "backslashreplace").decode()
         options |= {"imagej": True, "metadata": {"axes": axes, "unit": unit, "Info": text}}
     if plane.pixel_size:
         options["resolution"] = (1 / plane.pixel_size[1], 1 / plane.pixel_size[0])
@@ -190,10 +194,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             write(part)
             part.replace(path)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(
-            error.errno, f"The output {path} could not be written ({reason}); is the disk full?"
-        ) from error
+        reason = error.strerror or f"{error}; is the disk full?"
+        raise OSError(error.errno, f"The output {path} could not be written ({reason}).") from error
 
 
 @contextmanager

@@ -84,8 +84,8 @@ def centre_kernel(
     centroid = kernel_centroid(kernel)
     if max(map(abs, centroid)) <= _NEGLIGIBLE_SHIFT:
         return kernel, (0.0, 0.0)
-    moved = ndimage.shift(kernel, [-c for c in centroid], order=3, mode="constant")
-    moved = np.clip(moved, 0, None)
+    # Linear: splines of higher order overshoot at the edges of a kernel.
+    moved = ndimage.shift(kernel, [-c for c in centroid], order=1, mode="constant")
     return (moved / moved.sum()).astype(np.float32), centroid
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "layer_metadata",
     "outputs_beside",
     "pixel_size",
+    "plane_shape",
 ]
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -131,10 +132,18 @@ def _plane_axes(layer: Image, dims: Dims) -> tuple[int, int]:
     return shown[0], shown[1]
 
 
-def pixel_size(layer: Image) -> tuple[float, float, str]:
-    """Height and width of a pixel along the last two axes, and their unit in short."""
-    unit = f"{layer.units[-1]:~P}".replace("pixel", "px")
-    return float(layer.scale[-2]), float(layer.scale[-1]), unit
+def plane_shape(layer: Image, dims: Dims) -> tuple[int, int]:
+    """Rows and columns of the plane that `Source.of` would take, without reading it."""
+    shape = (layer.data[0] if layer.multiscale else layer.data).shape
+    rows, columns = _plane_axes(layer, dims)
+    return shape[rows], shape[columns]
+
+
+def pixel_size(layer: Image, dims: Dims) -> tuple[float, float, str]:
+    """Height and width of a pixel of that plane, and their unit in short."""
+    rows, columns = _plane_axes(layer, dims)
+    unit = f"{layer.units[columns]:~P}".replace("pixel", "px")
+    return float(layer.scale[rows]), float(layer.scale[columns]), unit
 
 
 def image_layer(source: Source, image: NDArray[Any], metadata: dict[str, Any]) -> LayerData:
@@ -153,9 +162,13 @@ def displayable(source: Source, image: NDArray[Any]) -> NDArray[Any]:
     """The estimate as napari shows it: as it is, but colour as floats from 0 to 1."""
     if not source.rgb:
         return source.embed(image)
+    return source.embed(np.clip(image / _white(source), 0, 1).astype(np.float32))
+
+
+def _white(source: Source) -> float:
+    """Intensity of a colour image that napari shows as 1."""
     kind = source.pixels.dtype
-    white = float(np.iinfo(kind).max) if kind.kind in "ui" else 1.0
-    return source.embed(np.clip(image / white, 0, 1).astype(np.float32))
+    return float(np.iinfo(kind).max) if kind.kind in "ui" else 1.0
 
 
 def kernel_layer(source: Source, kernel: NDArray[Any], metadata: dict[str, Any]) -> LayerData:
@@ -241,16 +254,19 @@ def _normalised(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def outputs_beside(source: Source, result: Result) -> list[LayerData]:
     """Kernel and trace layers of a result."""
-    metadata = layer_metadata(result)
+    metadata = layer_metadata(source, result)
     return [
         kernel_layer(source, result.kernel, metadata),
         trace_layer(source, result.trace, result.stop_iteration, result.kernel.shape[0], metadata),
     ]
 
 
-def layer_metadata(result: Result | None) -> dict[str, Any]:
+def layer_metadata(source: Source, result: Result | None = None) -> dict[str, Any]:
     """What a layer says about where it came from; without a result, that a run makes it now."""
-    return {_OUR_KEY: {"running": True} if result is None else result.provenance()}
+    record: dict[str, Any] = {"running": True} if result is None else result.provenance()
+    if source.rgb:
+        record["white"] = _white(source)  # what the colours were divided by for display
+    return {_OUR_KEY: record}
 
 
 def is_output(layer: Layer) -> bool:

@@ -38,6 +38,12 @@ class Observer:
     failed: Callable[[str], None]
 
 
+def _ignore(_news: object) -> None: ...
+
+
+_NOBODY = Observer(_ignore, _ignore, _ignore)
+
+
 class Run:
     """A run and the layers it makes.
 
@@ -48,10 +54,10 @@ class Run:
     def __init__(self, viewer: Viewer, source: Source, job: Job, observer: Observer) -> None:
         self._viewer = viewer
         self._source = source
-        self._observer: Observer | None = observer
+        self._observer = observer
         self._stop = Event()
         self._discarded = False
-        data, arguments, _kind = image_layer(source, source.pixels, layer_metadata(None))
+        data, arguments, _kind = image_layer(source, source.pixels, layer_metadata(source))
         self.layer: Image = viewer.add_image(data, **arguments)
         viewer.layers.events.removed.connect(self._on_layer_removed)
         # An unconnected `errored` would be raised again in the GUI thread as a traceback window.
@@ -64,7 +70,7 @@ class Run:
                 "yielded": self._on_progress,
                 "returned": self._on_result,
                 "errored": self._on_error,
-                "aborted": self._close,
+                "aborted": self._on_aborted,
             },
         )
 
@@ -79,38 +85,42 @@ class Run:
 
     def detach(self) -> None:
         """Nobody watches any more: keep the best so far and say nothing."""
-        self._observer = None
+        self._observer = _NOBODY
         self.stop_and_keep()
 
     def _on_progress(self, progress: Progress) -> None:
         if self._discarded:
             return
         self.layer.data = displayable(self._source, progress.image)
-        if self._observer is not None:
-            self._observer.progressed(progress)
+        self._observer.progressed(progress)
 
     def _on_result(self, result: Result) -> None:
-        observer = self._observer
-        self._close()
+        observer = self._close()
         if self._discarded:
-            if observer is not None:
-                observer.failed("The result layer was deleted, so the run was ended.")
+            observer.failed("The result layer was deleted, so the run was ended.")
             return
+        try:
+            self._show(result)
+        except Exception as error:  # whatever napari has against a layer, the widget goes on
+            observer.failed(f"The result could not be shown ({error}).")
+            return
+        observer.ended(result)
+
+    def _show(self, result: Result) -> None:
         self.layer.data = displayable(self._source, result.image)
-        self.layer.metadata = layer_metadata(result)
+        self.layer.metadata = layer_metadata(self._source, result)
         for data, arguments, kind in outputs_beside(self._source, result):
             getattr(self._viewer, f"add_{kind}")(data, **arguments)
         self._viewer.layers.selection.active = self.layer
-        if observer is not None:
-            observer.ended(result)
 
     def _on_error(self, error: BaseException) -> None:
-        observer = self._observer
-        self._close()
+        observer = self._close()
         if not self._discarded:
             self._viewer.layers.remove(self.layer)
-        if observer is not None:
-            observer.failed(str(error) or type(error).__name__)
+        observer.failed(str(error) or type(error).__name__)
+
+    def _on_aborted(self) -> None:
+        self._close().failed("The run was ended from outside; its last picture stays.")
 
     def _on_layer_removed(self, event: Any) -> None:
         removed: Layer = event.value
@@ -118,8 +128,10 @@ class Run:
             self._discarded = True
             self.stop_and_keep()
 
-    def _close(self) -> None:
+    def _close(self) -> Observer:
+        """Let go of the viewer and the thread; whom to tell how it ended."""
+        observer, self._observer = self._observer, _NOBODY
         self._stop.set()
-        self._observer = None
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
         _active.discard(self)
+        return observer

@@ -23,8 +23,8 @@ class TracePlot(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.MinimumExpanding)
         self.setToolTip(
             "Windowed moving variance of the picture (logarithmic) over iterations. It falls while "
-            "the picture sharpens and rises when noise comes in; the picture at the orange line, "
-            "where it is least, is kept."
+            "the picture sharpens and rises when noise comes in. The picture at the orange line is "
+            "kept: its variance is the least since the kernel was set free."
         )
         self._iterations: NDArray[np.float64] = np.zeros(0)
         self._variances: NDArray[np.float64] = np.zeros(0)

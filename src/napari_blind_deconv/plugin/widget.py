@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_blind_deconv.engine.inputs import check_image, kernel_window
-from napari_blind_deconv.plugin.layers import Source, is_output, pixel_size
+from napari_blind_deconv.plugin.layers import Source, is_output, pixel_size, plane_shape
 from napari_blind_deconv.plugin.run import Observer, Run
 from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows
 from napari_blind_deconv.plugin.trace_plot import TracePlot
@@ -55,7 +55,8 @@ class BlindDeconvolutionWidget(QWidget):
         super().__init__()
         self._viewer = napari_viewer
         self._run: Run | None = None
-        self._started = 0.0
+        self._first: tuple[int, float] | None = None  # iteration and time of the first report
+        self._watched: Image | None = None
         self._make_inputs()
         self._make_controls()
         self._lay_out()
@@ -147,7 +148,9 @@ class BlindDeconvolutionWidget(QWidget):
             event.connect(self._refresh_layers)
         self._viewer.layers.selection.events.active.connect(self._follow_selection)
         self.preset.changed.connect(self._show_preset)
-        self.layer.changed.connect(self._show_kernel_size)
+        self.layer.changed.connect(self._watch_layer)
+        self._viewer.dims.events.order.connect(self._show_kernel_size)
+        self.advanced.widgets["kernel_size_limit"].changed.connect(self._show_kernel_size)
         self.kernel_choice.changed.connect(self._show_kernel_size)
         self.kernel_pixels.changed.connect(self._show_kernel_size)
         self._follow_selection()
@@ -172,6 +175,17 @@ class BlindDeconvolutionWidget(QWidget):
             self.layer.reset_choices()
             self.layer.value = active
 
+    def _watch_layer(self) -> None:
+        """Keep the kernel's size in micrometres true when the layer is calibrated anew."""
+        if self._watched is not None:
+            self._watched.events.scale.disconnect(self._show_kernel_size)
+            self._watched.events.units.disconnect(self._show_kernel_size)
+        self._watched = self.layer.value
+        if self._watched is not None:
+            self._watched.events.scale.connect(self._show_kernel_size)
+            self._watched.events.units.connect(self._show_kernel_size)
+        self._show_kernel_size()
+
     def _show_preset(self) -> None:
         settings = Settings.preset(self.preset.value)
         self.preset.tooltip = PRESET_HELP[self.preset.value]
@@ -187,14 +201,15 @@ class BlindDeconvolutionWidget(QWidget):
             self.kernel_size_text.value = ""
             return
         try:
-            rows, columns = kernel_window(self.settings(), layer.data.shape[-2:])
+            shape = plane_shape(layer, self._viewer.dims)
+            rows, columns = kernel_window(self.settings(), shape)
         except ValueError as error:
             self.kernel_size_text.value = str(error)
             return
         if not self.kernel_pixels.enabled:
             with self.kernel_pixels.changed.blocked():
                 self.kernel_pixels.value = max(rows, columns)
-        height, width, unit = pixel_size(layer)
+        height, width, unit = pixel_size(layer, self._viewer.dims)
         self.kernel_size_text.value = f"{rows} × {columns} px"
         if unit != "px":
             self.kernel_size_text.value += f" = {rows * height:.3g} × {columns * width:.3g} {unit}"
@@ -205,26 +220,29 @@ class BlindDeconvolutionWidget(QWidget):
         """Deblur the selected layer's current plane; refuses a second run while one is on."""
         if self._run is not None:
             return
-        layer: Image | None = self.layer.value
         try:
-            if layer is None:
-                raise ValueError("No image layer is selected; open an image and select its layer.")
-            source = Source.of(layer, self._viewer.dims)
-            settings = self.settings()
-            check_image(source.pixels, rgb=source.rgb)
-        except (ValueError, TypeError) as error:
-            show_error(str(error))
-            self.status.setText(str(error))
+            self._run = self._make_run()
+        except Exception as error:  # a reader of lazy data can raise anything
+            self._on_failure(str(error) or type(error).__name__)
             return
-        job = Job(source.pixels, source.rgb, settings, self.device.value, self.seed.value)
-        observer = Observer(self._on_progress, self._on_end, self._on_failure)
+        self._first = None
         self.trace_plot.clear()
         self.status.setText("Loading PyTorch …")
         self.progress.setRange(0, 0)
-        self._started = time.monotonic()
         self._show_running(True)
-        self._run = Run(self._viewer, source, job, observer)
+        self.destroyed.connect(self._run.detach)  # the viewer may close and take the widget along
         self._run.start()
+
+    def _make_run(self) -> Run:
+        layer: Image | None = self.layer.value
+        if layer is None:
+            raise ValueError("No image layer is selected; open an image and select its layer.")
+        settings = self.settings()
+        source = Source.of(layer, self._viewer.dims)
+        check_image(source.pixels, rgb=source.rgb)
+        job = Job(source.pixels, source.rgb, settings, self.device.value, self.seed.value)
+        observer = Observer(self._on_progress, self._on_end, self._on_failure)
+        return Run(self._viewer, source, job, observer)
 
     def _stop(self) -> None:
         if self._run is not None:
@@ -233,8 +251,6 @@ class BlindDeconvolutionWidget(QWidget):
             self._run.stop_and_keep()
 
     def _on_progress(self, progress: Progress) -> None:
-        if progress.iteration <= len(progress.trace):  # the first: the clock starts without loading
-            self._started = time.monotonic()
         self.progress.setRange(0, progress.max_iterations)
         self.progress.setValue(progress.iteration)
         self.progress.setFormat(f"%v of %m · {self._time_left(progress)}")
@@ -243,11 +259,16 @@ class BlindDeconvolutionWidget(QWidget):
         self.trace_plot.extend(progress.trace, progress.best_iteration)
 
     def _time_left(self, progress: Progress) -> str:
-        elapsed = time.monotonic() - self._started
-        if progress.iteration < 3:
+        """From the pace since the first report, so that loading PyTorch does not count."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = progress.iteration, now
+        iteration, started = self._first
+        if progress.iteration == iteration:
             return "estimating time"
-        left = elapsed / progress.iteration * (progress.max_iterations - progress.iteration)
-        return f"at most {left // 60:.0f}:{left % 60:02.0f} left"
+        pace = (now - started) / (progress.iteration - iteration)
+        left = round(pace * (progress.max_iterations - progress.iteration))
+        return f"at most {left // 60}:{left % 60:02} left"
 
     def _on_end(self, result: Result) -> None:
         self.trace_plot.clear()
@@ -263,7 +284,9 @@ class BlindDeconvolutionWidget(QWidget):
         self._finish(sentence)
 
     def _finish(self, sentence: str) -> None:
-        self._run = None
+        if self._run is not None:
+            self.destroyed.disconnect(self._run.detach)
+            self._run = None
         self.progress.setRange(0, 1)
         self.progress.reset()
         self.status.setText(sentence)

@@ -38,7 +38,6 @@ class Progress:
     max_iterations: int
     best_iteration: int | None
     image: NDArray[np.float32]
-    kernel: NDArray[np.float32]
     trace: NDArray[np.void]
 
 
@@ -73,13 +72,12 @@ def _work(job: Job, stop: Event) -> Generator[Progress, None, Result]:
             result: Result = finished.value
             return result
         rows.append(tuple(getattr(snapshot, name) for name in TRACE_DTYPE.names or ()))
-        if snapshot.image is not None and snapshot.kernel is not None:
+        if snapshot.image is not None:
             yield Progress(
                 snapshot.iteration,
                 snapshot.max_iterations,
                 snapshot.best_iteration,
                 snapshot.image,
-                snapshot.kernel,
                 np.array(rows, dtype=TRACE_DTYPE),
             )
             rows.clear()

@@ -17,6 +17,10 @@ from napari_blind_deconv.settings import Settings
 __all__ = ["SettingsForm", "form_rows"]
 
 
+# Pixels; Qt's own minimum would push fields under the scroll bar of a narrow dock.
+_NARROWEST_FIELD = 50
+
+
 class SettingsForm:
     """Some fields of `Settings` as widgets; what was typed is checked by `Settings` itself.
 
@@ -37,7 +41,11 @@ class SettingsForm:
         """Fill the form."""
         for name, widget in self.widgets.items():
             value = getattr(settings, name)
-            widget.value = _as_text(value) if isinstance(widget, LineEdit) else value
+            if isinstance(widget, LineEdit):
+                widget.value = _as_text(value)
+                widget.native.setCursorPosition(0)  # of a long list show the beginning
+            else:
+                widget.value = value
 
 
 def form_rows(widgets: Iterable[ValueWidget[Any]]) -> QWidget:
@@ -47,6 +55,7 @@ def form_rows(widgets: Iterable[ValueWidget[Any]]) -> QWidget:
     layout.setContentsMargins(0, 0, 0, 0)
     layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     for widget in widgets:
+        widget.native.setMinimumWidth(_NARROWEST_FIELD)
         if isinstance(widget, CheckBox):  # it shows its label itself
             layout.addRow(widget.native)
             continue

@@ -188,11 +188,8 @@ def _run(
             problem, device, seed, should_stop, preview_seconds
         )
         image, kernel = _finish(problem, best)
-    except (
-        RuntimeError,
-        MemoryError,
-        FloatingPointError,
-    ) as error:  # torch's out-of-memory is a RuntimeError
+    # torch's out-of-memory is a RuntimeError.
+    except (RuntimeError, MemoryError, FloatingPointError) as error:
         raise DeconvolutionError(_explain(error, problem, device)) from error
     return Result(
         image=image,

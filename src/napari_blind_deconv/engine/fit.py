@@ -27,8 +27,8 @@ _COARSEST_SIDE = 4
 _NARROWEST_START = 1.5
 # Weight of falling short of the least kernel area: a wall, thousands of times a fit's misfit.
 _LEAST_AREA_WEIGHT = 0.1
-# Twice in some twenty thousand steps a processor's bfloat16 unit gave NaN where the same step, run
-# again, did not. A step is worth a second try; a run is not worth losing.
+# Twice a fit became NaN where the same fit, run again, did not; why is not known. A step is worth a
+# second try; a run is not worth losing.
 _ATTEMPTS = 3
 _drawing = Lock()
 
@@ -105,6 +105,7 @@ class Fit:
 
     def _gradients_are_finite(self) -> bool:
         parameters = [*self.image_prior.parameters(), *self.kernel_prior.parameters()]
+        # torch's one public norm of all gradients; a bound of infinity clips nothing.
         return bool(nn.utils.clip_grad_norm_(parameters, math.inf).isfinite())
 
 

@@ -1,4 +1,4 @@
-"""What a run accepts, and the one intensity map it computes in. numpy only."""
+"""What a run accepts, and the one intensity map it computes in. No torch in here."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ __all__ = [
     "check_image",
     "check_kernel",
     "kernel_window",
+    "local_median",
     "to_channels",
     "without_mad_pixels",
 ]
@@ -37,16 +38,14 @@ class IntensityMap:
     high: float
 
     @classmethod
-    def of(cls, channels: NDArray[np.float64]) -> IntensityMap:
+    def of(cls, channels: NDArray[np.float64], median: NDArray[np.float64]) -> IntensityMap:
         """Range of an image ``(C, H, W)`` without single hot or dead pixels.
 
-        A 3×3 median drops what one pixel wide detectors errors are, and keeps whatever a
-        microscope's blur has spread.
+        Its 3×3 median has lost detector errors one pixel wide, and kept whatever a microscope's
+        blur has spread. The image itself counts only if nothing of it is wider than a pixel.
         """
-        quiet = ndimage.median_filter(channels, size=(1, 3, 3))
-        if np.ptp(quiet) == 0:
-            quiet = channels
-        return cls(float(quiet.min()), float(quiet.max()))
+        seen = median if np.ptp(median) > 0 else channels
+        return cls(float(seen.min()), float(seen.max()))
 
     def to_unit(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Input units to the fit's."""
@@ -60,12 +59,7 @@ class IntensityMap:
 
 def check_image(image: ArrayLike, *, rgb: bool) -> NDArray[Any]:
     """Return the image as an array, or say in one sentence why it cannot be deblurred."""
-    array = np.asarray(image)
-    if array.dtype == bool or array.dtype.kind not in "uif":
-        raise TypeError(
-            f"The image has pixels of type {array.dtype}; "
-            "accepted are integers and floating-point numbers."
-        )
+    array = _numbers(image, "The image has pixels")
     wanted = "one plane in colour (rows, columns, 3 or 4)" if rgb else "one plane (rows, columns)"
     if array.ndim != (3 if rgb else 2) or (rgb and array.shape[-1] not in (3, 4)):
         raise ValueError(f"The image has shape {array.shape}; accepted is {wanted}.")
@@ -93,13 +87,19 @@ def to_channels(image: NDArray[Any], *, rgb: bool) -> NDArray[np.float64]:
     return planes.astype(np.float64)
 
 
-def without_mad_pixels(unit: NDArray[np.float32]) -> NDArray[np.float32]:
+def local_median(channels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """3×3 median of an image ``(C, H, W)``."""
+    return ndimage.median_filter(channels, size=(1, 3, 3))
+
+
+def without_mad_pixels(
+    unit: NDArray[np.float32], median: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """An image ``(C, H, W)`` with hot and dead pixels replaced by the median around them.
 
     They differ from it by more than the whole range. The data term sees them, and Huber's loss
     discounts them; means, spectra and the network's input would not.
     """
-    median = ndimage.median_filter(unit, size=(1, 3, 3))
     return np.where(np.abs(unit - median) > 1, median, unit)
 
 
@@ -108,12 +108,7 @@ def check_kernel(psf: ArrayLike, image_shape: tuple[int, int]) -> NDArray[np.flo
 
     An even side gets one row or column of zeros, so that pixel ``n // 2`` becomes the centre.
     """
-    array = np.asarray(psf)
-    if array.dtype == bool or array.dtype.kind not in "uif":
-        raise TypeError(
-            f"The PSF has values of type {array.dtype}; "
-            "accepted are integers and floating-point numbers."
-        )
+    array = _numbers(psf, "The PSF has values")
     if array.ndim != 2 or array.size == 0:
         raise ValueError(f"The PSF has shape {array.shape}; accepted is one plane (rows, columns).")
     if not np.isfinite(array).all():
@@ -138,6 +133,16 @@ def kernel_window(settings: Settings, image_shape: tuple[int, int]) -> tuple[int
     window = (size, size) if isinstance(size, int) else size
     _check_fits(window, image_shape, "The kernel window")
     return window
+
+
+def _numbers(values: ArrayLike, what: str) -> NDArray[Any]:
+    """Values as an array of real numbers; `what` begins the sentence of refusal."""
+    array = np.asarray(values)
+    if array.dtype == bool or array.dtype.kind not in "uif":
+        raise TypeError(
+            f"{what} of type {array.dtype}; accepted are integers and floating-point numbers."
+        )
+    return array
 
 
 def _check_fits(kernel: tuple[int, ...], image: tuple[int, int], what: str) -> None:

@@ -13,6 +13,7 @@ from napari_blind_deconv.engine.inputs import (
     check_image,
     check_kernel,
     kernel_window,
+    local_median,
     to_channels,
     without_mad_pixels,
 )
@@ -45,9 +46,10 @@ class Problem:
         known = None if psf is None else centre_kernel(check_kernel(psf, shape))[0]
         window = kernel_window(settings, shape) if known is None else known.shape
         channels = to_channels(array, rgb=rgb)
-        intensity = IntensityMap.of(channels)
+        median = local_median(channels)
+        intensity = IntensityMap.of(channels, median)
         unit = intensity.to_unit(channels)
-        calm = without_mad_pixels(unit)
+        calm = without_mad_pixels(unit, intensity.to_unit(median))
         noise = white_noise(calm.mean(axis=0))
         return cls(settings, array, rgb, unit, calm, intensity, noise, known, window)
 

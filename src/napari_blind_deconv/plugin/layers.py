@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from napari_blind_deconv.results import Result
 
 __all__ = [
+    "LayerData",
     "Source",
     "displayable",
     "image_layer",

@@ -70,7 +70,7 @@ class Run:
                 "yielded": self._on_progress,
                 "returned": self._on_result,
                 "errored": self._on_error,
-                "aborted": self._on_aborted,
+                "finished": self._on_finished,
             },
         )
 
@@ -119,7 +119,10 @@ class Run:
             self._viewer.layers.remove(self.layer)
         observer.failed(str(error) or type(error).__name__)
 
-    def _on_aborted(self) -> None:
+    def _on_finished(self) -> None:
+        # A worker that is quit while its generator returns says neither `returned` nor `aborted`.
+        if self not in _active:
+            return
         self._close().failed("The run was ended from outside; its last picture stays.")
 
     def _on_layer_removed(self, event: Any) -> None:

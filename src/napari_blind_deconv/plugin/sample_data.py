@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from napari_blind_deconv.plugin.layers import LayerData
 
 __all__ = ["cell", "scene"]
-
-LayerData = tuple[Any, dict[str, Any], str]
 
 
 def cell() -> list[LayerData]:

@@ -107,6 +107,23 @@ class TestSharpening:
         assert result.kernel.shape == (25, 25)
         assert result.trace["data"][2] < result.trace["data"][0]
 
+    @pytest.mark.parametrize("name", ["selfdeblur", "wang"])
+    def test_the_rivals_of_the_paper_run(self, small_scene, name):
+        rival = Settings.preset(name).with_changes(
+            max_iterations=30, channels=(8, 8), kernel_size=13, window=5
+        )
+        result = deconvolve(small_scene[1], rival)
+        assert result.kernel.shape == (13, 13)
+        assert result.kernel.sum() == pytest.approx(1, abs=1e-4)
+        assert result.trace["data"][-1] < 0.5 * result.trace["data"][0]
+        assert result.stop_iteration == 30
+
+    def test_without_early_stopping_the_last_picture_is_kept(self, small_scene):
+        quick = TINY.with_changes(max_iterations=40, window=3, patience=2, early_stopping=False)
+        result = deconvolve(small_scene[1], quick)
+        assert (result.stop_iteration, len(result.trace)) == (40, 40)
+        assert result.stop_reason is StopReason.ITERATION_LIMIT
+
 
 class TestContracts:
     @pytest.mark.parametrize("shape", [(48, 48), (47, 40), (33, 48), (16, 21)])
@@ -245,7 +262,7 @@ class TestEnding:
         assert "\n" not in str(told.value)
 
     def test_an_objective_that_is_no_number_is_an_error(self, small_scene, monkeypatch):
-        monkeypatch.setattr(fit, "mean_huber", lambda residual, _: math.nan * residual.sum())
+        monkeypatch.setattr(fit, "mean_huber", lambda residual, delta: math.nan * residual.sum())
         with pytest.raises(
             DeconvolutionError, match=r"failed: the objective became nan at iteration 1\.$"
         ):

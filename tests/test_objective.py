@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from napari_blind_deconv.numerics.objective import gradient_sparsity, mean_huber
+from napari_blind_deconv.numerics.objective import (
+    gradient_sparsity,
+    mean_gradient,
+    mean_huber,
+    mean_square,
+)
 
 
 def test_huber_is_quadratic_inside_and_linear_outside():
@@ -47,3 +52,16 @@ def test_gradients_are_finite_even_for_a_constant_picture():
     gradient_sparsity(picture).backward()
     assert picture.grad is not None
     assert torch.isfinite(picture.grad).all()
+
+
+def test_mean_gradient_falls_with_contrast_and_knows_no_size():
+    ramp = torch.arange(40.0).expand(40, 40)
+    assert mean_gradient(ramp).item() == pytest.approx(39 / 40)
+    assert mean_gradient(0.5 * ramp) == 0.5 * mean_gradient(ramp)
+
+
+def test_mean_square_counts_outliers_in_full():
+    residual = torch.zeros(10)
+    residual[0] = 2
+    assert mean_square(residual).item() == pytest.approx(0.4)
+    assert mean_huber(residual, 0.05) < 0.1 * mean_square(residual)

@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from napari_blind_deconv.numerics.image_prior import ImagePrior
-from napari_blind_deconv.numerics.kernel_prior import FixedKernel, Siren, gaussian_kernel
+from napari_blind_deconv.numerics.kernel_prior import (
+    ConvolutionalKernel,
+    FixedKernel,
+    MlpKernel,
+    Siren,
+    fit_kernel,
+    gaussian_kernel,
+)
 
 NETWORK = {"channels": (8, 8, 8), "skip_channels": 4, "input_channels": 4}
 
@@ -48,8 +55,22 @@ def siren(shape: tuple[int, int] = (15, 21)) -> Siren:
     return Siren(shape, features=64, layers=2, frequency=30.0)
 
 
-def test_kernel_is_a_non_negative_share_of_one():
-    kernel = siren()()
+def mlp(shape: tuple[int, int] = (15, 21)) -> MlpKernel:
+    torch.manual_seed(0)
+    return MlpKernel(shape, features=200, layers=1)
+
+
+def convolutional(shape: tuple[int, int] = (15, 21)) -> ConvolutionalKernel:
+    torch.manual_seed(0)
+    return ConvolutionalKernel(shape, features=16, scales=1)
+
+
+every_network = pytest.mark.parametrize("network", [siren, mlp, convolutional])
+
+
+@every_network
+def test_kernel_is_a_non_negative_share_of_one(network):
+    kernel = network()()
     assert kernel.shape == (15, 21)
     assert (kernel >= 0).all()
     assert kernel.sum().item() == pytest.approx(1, abs=1e-5)
@@ -61,16 +82,18 @@ def test_kernel_starts_nearly_flat():
 
 
 @pytest.mark.parametrize("sigma", [0.6, 2.0, 4.0])
-def test_kernel_learns_a_gaussian(sigma):
-    prior = siren((31, 31))
+@every_network
+def test_kernel_learns_a_gaussian(network, sigma):
+    prior = network((31, 31))
     target = gaussian_kernel((31, 31), sigma)
-    prior.fit(target)
+    fit_kernel(prior, target)
     error = (prior() - target).norm() / target.norm()
     assert error < 0.1
 
 
-def test_kernel_gradients_are_finite():
-    prior = siren()
+@every_network
+def test_kernel_gradients_are_finite(network):
+    prior = network()
     prior().square().sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in prior.parameters() if p.grad is not None)
 

@@ -11,14 +11,53 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-__all__ = ["PRESET_HELP", "Precision", "Settings", "SparsityScale"]
+__all__ = [
+    "PRESET_HELP",
+    "DataTerm",
+    "KernelNetwork",
+    "Location",
+    "Precision",
+    "Regulariser",
+    "Settings",
+    "SparsityScale",
+]
+
+
+class DataTerm(StrEnum):
+    """How the misfit between the re-blurred estimate and the image is counted."""
+
+    HUBER = "huber"  # Eq. 18: outliers pull linearly only
+    SQUARED = "squared"  # mean squared error, as SelfDeblur
+
+
+class Regulariser(StrEnum):
+    """What is asked of the picture's gradients."""
+
+    RATIO = "l1/l2"  # Eq. 19: few and strong, at any contrast
+    L1 = "l1"  # mean |∇x|, anisotropic total variation: few or weak
 
 
 class SparsityScale(StrEnum):
     """What λ, the weight of the sparse-gradient term, is counted in."""
 
     PUBLISHED = "published"  # λ ‖∇x‖₁/‖∇x‖₂ with plain sums, Eq. 19: grows with the image's side
-    NOISE = "noise"  # λ times the noise found in the image, on the ratio divided by √pixels
+    PIXELS = "pixels"  # λ on that ratio divided by √pixels, which no image size alters
+    NOISE = "noise"  # the same, times the noise found in the image
+
+
+class KernelNetwork(StrEnum):
+    """The untrained network that stands for the kernel."""
+
+    SIREN = "siren"  # sines over coordinates, Eq. 21
+    MLP = "mlp"  # fully connected, from fixed random numbers, as SelfDeblur
+    CONVOLUTIONAL = "convolutional"  # a U-Net like the picture's, as Wang et al.
+
+
+class Location(StrEnum):
+    """How the field of view is found on the canvas that was estimated."""
+
+    SIMILARITY = "similarity"  # 3.1.6: where it resembles the input, kernel centred with it
+    CENTRE = "centre"  # the middle of the canvas, kernel as it is, as SelfDeblur
 
 
 class Precision(StrEnum):
@@ -74,7 +113,15 @@ class Settings(BaseModel):
 
     sparsity_scale: SparsityScale = Field(SparsityScale.NOISE, title="λ counted in")
     """Unit of λ. `noise`: multiplied by the noise found in the image, and independent of the
-    image's size. `published`: the plain sums of the paper, where one λ suits one size."""
+    image's size. `pixels`: independent of size only. `published`: the plain sums of the paper,
+    where one λ suits one size."""
+
+    regulariser: Regulariser = Field(Regulariser.RATIO, title="Sparse-gradient term")
+    """`l1/l2` asks for few, strong edges at any contrast; `l1` (total variation) also lowers
+    contrast and lets the kernel shrink to a point under noise."""
+
+    data_term: DataTerm = Field(DataTerm.HUBER, title="Misfit")
+    """`huber` discounts outliers such as hot and saturated pixels; `squared` fits them too."""
 
     huber_delta: float = Field(0.05, gt=0, le=1, title="Huber δ")
     """Misfit, as a share of the intensity range, beyond which a pixel counts as an outlier and
@@ -96,6 +143,10 @@ class Settings(BaseModel):
     """Pictures W over which the windowed moving variance is taken. Longer is steadier and
     later."""
 
+    early_stopping: bool = Field(True, title="Early stopping")
+    """Keep the picture of the least windowed variance. Off, the run goes on to its last iteration
+    and keeps that picture, noise and all."""
+
     patience: int = Field(100, ge=1, le=100_000, title="Early-stopping patience")
     """Iterations P without a lower variance after which the run stops and keeps the picture of the
     lowest. Longer survives passing bumps and costs those iterations."""
@@ -116,6 +167,10 @@ class Settings(BaseModel):
     """Area the kernel may shrink to, as a share of that of its start. Data alone prefer a point,
     which sharpens nothing; raising it holds the kernel to its start, 0 lets it shrink freely, as
     published."""
+
+    location: Location = Field(Location.SIMILARITY, title="Location")
+    """`similarity` puts picture and kernel where the picture resembles the input most; `centre`
+    takes the middle of the canvas, which loses part of the scene when the kernel has drifted."""
 
     headroom: float = Field(1.0, ge=0, le=100, title="Headroom")
     """How far the estimate may rise above the brightest input, as a share of the input's range.
@@ -142,11 +197,15 @@ class Settings(BaseModel):
     """Give the image network the blurred image beside its random input. The picture then starts
     from what is seen, in a third of the iterations; off, as published, it emerges from nothing."""
 
+    kernel_network: KernelNetwork = Field(KernelNetwork.SIREN, title="Kernel network")
+    """`siren` draws fine kernels soonest; `mlp` and `convolutional` are what it is compared with
+    and find coarse shapes only, later."""
+
     kernel_features: Width = Field(64, title="Kernel network width")
     """Units in each layer of the kernel network. More describe more intricate motion."""
 
     kernel_layers: int = Field(2, ge=1, le=8, title="Kernel network layers")
-    """Sine layers of the kernel network."""
+    """Hidden layers of the kernel network, or scales of a convolutional one."""
 
     kernel_frequency: float = Field(30.0, gt=0, le=1000, title="Kernel frequency ω₀")
     """Frequency of the kernel network's first sines. Higher draws finer kernels and lets them
@@ -172,8 +231,11 @@ class Settings(BaseModel):
 
     @classmethod
     def presets(cls) -> dict[str, Self]:
-        """All presets by name, the default first."""
-        return {name: cls.preset(name) for name in _PRESETS}
+        """The presets for use by name, the default first.
+
+        `preset` knows two more, ``"selfdeblur"`` and ``"wang"``, for comparison.
+        """
+        return {name: cls.preset(name) for name in PRESET_HELP}
 
     def with_changes(self, **changes: Any) -> Self:
         """A copy with some values changed, checked like new ones."""
@@ -210,6 +272,16 @@ _PUBLISHED: dict[str, Any] = {
     "channels": (128,) * 5,
     "precision": Precision.FLOAT32,
 }
+_RIVAL: dict[str, Any] = {
+    **_PUBLISHED,
+    "max_iterations": 5000,
+    "image_learning_rate": 1e-2,
+    "kernel_learning_rate": 1e-4,
+    "learning_rate_milestones": (2000, 3000, 4000),
+    "data_term": DataTerm.SQUARED,
+    "early_stopping": False,
+    "location": Location.CENTRE,
+}
 _PRESETS: dict[str, dict[str, Any]] = {
     "fast": {},
     "paper-synthetic": {
@@ -222,6 +294,18 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "image_learning_rate": 1e-3,
         "kernel_learning_rate": 1e-5,
     },
+    # Eq. 7, Ren et al. (2020), with the λ the paper compares at; the true kernel size is the
+    # caller's to give.
+    "selfdeblur": {
+        **_RIVAL,
+        "kernel_network": KernelNetwork.MLP,
+        "kernel_features": 1000,
+        "kernel_layers": 1,
+        "regulariser": Regulariser.L1,
+        "sparsity": 1e-5,
+    },
+    # Wang et al. (2019): convolutional priors for both, and nothing but the misfit.
+    "wang": {**_RIVAL, "kernel_network": KernelNetwork.CONVOLUTIONAL, "sparsity": 0.0},
 }
 PRESET_HELP = {
     "fast": "Compact network and a Gaussian start for the kernel: about a minute on a laptop.",

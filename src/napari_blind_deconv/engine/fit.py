@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from threading import Lock
 from typing import NamedTuple
 
@@ -15,9 +17,29 @@ from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.numerics.blur import blur, field_of_view_offset
 from napari_blind_deconv.numerics.blur_width import gaussian_width
 from napari_blind_deconv.numerics.image_prior import ImagePrior
-from napari_blind_deconv.numerics.kernel_prior import FixedKernel, Siren, gaussian_kernel
-from napari_blind_deconv.numerics.objective import effective_area, gradient_sparsity, mean_huber
-from napari_blind_deconv.settings import Precision, SparsityScale
+from napari_blind_deconv.numerics.kernel_prior import (
+    ConvolutionalKernel,
+    FixedKernel,
+    MlpKernel,
+    Siren,
+    fit_kernel,
+    gaussian_kernel,
+)
+from napari_blind_deconv.numerics.objective import (
+    effective_area,
+    gradient_sparsity,
+    mean_gradient,
+    mean_huber,
+    mean_square,
+)
+from napari_blind_deconv.settings import (
+    DataTerm,
+    KernelNetwork,
+    Precision,
+    Regulariser,
+    Settings,
+    SparsityScale,
+)
 
 __all__ = ["Fit", "Step"]
 
@@ -71,6 +93,8 @@ class Fit:
         with torch.no_grad():
             start = effective_area(self.kernel_prior()).item()
         self.least_area = settings.kernel_least_area * start if problem.psf is None else 0.0
+        self.misfit = _misfit(settings)
+        self.regulariser = _regulariser(settings)
         self.half = settings.precision is Precision.AUTO and computes_bfloat16(device)
 
     def step(self, iteration: int) -> Step:
@@ -91,10 +115,8 @@ class Fit:
         kernel = self.kernel_prior()
         if iteration <= settings.kernel_hold:
             kernel = kernel.detach()  # the picture sharpens through the kernel's start
-        data = mean_huber(blur(canvas, kernel) - self.observed, settings.huber_delta)
-        regulariser = gradient_sparsity(
-            canvas.mean(0), per_pixel=settings.sparsity_scale is not SparsityScale.PUBLISHED
-        )
+        data = self.misfit(blur(canvas, kernel) - self.observed)
+        regulariser = self.regulariser(canvas.mean(0))
         loss = data + self.problem.sparsity_weight * regulariser
         if self.least_area > 0:
             shortfall = torch.relu(torch.log(self.least_area / effective_area(kernel)))
@@ -109,18 +131,34 @@ class Fit:
         return bool(nn.utils.clip_grad_norm_(parameters, math.inf).isfinite())
 
 
+def _misfit(settings: Settings) -> Callable[[Tensor], Tensor]:
+    if settings.data_term is DataTerm.SQUARED:
+        return mean_square
+    return partial(mean_huber, delta=settings.huber_delta)
+
+
+def _regulariser(settings: Settings) -> Callable[[Tensor], Tensor]:
+    if settings.regulariser is Regulariser.L1:
+        return mean_gradient
+    plain = settings.sparsity_scale is SparsityScale.PUBLISHED
+    return partial(gradient_sparsity, per_pixel=not plain)
+
+
 def _image_prior(problem: Problem) -> ImagePrior:
     settings = problem.settings
-    scales = max(1, int(math.log2(min(problem.canvas_shape) / _COARSEST_SIDE)))
     return ImagePrior(
         problem.canvas_shape,
         outputs=problem.unit.shape[0],
-        channels=settings.channels[:scales],
+        channels=settings.channels[: _most_scales(problem.canvas_shape)],
         skip_channels=settings.skip_channels,
         input_channels=settings.input_channels,
         ceiling=1.0 + settings.headroom,
         guide=_on_canvas(problem) if settings.guided else None,
     )
+
+
+def _most_scales(shape: tuple[int, int]) -> int:
+    return max(1, int(math.log2(min(shape) / _COARSEST_SIDE)))
 
 
 def _on_canvas(problem: Problem) -> Tensor:
@@ -135,17 +173,22 @@ def _kernel_prior(problem: Problem) -> nn.Module:
     settings = problem.settings
     if problem.psf is not None:
         return FixedKernel(torch.from_numpy(problem.psf))
-    siren = Siren(
-        problem.window,
-        features=settings.kernel_features,
-        layers=settings.kernel_layers,
-        frequency=settings.kernel_frequency,
-    )
+    prior = _kernel_network(settings, problem.window)
     start = settings.kernel_start
     if start != "flat":
         sigma = _found_width(problem) if start == "auto" else start
-        siren.fit(gaussian_kernel(problem.window, sigma))
-    return siren
+        fit_kernel(prior, gaussian_kernel(problem.window, sigma))
+    return prior
+
+
+def _kernel_network(settings: Settings, window: tuple[int, int]) -> nn.Module:
+    features, layers = settings.kernel_features, settings.kernel_layers
+    if settings.kernel_network is KernelNetwork.MLP:
+        return MlpKernel(window, features=features, layers=layers)
+    if settings.kernel_network is KernelNetwork.CONVOLUTIONAL:
+        scales = min(layers, _most_scales(window))
+        return ConvolutionalKernel(window, features=features, scales=scales)
+    return Siren(window, features=features, layers=layers, frequency=settings.kernel_frequency)
 
 
 def _found_width(problem: Problem) -> float:

@@ -27,7 +27,7 @@ from napari_blind_deconv.results import (
     Snapshot,
     StopReason,
 )
-from napari_blind_deconv.settings import Settings
+from napari_blind_deconv.settings import Location, Settings
 
 __all__ = ["deconvolve", "iterate"]
 
@@ -159,6 +159,8 @@ class _Keeper:
         self._variance = WindowedVariance(settings.window, len(self._pixels))
         # A picture that settles behind a held kernel has not settled yet.
         self._watch_from = settings.window + (settings.kernel_hold if problem.psf is None else 0)
+        if not settings.early_stopping:
+            self._watch_from = settings.max_iterations + 1
         self.stopping = EarlyStopping(settings.patience)
         self.latest: _Estimate
         self.best: _Estimate
@@ -259,11 +261,11 @@ def _previews(
 def _finish(problem: Problem, best: _Estimate) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Line 15: locate the picture, and give it the flux of the input."""
     canvas, kernel = best.canvas.cpu(), best.kernel.cpu()
-    if problem.psf is None:
-        image, kernel_out = recentre(canvas, kernel, torch.from_numpy(problem.calm))
+    if problem.psf is None and problem.settings.location is Location.SIMILARITY:
+        image, centred = recentre(canvas, kernel, torch.from_numpy(problem.calm))
     else:
-        image, kernel_out = crop_to_field_of_view(canvas, problem.window).numpy(), problem.psf
-    return problem.to_user(_with_flux_of(problem.calm, image)), kernel_out
+        image, centred = crop_to_field_of_view(canvas, problem.window).numpy(), kernel.numpy()
+    return problem.to_user(_with_flux_of(problem.calm, image)), centred
 
 
 def _with_flux_of(observed: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,11 +1,11 @@
-"""What a camera does to light: photon noise, background, offset and read noise."""
+"""What a camera does to light: photon and read noise, defective and saturated pixels."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["expose"]
+__all__ = ["add_gaussian_noise", "add_impulse_noise", "expose", "saturate"]
 
 
 def expose(
@@ -39,3 +39,20 @@ def expose(
     mean = photons * (scene.clamp(min=0) + background)
     noise = torch.randn(mean.shape, generator=generator)
     return torch.poisson(mean, generator=generator) + read_noise * noise
+
+
+def add_gaussian_noise(image: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+    """Add white noise of standard deviation `sigma`, in the image's units (4.2.2)."""
+    return image + sigma * torch.randn(image.shape, generator=generator)
+
+
+def add_impulse_noise(image: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Turn this share of the pixels of an image in ``[0, 1]`` black or white by turns (4.2.2)."""
+    hit = torch.rand(image.shape, generator=generator) < share
+    white = torch.rand(image.shape, generator=generator) < 0.5
+    return torch.where(hit, white.to(image.dtype), image)
+
+
+def saturate(image: Tensor, gain: float) -> Tensor:
+    """Expose an image in ``[0, 1]`` longer by `gain`, on a detector that ends at 1."""
+    return (gain * image).clamp(0, 1)

@@ -6,53 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+
+from napari_blind_deconv.numerics.unet import UNet
 
 __all__ = ["ImagePrior"]
-
-
-def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
-    # Reflection keeps the border of the canvas free of the dark rim that zero padding grows.
-    return nn.Conv2d(
-        inputs, outputs, size, stride=stride, padding=size // 2, padding_mode="reflect"
-    )
-
-
-def _normalised(channels: int) -> list[nn.Module]:
-    return [nn.BatchNorm2d(channels), nn.LeakyReLU(0.2)]
-
-
-class _Scale(nn.Module):
-    """One scale of the U-Net: its downsample, skip and upsample blocks, after Fig. 17's caption."""
-
-    def __init__(
-        self, inputs: int, channels: int, skip: int, deeper: nn.Module | None, deeper_channels: int
-    ) -> None:
-        super().__init__()
-        self.down = nn.Sequential(
-            _convolution(inputs, channels, 3, stride=2),  # convolution and downsampling in one
-            *_normalised(channels),
-            _convolution(channels, channels, 3),
-            *_normalised(channels),
-        )
-        self.deeper = deeper
-        self.skip = nn.Sequential(_convolution(inputs, skip, 1), *_normalised(skip))
-        self.up = nn.Sequential(
-            nn.BatchNorm2d(skip + deeper_channels),
-            _convolution(skip + deeper_channels, channels, 3),
-            *_normalised(channels),
-            _convolution(channels, channels, 1),
-            *_normalised(channels),
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        coarse = self.down(features)
-        if self.deeper is not None:
-            coarse = self.deeper(coarse)
-        # Upsampling to the skip's own size serves odd canvases without padding.
-        coarse = interpolate(coarse, size=features.shape[-2:], mode="bilinear")
-        merged: Tensor = self.up(torch.cat([self.skip(features), coarse], dim=1))
-        return merged
 
 
 class ImagePrior(nn.Module):
@@ -93,23 +50,12 @@ class ImagePrior(nn.Module):
         z = 0.1 * torch.rand(1, input_channels, *canvas_shape)
         if guide is not None:
             z = torch.cat([z, guide[None]], dim=1)
-        scale: nn.Module | None = None
-        for level in reversed(range(len(channels))):
-            inputs = channels[level - 1] if level else z.shape[1]
-            deeper_channels = channels[min(level + 1, len(channels) - 1)]
-            scale = _Scale(inputs, channels[level], skip_channels, scale, deeper_channels)
-        if scale is None:
-            raise ValueError("The image prior got no channels; it accepts at least one scale.")
-        self.scales = scale
-        self.head = _convolution(channels[0], outputs, 1)
+        self.network = UNet(z.shape[1], outputs, channels=channels, skip_channels=skip_channels)
         self.ceiling = ceiling
         self.z: Tensor
         self.register_buffer("z", z)
 
     def forward(self) -> Tensor:
         """Return the image canvas, shape ``(outputs, *canvas_shape)``, in float32."""
-        features = self.scales(self.z)
-        # Half precision, where it is used, ends here: eight bits of mantissa would show as steps.
-        with torch.autocast(features.device.type, enabled=False):
-            canvas: Tensor = self.ceiling * torch.sigmoid(self.head(features.float()))
+        canvas: Tensor = self.ceiling * torch.sigmoid(self.network(self.z))
         return canvas[0]

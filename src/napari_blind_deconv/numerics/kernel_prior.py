@@ -1,4 +1,8 @@
-"""The kernel prior: a SIREN, a small network of sines over two coordinates (Eq. 21, Fig. 18)."""
+"""The kernel prior: a SIREN, a small network of sines over two coordinates (Eq. 21, Fig. 18).
+
+Beside it stand the two priors it is compared with (Fig. 13), and a kernel that is known. Each gives
+a kernel ``(kh, kw)`` that is nowhere negative and sums to 1.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,21 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FixedKernel", "Siren", "gaussian_kernel"]
+from napari_blind_deconv.numerics.unet import UNet
+
+__all__ = [
+    "ConvolutionalKernel",
+    "FixedKernel",
+    "MlpKernel",
+    "Siren",
+    "fit_kernel",
+    "gaussian_kernel",
+]
+
+# Random numbers the fully connected network starts from, and channels of the convolutional one's.
+_MLP_INPUTS = 200
+_CONVOLUTIONAL_INPUTS = 8
+_CONVOLUTIONAL_SKIP = 16
 
 
 def gaussian_kernel(shape: tuple[int, int], sigma: float) -> Tensor:
@@ -70,14 +88,62 @@ class Siren(nn.Module):
         kernel: Tensor = torch.sigmoid(self.head(features)).reshape(self.kernel_shape)
         return kernel / kernel.sum()
 
-    def fit(self, target: Tensor, *, steps: int = 300, learning_rate: float = 1e-3) -> None:
-        """Bring the network to describe `target` (a kernel of the same shape), in place."""
-        optimiser = torch.optim.Adam(self.parameters(), lr=learning_rate)
-        scale = 1 / target.square().sum()
-        for _ in range(steps):
-            optimiser.zero_grad()
-            (scale * (self() - target).square().sum()).backward()
-            optimiser.step()
+
+class MlpKernel(nn.Module):
+    """K_θk(z): a fully connected network and a softmax, as in SelfDeblur (Eq. 7).
+
+    Parameters
+    ----------
+    kernel_shape : tuple of int
+        Rows and columns of the kernel window.
+    features, layers : int
+        Width and number of hidden layers.
+    """
+
+    def __init__(self, kernel_shape: tuple[int, int], *, features: int, layers: int) -> None:
+        super().__init__()
+        self.kernel_shape = kernel_shape
+        widths = [_MLP_INPUTS, *[features] * layers]
+        hidden = [
+            module
+            for inputs, outputs in itertools.pairwise(widths)
+            for module in (nn.Linear(inputs, outputs), nn.ReLU6())
+        ]
+        self.network = nn.Sequential(*hidden, nn.Linear(features, math.prod(kernel_shape)))
+        self.z: Tensor
+        self.register_buffer("z", 0.1 * torch.rand(_MLP_INPUTS))
+
+    def forward(self) -> Tensor:
+        """Return the kernel, shape ``(kh, kw)``, all ≥ 0, sum 1."""
+        return _softmax(self.network(self.z), self.kernel_shape)
+
+
+class ConvolutionalKernel(nn.Module):
+    """K_θk(z): a U-Net like the image's and a softmax, as in Wang et al. (2019).
+
+    Parameters
+    ----------
+    kernel_shape : tuple of int
+        Rows and columns of the kernel window.
+    features, scales : int
+        Width and number of scales.
+    """
+
+    def __init__(self, kernel_shape: tuple[int, int], *, features: int, scales: int) -> None:
+        super().__init__()
+        self.kernel_shape = kernel_shape
+        self.network = UNet(
+            _CONVOLUTIONAL_INPUTS,
+            1,
+            channels=[features] * scales,
+            skip_channels=_CONVOLUTIONAL_SKIP,
+        )
+        self.z: Tensor
+        self.register_buffer("z", 0.1 * torch.rand(1, _CONVOLUTIONAL_INPUTS, *kernel_shape))
+
+    def forward(self) -> Tensor:
+        """Return the kernel, shape ``(kh, kw)``, all ≥ 0, sum 1."""
+        return _softmax(self.network(self.z), self.kernel_shape)
 
 
 class FixedKernel(nn.Module):
@@ -91,6 +157,22 @@ class FixedKernel(nn.Module):
     def forward(self) -> Tensor:
         """Return the kernel, shape ``(kh, kw)``."""
         return self.kernel
+
+
+def fit_kernel(
+    prior: nn.Module, target: Tensor, *, steps: int = 300, learning_rate: float = 1e-3
+) -> None:
+    """Bring a kernel network to describe `target` (a kernel of its shape), in place."""
+    optimiser = torch.optim.Adam(prior.parameters(), lr=learning_rate)
+    scale = 1 / target.square().sum()
+    for _ in range(steps):
+        optimiser.zero_grad()
+        (scale * (prior() - target).square().sum()).backward()
+        optimiser.step()
+
+
+def _softmax(values: Tensor, shape: tuple[int, int]) -> Tensor:
+    return torch.softmax(values.flatten(), dim=0).reshape(shape)
 
 
 def _coordinates(shape: tuple[int, int]) -> Tensor:

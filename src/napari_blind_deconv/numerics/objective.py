@@ -1,11 +1,11 @@
-"""The terms of the objective (Eq. 21): a robust data term and a sparse-gradient regulariser."""
+"""The terms of the objective (Eq. 21), and those of SelfDeblur (Eq. 7) it is compared with."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["effective_area", "gradient_sparsity", "mean_huber"]
+__all__ = ["effective_area", "gradient_sparsity", "mean_gradient", "mean_huber", "mean_square"]
 
 
 def mean_huber(residual: Tensor, delta: float) -> Tensor:
@@ -14,6 +14,20 @@ def mean_huber(residual: Tensor, delta: float) -> Tensor:
     A larger `delta` trusts outliers (hot pixels, saturation) more.
     """
     return torch.nn.functional.huber_loss(residual, torch.zeros_like(residual), delta=delta)
+
+
+def mean_square(residual: Tensor) -> Tensor:
+    """Mean squared residual, Eq. 7: outliers count with the square of their size."""
+    return residual.square().mean()
+
+
+def mean_gradient(image: Tensor) -> Tensor:
+    """ℓ1 of the forward differences of an image ``(..., H, W)`` per pixel, Eq. 7.
+
+    Unlike :func:`gradient_sparsity` it falls when the picture loses contrast.
+    """
+    l1 = image.diff(dim=-2).abs().sum() + image.diff(dim=-1).abs().sum()
+    return l1 / image.numel()
 
 
 def gradient_sparsity(image: Tensor, *, per_pixel: bool = True) -> Tensor:

@@ -1,0 +1,69 @@
+"""Point spread functions a microscope is expected to have."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["line_kernel", "widefield_psf"]
+
+# Side of the grid the pupil is sampled on, in pixels of the camera.
+_PUPIL_SIDE = 512
+
+
+def widefield_psf(
+    size: int,
+    *,
+    numerical_aperture: float,
+    wavelength: float,
+    pixel_size: float,
+    refractive_index: float = 1.33,
+    defocus: float = 0.0,
+) -> NDArray[np.float32]:
+    """Intensity PSF of a scalar, unaberrated widefield microscope: an Airy pattern in focus.
+
+    Parameters
+    ----------
+    size : int
+        Side of the kernel in pixels, odd.
+    numerical_aperture : float
+        Raising it narrows the PSF.
+    wavelength : float
+        Of emission, in µm.
+    pixel_size : float
+        In the sample, in µm; at most half of ``wavelength / (2 numerical_aperture)`` for a PSF
+        without aliasing.
+    refractive_index : float
+        Of the immersion medium; it matters out of focus only.
+    defocus : float
+        Distance from the focal plane, in µm. Raising it widens the PSF and gives it rings.
+
+    Returns
+    -------
+    ndarray
+        Shape ``(size, size)``, ≥ 0, sum 1, centred. Pixels are points, not areas.
+    """
+    frequency = np.fft.fftfreq(_PUPIL_SIDE, pixel_size)
+    radius = np.hypot(frequency[:, None], frequency[None, :]) * wavelength
+    axial = np.sqrt(np.clip(refractive_index**2 - radius**2, 0, None))
+    phase = 2 * np.pi * defocus / wavelength * axial
+    pupil = (radius <= numerical_aperture) * np.exp(1j * phase)
+    psf = np.fft.fftshift(np.abs(np.fft.ifft2(pupil)) ** 2)
+    start = _PUPIL_SIDE // 2 - size // 2
+    cut = psf[start : start + size, start : start + size]
+    return (cut / cut.sum()).astype(np.float32)
+
+
+def line_kernel(length: float, angle: float) -> NDArray[np.float32]:
+    """A straight drift during the exposure: `length` in pixels, `angle` in degrees, sum 1."""
+    half = int(np.ceil(length / 2)) + 1
+    along = np.linspace(-length / 2, length / 2, 64 * half)
+    turn = np.deg2rad(angle)
+    rows, columns = half - along * np.sin(turn), half + along * np.cos(turn)
+    kernel = np.zeros((2 * half + 1, 2 * half + 1))
+    top, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
+    for down in (0, 1):
+        for right in (0, 1):
+            share = (1 - np.abs(rows - top - down)) * (1 - np.abs(columns - left - right))
+            np.add.at(kernel, (top + down, left + right), share)
+    return (kernel / kernel.sum()).astype(np.float32)

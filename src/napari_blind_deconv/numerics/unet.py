@@ -1,0 +1,92 @@
+"""An untrained convolutional U-Net with skips, with the blocks of Fig. 17's caption."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+__all__ = ["UNet"]
+
+
+def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
+    # Reflection keeps the border of the canvas free of the dark rim that zero padding grows.
+    return nn.Conv2d(
+        inputs, outputs, size, stride=stride, padding=size // 2, padding_mode="reflect"
+    )
+
+
+def _normalised(channels: int) -> list[nn.Module]:
+    return [nn.BatchNorm2d(channels), nn.LeakyReLU(0.2)]
+
+
+class _Scale(nn.Module):
+    """One scale of the U-Net: its downsample, skip and upsample blocks, after Fig. 17's caption."""
+
+    def __init__(
+        self, inputs: int, channels: int, skip: int, deeper: nn.Module | None, deeper_channels: int
+    ) -> None:
+        super().__init__()
+        self.down = nn.Sequential(
+            _convolution(inputs, channels, 3, stride=2),  # convolution and downsampling in one
+            *_normalised(channels),
+            _convolution(channels, channels, 3),
+            *_normalised(channels),
+        )
+        self.deeper = deeper
+        self.skip = nn.Sequential(_convolution(inputs, skip, 1), *_normalised(skip))
+        self.up = nn.Sequential(
+            nn.BatchNorm2d(skip + deeper_channels),
+            _convolution(skip + deeper_channels, channels, 3),
+            *_normalised(channels),
+            _convolution(channels, channels, 1),
+            *_normalised(channels),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        coarse = self.down(features)
+        if self.deeper is not None:
+            coarse = self.deeper(coarse)
+        # Upsampling to the skip's own size serves odd canvases without padding.
+        coarse = interpolate(coarse, size=features.shape[-2:], mode="bilinear")
+        merged: Tensor = self.up(torch.cat([self.skip(features), coarse], dim=1))
+        return merged
+
+
+class UNet(nn.Module):
+    """Features in, as many output channels as wanted, same rows and columns, any parity.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Channels in and out.
+    channels : sequence of int
+        Width of each scale, finest first; its length is the number of scales, at least one.
+    skip_channels : int
+        Width of the skip connections.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, *, channels: Sequence[int], skip_channels: int
+    ) -> None:
+        super().__init__()
+        if not channels:
+            raise ValueError("The U-Net got no channels; it accepts at least one scale.")
+        scale: nn.Module | None = None
+        for level in reversed(range(len(channels))):
+            entering = channels[level - 1] if level else inputs
+            deeper_channels = channels[min(level + 1, len(channels) - 1)]
+            scale = _Scale(entering, channels[level], skip_channels, scale, deeper_channels)
+        assert scale is not None
+        self.scales = scale
+        self.head = _convolution(channels[0], outputs, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return ``(batch, outputs, rows, columns)`` in float32, not yet bounded."""
+        features = self.scales(features)
+        # Half precision, where it is used, ends here: eight bits of mantissa would show as steps.
+        with torch.autocast(features.device.type, enabled=False):
+            values: Tensor = self.head(features.float())
+        return values

@@ -1,0 +1,41 @@
+"""PSFs of a microscope and of a drifting stage."""
+
+import numpy as np
+import pytest
+
+from napari_blind_deconv.numerics.metrics import kernel_width
+from napari_blind_deconv.numerics.optics import line_kernel, widefield_psf
+
+OBJECTIVE = {"numerical_aperture": 1.2, "wavelength": 0.6, "pixel_size": 0.04}
+
+
+def test_an_airy_pattern_has_its_known_width_and_first_ring():
+    psf = widefield_psf(61, **OBJECTIVE)
+    assert psf.sum() == pytest.approx(1)
+    assert kernel_width(psf) * 0.04 == pytest.approx(0.514 * 0.6 / 1.2, rel=0.03)
+    profile = psf[30, 30:]
+    dark = np.flatnonzero(np.diff(np.sign(np.diff(profile))) > 0)[0] + 1
+    assert dark * 0.04 == pytest.approx(0.61 * 0.6 / 1.2, abs=0.04)
+
+
+def test_defocus_widens_and_is_the_same_on_both_sides():
+    above, focus, below = (widefield_psf(61, **OBJECTIVE, defocus=z) for z in (-0.5, 0, 0.5))
+    np.testing.assert_allclose(above, below, atol=1e-7)
+    assert above.max() < 0.7 * focus.max()
+
+
+def test_a_psf_is_centred_and_round():
+    psf = widefield_psf(61, **OBJECTIVE, defocus=0.7)
+    np.testing.assert_allclose(psf, psf[::-1, ::-1], atol=1e-7)
+    np.testing.assert_allclose(psf, psf.T, atol=1e-7)
+
+
+@pytest.mark.parametrize("angle", [0, 30, 90])
+def test_a_line_has_its_length_and_direction(angle):
+    kernel = line_kernel(9, angle)
+    rows, columns = np.indices(kernel.shape) - kernel.shape[0] // 2
+    assert kernel.sum() == pytest.approx(1)
+    assert (kernel * rows).sum() == pytest.approx(0, abs=1e-4)
+    along = columns * np.cos(np.deg2rad(angle)) - rows * np.sin(np.deg2rad(angle))
+    # A line's own variance, and at most that of the pixels it is shared by.
+    assert (kernel * along**2).sum() == pytest.approx(81 / 12, abs=0.3)

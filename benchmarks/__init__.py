@@ -1,1 +1,5 @@
-"""Measurements of quality and speed; not part of the wheel, nor of the tests."""
+"""Measurements of quality, speed and stability; not part of the wheel, nor of the tests.
+
+``python -m benchmarks SUITE ...`` runs suites, ``python -m benchmarks.report`` writes their tables.
+A new method is one file in ``methods``, a new suite one file in ``suites``.
+"""

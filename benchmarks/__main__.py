@@ -1,0 +1,83 @@
+"""``python -m benchmarks SUITE ...``: measure, writing every result down at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from benchmarks.runner import HERE, run_suite
+from benchmarks.suites import Options, find_suites
+
+DATA = HERE.parents[1] / "shared" / "data"
+console = Console(highlight=False, soft_wrap=True)
+
+
+def main(
+    suites: Annotated[list[str], typer.Argument(help="Names of suites, or 'all'.")],
+    preset: Annotated[str | None, typer.Option(help="One of our presets, alone.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of it, as name=value.")
+    ] = None,
+    methods: Annotated[list[str] | None, typer.Option("--method", help="A method, alone.")] = None,
+    only: Annotated[str, typer.Option("--case", help="Part of the cases' names.")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of the networks.")] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Tasks at a time, sharing the cores.")] = 1,
+    again: Annotated[bool, typer.Option("--again", help="Also what was measured before.")] = False,
+    data: Annotated[Path, typer.Option(help="Folder of the benchmark images.")] = DATA,
+    results: Annotated[Path, typer.Option(help="Folder of the results.")] = HERE / "results",
+) -> None:
+    """Run suites; what their files already have is left out."""
+    known = find_suites()
+    names = list(known) if suites == ["all"] else suites
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise typer.BadParameter(f"no suite {unknown[0]!r}; suites are {', '.join(known)}.")
+    try:
+        options = Options(data, device, seed, tuple(methods or ()), preset, tuple(changes or ()))
+        options.chosen([])
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    failures = 0
+    for name in names:
+        command = _command(name, options, jobs, only)
+        try:
+            for record in run_suite(
+                known[name], options, results, jobs=jobs, again=again, only=only, command=command
+            ):
+                console.print(_line(record))
+                failures += "failure" in record
+        except FileNotFoundError as error:
+            missing = os.path.relpath(error.filename)
+            console.print(f"Suite {name} was skipped: its images are missing ({missing}).")
+    if failures:
+        console.print(f"{failures} task(s) failed; their records say why.")
+
+
+def _command(suite: str, options: Options, jobs: int, only: str) -> str:
+    """What to type for the same again, without the places of files."""
+    words = [suite]
+    words += ["--preset", options.preset] if options.preset else []
+    words += [word for change in options.changes for word in ("--set", change)]
+    words += [word for name in options.methods for word in ("--method", f"'{name}'")]
+    words += ["--case", f"'{only}'"] if only else []
+    words += ["--seed", str(options.seed)] if options.seed else []
+    words += ["--device", options.device] if options.device != "auto" else []
+    words += ["--jobs", str(jobs)] if jobs > 1 else []
+    return " ".join(["python -m benchmarks", *words])
+
+
+def _line(record: dict[str, Any]) -> str:
+    where = " | ".join(filter(None, (record["suite"], record["group"], record["case"])))
+    if "failure" in record:
+        return f"{where} | {record['method']}: FAILED, {record['failure']}"
+    figures = (f"{name} {record[name]}" for name in ("psnr", "kept", "seconds") if name in record)
+    return f"{where} | {record['method']}: {', '.join(figures)}"
+
+
+if __name__ == "__main__":
+    typer.run(main)

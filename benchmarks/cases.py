@@ -1,0 +1,180 @@
+"""Pictures whose truth is known: real camera shakes, and pictures blurred here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import tifffile
+import torch
+from numpy.typing import NDArray
+from skimage import data as pictures
+from skimage.io import imread
+from torch import Tensor
+
+from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
+from napari_blind_deconv.numerics.degrade import expose
+from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.optics import line_kernel, widefield_psf
+
+__all__ = [
+    "KERNELS",
+    "OPTICS",
+    "TRUTHS",
+    "Case",
+    "camera_shake",
+    "camera_shakes",
+    "fluorescence",
+    "fluorescence_cases",
+    "natural",
+    "natural_cases",
+]
+
+FIELD = 256
+OFFSET = 100.0
+BACKGROUND = 0.02
+READ_NOISE = 1.5
+KERNELS = (1, 3, 5, 7)  # of Levin et al.; all four are stored for correlation
+POINT = np.ones((1, 1), np.float32)
+# 256 pixels and this much more are the smallest truth, three channels of a cell, 350 pixels a side.
+DEFOCUSED_SIDE = 95
+OBJECTIVE = {"numerical_aperture": 1.2, "wavelength": 0.6, "pixel_size": 0.08}
+
+
+@dataclass(frozen=True)
+class Case:
+    """An image to deblur, and everything that is known about it.
+
+    Attributes
+    ----------
+    name : str
+        Unique within its suite.
+    observed, truth : ndarray
+        ``(rows, columns)``, both in the input's units.
+    peak : float
+        Full scale in those units, for PSNR and SSIM.
+    kernel : ndarray
+        The true kernel for true convolution, odd sides, sum 1.
+    offset : float
+        Intensity without any light.
+    """
+
+    name: str
+    observed: NDArray[np.float64]
+    truth: NDArray[np.float64]
+    peak: float
+    kernel: NDArray[np.float32]
+    offset: float = 0.0
+
+    def degraded(self, name: str, change: Callable[[Tensor, torch.Generator], Tensor]) -> Case:
+        """The same with its observed picture changed, and `name` added to its own."""
+        picture = torch.from_numpy(self.observed).float()
+        changed = change(picture, torch.Generator().manual_seed(0)).double().numpy()
+        return replace(self, name=f"{self.name}, {name}", observed=changed)
+
+
+def _levin_kernel(data: Path, number: int) -> NDArray[np.float32]:
+    stored = imread(data / "levin" / "kernel" / f"kernel{number}.png").astype(np.float32)
+    kernel = stored[::-1, ::-1]
+    kernel = np.pad(kernel, [(0, 1 - side % 2) for side in kernel.shape])
+    return kernel / kernel.sum()
+
+
+def camera_shake(data: Path, image: int, kernel: int) -> Case:
+    """A real capture of Levin et al. (2009) and its sharp counterpart."""
+    name = f"im{image}_kernel{kernel}"
+    return Case(
+        name=name,
+        observed=imread(data / "levin" / "blurry" / f"{name}_img.png") / 255,
+        truth=imread(data / "levin" / "gt" / f"im{image}.png") / 255,
+        peak=1.0,
+        kernel=_levin_kernel(data, kernel),
+    )
+
+
+def camera_shakes(data: Path) -> Iterator[Case]:
+    """The eight captures."""
+    for image in (1, 2):
+        for kernel in KERNELS:
+            yield camera_shake(data, image, kernel)
+
+
+TRUTHS: dict[str, tuple[str, int]] = {
+    "DNA": ("xyc_16bit__cell_dna_mts_actin.tif", 0),
+    "microtubules": ("xyc_16bit__cell_dna_mts_actin.tif", 1),
+    "actin": ("xyc_16bit__cell_dna_mts_actin.tif", 2),
+    "neuron": ("xy_16bit__rat_hippocampal_neuron.tif", 0),
+    "filaments": ("xy_16bit__bacteria_cords_thin.tif", 0),
+}
+OPTICS: dict[str, Callable[[], NDArray[np.float32]]] = {
+    "Gaussian 1.5": lambda: gaussian_kernel((31, 31), 1.5).numpy(),
+    "Gaussian 2.5": lambda: gaussian_kernel((31, 31), 2.5).numpy(),
+    "Airy": lambda: widefield_psf(31, **OBJECTIVE),
+    "defocused": lambda: widefield_psf(DEFOCUSED_SIDE, **OBJECTIVE, defocus=1.5),
+    "drift": lambda: line_kernel(9, 30),
+}
+
+
+def _crop(picture: NDArray[np.float64], kernel: NDArray[np.float32], field: int) -> Tensor:
+    """The middle of a picture, wider than the field of view by what the kernel sees."""
+    sides = [field + side - 1 for side in kernel.shape]
+    corner = [(have - side) // 2 for have, side in zip(picture.shape, sides, strict=True)]
+    rows, columns = (slice(c, c + s) for c, s in zip(corner, sides, strict=True))
+    return torch.from_numpy(picture[rows, columns]).float()
+
+
+def fluorescence(data: Path, truth: str, optics: str, photons: float) -> Case:
+    """A sharp micrograph, blurred with a scene wider than the field of view, then exposed."""
+    file, channel = TRUTHS[truth]
+    stack = tifffile.imread(data / "micro-truth" / file)
+    plane = (stack[channel] if stack.ndim == 3 else stack).astype(np.float64)
+    low, high = np.percentile(plane, [0.5, 99.9])
+    kernel = OPTICS[optics]()
+    scene = _crop(np.clip((plane - low) / (high - low), 0, 1), kernel, FIELD)
+    counts = expose(
+        blur(scene, torch.from_numpy(kernel)),
+        photons=photons,
+        background=BACKGROUND,
+        read_noise=READ_NOISE,
+        generator=torch.Generator().manual_seed(0),
+    )
+    sharp = crop_to_field_of_view(scene, (kernel.shape[0], kernel.shape[1])).double().numpy()
+    return Case(
+        name=f"{truth}, {optics}, {photons:.0f} photons",
+        observed=np.rint(counts.double().numpy() + OFFSET),
+        truth=photons * (sharp + BACKGROUND) + OFFSET,
+        peak=photons,
+        kernel=kernel,
+        offset=OFFSET,
+    )
+
+
+def fluorescence_cases(data: Path) -> Iterator[Case]:
+    """The fifty: five truths, five kernels, two exposures."""
+    for truth in TRUTHS:
+        for optics in OPTICS:
+            for photons in (1000.0, 100.0):
+                yield fluorescence(data, truth, optics, photons)
+
+
+def natural(data: Path, picture: str, kernel: int | None, field: int = FIELD) -> Case:
+    """The middle of a photograph of scikit-image, blurred after Eq. 2; None: not at all."""
+    shape = POINT if kernel is None else _levin_kernel(data, kernel)
+    scene = _crop(getattr(pictures, picture)() / 255, shape, field)
+    sharp = crop_to_field_of_view(scene, (shape.shape[0], shape.shape[1]))
+    return Case(
+        name=picture if kernel is None else f"{picture}, kernel {kernel}",
+        observed=blur(scene, torch.from_numpy(shape)).double().numpy(),
+        truth=sharp.double().numpy(),
+        peak=1.0,
+        kernel=shape,
+    )
+
+
+def natural_cases(data: Path) -> Iterator[Case]:
+    """The sixteen: four pictures, four kernels."""
+    for picture in ("camera", "gravel", "grass", "brick"):
+        for kernel in KERNELS:
+            yield natural(data, picture, kernel)

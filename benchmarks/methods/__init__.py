@@ -1,0 +1,78 @@
+"""Ways to sharpen, all through one small interface: a `Case` in, an `Outcome` out.
+
+Each module of this package lists its own in ``METHODS``; they are found by being there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.cases import Case
+from benchmarks.scoring import quality
+
+__all__ = ["Context", "Method", "Outcome", "best_of", "find_methods"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a method computes, and the seed of what it draws."""
+
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An estimate in the input's units, the kernel if one was estimated, and other figures."""
+
+    image: NDArray[np.floating[Any]]
+    kernel: NDArray[np.floating[Any]] | None = None
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+class Method(Protocol):
+    """A way to sharpen. It may look at what its name says it is given, and at nothing else."""
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+
+    def run(self, case: Case, context: Context) -> Outcome:
+        """Sharpen the observed picture of a case."""
+
+
+def find_methods() -> dict[str, Method]:
+    """All methods by name."""
+    modules = (
+        importlib.import_module(f"{__name__}.{found.name}")
+        for found in pkgutil.iter_modules(__path__)
+    )
+    return {method.name: method for module in modules for method in module.METHODS}
+
+
+def best_of(
+    case: Case,
+    iterates: Iterable[tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]] | None]],
+    counts: Iterable[int],
+) -> Outcome:
+    """The best of some iterations, chosen by looking at the truth: what tables call "best"."""
+    scored = (
+        (quality(case, image), count, image, kernel)
+        for count, (image, kernel) in _at(iterates, counts)
+    )
+    _, count, image, kernel = max(scored, key=lambda row: row[0])
+    return Outcome(image, kernel, {"kept": count})
+
+
+def _at(iterates: Iterable[Any], counts: Iterable[int]) -> Iterator[tuple[int, Any]]:
+    wanted = set(counts)
+    for count, iterate in zip(range(1, max(wanted) + 1), iterates, strict=False):
+        if count in wanted:
+            yield count, iterate

@@ -1,0 +1,89 @@
+"""Methods without any network: the input itself, Wiener, and least squares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.sparse.linalg import LinearOperator, cg
+from skimage.restoration import unsupervised_wiener
+
+from benchmarks.cases import Case
+from benchmarks.methods import Context, Method, Outcome, best_of
+from napari_blind_deconv.numerics.blur import adjoint_blur, blur, crop_to_field_of_view
+from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+
+__all__ = ["GUESS", "METHODS"]
+
+# What someone types who knows nothing: a Gaussian of σ 2 px.
+GUESS = gaussian_kernel((17, 17), 2.0).numpy()
+_PADDING = 32
+# Weight of the squared gradients against the squared misfit, strongest first.
+_SMOOTHNESS = tuple(10.0 ** np.arange(-0.5, -5.1, -0.5))
+
+
+@dataclass(frozen=True)
+class Input:
+    """Nothing is done."""
+
+    name: str = "input"
+
+    def run(self, case: Case, context: Context) -> Outcome:
+        """Give the observed picture back."""
+        return Outcome(case.observed)
+
+
+@dataclass(frozen=True)
+class UnsupervisedWiener:
+    """scikit-image's Wiener filter that finds its own weights, with the guessed Gaussian."""
+
+    name: str = "Wiener, guessed PSF"
+
+    def run(self, case: Case, context: Context) -> Outcome:
+        """Pad by mirroring, since the filter takes pictures to be periodic."""
+        padded = np.pad((case.observed - case.offset) / case.peak, _PADDING, mode="reflect")
+        random = np.random.default_rng(context.seed)
+        sharp, _ = unsupervised_wiener(padded, GUESS, clip=False, rng=random)
+        image = sharp[_PADDING:-_PADDING, _PADDING:-_PADDING]
+        return Outcome(image * case.peak + case.offset)
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """Quadratic-prior deconvolution given the true PSF, at its best weight: the limit."""
+
+    name: str = "least squares, true PSF (best weight)"
+
+    def run(self, case: Case, context: Context) -> Outcome:
+        """Solve for a falling weight of ‖∇x‖², each from the last one's solution."""
+        return best_of(case, _smooth_solutions(case), range(1, len(_SMOOTHNESS) + 1))
+
+
+def _smooth_solutions(case: Case) -> Iterator[tuple[NDArray[np.float64], None]]:
+    kernel = torch.from_numpy(case.kernel).double()
+    observed = torch.from_numpy((case.observed - case.offset) / case.peak)
+    wanted = adjoint_blur(observed, kernel)
+    shape = (wanted.shape[0], wanted.shape[1])
+    canvas = np.full(shape, float(observed.mean()))
+    for weight in _SMOOTHNESS:
+
+        def normal(flat: NDArray[Any], weight: float = weight) -> NDArray[np.float64]:
+            x = flat.reshape(shape)
+            again = adjoint_blur(blur(torch.from_numpy(x), kernel), kernel).numpy()
+            # With repeated border pixels the Laplacian is exactly -DᵀD of forward differences.
+            smooth: NDArray[np.float64] = again - weight * ndimage.laplace(x, mode="nearest")
+            return smooth.ravel()
+
+        operator = LinearOperator((canvas.size, canvas.size), matvec=normal, dtype=np.float64)
+        flat, _ = cg(operator, wanted.numpy().ravel(), canvas.ravel(), rtol=1e-4, maxiter=60)
+        canvas = flat.reshape(shape)
+        field = crop_to_field_of_view(torch.from_numpy(canvas), case.kernel.shape).numpy()
+        yield field * case.peak + case.offset, None
+
+
+METHODS: list[Method] = [Input(), UnsupervisedWiener(), LeastSquares()]

@@ -1,0 +1,141 @@
+"""Double-DIP: our presets, the paper's, and the rivals of the paper from the same parts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.cases import POINT, Case
+from benchmarks.methods import Context, Method, Outcome
+from benchmarks.scoring import quality
+from napari_blind_deconv import Result, Settings, Snapshot, iterate
+from napari_blind_deconv.numerics.stopping import EarlyStopping
+
+__all__ = ["METHODS", "REDUCED", "DoubleDip", "Kernel"]
+
+# The published networks take a day an image on a CPU. Reduced: our compact image network, bfloat16
+# where the processor has it, and this many iterations in place of 10 000 or 5 000.
+REDUCED: dict[str, Any] = {
+    "channels": (16, 32, 64, 64, 64),
+    "precision": "auto",
+    "max_iterations": 400,
+}
+# Iterations between two looks at the truth, for the peak.
+_EVERY = 10
+
+
+class Kernel(Enum):
+    """What a run is told about the kernel."""
+
+    UNKNOWN = "nothing"
+    SIZE = "its true size"
+    TRUE = "all: the true PSF"
+    NONE = "that there is no blur"
+
+
+@dataclass(frozen=True)
+class DoubleDip:
+    """A run of the engine with some settings.
+
+    Attributes
+    ----------
+    kernel : Kernel
+        What it is told.
+    to_the_end : bool
+        Go on after early stopping has found its picture, to see what it saved or missed.
+    """
+
+    name: str
+    settings: Settings = field(default_factory=Settings)
+    kernel: Kernel = Kernel.UNKNOWN
+    to_the_end: bool = False
+
+    def run(self, case: Case, context: Context) -> Outcome:
+        """Fit, and compare with the truth on the way."""
+        psf = {Kernel.TRUE: case.kernel, Kernel.NONE: POINT}.get(self.kernel)
+        run = iterate(
+            case.observed,
+            self._settings(case),
+            psf=psf,
+            device=context.device,
+            seed=context.seed,
+            preview_seconds=0,
+        )
+        result, curve = _watch(run, case)
+        estimated = result.kernel if psf is None else None
+        return Outcome(result.image, estimated, self._figures(result, curve))
+
+    def _settings(self, case: Case) -> Settings:
+        changes: dict[str, Any] = {}
+        if self.kernel is Kernel.SIZE:
+            changes["kernel_size"] = case.kernel.shape
+        if self.to_the_end:
+            changes["patience"] = self.settings.max_iterations
+        return self.settings.with_changes(**changes)
+
+    def _figures(self, result: Result, curve: NDArray[np.float64]) -> dict[str, Any]:
+        kept = self._detected(result.trace) if self.to_the_end else result.stop_iteration
+        seen = _EVERY * np.arange(1, len(curve) + 1)
+        figures: dict[str, Any] = {
+            "kept": kept,
+            "iterations": len(result.trace),
+            "seconds_per_iteration": result.seconds / len(result.trace),
+        }
+        if len(curve):
+            at_kept = float(np.interp(kept, seen, curve))
+            figures |= {
+                "peak": float(curve.max()),
+                "peak_iteration": int(seen[curve.argmax()]),
+                "stopping_gap": float(curve.max()) - at_kept,
+                "last_gap": float(curve.max() - curve[-1]),
+                "curve": curve.round(2).tolist(),
+            }
+        return figures
+
+    def _detected(self, trace: NDArray[np.void]) -> int:
+        """Where early stopping, with the patience asked for, would have stopped this run."""
+        stopping = EarlyStopping(self.settings.patience)
+        first = self.settings.window + self.settings.kernel_hold
+        for row in trace:
+            iteration = int(row["iteration"])
+            variance = float(row["variance"]) if iteration >= first else math.nan
+            stopping.update(iteration, variance)
+            if stopping.exhausted:
+                break
+        return stopping.best_iteration or len(trace)
+
+
+def _watch(
+    run: Generator[Snapshot, None, Result], case: Case
+) -> tuple[Result, NDArray[np.float64]]:
+    """Run to the end; PSNR of the running picture, every so many iterations."""
+    curve: list[float] = []
+    while True:
+        try:
+            snapshot = next(run)
+        except StopIteration as finished:
+            return finished.value, np.array(curve)
+        if snapshot.iteration % _EVERY == 0 and snapshot.image is not None:
+            curve.append(quality(case, snapshot.image))
+
+
+def _reduced(preset: str) -> Settings:
+    return Settings.preset(preset).with_changes(**REDUCED)
+
+
+METHODS: list[Method] = [
+    DoubleDip("fast"),
+    DoubleDip("fast, true PSF", kernel=Kernel.TRUE),
+    DoubleDip("paper-synthetic, reduced", _reduced("paper-synthetic")),
+    DoubleDip("selfdeblur, true size, reduced", _reduced("selfdeblur"), Kernel.SIZE),
+    DoubleDip("selfdeblur, half the image, reduced", _reduced("selfdeblur")),
+    DoubleDip("wang, true size, reduced", _reduced("wang"), Kernel.SIZE),
+    DoubleDip("paper-synthetic", Settings.preset("paper-synthetic")),
+    DoubleDip("paper-real", Settings.preset("paper-real")),
+]

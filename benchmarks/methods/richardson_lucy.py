@@ -1,0 +1,115 @@
+"""Richardson-Lucy with a PSF that is guessed, true, or found in the picture; and blind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.cases import Case
+from benchmarks.methods import Context, Method, Outcome, best_of
+from benchmarks.methods.classical import GUESS
+from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
+from napari_blind_deconv.numerics.blur_width import gaussian_width, white_noise
+from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.richardson_lucy import blind_richardson_lucy, richardson_lucy
+
+__all__ = ["METHODS"]
+
+GUESSED_ITERATIONS = 20
+COUNTS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 60, 80, 120, 160, 240, 320, 480)
+FOUND_SIDE = 41
+
+Iterates = Iterator[tuple[NDArray[np.float64], NDArray[np.float32]]]
+
+
+def _iterates(case: Case, kernel: NDArray[np.float32]) -> Iterates:
+    """Estimates in the input's units, one an iteration; the offset is known, as it is to users."""
+    light = torch.from_numpy(case.observed - case.offset)
+    for canvas in richardson_lucy(light, torch.from_numpy(kernel).double()):
+        yield _to_user(case, canvas, kernel.shape), kernel
+
+
+def _to_user(case: Case, canvas: torch.Tensor, kernel: tuple[int, ...]) -> NDArray[np.float64]:
+    return crop_to_field_of_view(canvas, (kernel[0], kernel[1])).numpy() + case.offset
+
+
+def _found(case: Case) -> NDArray[np.float32]:
+    return gaussian_kernel((FOUND_SIDE, FOUND_SIDE), gaussian_width(case.observed)).numpy()
+
+
+@dataclass(frozen=True)
+class Guessed:
+    """A Gaussian of σ 2 px and twenty iterations: what someone types who knows nothing."""
+
+    name: str = "RL, guessed PSF, 20 iterations"
+
+    def run(self, case: Case, context: Context) -> Outcome:
+        """Take the twentieth iterate."""
+        image, kernel = next(islice(_iterates(case, GUESS), GUESSED_ITERATIONS - 1, None))
+        return Outcome(image, kernel, {"kept": GUESSED_ITERATIONS})
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """The true PSF, and the best iteration by looking at the truth."""
+
+    name: str = "RL, true PSF (best iteration)"
+
+    def run(self, case: Case, context: Context) -> Outcome:
+        """Take the best iterate."""
+        return best_of(case, _iterates(case, case.kernel), COUNTS)
+
+
+@dataclass(frozen=True)
+class BlurSure:
+    """The Gaussian that blur-SURE finds, and the best iteration by looking at the truth."""
+
+    name: str = "blur-SURE + RL (best iteration)"
+
+    def run(self, case: Case, context: Context) -> Outcome:
+        """Take the best iterate."""
+        return best_of(case, _iterates(case, _found(case)), COUNTS)
+
+
+@dataclass(frozen=True)
+class BlurSureStopped:
+    """The same, stopped where the misfit has come down to the noise: no truth is looked at."""
+
+    name: str = "blur-SURE + RL (stop at the noise)"
+
+    def run(self, case: Case, context: Context) -> Outcome:
+        """Take the first iterate whose misfit is no larger than the noise found (Morozov)."""
+        noise = white_noise(case.observed) ** 2
+        kernel = torch.from_numpy(_found(case)).double()
+        light = torch.from_numpy(case.observed - case.offset)
+        for count, canvas in enumerate(richardson_lucy(light, kernel), 1):
+            misfit = (blur(canvas, kernel) - light).square().mean()
+            if misfit <= noise or count == COUNTS[-1]:
+                break
+        image = _to_user(case, canvas, tuple(kernel.shape))
+        return Outcome(image, kernel.numpy(), {"kept": count})
+
+
+@dataclass(frozen=True)
+class Blind:
+    """Fish et al. (1995), as MATLAB's deconvblind, from the guess; best iteration by the truth."""
+
+    name: str = "blind RL from the guess (best iteration)"
+
+    def run(self, case: Case, context: Context) -> Outcome:
+        """Take the best iterate."""
+        light = torch.from_numpy(case.observed - case.offset)
+        iterates = blind_richardson_lucy(light, torch.from_numpy(GUESS).double())
+        pairs = (
+            (_to_user(case, canvas, tuple(kernel.shape)), kernel.numpy())
+            for canvas, kernel in iterates
+        )
+        return best_of(case, pairs, [count for count in COUNTS if count <= 120])
+
+
+METHODS: list[Method] = [Guessed(), Oracle(), BlurSure(), BlurSureStopped(), Blind()]

@@ -1,0 +1,178 @@
+"""Run the tasks of a suite, several at a time if asked, and write each result down at once."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import multiprocessing
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.suites import Options, Suite, Task, find_suites
+from napari_blind_deconv.engine.devices import choose_device
+
+__all__ = ["HERE", "read_records", "results_file", "run_suite"]
+
+HERE = Path(__file__).parent
+# Where a table's records are kept; small enough to be part of the repository.
+_SIGNIFICANT_DIGITS = 5
+
+Key = tuple[str, str, str]
+_tasks: dict[Key, Task] = {}  # of the suite this process works for
+
+
+def results_file(folder: Path, suite: str) -> Path:
+    """The JSON-lines file of a suite."""
+    return folder / f"{suite}.jsonl"
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """All whole lines of a file; a run that was killed may have left half a one."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return records
+
+
+def run_suite(
+    suite: Suite, options: Options, folder: Path, *, jobs: int, again: bool, only: str, command: str
+) -> Iterator[dict[str, Any]]:
+    """Measure what the file does not have yet; yields each record after it was written.
+
+    Parameters
+    ----------
+    suite : Suite
+        What to measure.
+    options : Options
+        How.
+    folder : Path
+        Where the JSON-lines files are.
+    jobs : int
+        Tasks at a time; the processor's threads are divided among them.
+    again : bool
+        Measure everything anew; reports use the latest.
+    only : str
+        Part of the names of the cases wanted.
+    command : str
+        What to type for this, for the record.
+    """
+    path = results_file(folder, suite.name)
+    jobs = 1 if suite.alone else jobs
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    origin = {**_origin(options, threads, jobs), "command": command}
+    done = set() if again else {_key(r) for r in read_records(path) if "failure" not in r}
+    wanted = [
+        task.key
+        for task in suite.tasks(options)
+        if only in task.case and (*task.key, options.seed, origin["device"]) not in done
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    # Threads of BLAS and OpenMP that wait for one another are slower than none.
+    os.environ |= {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
+    with ProcessPoolExecutor(
+        jobs,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_prepare,
+        initargs=(suite.name, options, threads),
+        max_tasks_per_child=1 if suite.alone else None,
+    ) as pool:
+        futures = {pool.submit(_measure, key): key for key in wanted}
+        try:
+            for future in as_completed(futures):
+                record = {**_named(futures[future]), **_outcome(future), "origin": origin}
+                record = _plain({"suite": suite.name, "seed": options.seed, **record})
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                yield record
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _prepare(suite: str, options: Options, threads: int) -> None:
+    torch.set_num_threads(threads)
+    _tasks.update({task.key: task for task in find_suites()[suite].tasks(options)})
+
+
+def _measure(key: Key) -> dict[str, Any]:
+    return _tasks[key].run()
+
+
+def _outcome(future: Future[dict[str, Any]]) -> dict[str, Any]:
+    """Figures of a task, or what went wrong: one failure is no reason to lose the rest."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    return {"failure": f"{type(error).__name__}: {error}"}
+
+
+def _named(key: Key) -> dict[str, str]:
+    return dict(zip(("group", "case", "method"), key, strict=True))
+
+
+def _key(record: dict[str, Any]) -> tuple[Any, ...]:
+    return (
+        *(record[name] for name in ("group", "case", "method", "seed")),
+        record["origin"]["device"],
+    )
+
+
+def _origin(options: Options, threads: int, jobs: int) -> dict[str, Any]:
+    device = choose_device(options.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {
+        "date": datetime.date.today().isoformat(),
+        "commit": _commit(),
+        "device": f"{device.type}, {name}",
+        "threads": threads,
+        "jobs": jobs,
+        "torch": version("torch"),
+    }
+
+
+def _processor() -> str:
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{platform.machine()} {capability}, {os.cpu_count()} cores"
+
+
+def _commit() -> str:
+    """The commit that was measured, with a mark if the files differed from it."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--exclude=*"],
+            cwd=HERE,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _plain(value: Any) -> Any:
+    """Values as JSON has them, floats shortened; NaN and infinity become null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        return float(f"{number:.{_SIGNIFICANT_DIGITS}g}") if math.isfinite(number) else None
+    return value

@@ -1,0 +1,85 @@
+"""What is said about an estimate: likeness to the truth, flux, and likeness of the kernel."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.cases import Case
+from napari_blind_deconv.numerics.metrics import (
+    Aligned,
+    align,
+    kernel_similarity,
+    kernel_width,
+)
+
+__all__ = ["quality", "score"]
+
+# torchvision's name for the network LPIPS is computed with; its weights are not ours to fetch.
+_LPIPS_WEIGHTS = "alexnet-owt-7be5be79.pth"
+
+
+def quality(case: Case, image: NDArray[np.floating]) -> float:
+    """PSNR in dB up to shift."""
+    return align(case.truth, image).psnr(case.peak)
+
+
+def score(
+    case: Case, image: NDArray[np.floating], kernel: NDArray[np.floating] | None
+) -> dict[str, Any]:
+    """All figures of an estimate; those of the kernel only if there is one."""
+    aligned = align(case.truth, image)
+    figures = {
+        "psnr": aligned.psnr(case.peak),
+        "ssim": aligned.ssim(case.peak),
+        "vif": _vif(aligned, case),
+        "lpips": _lpips(aligned, case),
+        "flux": float((image - case.offset).sum() / (case.truth - case.offset).sum()),
+        "shift": [float(s) for s in aligned.shift],
+    }
+    if kernel is not None:
+        true_width = kernel_width(case.kernel)
+        figures["kernel_similarity"] = kernel_similarity(case.kernel, kernel)
+        figures["width_error"] = kernel_width(kernel) / true_width - 1
+    return figures
+
+
+def _tensors(aligned: Aligned, case: Case, peak: float) -> tuple[torch.Tensor, torch.Tensor]:
+    pair = (aligned.estimate, aligned.truth)
+    estimate, truth = (
+        torch.from_numpy(peak * (image - case.offset) / case.peak)[None, None].float()
+        for image in pair
+    )
+    return estimate, truth
+
+
+def _vif(aligned: Aligned, case: Case) -> float:
+    """Visual information fidelity (Sheikh and Bovik, 2006); its noise is in grey levels of 255."""
+    from torchmetrics.functional.image import visual_information_fidelity
+
+    return float(visual_information_fidelity(*_tensors(aligned, case, 255.0)))
+
+
+def _lpips(aligned: Aligned, case: Case) -> float | None:
+    """Learned perceptual distance (Zhang et al., 2018), or None without its network's weights."""
+    distance = _lpips_network()
+    if distance is None:
+        return None
+    estimate, truth = (
+        image.clamp(0, 1).expand(-1, 3, -1, -1) for image in _tensors(aligned, case, 1.0)
+    )
+    return float(distance(estimate, truth))
+
+
+@functools.cache
+def _lpips_network() -> Any:
+    if not (Path(torch.hub.get_dir()) / "checkpoints" / _LPIPS_WEIGHTS).is_file():
+        return None
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    return LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True)

@@ -1,0 +1,127 @@
+"""What is measured: each module of this package holds one ``SUITE``, found by being there."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+
+from benchmarks.cases import Case
+from benchmarks.methods import Context, Method, find_methods
+from benchmarks.methods.double_dip import DoubleDip
+from benchmarks.scoring import score
+from napari_blind_deconv import Settings
+
+__all__ = ["Options", "Suite", "Task", "compare", "find_suites"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for on the command line.
+
+    Attributes
+    ----------
+    data : Path
+        Folder of the benchmark images.
+    methods : tuple of str
+        Names of methods in place of the suite's own.
+    preset : str or None
+        A preset of ours in place of the suite's methods, with `changes` such as ``sparsity=0.1``.
+    """
+
+    data: Path
+    device: str = "auto"
+    seed: int = 0
+    methods: tuple[str, ...] = ()
+    preset: str | None = None
+    changes: tuple[str, ...] = ()
+
+    @property
+    def context(self) -> Context:
+        """What methods need of this."""
+        return Context(self.device, self.seed)
+
+    def chosen(self, usual: Iterable[str]) -> list[Method]:
+        """The methods asked for, or else the usual ones."""
+        if self.preset is not None or self.changes:
+            preset = self.preset or "fast"
+            settings = Settings.preset(preset).with_texts(list(self.changes))
+            return [DoubleDip(" ".join([preset, *self.changes]), settings)]
+        known = find_methods()
+        unknown = set(self.methods) - set(known)
+        if unknown:
+            names = ", ".join(map(repr, known))
+            raise ValueError(f"There is no method {unknown.pop()!r}; methods are {names}.")
+        return [known[name] for name in self.methods or usual]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One measurement: its name, and what to call for its figures."""
+
+    group: str
+    case: str
+    method: str
+    run: Callable[[], dict[str, Any]] = field(compare=False)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells it from the others of its suite."""
+        return self.group, self.case, self.method
+
+
+class Suite(Protocol):
+    """A set of measurements, and the tables made of them."""
+
+    @property
+    def name(self) -> str:
+        """What the command line calls it."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether each task wants the whole machine, and a process of its own, to itself."""
+
+    def tasks(self, options: Options) -> Iterator[Task]:
+        """Everything to measure; `FileNotFoundError` if the images are not there."""
+
+    def report(self, records: pd.DataFrame, figures: Path) -> str:
+        """Markdown of what was measured; pictures go into the folder `figures`."""
+
+
+def find_suites() -> dict[str, Suite]:
+    """All suites by name."""
+    found = (
+        importlib.import_module(f"{__name__}.{module.name}").SUITE
+        for module in pkgutil.iter_modules(__path__)
+    )
+    return {suite.name: suite for suite in found}
+
+
+def compare(
+    cases: Iterable[Case], methods: Iterable[Method], context: Context, group: str = ""
+) -> Iterator[Task]:
+    """Every method on every case, scored."""
+    chosen = list(methods)
+    for case in cases:
+        for method in chosen:
+            yield Task(group, case.name, method.name, _Comparison(case, method, context))
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    case: Case
+    method: Method
+    context: Context
+
+    def __call__(self) -> dict[str, Any]:
+        started = time.perf_counter()
+        outcome = self.method.run(self.case, self.context)
+        seconds = time.perf_counter() - started
+        figures = score(self.case, outcome.image, outcome.kernel)
+        return {"seconds": seconds, **figures, **outcome.figures}

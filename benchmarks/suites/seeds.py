@@ -1,0 +1,48 @@
+"""How much of a result is the luck of its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.cases import camera_shake, fluorescence
+from benchmarks.suites import Options, Task, compare
+from benchmarks.tables import markdown
+
+__all__ = ["SUITE"]
+
+SEEDS = range(5)
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Five seeds of three cases."""
+
+    name: str = "seeds"
+    alone: bool = False
+
+    def tasks(self, options: Options) -> Iterator[Task]:
+        """The seed stands in the group."""
+        cases = [
+            camera_shake(options.data, 1, 1),
+            fluorescence(options.data, "actin", "Gaussian 2.5", 1000.0),
+            fluorescence(options.data, "DNA", "drift", 100.0),
+        ]
+        methods = options.chosen(["fast"])
+        for seed in SEEDS:
+            context = replace(options.context, seed=seed)
+            yield from compare(cases, methods, context, group=f"seed {seed}")
+
+    def report(self, records: pd.DataFrame, figures: Path) -> str:
+        """Least, median and greatest PSNR, and their spread."""
+        table = records.groupby(["case", "method"], sort=False)["psnr"].agg(
+            ["count", "min", "median", "max", "std"]
+        )
+        table["spread"] = table["max"] - table["min"]
+        return markdown(table)
+
+
+SUITE = Seeds()

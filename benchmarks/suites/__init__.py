@@ -47,6 +47,11 @@ class Options:
         """What methods need of this."""
         return Context(self.device, self.seed)
 
+    @property
+    def has_own_methods(self) -> bool:
+        """Whether the suites' own choice of methods is overruled."""
+        return bool(self.methods or self.preset or self.changes)
+
     def chosen(self, usual: Iterable[str]) -> list[Method]:
         """The methods asked for, or else the usual ones."""
         if self.preset is not None or self.changes:

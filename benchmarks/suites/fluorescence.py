@@ -15,8 +15,8 @@ from benchmarks.tables import by_case, markdown, summary
 
 __all__ = ["SUITE"]
 
-# Networks this slow are run on these only.
-SLOW = ("selfdeblur, true size, reduced", "wang, true size, reduced", "paper-synthetic, reduced")
+# Networks this slow are run on two of the truths only, at 1000 photons.
+SLOW = ("fast, true PSF", "selfdeblur, true size, reduced", "wang, true size, reduced")
 SLOW_TRUTHS = ("actin", "neuron")
 
 
@@ -30,9 +30,8 @@ class Fluorescence:
     def tasks(self, options: Options) -> Iterator[Task]:
         """Every method on every case."""
         cases = fluorescence_cases(options.data)
-        usual = [*CLASSICAL, "fast", "fast, true PSF"]
-        yield from compare(cases, options.chosen(usual), options.context)
-        if options.preset or options.changes or options.methods:
+        yield from compare(cases, options.chosen([*CLASSICAL, "fast"]), options.context)
+        if options.has_own_methods:
             return
         few = (fluorescence(options.data, t, o, 1000.0) for t in SLOW_TRUTHS for o in OPTICS)
         yield from compare(few, options.chosen(SLOW), options.context)

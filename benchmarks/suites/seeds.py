@@ -19,7 +19,7 @@ SEEDS = range(5)
 
 @dataclass(frozen=True)
 class Seeds:
-    """Five seeds of three cases."""
+    """Five seeds of two cases."""
 
     name: str = "seeds"
     alone: bool = False
@@ -29,7 +29,6 @@ class Seeds:
         cases = [
             camera_shake(options.data, 1, 1),
             fluorescence(options.data, "actin", "Gaussian 2.5", 1000.0),
-            fluorescence(options.data, "DNA", "drift", 100.0),
         ]
         methods = options.chosen(["fast"])
         for seed in SEEDS:

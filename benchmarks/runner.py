@@ -67,7 +67,7 @@ def run_suite(
     again : bool
         Measure everything anew; reports use the latest.
     only : str
-        Part of the names of the cases wanted.
+        Part of the wanted cases' names, as printed: ``group | case``.
     command : str
         What to type for this, for the record.
     """
@@ -79,7 +79,8 @@ def run_suite(
     wanted = [
         task.key
         for task in suite.tasks(options)
-        if only in task.case and (*task.key, options.seed, origin["device"]) not in done
+        if only in f"{task.group} | {task.case}"
+        and (*task.key, options.seed, origin["device"]) not in done
     ]
     folder.mkdir(parents=True, exist_ok=True)
     # Threads of BLAS and OpenMP that wait for one another are slower than none.

@@ -1,0 +1,296 @@
+"""The controlled experiments of the paper's sections 3 and 4, at a size a CPU can do.
+
+Photographs of 128² in place of 256² and 1000 × 700, our compact image network in place of 128
+channels, 400 iterations in place of 10 000: what holds at this size is a hint, no verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from benchmarks.cases import Case, natural
+from benchmarks.methods import Context, Method
+from benchmarks.methods.classical import Input
+from benchmarks.methods.double_dip import REDUCED, DoubleDip, Kernel
+from benchmarks.suites import Options, Task, compare
+from benchmarks.tables import markdown
+from napari_blind_deconv import Settings
+from napari_blind_deconv.numerics.degrade import (
+    add_gaussian_noise,
+    add_impulse_noise,
+    expose,
+    saturate,
+)
+
+__all__ = ["SUITE"]
+
+FIELD = 128
+PICTURES = (("camera", 1), ("brick", 5))
+PAPER = Settings.preset("paper-synthetic").with_changes(**REDUCED)
+SELFDEBLUR = Settings.preset("selfdeblur").with_changes(**REDUCED)
+OVERSATURATION = 1.5  # the paper stretches colours; these pictures are grey
+
+Degradation = Callable[[Tensor, torch.Generator], Tensor]
+
+
+def _shot(photons: float) -> Degradation:
+    return lambda picture, generator: (
+        expose(picture, photons=photons, background=0, read_noise=0, generator=generator) / photons
+    )
+
+
+def _gaussian(sigma: float) -> Degradation:
+    return lambda picture, generator: add_gaussian_noise(picture, sigma, generator)
+
+
+def _impulse(share: float) -> Degradation:
+    return lambda picture, generator: add_impulse_noise(picture, share, generator)
+
+
+LOW_NOISE = ("Gaussian 0.001", _gaussian(0.001))
+HIGH_NOISE = ("Gaussian 0.05", _gaussian(0.05))
+NOISES: dict[str, Degradation] = {
+    **dict([LOW_NOISE, HIGH_NOISE]),
+    "impulse 0.005": _impulse(0.005),
+    "impulse 0.08": _impulse(0.08),
+    "shot 90": _shot(90),
+    "shot 25": _shot(25),
+}
+NOISES_WITHOUT_BLUR: dict[str, Degradation] = {
+    "Gaussian 0.1": _gaussian(0.1),
+    "impulse 0.08": _impulse(0.08),
+    "shot 40": _shot(40),
+}
+
+
+def _blurred(data: Path, field: int = FIELD) -> list[Case]:
+    return [natural(data, picture, kernel, field) for picture, kernel in PICTURES]
+
+
+def _noisy(data: Path, noises: dict[str, Degradation], field: int = FIELD) -> list[Case]:
+    return [
+        case.degraded(name, noise)
+        for case in _blurred(data, field)
+        for name, noise in noises.items()
+    ]
+
+
+def _paper(name: str, to_the_end: bool = False, **changes: Any) -> DoubleDip:
+    return DoubleDip(name, PAPER.with_changes(**changes), to_the_end=to_the_end)
+
+
+BLIND: list[Method] = [
+    Input(),
+    DoubleDip("paper", PAPER),
+    DoubleDip("selfdeblur", SELFDEBLUR),
+    DoubleDip("fast"),
+]
+GAPS = ("psnr", "kept", "peak", "peak_iteration", "stopping_gap", "last_gap")
+QUALITY = ("psnr", "peak", "ssim", "vif", "lpips", "kernel_similarity", "width_error")
+TITLES = {
+    "psnr": "PSNR",
+    "peak": "peak PSNR",
+    "ssim": "SSIM",
+    "vif": "VIF",
+    "lpips": "LPIPS",
+    "kernel_similarity": "kernel likeness",
+    "width_error": "width error",
+    "kept": "kept iteration",
+    "peak_iteration": "peak iteration",
+    "stopping_gap": "gap at the stop, dB",
+    "last_gap": "gap at the end, dB",
+}
+DIGITS = {TITLES["kept"]: 0, TITLES["peak_iteration"]: 0}
+Pairs = Iterable[tuple[Iterable[Case], list[Method]]]
+
+
+def _over_specification(data: Path) -> Pairs:
+    """Level 1 is the true size, level 5 half the image, the others evenly between (4.2.1)."""
+    for case in _blurred(data):
+        methods: list[Method] = [Input()]
+        true, half = max(case.kernel.shape), FIELD // 2
+        for level in range(1, 6):
+            side = round(true + (half - true) * (level - 1) / 4)
+            for name, settings in (
+                ("paper", PAPER),
+                ("selfdeblur", SELFDEBLUR),
+                ("fast", Settings()),
+            ):
+                sized = settings.with_changes(kernel_size=side)
+                methods.append(DoubleDip(f"{name}, level {level}", sized))
+        yield [case], methods
+
+
+def _noise(data: Path) -> Pairs:
+    yield _noisy(data, NOISES), BLIND
+
+
+def _saturation(data: Path) -> Pairs:
+    yield [_saturated(case) for case in _blurred(data)], BLIND
+
+
+def _saturated(case: Case) -> Case:
+    """Truth and picture exposed alike; what the detector cut off is in neither."""
+    bright = case.degraded("saturated", lambda picture, _: saturate(picture, OVERSATURATION))
+    truth = saturate(torch.from_numpy(case.truth), OVERSATURATION).numpy()
+    return Case(bright.name, bright.observed, truth, bright.peak, bright.kernel)
+
+
+def _no_blur(data: Path) -> Pairs:
+    single = DoubleDip("single DIP", PAPER, Kernel.NONE)
+    sharp = [natural(data, picture, None, FIELD) for picture, _ in PICTURES]
+    noisy = [case.degraded(*noise) for case in sharp for noise in NOISES_WITHOUT_BLUR.items()]
+    yield noisy, [*BLIND, single]
+
+
+def _early_stopping(data: Path) -> Pairs:
+    noises = {"Gaussian 0.05": NOISES["Gaussian 0.05"], "shot 25": NOISES["shot 25"]}
+    paper = _paper("paper, patience 200", to_the_end=True, patience=200)
+    fast = DoubleDip("fast", to_the_end=True)
+    yield _noisy(data, dict([LOW_NOISE]) | noises), [paper, fast]
+
+
+def _learning_rates(data: Path) -> Pairs:
+    """Both rates together, 100 to 1, as in Table 4."""
+    rates = (5e-2, 1e-2, 5e-3, 1e-3, 5e-4)
+    methods = [
+        _paper(f"{rate:g}", image_learning_rate=rate, kernel_learning_rate=rate / 100)
+        for rate in rates
+    ]
+    yield _blurred(data)[:1], [Input(), *methods]
+
+
+def _sparsities(data: Path) -> Pairs:
+    """Plain sums as in Eq. 19, at two sizes of the same picture."""
+    methods = [_paper(f"λ = {weight:g}", sparsity=weight) for weight in (0, 1e-7, 1e-6, 1e-5, 1e-4)]
+    for side in (FIELD // 2, FIELD):
+        camera = natural(data, *PICTURES[0], side)
+        noisy = [camera.degraded(*noise) for noise in (LOW_NOISE, HIGH_NOISE)]
+        yield (
+            [Case(f"{c.name}, {side}²", c.observed, c.truth, c.peak, c.kernel) for c in noisy],
+            [
+                Input(),
+                *methods,
+            ],
+        )
+
+
+def _regularisers(data: Path) -> Pairs:
+    """Each at several λ, as in Table 2."""
+    ratio = [_paper(f"ℓ1/ℓ2, λ = {w:g}", sparsity=w) for w in (1e-7, 1e-6, 1e-5)]
+    l1 = [_paper(f"ℓ1, λ = {w:g}", sparsity=w, regulariser="l1") for w in (1e-4, 1e-3, 1e-2, 1e-1)]
+    yield _noisy(data, dict([LOW_NOISE, HIGH_NOISE]))[:2], [Input(), *ratio, *l1]
+
+
+def _kernel_networks(data: Path) -> Pairs:
+    networks: dict[str, dict[str, Any]] = {
+        "SIREN": {},
+        "MLP": {"kernel_network": "mlp", "kernel_features": 1000, "kernel_layers": 1},
+        "convolutional": {"kernel_network": "convolutional"},
+    }
+    methods = [_paper(name, **changes) for name, changes in networks.items()]
+    yield _noisy(data, dict([LOW_NOISE, HIGH_NOISE])), [Input(), *methods]
+
+
+def _kernel_starts(data: Path) -> Pairs:
+    methods = [
+        _paper(f"start {start}, rate {rate:g}", kernel_start=start, kernel_learning_rate=rate)
+        for start in ("flat", 2.0)
+        for rate in (1e-4, 1e-3)
+    ]
+    yield _noisy(data, dict([LOW_NOISE, HIGH_NOISE])), [Input(), *methods]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment: where it is in the paper, which methods on which cases, what to look at."""
+
+    name: str
+    place: str
+    pairs: Callable[[Path], Pairs]
+    columns: tuple[str, ...] = QUALITY
+
+    def tasks(self, data: Path, context: Context) -> Iterator[Task]:
+        """Its methods on its cases."""
+        for cases, methods in self.pairs(data):
+            yield from compare(cases, methods, context, group=self.name)
+
+    def table(self, runs: pd.DataFrame) -> str:
+        """Means over the pictures, by what was done to them and by method."""
+        condition = runs["case"].map(_condition).rename("input")
+        shown = [name for name in self.columns if name in runs and runs[name].notna().any()]
+        means = runs[shown].astype(float).groupby([condition, runs["method"]], sort=False).mean()
+        if not condition.any():
+            means = means.droplevel("input")
+        return markdown(means.rename(columns=TITLES), DIGITS)
+
+
+def _condition(case: str) -> str:
+    """What was done to the picture, from the name of a case: all but picture and kernel."""
+    return ", ".join(part for part in case.split(", ")[1:] if not part.startswith("kernel"))
+
+
+EXPERIMENTS = (
+    Experiment("over-specification", "4.2.1, Fig. 19", _over_specification),
+    Experiment("noise", "4.2.2, Fig. 21 and 22", _noise),
+    Experiment("saturation", "4.2.2, Fig. 23", _saturation),
+    Experiment("no blur", "4.2.3, Fig. 24", _no_blur),
+    Experiment("early stopping", "4.2.4, Fig. 26", _early_stopping, GAPS),
+    Experiment("learning rates", "Table 4", _learning_rates),
+    Experiment("sparsity", "Table 4", _sparsities),
+    Experiment("regulariser", "Table 2", _regularisers),
+    Experiment("kernel network", "Fig. 13", _kernel_networks),
+    Experiment("kernel start", "open in the paper", _kernel_starts),
+)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """All experiments of the paper."""
+
+    name: str = "paper"
+    alone: bool = False
+    experiments: tuple[Experiment, ...] = field(default=EXPERIMENTS)
+
+    def tasks(self, options: Options) -> Iterator[Task]:
+        """Experiments bring their own methods; another choice of methods is not for them."""
+        for experiment in self.experiments:
+            yield from experiment.tasks(options.data, options.context)
+
+    def report(self, records: pd.DataFrame, figures: Path) -> str:
+        """A table an experiment, and the histogram of the early-stopping gaps."""
+        text = []
+        for experiment in self.experiments:
+            runs = records[records["group"] == experiment.name]
+            if len(runs):
+                text.append(f"### {experiment.name.capitalize()} ({experiment.place})")
+                text.append(experiment.table(runs))
+        stopping = records[records["group"] == "early stopping"]
+        if len(stopping):
+            _histogram(stopping, figures / "early_stopping.png")
+            text.append("![Early-stopping gaps](figures/early_stopping.png)")
+        return "\n\n".join(text)
+
+
+def _histogram(runs: pd.DataFrame, path: Path) -> None:
+    """Fig. 26: what stopping lost against the peak, and what not stopping would have."""
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    methods = list(runs["method"].unique())
+    for axes, method in zip(figure.subplots(1, len(methods), sharey=True), methods, strict=True):
+        gaps = runs[runs["method"] == method][["stopping_gap", "last_gap"]].astype(float)
+        axes.hist(gaps.to_numpy(), bins=12, label=["where it stopped", "at the last iteration"])
+        axes.set(title=method, xlabel="below the peak, dB", ylabel="runs")
+    axes.legend()
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+SUITE = Paper()

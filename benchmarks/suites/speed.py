@@ -1,0 +1,144 @@
+"""How fast a step is, how much of the machine it uses, and how both grow with the image."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.suites import Options, Task
+from benchmarks.tables import markdown
+from napari_blind_deconv import Settings, deconvolve, iterate
+from napari_blind_deconv.engine.devices import choose_device, computes_bfloat16
+from napari_blind_deconv.engine.inputs import kernel_window
+from napari_blind_deconv.settings import Precision
+from napari_blind_deconv.synthetic import fluorescence_scene
+
+__all__ = ["SUITE"]
+
+SIDES = (128, 256, 512, 1024)
+# Up to this side a run is made in full; beyond, only some steps of it.
+FULL_SIDE = 256
+STEPS = 12
+WARM_UP = 3
+# The convolution the machine's own rate is measured with.
+RATE_CHANNELS = 64
+RATE_SIDE = 256
+GIBI = 2**30
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Time, memory and arithmetic of the preset by size."""
+
+    name: str = "speed"
+    alone: bool = True
+
+    def tasks(self, options: Options) -> Iterator[Task]:
+        """One process a size, so that the peak of memory is its own."""
+        settings = Settings.preset(options.preset or "fast").with_texts(list(options.changes))
+        method = " ".join([options.preset or "fast", *options.changes])
+        for side in SIDES:
+            yield Task("", f"{side}²", method, partial(_measure, side, settings, options))
+
+    def report(self, records: pd.DataFrame, figures: Path) -> str:
+        """One row a size; growth against the size before it, which had a quarter of the pixels."""
+        table = records.set_index("case")
+        rate = table["flops"] / table["seconds_per_iteration"]
+        shown = pd.DataFrame(
+            {
+                "method": table["method"],
+                "canvas": table["canvas"],
+                "s/iteration": table["seconds_per_iteration"],
+                "growth for 4 × the pixels": table["seconds_per_iteration"]
+                / table.groupby("method")["seconds_per_iteration"].shift(),
+                "s before the first": table["seconds_to_start"],
+                "iterations of a full run": table["iterations"].map("{:.0f}".format),
+                "s to the result": table["seconds_to_result"],
+                "peak memory, GiB": table["peak_memory"],
+                "GFLOP/iteration": table["flops"] / 1e9,
+                "GFLOP/s": rate / 1e9,
+                "machine's convolutions, GFLOP/s": table["machine_rate"] / 1e9,
+                "share, %": 100 * rate / table["machine_rate"],
+            }
+        ).rename_axis("image")
+        digits = {"s/iteration": 3, "GFLOP/s": 0, "machine's convolutions, GFLOP/s": 0}
+        return markdown(shown, {**digits, "share, %": 0, "s to the result": 0})
+
+
+def _measure(side: int, settings: Settings, options: Options) -> dict[str, Any]:
+    device = choose_device(options.device)
+    image = fluorescence_scene((side, side)).observed
+    flops = _flops(image, settings, options.device)
+    limited = settings if side <= FULL_SIDE else settings.with_changes(max_iterations=STEPS)
+    started = time.perf_counter()
+    ticks = []
+    run = iterate(
+        image, limited, device=options.device, seed=options.seed, preview_seconds=float("inf")
+    )
+    for _ in run:
+        ticks.append(time.perf_counter())
+    per_iteration = statistics.median(np.diff(ticks)[WARM_UP:])
+    full = side <= FULL_SIDE
+    return {
+        "canvas": f"{side + kernel_window(settings, image.shape)[0] - 1}²",
+        "seconds_per_iteration": per_iteration,
+        "seconds_to_start": ticks[0] - started - per_iteration,
+        "iterations": len(ticks) if full else None,
+        "seconds_to_result": time.perf_counter() - started if full else None,
+        "peak_memory": _peak_memory(device) / GIBI,
+        "flops": flops,
+        "machine_rate": _convolution_rate(device, settings),
+    }
+
+
+def _flops(image: NDArray[Any], settings: Settings, device: str) -> int:
+    """Of one step's convolutions and matrix products, both ways; Fourier transforms not counted."""
+    # From a flat start, so that fitting the kernel's start is not counted with it.
+    single = settings.with_changes(max_iterations=1, kernel_start="flat")
+    with FlopCounterMode(display=False) as counter:
+        deconvolve(image, single, device=device)
+    return counter.get_total_flops()
+
+
+def _convolution_rate(device: torch.device, settings: Settings) -> float:
+    """Operations a second of one plain convolution, forward and backward, as fast as it gets."""
+    half = settings.precision is Precision.AUTO and computes_bfloat16(device)
+    layer = torch.nn.Conv2d(RATE_CHANNELS, RATE_CHANNELS, 3, padding=1).to(device)
+    layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    picture = torch.rand(1, RATE_CHANNELS, RATE_SIDE, RATE_SIDE, device=device)
+    picture = picture.to(memory_format=torch.channels_last).requires_grad_()
+    times = []
+    for _ in range(10):
+        started = time.perf_counter()
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+            answer = layer(picture)
+        answer.sum().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - started)
+    forward = 2 * RATE_CHANNELS**2 * 9 * RATE_SIDE**2
+    return 3 * forward / min(times)
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Bytes: of this process so far on a CPU, of torch's own on a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+SUITE = Speed()

@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 XVFB_PACKAGES := xvfb xauth libgl1 libegl1 libglib2.0-0 libfontconfig1 libdbus-1-3 \
 	libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0
 
-.PHONY: demo test check format screenshots display clean
+.PHONY: demo test check bench format screenshots display clean
 
 demo: $(VENV)/.base
 	$(BIN)/blind-deconv demo --out demo
@@ -21,6 +21,11 @@ check: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/npe2 validate src/napari_blind_deconv/napari.yaml
+
+# A quarter of an hour on two cores; the images are not part of the repository.
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks quick speed --jobs 2 --results bench
+	$(BIN)/python -m benchmarks.report --results bench
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix
@@ -52,4 +57,4 @@ display:
 	fi
 
 clean:
-	rm -rf $(VENV) demo dist build
+	rm -rf $(VENV) demo bench dist build

@@ -1,27 +1,39 @@
-"""``python -m benchmarks.report``: put the tables of all results into this folder's README."""
+"""``python -m benchmarks.report [SUITE ...]``: the tables of all results.
+
+They are printed, or with ``--write`` put into this folder's README, with their figures.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from benchmarks.runner import HERE, read_records, results_file
 from benchmarks.suites import Suite, find_suites
 from benchmarks.tables import latest, origin
 
 README = HERE / "README.md"
-RESULTS = HERE / "results"
-FIGURES = HERE / "figures"
 
 
-def main() -> None:
-    """Replace what stands between the marks of each suite that has results."""
+def main(
+    suites: Annotated[list[str] | None, typer.Argument(help="Names; default: all.")] = None,
+    results: Annotated[Path, typer.Option(help="Folder of the results.")] = HERE / "results",
+    write: Annotated[bool, typer.Option("--write", help="Put them into the README.")] = False,
+) -> None:
+    """Print the tables, or put them into the README."""
     text = README.read_text(encoding="utf-8")
-    for suite in find_suites().values():
-        section = section_of(suite, RESULTS, FIGURES)
-        if section is not None:
-            text = replaced(text, suite.name, section)
-    README.write_text(text, encoding="utf-8")
+    figures = HERE / "figures" if write else results / "figures"
+    for name, suite in find_suites().items():
+        section = section_of(suite, results, figures) if not suites or name in suites else None
+        if section is not None and write:
+            text = replaced(text, name, section)
+        elif section is not None:
+            typer.echo(f"## {name}\n\n{section}\n")
+    if write:
+        README.write_text(text, encoding="utf-8")
 
 
 def section_of(suite: Suite, results: Path, figures: Path) -> str | None:
@@ -43,4 +55,4 @@ def replaced(text: str, name: str, section: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

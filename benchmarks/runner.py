@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import platform
 import subprocess
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from importlib.metadata import version
@@ -83,6 +84,7 @@ def run_suite(
         and (*task.key, options.seed, origin["device"]) not in done
     ]
     folder.mkdir(parents=True, exist_ok=True)
+    _end_last_line(path)
     # Threads of BLAS and OpenMP that wait for one another are slower than none.
     os.environ |= {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
     with ProcessPoolExecutor(
@@ -104,9 +106,25 @@ def run_suite(
             pool.shutdown(cancel_futures=True)
 
 
+def _end_last_line(path: Path) -> None:
+    """A killed run may have left half a line, which must not swallow the next."""
+    if path.is_file() and not path.read_bytes().endswith(b"\n"):
+        with path.open("a") as file:
+            file.write("\n")
+
+
 def _prepare(suite: str, options: Options, threads: int) -> None:
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     _tasks.update({task.key: task for task in find_suites()[suite].tasks(options)})
+
+
+def _die_with_parent() -> None:
+    """A killed run's workers would go on computing, beside the run that takes its place."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _measure(key: Key) -> dict[str, Any]:

@@ -7,8 +7,20 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["by_case", "latest", "markdown", "origin", "summary"]
+__all__ = ["by_case", "gains", "latest", "markdown", "origin", "summary"]
 
+# Figures of a comparison; those that no method of a suite has are there and empty.
+_FIGURES = (
+    "psnr",
+    "peak",
+    "ssim",
+    "vif",
+    "lpips",
+    "flux",
+    "kernel_similarity",
+    "width_error",
+    "seconds",
+)
 INPUT = "input"
 ORACLE = "RL, true PSF (best iteration)"
 
@@ -16,15 +28,15 @@ ORACLE = "RL, true PSF (best iteration)"
 def latest(records: list[dict[str, Any]]) -> pd.DataFrame:
     """One row a measurement, the last of each, in the order they were first measured."""
     frame = pd.json_normalize(records, max_level=1)
-    for column in ("failure", "kept", "peak", "width_error", "kernel_similarity", "lpips"):
+    for column in ("failure", "curve", *_FIGURES):
         if column not in frame:
             frame[column] = None
     key = ["group", "case", "method", "seed", "origin.device"]
     return frame.drop_duplicates(key, keep="last").reset_index(drop=True)
 
 
-def markdown(frame: pd.DataFrame, digits: Mapping[str, int] | int = 2) -> str:
-    """A table; numbers rounded to as many digits as said, missing ones left out."""
+def markdown(frame: pd.DataFrame, digits: Mapping[str, int] | None = None) -> str:
+    """A table; numbers rounded, percentages to whole ones, others to two digits or as said."""
 
     def text(value: Any, places: int) -> str:
         if value is None or pd.isna(value):
@@ -33,7 +45,8 @@ def markdown(frame: pd.DataFrame, digits: Mapping[str, int] | int = 2) -> str:
 
     shown = frame.reset_index()
     for column in shown.columns:
-        places = digits if isinstance(digits, int) else digits.get(str(column), 2)
+        usual = 0 if "%" in str(column) else 2
+        places = (digits or {}).get(str(column), usual)
         shown[column] = [text(value, places) for value in shown[column]]
     return shown.to_markdown(index=False, disable_numparse=True)
 
@@ -52,35 +65,43 @@ def origin(frame: pd.DataFrame) -> str:
     )
 
 
+def gains(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same rows with PSNR of the input (`before`), of the oracle and the `gain`, in dB."""
+    psnr = frame.set_index("case")["psnr"]
+    before, oracle = (psnr[(frame["method"] == name).to_numpy()] for name in (INPUT, ORACLE))
+    table = frame.assign(before=frame["case"].map(before), oracle=frame["case"].map(oracle))
+    return table.assign(gain=table["psnr"] - table["before"])
+
+
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """One row a method: means over the cases it was run on, gains over the input of the same."""
-    before = frame[frame["method"] == INPUT].set_index("case")["psnr"]
-    oracle = frame[frame["method"] == ORACLE].set_index("case")["psnr"]
-    rows = {}
-    for method, runs in frame.groupby("method", sort=False):
-        sound = runs[runs["psnr"].notna()].set_index("case")
-        gain = sound["psnr"] - before.reindex(sound.index)
-        way = (oracle - before).reindex(sound.index)
-        rows[method] = {
-            "cases": len(runs),
-            "failed": int(runs["failure"].notna().sum()),
-            "PSNR": sound["psnr"].mean(),
-            "gain": gain.mean(),
-            "worst gain": gain.min(),
-            "of the way to the oracle, %": 100 * gain.mean() / way.mean(),
-            "peak PSNR": sound["peak"].astype(float).mean(),
-            "SSIM": sound["ssim"].mean(),
-            "VIF": sound["vif"].mean(),
-            "LPIPS": sound["lpips"].astype(float).mean(),
-            "flux": sound["flux"].mean(),
-            "kernel likeness": sound["kernel_similarity"].astype(float).mean(),
-            "width error, median %": 100 * sound["width_error"].astype(float).abs().median(),
-            "s, median": sound["seconds"].median(),
-        }
+    rows = {name: _means(runs) for name, runs in gains(frame).groupby("method", sort=False)}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
     if not table["failed"].any():
         table = table.drop(columns="failed")
     return table.dropna(axis="columns", how="all")
+
+
+def _means(runs: pd.DataFrame) -> dict[str, Any]:
+    sound = runs[runs["psnr"].notna()]
+    numbers = {name: sound[name].astype(float) for name in _FIGURES}
+    way = (sound["oracle"] - sound["before"]).mean()
+    return {
+        "cases": len(runs),
+        "failed": int(runs["failure"].notna().sum()),
+        "PSNR": numbers["psnr"].mean(),
+        "gain": sound["gain"].mean(),
+        "worst gain": sound["gain"].min(),
+        "of the way to the oracle, %": 100 * sound["gain"].mean() / way,
+        "peak PSNR": numbers["peak"].mean(),
+        "SSIM": numbers["ssim"].mean(),
+        "VIF": numbers["vif"].mean(),
+        "LPIPS": numbers["lpips"].mean(),
+        "flux": numbers["flux"].mean(),
+        "kernel likeness": numbers["kernel_similarity"].mean(),
+        "width error, median %": 100 * numbers["width_error"].abs().median(),
+        "s, median": numbers["seconds"].median(),
+    }
 
 
 def by_case(frame: pd.DataFrame, columns: str | pd.Series = "case") -> pd.DataFrame:

@@ -24,14 +24,12 @@ GUESSED_ITERATIONS = 20
 COUNTS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 60, 80, 120, 160, 240, 320, 480)
 FOUND_SIDE = 41
 
-Iterates = Iterator[tuple[NDArray[np.float64], NDArray[np.float32]]]
 
-
-def _iterates(case: Case, kernel: NDArray[np.float32]) -> Iterates:
+def _iterates(case: Case, kernel: NDArray[np.float32]) -> Iterator[NDArray[np.float64]]:
     """Estimates in the input's units, one an iteration; the offset is known, as it is to users."""
     light = torch.from_numpy(case.observed - case.offset)
     for canvas in richardson_lucy(light, torch.from_numpy(kernel).double()):
-        yield _to_user(case, canvas, kernel.shape), kernel
+        yield _to_user(case, canvas, kernel.shape)
 
 
 def _to_user(case: Case, canvas: torch.Tensor, kernel: tuple[int, ...]) -> NDArray[np.float64]:
@@ -50,8 +48,8 @@ class Guessed:
 
     def run(self, case: Case, context: Context) -> Outcome:
         """Take the twentieth iterate."""
-        image, kernel = next(islice(_iterates(case, GUESS), GUESSED_ITERATIONS - 1, None))
-        return Outcome(image, kernel, {"kept": GUESSED_ITERATIONS})
+        image = next(islice(_iterates(case, GUESS), GUESSED_ITERATIONS - 1, None))
+        return Outcome(image, None, {"kept": GUESSED_ITERATIONS})
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class Oracle:
 
     def run(self, case: Case, context: Context) -> Outcome:
         """Take the best iterate."""
-        return best_of(case, _iterates(case, case.kernel), COUNTS)
+        return best_of(case, ((image, None) for image in _iterates(case, case.kernel)), COUNTS)
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,8 @@ class BlurSure:
 
     def run(self, case: Case, context: Context) -> Outcome:
         """Take the best iterate."""
-        return best_of(case, _iterates(case, _found(case)), COUNTS)
+        kernel = _found(case)
+        return best_of(case, ((image, kernel) for image in _iterates(case, kernel)), COUNTS)
 
 
 @dataclass(frozen=True)

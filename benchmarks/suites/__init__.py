@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +11,11 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from benchmarks.cases import Case
 from benchmarks.methods import Context, Method, find_methods
 from benchmarks.methods.double_dip import DoubleDip
-from benchmarks.scoring import score
 from napari_blind_deconv import Settings
 
-__all__ = ["Options", "Suite", "Task", "compare", "find_suites"]
+__all__ = ["Options", "Suite", "Task", "find_suites"]
 
 
 @dataclass(frozen=True)
@@ -106,27 +103,3 @@ def find_suites() -> dict[str, Suite]:
         for module in pkgutil.iter_modules(__path__)
     )
     return {suite.name: suite for suite in found}
-
-
-def compare(
-    cases: Iterable[Case], methods: Iterable[Method], context: Context, group: str = ""
-) -> Iterator[Task]:
-    """Every method on every case, scored."""
-    chosen = list(methods)
-    for case in cases:
-        for method in chosen:
-            yield Task(group, case.name, method.name, _Comparison(case, method, context))
-
-
-@dataclass(frozen=True)
-class _Comparison:
-    case: Case
-    method: Method
-    context: Context
-
-    def __call__(self) -> dict[str, Any]:
-        started = time.perf_counter()
-        outcome = self.method.run(self.case, self.context)
-        seconds = time.perf_counter() - started
-        figures = score(self.case, outcome.image, outcome.kernel)
-        return {"seconds": seconds, **figures, **outcome.figures}

@@ -13,14 +13,15 @@ from typing import Any
 
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from benchmarks.cases import Case, natural
+from benchmarks.comparison import compare
 from benchmarks.methods import Context, Method
 from benchmarks.methods.classical import Input
 from benchmarks.methods.double_dip import REDUCED, DoubleDip, Kernel
-from benchmarks.suites import Options, Task, compare
+from benchmarks.plots import plot_stopping_gaps
+from benchmarks.suites import Options, Task
 from benchmarks.tables import markdown
 from napari_blind_deconv import Settings
 from napari_blind_deconv.numerics.degrade import (
@@ -275,22 +276,8 @@ class Paper:
                 text.append(experiment.table(runs))
         stopping = records[records["group"] == "early stopping"]
         if len(stopping):
-            _histogram(stopping, figures / "early_stopping.png")
-            text.append("![Early-stopping gaps](figures/early_stopping.png)")
+            text.append(plot_stopping_gaps(stopping, figures / "early_stopping.png"))
         return "\n\n".join(text)
-
-
-def _histogram(runs: pd.DataFrame, path: Path) -> None:
-    """Fig. 26: what stopping lost against the peak, and what not stopping would have."""
-    figure = Figure(figsize=(8, 3), layout="constrained")
-    methods = list(runs["method"].unique())
-    for axes, method in zip(figure.subplots(1, len(methods), sharey=True), methods, strict=True):
-        gaps = runs[runs["method"] == method][["stopping_gap", "last_gap"]].astype(float)
-        axes.hist(gaps.to_numpy(), bins=12, label=["where it stopped", "at the last iteration"])
-        axes.set(title=method, xlabel="below the peak, dB", ylabel="runs")
-    axes.legend()
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=110)
 
 
 SUITE = Paper()

@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.cases import camera_shake, fluorescence
-from benchmarks.suites import Options, Task, compare
+from benchmarks.comparison import compare
+from benchmarks.suites import Options, Task
 from benchmarks.tables import markdown
 
 __all__ = ["SUITE"]

@@ -75,7 +75,7 @@ class Speed:
             }
         ).rename_axis("image")
         digits = {"s/iteration": 3, "GFLOP/s": 0, "machine's convolutions, GFLOP/s": 0}
-        return markdown(shown, {**digits, "share, %": 0, "s to the result": 0})
+        return markdown(shown, {**digits, "s to the result": 0})
 
 
 def _measure(side: int, settings: Settings, options: Options) -> dict[str, Any]:

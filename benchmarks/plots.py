@@ -1,0 +1,65 @@
+"""Figures of what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from benchmarks.tables import gains
+
+__all__ = ["plot_curves", "plot_gains", "plot_stopping_gaps"]
+
+
+def plot_gains(frame: pd.DataFrame, path: Path) -> str:
+    """Gain of each method over the input, a box for its cases; the Markdown that shows it."""
+    table = gains(frame)
+    methods = [method for method in table["method"].unique() if method != "input"]
+    figure = Figure(figsize=(8, 0.6 + 0.33 * len(methods)), layout="constrained")
+    axes = figure.subplots()
+    values = [table.loc[table["method"] == method, "gain"].dropna() for method in methods]
+    axes.boxplot(values, orientation="horizontal", widths=0.6, medianprops={"color": "tab:orange"})
+    axes.set_yticks(range(1, len(methods) + 1), methods)
+    axes.invert_yaxis()
+    axes.axvline(0, color="grey", linewidth=0.8)
+    axes.set_xlabel("gain over the input, dB")
+    return _saved(figure, path, "Gain by method")
+
+
+def plot_curves(frame: pd.DataFrame, path: Path) -> str:
+    """Mean gain of the running picture by iteration, of methods that have one."""
+    table = gains(frame)
+    table = table[table["curve"].notna()]
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for method, runs in table.groupby("method", sort=False):
+        # A run that stopped keeps its last value in the mean, or the mean would jump.
+        longest = max(map(len, runs["curve"]))
+        curves = [np.pad(curve, (0, longest - len(curve)), "edge") for curve in runs["curve"]]
+        mean = np.mean([c - b for c, b in zip(curves, runs["before"], strict=True)], axis=0)
+        axes.plot(10 * np.arange(1, longest + 1), mean, label=f"{method} ({len(runs)} cases)")
+    axes.set(xlabel="iteration", ylabel="gain over the input, dB", ylim=(-6, None))
+    axes.axhline(0, color="grey", linewidth=0.8)
+    axes.legend(fontsize="small")
+    return _saved(figure, path, "Gain by iteration")
+
+
+def plot_stopping_gaps(frame: pd.DataFrame, path: Path) -> str:
+    """Fig. 26: what stopping lost against the peak, and what not stopping would have."""
+    methods = list(frame["method"].unique())
+    figure = Figure(figsize=(4 * len(methods), 3), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(methods), sharey=True))
+    for axes, method in zip(panels, methods, strict=True):
+        runs = frame[frame["method"] == method][["stopping_gap", "last_gap"]].astype(float)
+        axes.hist(runs.to_numpy(), bins=12, label=["where it stopped", "at the last iteration"])
+        axes.set(title=method, xlabel="below the peak, dB", ylabel="runs")
+    panels[-1].legend()
+    return _saved(figure, path, "Early-stopping gaps")
+
+
+def _saved(figure: Figure, path: Path, title: str) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+    return f"![{title}]({path.parent.name}/{path.name})"

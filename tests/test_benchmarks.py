@@ -1,0 +1,265 @@
+"""The benchmark harness, on pictures made up here: what it measures and what it survives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import ndimage
+from skimage.io import imsave
+from typer.testing import CliRunner
+
+pytest.importorskip("torchmetrics", reason="the benchmarks need the extra 'bench'")
+
+from benchmarks import report
+from benchmarks.__main__ import main
+from benchmarks.cases import Case, fluorescence, natural
+from benchmarks.comparison import Comparison
+from benchmarks.methods import Context, find_methods
+from benchmarks.methods.double_dip import DoubleDip, Kernel
+from benchmarks.runner import read_records, results_file, run_suite
+from benchmarks.scoring import score
+from benchmarks.suites import Options, find_suites
+from benchmarks.tables import by_case, latest, summary
+from typer import Typer
+
+from napari_blind_deconv import Settings
+from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+
+TINY = Settings(
+    max_iterations=40, channels=(8, 8), skip_channels=4, kernel_size=9, window=5, kernel_hold=10
+)
+app = Typer()
+app.command()(main)
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    """A sharp picture of 80² and its blurred, noisy recording, in counts above an offset."""
+    random = np.random.default_rng(0)
+    scene = 300 * np.clip(ndimage.gaussian_filter(random.random((96, 96)), 1) - 0.5, 0, 1)
+    kernel = gaussian_kernel((13, 13), 1.6).numpy()
+    blurred = ndimage.convolve(scene, kernel)
+    field = np.s_[8:88, 8:88]
+    noise = random.normal(0, 0.3, (80, 80))
+    return Case("made up", 100 + blurred[field] + noise, 100 + scene[field], 60.0, kernel, 100.0)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, case) -> Path:
+    """A folder like that of the benchmark images, with small ones in it."""
+    folder = tmp_path_factory.mktemp("data") / "levin"
+    for name in ("blurry", "gt", "kernel"):
+        (folder / name).mkdir(parents=True)
+    grey = {
+        name: np.clip(2 * (picture - 100), 0, 255).astype(np.uint8)
+        for name, picture in (("blurry", case.observed), ("gt", case.truth))
+    }
+    for kernel in (1, 3, 5, 7):
+        # The last does not fit into the picture.
+        side = 81 if kernel == 7 else 5
+        point = np.full((side, side), 9, np.uint8)
+        imsave(folder / "kernel" / f"kernel{kernel}.png", point, check_contrast=False)
+        for image in (1, 2):
+            imsave(folder / "gt" / f"im{image}.png", grey["gt"])
+            imsave(folder / "blurry" / f"im{image}_kernel{kernel}_img.png", grey["blurry"])
+    return folder.parent
+
+
+class TestMethods:
+    @pytest.mark.parametrize("name", [name for name in find_methods() if "RL" in name])
+    def test_richardson_lucy_sharpens(self, case, name):
+        outcome = find_methods()[name].run(case, Context())
+        assert outcome.image.shape == case.observed.shape
+        before = score(case, case.observed, None)["psnr"]
+        assert score(case, outcome.image, outcome.kernel)["psnr"] > before + 0.3
+
+    def test_the_true_psf_does_best(self, case):
+        methods = find_methods()
+        reached = {
+            name: score(case, methods[name].run(case, Context()).image, None)["psnr"]
+            for name in methods
+            if "RL" in name or "least squares" in name
+        }
+        assert max(reached, key=reached.__getitem__) in (
+            "RL, true PSF (best iteration)",
+            "least squares, true PSF (best weight)",
+        )
+
+    def test_what_is_given_the_psf_says_so(self):
+        told = {name for name, m in find_methods().items() if getattr(m, "kernel", None)}
+        for name in told:
+            kernel = find_methods()[name].kernel
+            assert (kernel is Kernel.TRUE) == ("true PSF" in name)
+            assert (kernel is Kernel.SIZE) == ("true size" in name)
+
+    def test_a_run_is_compared_with_the_truth_on_its_way(self, case):
+        figures = DoubleDip("tiny", TINY).run(case, Context()).figures
+        assert len(figures["curve"]) == 4
+        assert figures["peak"] == pytest.approx(max(figures["curve"]), abs=0.006)
+        assert figures["stopping_gap"] >= 0
+        assert figures["last_gap"] >= 0
+        assert figures["iterations"] == 40
+
+    def test_stopping_is_replayed_on_a_run_to_the_end(self, case):
+        hasty = TINY.with_changes(patience=3, max_iterations=60)
+        stopped = DoubleDip("hasty", hasty).run(case, Context()).figures
+        whole = DoubleDip("hasty", hasty, to_the_end=True).run(case, Context()).figures
+        assert whole["iterations"] == 60 > stopped["iterations"]
+        assert whole["kept"] == stopped["kept"]
+
+    def test_a_run_told_the_size_uses_it(self, case):
+        told = DoubleDip("told", TINY.with_changes(max_iterations=2), Kernel.SIZE)
+        assert told.run(case, Context()).kernel.shape == case.kernel.shape
+        given = DoubleDip("given", TINY.with_changes(max_iterations=2), Kernel.TRUE)
+        assert given.run(case, Context()).kernel is None
+
+
+class TestScoring:
+    def test_the_truth_scores_full_marks(self, case):
+        figures = score(case, case.truth, case.kernel)
+        assert figures["ssim"] == pytest.approx(1)
+        assert figures["vif"] == pytest.approx(1, abs=1e-3)
+        assert figures["flux"] == pytest.approx(1)
+        assert figures["kernel_similarity"] == pytest.approx(1)
+        assert figures["width_error"] == 0
+
+    def test_no_gain_is_fitted(self, case):
+        assert score(case, 100 + 1.1 * (case.truth - 100), None)["psnr"] < 35
+
+    def test_a_point_is_too_narrow_by_most_of_the_width(self, case):
+        point = np.zeros((9, 9))
+        point[4, 4] = 1
+        figures = score(case, case.observed, point)
+        assert figures["width_error"] < -0.6
+        assert figures["kernel_similarity"] < 0.6
+
+
+class TestCases:
+    def test_levin_kernels_blur_the_truth_into_the_capture(self, shared_data):
+        case = natural(shared_data, "camera", 1, field=64)
+        assert case.observed.shape == case.truth.shape == (64, 64)
+        assert case.kernel.sum() == pytest.approx(1)
+        assert case.observed.std() < case.truth.std()
+
+    @pytest.mark.parametrize("optics", ["Airy", "defocused", "drift"])
+    def test_exposures_keep_the_flux(self, shared_data, optics):
+        case = fluorescence(shared_data, "neuron", optics, 100.0)
+        assert case.observed.shape == (256, 256)
+        # Light crosses the border both ways.
+        assert score(case, case.observed, None)["flux"] == pytest.approx(1, abs=0.15)
+
+
+def run(data: Path, results: Path, *, methods: tuple[str, ...] = ("input",), **how):
+    options = Options(data, device="cpu", methods=methods)
+    how = {"jobs": 1, "again": False, "only": "", "command": "make", **how}
+    return list(run_suite(find_suites()["levin"], options, results, **how))
+
+
+class TestRunning:
+    def test_a_run_resumes_where_it_stopped(self, data, tmp_path):
+        first = run(data, tmp_path, only="im1")
+        assert {record["case"] for record in first} == {f"im1_kernel{k}" for k in (1, 3, 5, 7)}
+        with results_file(tmp_path, "levin").open("a") as file:
+            file.write('{"suite": "levin", "case": "im2_ke')  # killed here
+        rest = run(data, tmp_path)
+        assert {record["case"] for record in rest} == {f"im2_kernel{k}" for k in (1, 3, 5, 7)}
+        again = run(data, tmp_path, again=True, only="im1_kernel1")
+        assert len(again) == 1
+        assert len(latest(read_records(results_file(tmp_path, "levin")))) == 8
+
+    def test_a_failure_is_recorded_and_the_rest_goes_on(self, data, tmp_path):
+        names = ("RL, true PSF (best iteration)", "fast, true PSF", "input")
+        records = run(data, tmp_path, methods=names, only="im2_kernel7")
+        failed = [record for record in records if "failure" in record]
+        assert [record["method"] for record in failed] == ["fast, true PSF"]
+        assert "The PSF is 81 × 81 pixels and the image 80 × 80" in failed[0]["failure"]
+        assert len(records) == 3
+        table = summary(latest(records))
+        assert table.loc["fast, true PSF", "failed"] == 1
+        assert pd.isna(table.loc["fast, true PSF", "PSNR"])
+
+    def test_records_say_where_they_are_from(self, data, tmp_path):
+        (record,) = run(data, tmp_path, only="im1_kernel1", command="python -m benchmarks levin")
+        assert set(record["origin"]) >= {"date", "commit", "device", "threads", "jobs", "torch"}
+        assert json.loads(json.dumps(record, allow_nan=False)) == record
+        assert str(tmp_path) not in json.dumps(record)
+
+    def test_missing_images_are_a_sentence(self, tmp_path):
+        done = CliRunner().invoke(app, ["levin", "--data", str(tmp_path / "nowhere")])
+        assert done.exit_code == 0
+        assert "Suite levin was skipped: its images are missing" in done.output
+
+    @pytest.mark.parametrize(
+        ("words", "complaint"),
+        [
+            (["best"], "no suite 'best'"),
+            (["levin", "--method", "magic"], "no method 'magic'"),
+            (["levin", "--preset", "best"], "no preset 'best'"),
+            (["levin", "--set", "sparsity=-1"], "'sparsity' got -1"),
+        ],
+    )
+    def test_bad_words_are_refused(self, words, complaint):
+        done = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+        assert done.exit_code == 2
+        assert complaint in done.output
+
+
+def record(case: str, method: str, psnr: float, **more):
+    origin = {"date": "d", "commit": "c", "device": "cpu", "threads": 1, "jobs": 1, "torch": "t"}
+    figures = {"psnr": psnr, "ssim": 0.5, "vif": 0.5, "flux": 1.0, "seconds": 1.0, **more}
+    return {
+        "group": "",
+        "case": case,
+        "method": method,
+        "seed": 0,
+        **figures,
+        "origin": {**origin, "command": "make"},
+    }
+
+
+class TestReport:
+    RECORDS = (
+        record("a, x", "input", 20.0),
+        record("b, x", "input", 30.0),
+        record("a, x", "RL, true PSF (best iteration)", 24.0),
+        record("b, x", "RL, true PSF (best iteration)", 36.0),
+        record("a, x", "ours", 21.0, curve=[20.5, 21.5]),
+        record("b, x", "ours", 33.0, curve=[33.0]),
+        record("a, x", "ours", 22.0, curve=[20.5, 22.5]),  # measured again
+    )
+
+    def test_gains_are_over_the_input_of_the_same_cases(self):
+        table = summary(latest(list(self.RECORDS)))
+        assert table.loc["ours", "cases"] == 2
+        assert table.loc["ours", "gain"] == pytest.approx(2.5)
+        assert table.loc["ours", "worst gain"] == pytest.approx(2.0)
+        assert table.loc["ours", "of the way to the oracle, %"] == pytest.approx(50)
+
+    def test_psnr_by_part_of_the_name(self):
+        frame = latest(list(self.RECORDS))
+        assert by_case(frame).loc["ours"].tolist() == [22.0, 33.0]
+
+    def test_a_suite_reports_tables_and_figures(self, tmp_path):
+        suite = Comparison("mine", lambda data: (), (), parts={"letter": 0})
+        text = suite.report(latest(list(self.RECORDS)), tmp_path / "figures")
+        assert "| ours" in text
+        assert "Mean PSNR by letter" in text
+        assert (tmp_path / "figures" / "mine_gains.png").stat().st_size > 1000
+        assert (tmp_path / "figures" / "mine_curves.png").stat().st_size > 1000
+
+    def test_a_section_is_replaced_and_the_rest_kept(self):
+        text = "before\n<!-- begin x -->\nold\n<!-- end x -->\nafter\n"
+        new = report.replaced(text, "x", "new \\1")
+        assert new == "before\n<!-- begin x -->\nnew \\1\n<!-- end x -->\nafter\n"
+        with pytest.raises(ValueError, match="no <!-- begin y -->"):
+            report.replaced(text, "y", "new")
+
+    def test_the_readme_has_a_place_for_every_suite(self):
+        text = report.README.read_text(encoding="utf-8")
+        for name in find_suites():
+            assert f"<!-- begin {name} -->" in text
+            assert f"<!-- end {name} -->" in text

@@ -210,6 +210,12 @@ def _kernel_starts(data: Path) -> Pairs:
     yield _noisy(data, dict([LOW_NOISE, HIGH_NOISE])), [Input(), *methods]
 
 
+def _length(data: Path) -> Pairs:
+    """Ten times as many iterations, with the published halving of the rates."""
+    long = _paper("paper, 4000 iterations", to_the_end=True, max_iterations=4000)
+    yield _noisy(data, dict([LOW_NOISE])), [Input(), long]
+
+
 @dataclass(frozen=True)
 class Experiment:
     """One experiment: where it is in the paper, which methods on which cases, what to look at."""
@@ -250,6 +256,7 @@ EXPERIMENTS = (
     Experiment("regulariser", "Table 2", _regularisers),
     Experiment("kernel network", "Fig. 13", _kernel_networks),
     Experiment("kernel start", "open in the paper", _kernel_starts),
+    Experiment("length", "4.1", _length, (*GAPS, *QUALITY[2:])),
 )
 
 

@@ -1,8 +1,8 @@
 """The controlled experiments of the paper's sections 3 and 4, at a size a CPU can do.
 
 Photographs of 128² in place of 256² and 1000 × 700, our compact image network in place of 128
-channels, 400 iterations in place of 10 000 from a Gaussian kernel in place of a flat one: what holds at this
-size is a hint, no verdict.
+channels, 400 iterations in place of 10 000 and from a Gaussian kernel in place of a flat one: what
+holds at this size is a hint, no verdict.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,6 +52,11 @@ def main(
             ):
                 console.print(_line(record))
                 failures += "failure" in record
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+        except BrokenProcessPool:
+            console.print(f"A worker of {name} was killed, for want of memory maybe; run it again.")
+            raise typer.Exit(1) from None
         except FileNotFoundError as error:
             missing = os.path.relpath(error.filename)
             console.print(f"Suite {name} was skipped: its images are missing ({missing}).")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import tifffile
@@ -24,10 +26,12 @@ __all__ = [
     "OPTICS",
     "TRUTHS",
     "Case",
+    "Degradation",
     "camera_shake",
     "camera_shakes",
     "fluorescence",
     "fluorescence_cases",
+    "levin_synthetic",
     "natural",
     "natural_cases",
 ]
@@ -41,6 +45,13 @@ POINT = np.ones((1, 1), np.float32)
 # 256 pixels and this much more are the smallest truth, three channels of a cell, 350 pixels a side.
 DEFOCUSED_SIDE = 95
 OBJECTIVE = {"numerical_aperture": 1.2, "wavelength": 0.6, "pixel_size": 0.08}
+
+
+class Degradation(Protocol):
+    """What happens to a picture on its way to the file."""
+
+    def __call__(self, picture: Tensor, /, *, generator: torch.Generator) -> Tensor:
+        """Return the picture changed, same shape."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,9 @@ class Case:
         The true kernel for true convolution, odd sides, sum 1.
     offset : float
         Intensity without any light.
+    ceiling : float
+        Intensity the detector ends at. What an estimate has beyond is cut off before it is
+        compared with a truth that has nothing there.
     """
 
     name: str
@@ -67,11 +81,16 @@ class Case:
     peak: float
     kernel: NDArray[np.float32]
     offset: float = 0.0
+    ceiling: float = math.inf
 
-    def degraded(self, name: str, change: Callable[[Tensor, torch.Generator], Tensor]) -> Case:
+    def clipped(self, image: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        """An estimate as the detector could have shown it."""
+        return np.minimum(image, self.ceiling)
+
+    def degraded(self, name: str, change: Degradation) -> Case:
         """The same with its observed picture changed, and `name` added to its own."""
         picture = torch.from_numpy(self.observed).float()
-        changed = change(picture, torch.Generator().manual_seed(0)).double().numpy()
+        changed = change(picture, generator=torch.Generator().manual_seed(0)).double().numpy()
         return replace(self, name=f"{self.name}, {name}", observed=changed)
 
 
@@ -99,6 +118,16 @@ def camera_shakes(data: Path) -> Iterator[Case]:
     for image in (1, 2):
         for kernel in KERNELS:
             yield camera_shake(data, image, kernel)
+
+
+def levin_synthetic(data: Path, image: int, kernel: int) -> Case:
+    """A sharp picture of Levin et al., blurred after Eq. 2 with one of their kernels."""
+    shape = _levin_kernel(data, kernel)
+    scene = torch.from_numpy(imread(data / "levin" / "gt" / f"im{image}.png") / 255)
+    sharp = crop_to_field_of_view(scene, (shape.shape[0], shape.shape[1]))
+    blurred = blur(scene, torch.from_numpy(shape).double())
+    name = f"im{image}, kernel {kernel}"
+    return Case(name, blurred.numpy(), sharp.numpy(), 1.0, shape)
 
 
 TRUTHS: dict[str, tuple[str, int]] = {

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.cases import Case
-from benchmarks.methods import Context, Method
+from benchmarks.methods import Context, Method, version_of
 from benchmarks.plots import plot_curves, plot_gains
 from benchmarks.scoring import score
 from benchmarks.suites import Options, Task
@@ -40,7 +40,14 @@ def compare(
     chosen = list(methods)
     for case in cases:
         for method in chosen:
-            yield Task(group, case.name, method.name, _Scored(case, method, context))
+            yield Task(
+                group,
+                case.name,
+                method.name,
+                _Scored(case, method, context),
+                context.seed,
+                version_of(method),
+            )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from benchmarks.methods.double_dip import EVERY
 from benchmarks.tables import gains
 
 __all__ = ["plot_curves", "plot_gains", "plot_stopping_gaps"]
@@ -21,7 +22,8 @@ def plot_gains(frame: pd.DataFrame, path: Path) -> str:
     axes = figure.subplots()
     values = [table.loc[table["method"] == method, "gain"].dropna() for method in methods]
     axes.boxplot(values, orientation="horizontal", widths=0.6, medianprops={"color": "tab:orange"})
-    axes.set_yticks(range(1, len(methods) + 1), methods)
+    names = [f"{method} ({len(runs)})" for method, runs in zip(methods, values, strict=True)]
+    axes.set_yticks(range(1, len(methods) + 1), names)
     axes.invert_yaxis()
     axes.axvline(0, color="grey", linewidth=0.8)
     axes.set_xlabel("gain over the input, dB")
@@ -39,7 +41,7 @@ def plot_curves(frame: pd.DataFrame, path: Path) -> str:
         longest = max(map(len, runs["curve"]))
         curves = [np.pad(curve, (0, longest - len(curve)), "edge") for curve in runs["curve"]]
         mean = np.mean([c - b for c, b in zip(curves, runs["before"], strict=True)], axis=0)
-        axes.plot(10 * np.arange(1, longest + 1), mean, label=f"{method} ({len(runs)} cases)")
+        axes.plot(EVERY * np.arange(1, longest + 1), mean, label=f"{method} ({len(runs)} cases)")
     axes.set(xlabel="iteration", ylabel="gain over the input, dB", ylim=(-6, None))
     axes.axhline(0, color="grey", linewidth=0.8)
     axes.legend(fontsize="small")

@@ -24,9 +24,13 @@ def main(
     write: Annotated[bool, typer.Option("--write", help="Put them into the README.")] = False,
 ) -> None:
     """Print the tables, or put them into the README."""
+    known = find_suites()
+    unknown = [name for name in suites or [] if name not in known]
+    if unknown:
+        raise typer.BadParameter(f"no suite {unknown[0]!r}; suites are {', '.join(known)}.")
     text = README.read_text(encoding="utf-8")
     figures = HERE / "figures" if write else results / "figures"
-    for name, suite in find_suites().items():
+    for name, suite in known.items():
         section = section_of(suite, results, figures) if not suites or name in suites else None
         if section is not None and write:
             text = replaced(text, name, section)

@@ -12,6 +12,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.suites import Options, Suite, Task, find_suites
+from benchmarks.suites import Key, Options, Suite, Task, find_suites
 from napari_blind_deconv.engine.devices import choose_device
 
 __all__ = ["HERE", "read_records", "results_file", "run_suite"]
 
 HERE = Path(__file__).parent
-# Where a table's records are kept; small enough to be part of the repository.
 _SIGNIFICANT_DIGITS = 5
+_NAMES = ("group", "case", "method", "seed", "version")
 
-Key = tuple[str, str, str]
 _tasks: dict[Key, Task] = {}  # of the suite this process works for
 
 
@@ -80,30 +80,34 @@ def run_suite(
     wanted = [
         task.key
         for task in suite.tasks(options)
-        if only in f"{task.group} | {task.case}"
-        and (*task.key, options.seed, origin["device"]) not in done
+        if only in f"{task.group} | {task.case}" and (*task.key, origin["device"]) not in done
     ]
     folder.mkdir(parents=True, exist_ok=True)
     _end_last_line(path)
-    # Threads of BLAS and OpenMP that wait for one another are slower than none.
+    with _pool(suite, options, jobs, threads) as pool:
+        futures = {pool.submit(_measure, key): key for key in wanted}
+        try:
+            for future in as_completed(futures):
+                named = dict(zip(_NAMES, futures[future], strict=True))
+                record = {"suite": suite.name, **named, **_outcome(future), "origin": origin}
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(_plain(record), ensure_ascii=False) + "\n")
+                yield record
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _pool(suite: Suite, options: Options, jobs: int, threads: int) -> ProcessPoolExecutor:
+    # Threads of BLAS and OpenMP that wait for one another are slower than none; new processes read
+    # these when they start.
     os.environ |= {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
-    with ProcessPoolExecutor(
+    return ProcessPoolExecutor(
         jobs,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_prepare,
         initargs=(suite.name, options, threads),
         max_tasks_per_child=1 if suite.alone else None,
-    ) as pool:
-        futures = {pool.submit(_measure, key): key for key in wanted}
-        try:
-            for future in as_completed(futures):
-                record = {**_named(futures[future]), **_outcome(future), "origin": origin}
-                record = _plain({"suite": suite.name, "seed": options.seed, **record})
-                with path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(record, ensure_ascii=False) + "\n")
-                yield record
-        finally:
-            pool.shutdown(cancel_futures=True)
+    )
 
 
 def _end_last_line(path: Path) -> None:
@@ -132,22 +136,18 @@ def _measure(key: Key) -> dict[str, Any]:
 
 
 def _outcome(future: Future[dict[str, Any]]) -> dict[str, Any]:
-    """Figures of a task, or what went wrong: one failure is no reason to lose the rest."""
+    """Figures of a task, or what went wrong: one failure is no reason to lose the rest.
+
+    If a worker was killed, nobody can say by which of the tasks; that ends the run.
+    """
     error = future.exception()
-    if error is None:
+    if error is None or isinstance(error, BrokenProcessPool):
         return future.result()
     return {"failure": f"{type(error).__name__}: {error}"}
 
 
-def _named(key: Key) -> dict[str, str]:
-    return dict(zip(("group", "case", "method"), key, strict=True))
-
-
 def _key(record: dict[str, Any]) -> tuple[Any, ...]:
-    return (
-        *(record[name] for name in ("group", "case", "method", "seed")),
-        record["origin"]["device"],
-    )
+    return *(record[name] for name in _NAMES), record["origin"]["device"]
 
 
 def _origin(options: Options, threads: int, jobs: int) -> dict[str, Any]:
@@ -169,17 +169,17 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit that was measured, with a mark if the files differed from it."""
+    """The commit that was measured, with a mark if the code differed from it."""
     try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--exclude=*"],
-            cwd=HERE,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        commit = _git("rev-parse", "--short", "HEAD")
+        code = _git("status", "--porcelain", "--", "../src", "*.py")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return f"{commit}-dirty" if code else commit
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=HERE, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 

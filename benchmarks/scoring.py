@@ -16,23 +16,26 @@ from napari_blind_deconv.numerics.metrics import (
     align,
     kernel_similarity,
     kernel_width,
+    psnr_up_to_shift,
 )
 
 __all__ = ["quality", "score"]
 
+_SMALLEST_FOR_VIF = 41
 # torchvision's name for the network LPIPS is computed with; its weights are not ours to fetch.
 _LPIPS_WEIGHTS = "alexnet-owt-7be5be79.pth"
 
 
 def quality(case: Case, image: NDArray[np.floating]) -> float:
     """PSNR in dB up to shift."""
-    return align(case.truth, image).psnr(case.peak)
+    return psnr_up_to_shift(case.truth, case.clipped(image), peak=case.peak)
 
 
 def score(
     case: Case, image: NDArray[np.floating], kernel: NDArray[np.floating] | None
 ) -> dict[str, Any]:
     """All figures of an estimate; those of the kernel only if there is one."""
+    image = case.clipped(image)
     aligned = align(case.truth, image)
     figures = {
         "psnr": aligned.psnr(case.peak),
@@ -45,7 +48,7 @@ def score(
     if kernel is not None:
         true_width = kernel_width(case.kernel)
         figures["kernel_similarity"] = kernel_similarity(case.kernel, kernel)
-        figures["width_error"] = kernel_width(kernel) / true_width - 1
+        figures["width_error"] = 100 * (kernel_width(kernel) / true_width - 1)
     return figures
 
 
@@ -58,8 +61,13 @@ def _tensors(aligned: Aligned, case: Case, peak: float) -> tuple[torch.Tensor, t
     return estimate, truth
 
 
-def _vif(aligned: Aligned, case: Case) -> float:
-    """Visual information fidelity (Sheikh and Bovik, 2006); its noise is in grey levels of 255."""
+def _vif(aligned: Aligned, case: Case) -> float | None:
+    """Visual information fidelity (Sheikh and Bovik, 2006); its noise is in grey levels of 255.
+
+    None for pictures too small for its four scales.
+    """
+    if min(aligned.truth.shape) < _SMALLEST_FOR_VIF:
+        return None
     from torchmetrics.functional.image import visual_information_fidelity
 
     return float(visual_information_fidelity(*_tensors(aligned, case, 255.0)))

@@ -26,13 +26,17 @@ ORACLE = "RL, true PSF (best iteration)"
 
 
 def latest(records: list[dict[str, Any]]) -> pd.DataFrame:
-    """One row a measurement, the last of each, in the order they were first measured."""
+    """One row a measurement, the last of each; methods in the order they were first measured.
+
+    Results of several devices belong into several folders.
+    """
     frame = pd.json_normalize(records, max_level=1)
     for column in ("failure", "curve", *_FIGURES):
         if column not in frame:
             frame[column] = None
-    key = ["group", "case", "method", "seed", "origin.device"]
-    return frame.drop_duplicates(key, keep="last").reset_index(drop=True)
+    order = {method: place for place, method in enumerate(frame["method"].unique())}
+    frame = frame.drop_duplicates(["group", "case", "method", "seed"], keep="last")
+    return frame.sort_values("method", key=lambda names: names.map(order), kind="stable")
 
 
 def markdown(frame: pd.DataFrame, digits: Mapping[str, int] | None = None) -> str:
@@ -67,8 +71,9 @@ def origin(frame: pd.DataFrame) -> str:
 
 def gains(frame: pd.DataFrame) -> pd.DataFrame:
     """The same rows with PSNR of the input (`before`), of the oracle and the `gain`, in dB."""
-    psnr = frame.set_index("case")["psnr"]
-    before, oracle = (psnr[(frame["method"] == name).to_numpy()] for name in (INPUT, ORACLE))
+    before, oracle = (
+        frame[frame["method"] == name].groupby("case")["psnr"].mean() for name in (INPUT, ORACLE)
+    )
     table = frame.assign(before=frame["case"].map(before), oracle=frame["case"].map(oracle))
     return table.assign(gain=table["psnr"] - table["before"])
 
@@ -87,7 +92,7 @@ def _means(runs: pd.DataFrame) -> dict[str, Any]:
     numbers = {name: sound[name].astype(float) for name in _FIGURES}
     way = (sound["oracle"] - sound["before"]).mean()
     return {
-        "cases": len(runs),
+        "cases": sound["case"].nunique(),
         "failed": int(runs["failure"].notna().sum()),
         "PSNR": numbers["psnr"].mean(),
         "gain": sound["gain"].mean(),
@@ -99,7 +104,7 @@ def _means(runs: pd.DataFrame) -> dict[str, Any]:
         "LPIPS": numbers["lpips"].mean(),
         "flux": numbers["flux"].mean(),
         "kernel likeness": numbers["kernel_similarity"].mean(),
-        "width error, median %": 100 * numbers["width_error"].abs().median(),
+        "|width error|, median %": numbers["width_error"].abs().median(),
         "s, median": numbers["seconds"].median(),
     }
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import ndimage
 from skimage.io import imsave
 from typer.testing import CliRunner
@@ -16,7 +18,7 @@ pytest.importorskip("torchmetrics", reason="the benchmarks need the extra 'bench
 
 from benchmarks import report
 from benchmarks.__main__ import main
-from benchmarks.cases import Case, fluorescence, natural
+from benchmarks.cases import Case, camera_shake, fluorescence, levin_synthetic, natural
 from benchmarks.comparison import Comparison
 from benchmarks.methods import Context, find_methods
 from benchmarks.methods.double_dip import DoubleDip, Kernel
@@ -27,7 +29,9 @@ from benchmarks.tables import by_case, latest, summary
 from typer import Typer
 
 from napari_blind_deconv import Settings
+from napari_blind_deconv.numerics.blur import blur
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.metrics import align
 
 TINY = Settings(
     max_iterations=40, channels=(8, 8), skip_channels=4, kernel_size=9, window=5, kernel_hold=10
@@ -110,6 +114,7 @@ class TestMethods:
         whole = DoubleDip("hasty", hasty, to_the_end=True).run(case, Context()).figures
         assert whole["iterations"] == 60 > stopped["iterations"]
         assert whole["kept"] == stopped["kept"]
+        assert whole["psnr"] == pytest.approx(stopped["at_kept"])
 
     def test_a_run_told_the_size_uses_it(self, case):
         told = DoubleDip("told", TINY.with_changes(max_iterations=2), Kernel.SIZE)
@@ -139,11 +144,28 @@ class TestScoring:
 
 
 class TestCases:
-    def test_levin_kernels_blur_the_truth_into_the_capture(self, shared_data):
+    @pytest.mark.parametrize("kernel", [1, 7])
+    def test_levin_kernels_blur_the_truth_into_the_capture(self, shared_data, kernel):
+        captured = camera_shake(shared_data, 1, kernel)
+        right = levin_synthetic(shared_data, 1, kernel)
+        top, left = (side // 2 for side in right.kernel.shape)
+        seen = captured.observed[top:-top, left:-left]
+        turned = blur(
+            torch.from_numpy(captured.truth), torch.from_numpy(right.kernel[::-1, ::-1].copy())
+        )
+        assert align(seen, right.observed).psnr(1) > align(seen, turned.numpy()).psnr(1) + 3
+
+    def test_photographs_are_blurred_within_their_scene(self, shared_data):
         case = natural(shared_data, "camera", 1, field=64)
         assert case.observed.shape == case.truth.shape == (64, 64)
-        assert case.kernel.sum() == pytest.approx(1)
         assert case.observed.std() < case.truth.std()
+        sharp = natural(shared_data, "camera", None, field=64)
+        np.testing.assert_allclose(sharp.observed, sharp.truth, atol=1e-5)
+
+    def test_an_estimate_is_cut_off_where_the_detector_was(self, case):
+        bright = replace(case, ceiling=case.truth.max())
+        beyond = np.where(case.truth == case.truth.max(), 1e4, case.truth)
+        assert score(bright, beyond, None)["ssim"] == pytest.approx(1)
 
     @pytest.mark.parametrize("optics", ["Airy", "defocused", "drift"])
     def test_exposures_keep_the_flux(self, shared_data, optics):
@@ -200,6 +222,9 @@ class TestRunning:
             (["levin", "--method", "magic"], "no method 'magic'"),
             (["levin", "--preset", "best"], "no preset 'best'"),
             (["levin", "--set", "sparsity=-1"], "'sparsity' got -1"),
+            (["levin", "--preset", "fast", "--method", "input"], "accepted is one of them"),
+            (["paper", "--method", "input"], "brings its own methods"),
+            (["speed", "--method", "input"], "it times presets"),
         ],
     )
     def test_bad_words_are_refused(self, words, complaint):
@@ -219,6 +244,55 @@ def record(case: str, method: str, psnr: float, **more):
         **figures,
         "origin": {**origin, "command": "make"},
     }
+
+
+class TestSuites:
+    @pytest.mark.parametrize("name", list(find_suites()))
+    def test_tasks_have_names_of_their_own(self, shared_data, name):
+        keys = [task.key for task in find_suites()[name].tasks(Options(shared_data, device="cpu"))]
+        assert len(set(keys)) == len(keys) > 3
+
+    def test_a_changed_setting_is_measured_anew(self, data):
+        usual, changed = (
+            next(iter(find_suites()["levin"].tasks(Options(data, device="cpu", changes=changes))))
+            for changes in (("patience=7",), ("patience=8",))
+        )
+        assert usual.version != changed.version
+
+    def test_experiments_report_a_table_each(self, tmp_path):
+        gaps = {"kept": 9, "peak": 23.0, "peak_iteration": 10, "stopping_gap": 1, "last_gap": 2}
+        rows = [
+            record("camera, kernel 1, Gaussian 0.05", "paper", 22.0, **gaps),
+            record("brick, kernel 5, Gaussian 0.05", "paper", 24.0, **gaps),
+        ]
+        frame = latest([{**row, "group": "early stopping"} for row in rows])
+        text = find_suites()["paper"].report(frame, tmp_path / "figures")
+        assert "### Early stopping (4.2.4, Fig. 26)" in text
+        assert "| Gaussian 0.05 | paper    | 2          | 23.00  |" in text
+        assert (tmp_path / "figures" / "early_stopping.png").is_file()
+
+    def test_speed_says_what_it_did_not_run(self, tmp_path):
+        figures = {
+            "canvas": "168²",
+            "seconds_per_iteration": 0.1,
+            "seconds_to_start": 1.0,
+            "flops": 1e9,
+            "machine_rate": 1e11,
+            "peak_memory": 1.0,
+        }
+        whole = {"iterations": 200, "seconds_to_result": 21.0}
+        rows = [
+            record("512²", "fast", None, **{**figures, "seconds_per_iteration": 0.4}),
+            record("256²", "fast", None, **figures, **whole),
+        ]
+        text = find_suites()["speed"].report(latest(rows), tmp_path)
+        assert text.index("| 256²") < text.index("| 512²")
+        assert "81 (estimated)" in text
+        assert "| 4.00 " in text
+
+    def test_seeds_report_their_spread(self, tmp_path):
+        rows = [{**record("a", "fast", 20.0 + seed), "seed": seed} for seed in range(3)]
+        assert "| 2.00" in find_suites()["seeds"].report(latest(rows), tmp_path)
 
 
 class TestReport:

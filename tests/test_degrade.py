@@ -18,13 +18,13 @@ def source() -> torch.Generator:
 
 
 def test_gaussian_noise_has_its_deviation():
-    noise = add_gaussian_noise(GREY, 0.05, source()) - GREY
+    noise = add_gaussian_noise(GREY, sigma=0.05, generator=source()) - GREY
     assert noise.std().item() == pytest.approx(0.05, rel=0.03)
     assert noise.mean().item() == pytest.approx(0, abs=1e-3)
 
 
 def test_impulses_hit_their_share_half_of_them_white():
-    noisy = add_impulse_noise(GREY, 0.08, source())
+    noisy = add_impulse_noise(GREY, share=0.08, generator=source())
     assert (noisy == 0).float().mean().item() == pytest.approx(0.04, abs=0.005)
     assert (noisy == 1).float().mean().item() == pytest.approx(0.04, abs=0.005)
     assert (noisy == 0.4).float().mean().item() == pytest.approx(0.92, abs=0.01)

@@ -5,8 +5,10 @@ Each module of this package lists its own in ``METHODS``; they are found by bein
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import pkgutil
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from benchmarks.cases import Case
 from benchmarks.scoring import quality
 
-__all__ = ["Context", "Method", "Outcome", "best_of", "find_methods"]
+__all__ = ["Context", "Method", "Outcome", "best_of", "find_methods", "version_of"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class Method(Protocol):
         """Sharpen the observed picture of a case."""
 
 
+def version_of(method: Method) -> str:
+    """Changes when the settings of a method do, so that what was measured before is not reused."""
+    return hashlib.sha256(repr(method).encode()).hexdigest()[:8]
+
+
 def find_methods() -> dict[str, Method]:
     """All methods by name."""
     modules = (
@@ -62,17 +69,27 @@ def best_of(
     iterates: Iterable[tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]] | None]],
     counts: Iterable[int],
 ) -> Outcome:
-    """The best of some iterations, chosen by looking at the truth: what tables call "best"."""
+    """The best of some iterations, chosen by looking at the truth: what tables call "best".
+
+    The seconds are those of the iterations up to it, without the looking.
+    """
     scored = (
-        (quality(case, image), count, image, kernel)
-        for count, (image, kernel) in _at(iterates, counts)
+        (quality(case, image), count, seconds, image, kernel)
+        for count, seconds, (image, kernel) in _at(iterates, counts)
     )
-    _, count, image, kernel = max(scored, key=lambda row: row[0])
-    return Outcome(image, kernel, {"kept": count})
+    _, count, seconds, image, kernel = max(scored, key=lambda row: row[0])
+    return Outcome(image, kernel, {"kept": count, "seconds": seconds})
 
 
-def _at(iterates: Iterable[Any], counts: Iterable[int]) -> Iterator[tuple[int, Any]]:
+def _at(iterates: Iterable[Any], counts: Iterable[int]) -> Iterator[tuple[int, float, Any]]:
+    """Some iterates, with their count and the seconds spent on all up to them."""
     wanted = set(counts)
-    for count, iterate in zip(range(1, max(wanted) + 1), iterates, strict=False):
+    seconds = 0.0
+    started = time.perf_counter()
+    for count, iterate in enumerate(iterates, 1):
+        seconds += time.perf_counter() - started
         if count in wanted:
-            yield count, iterate
+            yield count, seconds, iterate
+        if count == max(wanted):
+            return
+        started = time.perf_counter()

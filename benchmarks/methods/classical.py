@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,14 @@ from benchmarks.methods import Context, Method, Outcome, best_of
 from napari_blind_deconv.numerics.blur import adjoint_blur, blur, crop_to_field_of_view
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 
-__all__ = ["GUESS", "METHODS"]
+__all__ = ["GUESS", "GUESSED_SIGMA", "METHODS"]
 
 # What someone types who knows nothing: a Gaussian of σ 2 px.
-GUESS = gaussian_kernel((17, 17), 2.0).numpy()
+GUESSED_SIGMA = 2.0
+GUESS = gaussian_kernel((17, 17), GUESSED_SIGMA).numpy()
 _PADDING = 32
 # Weight of the squared gradients against the squared misfit, strongest first.
-_SMOOTHNESS = tuple(10.0 ** np.arange(-0.5, -5.1, -0.5))
+_SMOOTHNESS = tuple(10.0 ** np.arange(-0.5, -6.1, -0.5))
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,15 @@ class UnsupervisedWiener:
 
 @dataclass(frozen=True)
 class LeastSquares:
-    """Quadratic-prior deconvolution given the true PSF, at its best weight: the limit."""
+    """Quadratic-prior deconvolution given the true PSF, at the best of some weights."""
 
     name: str = "least squares, true PSF (best weight)"
 
     def run(self, case: Case, context: Context) -> Outcome:
         """Solve for a falling weight of ‖∇x‖², each from the last one's solution."""
-        return best_of(case, _smooth_solutions(case), range(1, len(_SMOOTHNESS) + 1))
+        outcome = best_of(case, _smooth_solutions(case), range(1, len(_SMOOTHNESS) + 1))
+        weight = _SMOOTHNESS[outcome.figures.pop("kept") - 1]
+        return replace(outcome, figures={**outcome.figures, "weight": weight})
 
 
 def _smooth_solutions(case: Case) -> Iterator[tuple[NDArray[np.float64], None]]:

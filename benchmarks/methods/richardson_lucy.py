@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.cases import Case
 from benchmarks.methods import Context, Method, Outcome, best_of
-from benchmarks.methods.classical import GUESS
+from benchmarks.methods.classical import GUESS, GUESSED_SIGMA
 from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
 from napari_blind_deconv.numerics.blur_width import gaussian_width, white_noise
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
@@ -21,7 +21,7 @@ from napari_blind_deconv.numerics.richardson_lucy import blind_richardson_lucy, 
 __all__ = ["METHODS"]
 
 GUESSED_ITERATIONS = 20
-COUNTS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 60, 80, 120, 160, 240, 320, 480)
+COUNTS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 60, 80, 120, 160, 240, 320, 480, 720, 1000)
 FOUND_SIDE = 41
 
 
@@ -103,12 +103,13 @@ class Blind:
     def run(self, case: Case, context: Context) -> Outcome:
         """Take the best iterate."""
         light = torch.from_numpy(case.observed - case.offset)
-        iterates = blind_richardson_lucy(light, torch.from_numpy(GUESS).double())
+        start = gaussian_kernel((FOUND_SIDE, FOUND_SIDE), GUESSED_SIGMA).double()
+        iterates = blind_richardson_lucy(light, start)
         pairs = (
             (_to_user(case, canvas, tuple(kernel.shape)), kernel.numpy())
             for canvas, kernel in iterates
         )
-        return best_of(case, pairs, [count for count in COUNTS if count <= 120])
+        return best_of(case, pairs, COUNTS[:-2])
 
 
 METHODS: list[Method] = [Guessed(), Oracle(), BlurSure(), BlurSureStopped(), Blind()]

@@ -15,7 +15,7 @@ from benchmarks.methods import Context, Method, find_methods
 from benchmarks.methods.double_dip import DoubleDip
 from napari_blind_deconv import Settings
 
-__all__ = ["Options", "Suite", "Task", "find_suites"]
+__all__ = ["Key", "Options", "Suite", "Task", "find_suites"]
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,18 @@ class Options:
         """Whether the suites' own choice of methods is overruled."""
         return bool(self.methods or self.preset or self.changes)
 
+    def refuse_methods(self, suite: str) -> None:
+        """For suites that bring their own."""
+        if self.has_own_methods:
+            raise ValueError(
+                f"The suite {suite!r} brings its own methods; it takes no --method, --preset or "
+                "--set."
+            )
+
     def chosen(self, usual: Iterable[str]) -> list[Method]:
         """The methods asked for, or else the usual ones."""
+        if self.methods and (self.preset or self.changes):
+            raise ValueError("Got both --method and --preset or --set; accepted is one of them.")
         if self.preset is not None or self.changes:
             preset = self.preset or "fast"
             settings = Settings.preset(preset).with_texts(list(self.changes))
@@ -63,19 +73,27 @@ class Options:
         return [known[name] for name in self.methods or usual]
 
 
+Key = tuple[str, str, str, int, str]
+
+
 @dataclass(frozen=True)
 class Task:
-    """One measurement: its name, and what to call for its figures."""
+    """One measurement: its name, and what to call for its figures.
+
+    `version` changes when the settings of the method do.
+    """
 
     group: str
     case: str
     method: str
     run: Callable[[], dict[str, Any]] = field(compare=False)
+    seed: int = 0
+    version: str = ""
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """What tells it from the others of its suite."""
-        return self.group, self.case, self.method
+    def key(self) -> Key:
+        """What tells it from the others of its suite, and from itself with other settings."""
+        return self.group, self.case, self.method, self.seed, self.version
 
 
 class Suite(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
 import sys
 import time
@@ -18,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.methods import version_of
+from benchmarks.methods.double_dip import DoubleDip
 from benchmarks.suites import Options, Task
 from benchmarks.tables import markdown
 from napari_blind_deconv import Settings, deconvolve, iterate
@@ -48,26 +49,36 @@ class Speed:
 
     def tasks(self, options: Options) -> Iterator[Task]:
         """One process a size, so that the peak of memory is its own."""
-        settings = Settings.preset(options.preset or "fast").with_texts(list(options.changes))
-        method = " ".join([options.preset or "fast", *options.changes])
+        (method,) = options.chosen(["fast"])
+        if not isinstance(method, DoubleDip):
+            raise ValueError(f"The suite 'speed' got the method {method.name!r}; it times presets.")
         for side in SIDES:
-            yield Task("", f"{side}²", method, partial(_measure, side, settings, options))
+            work = partial(_measure, side, method.settings, options)
+            yield Task("", f"{side}²", method.name, work, options.seed, version_of(method))
 
     def report(self, records: pd.DataFrame, figures: Path) -> str:
         """One row a size; growth against the size before it, which had a quarter of the pixels."""
-        table = records.set_index("case")
-        rate = table["flops"] / table["seconds_per_iteration"]
+        table = records[records["failure"].isna()].copy()
+        table["side"] = table["case"].str.rstrip("²").astype(int)
+        table = table.sort_values(["method", "side"], kind="stable").set_index("case")
+        seconds, rate = (
+            table["seconds_per_iteration"],
+            table["flops"] / table["seconds_per_iteration"],
+        )
+        steps = table.groupby("method")["iterations"].ffill()
+        estimate = table["seconds_to_start"] + steps * seconds
+        full = table["seconds_to_result"]
         shown = pd.DataFrame(
             {
                 "method": table["method"],
                 "canvas": table["canvas"],
-                "s/iteration": table["seconds_per_iteration"],
-                "growth for 4 × the pixels": table["seconds_per_iteration"]
-                / table.groupby("method")["seconds_per_iteration"].shift(),
+                "s/iteration": seconds,
+                "growth for 4 × the pixels": seconds / seconds.groupby(table["method"]).shift(),
                 "s before the first": table["seconds_to_start"],
-                "iterations of a full run": table["iterations"].map("{:.0f}".format),
-                "s to the result": table["seconds_to_result"],
-                "peak memory, GiB": table["peak_memory"],
+                "iterations": steps.astype(int),
+                "s to the result": full.fillna(estimate).map("{:.0f}".format)
+                + full.isna().map({True: " (estimated)", False: ""}),
+                "peak memory of the process, GiB": table["peak_memory"],
                 "GFLOP/iteration": table["flops"] / 1e9,
                 "GFLOP/s": rate / 1e9,
                 "machine's convolutions, GFLOP/s": table["machine_rate"] / 1e9,
@@ -75,7 +86,7 @@ class Speed:
             }
         ).rename_axis("image")
         digits = {"s/iteration": 3, "GFLOP/s": 0, "machine's convolutions, GFLOP/s": 0}
-        return markdown(shown, {**digits, "s to the result": 0})
+        return markdown(shown, digits)
 
 
 def _measure(side: int, settings: Settings, options: Options) -> dict[str, Any]:
@@ -92,13 +103,14 @@ def _measure(side: int, settings: Settings, options: Options) -> dict[str, Any]:
         ticks.append(time.perf_counter())
     per_iteration = statistics.median(np.diff(ticks)[WARM_UP:])
     full = side <= FULL_SIDE
+    memory = _peak_memory(device)
     return {
         "canvas": f"{side + kernel_window(settings, image.shape)[0] - 1}²",
         "seconds_per_iteration": per_iteration,
         "seconds_to_start": ticks[0] - started - per_iteration,
         "iterations": len(ticks) if full else None,
         "seconds_to_result": time.perf_counter() - started if full else None,
-        "peak_memory": _peak_memory(device) / GIBI,
+        "peak_memory": None if memory is None else memory / GIBI,
         "flops": flops,
         "machine_rate": _convolution_rate(device, settings),
     }
@@ -133,10 +145,14 @@ def _convolution_rate(device: torch.device, settings: Settings) -> float:
     return 3 * forward / min(times)
 
 
-def _peak_memory(device: torch.device) -> int:
-    """Bytes: of this process so far on a CPU, of torch's own on a GPU."""
+def _peak_memory(device: torch.device) -> int | None:
+    """Bytes: of this process so far on a CPU, of torch's own on a GPU; not known on Windows."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return None
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

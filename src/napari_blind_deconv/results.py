@@ -60,7 +60,7 @@ class Snapshot:
     iteration : int
         Steps done.
     loss, data, regulariser : float
-        Objective of Eq. 21, its data term, and its ℓ1/ℓ2 ratio before λ.
+        Objective of Eq. 21, its data term, and its sparse-gradient term before λ.
     variance : float
         Windowed moving variance; NaN until its window is full.
     best_iteration : int or None
@@ -91,7 +91,8 @@ class Result:
     image : ndarray
         Estimate, float32, shape of the input, in the input's own intensity units, not clipped.
     kernel : ndarray
-        Estimated (or given) kernel, float32, odd sizes, ≥ 0, sum 1, centred.
+        Estimated (or given) kernel, float32, odd sizes, ≥ 0, sum 1; centred unless
+        `Settings.location` says otherwise.
     trace : ndarray
         One record per iteration: iteration, loss, data, regulariser, variance (`TRACE_DTYPE`).
     stop_reason : StopReason

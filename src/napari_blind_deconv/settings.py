@@ -108,13 +108,13 @@ class Settings(BaseModel):
     in."""
 
     sparsity: float = Field(0.01, ge=0, le=100, allow_inf_nan=False, title="Sparsity λ")
-    """Weight of the sparse-gradient (ℓ1/ℓ2) term. Raising it gives flatter areas, cleaner edges
+    """Weight of the sparse-gradient term. Raising it gives flatter areas, cleaner edges
     and a wider kernel; too much draws cartoons, too little lets the kernel shrink to a point."""
 
     sparsity_scale: SparsityScale = Field(SparsityScale.NOISE, title="λ counted in")
     """Unit of λ. `noise`: multiplied by the noise found in the image, and independent of the
     image's size. `pixels`: independent of size only. `published`: the plain sums of the paper,
-    where one λ suits one size."""
+    where one λ suits one size. The `l1` term is always a mean over pixels."""
 
     regulariser: Regulariser = Field(Regulariser.RATIO, title="Sparse-gradient term")
     """`l1/l2` asks for few, strong edges at any contrast; `l1` (total variation) also lowers
@@ -237,6 +237,13 @@ class Settings(BaseModel):
         """
         return {name: cls.preset(name) for name in PRESET_HELP}
 
+    def watched_from(self, *, blind: bool) -> int:
+        """Iteration from which early stopping looks at the variance.
+
+        A picture that settles behind a held kernel has not settled yet.
+        """
+        return self.window + (self.kernel_hold if blind else 0)
+
     def with_changes(self, **changes: Any) -> Self:
         """A copy with some values changed, checked like new ones."""
         return type(self)(**{**self.model_dump(), **changes})
@@ -304,8 +311,15 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "regulariser": Regulariser.L1,
         "sparsity": 1e-5,
     },
-    # Wang et al. (2019): convolutional priors for both, and nothing but the misfit.
-    "wang": {**_RIVAL, "kernel_network": KernelNetwork.CONVOLUTIONAL, "sparsity": 0.0},
+    # Wang et al. (2019): the same network for both, and nothing but the misfit. Rates and their
+    # halving are SelfDeblur's.
+    "wang": {
+        **_RIVAL,
+        "kernel_network": KernelNetwork.CONVOLUTIONAL,
+        "kernel_features": 128,
+        "kernel_layers": 5,
+        "sparsity": 0.0,
+    },
 }
 PRESET_HELP = {
     "fast": "Compact network and a Gaussian start for the kernel: about a minute on a laptop.",

@@ -157,10 +157,9 @@ class _Keeper:
         self._averaging = settings.averaging
         self._pixels = _monitored_pixels(problem.canvas_shape, seed).to(device)
         self._variance = WindowedVariance(settings.window, len(self._pixels))
-        # A picture that settles behind a held kernel has not settled yet.
-        self._watch_from = settings.window + (settings.kernel_hold if problem.psf is None else 0)
+        self._watched_from = settings.watched_from(blind=problem.psf is None)
         if not settings.early_stopping:
-            self._watch_from = settings.max_iterations + 1
+            self._watched_from = settings.max_iterations + 1
         self.stopping = EarlyStopping(settings.patience)
         self.latest: _Estimate
         self.best: _Estimate
@@ -171,7 +170,7 @@ class _Keeper:
         if iteration > 1:
             canvas = torch.lerp(canvas, self.latest.canvas, self._averaging)
         self.latest = _Estimate(iteration, canvas, kernel)
-        watching = iteration >= self._watch_from
+        watching = iteration >= self._watched_from
         if self.stopping.update(iteration, variance if watching else math.nan) or not watching:
             self.best = self.latest
         return variance

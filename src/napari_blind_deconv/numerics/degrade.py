@@ -41,13 +41,13 @@ def expose(
     return torch.poisson(mean, generator=generator) + read_noise * noise
 
 
-def add_gaussian_noise(image: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+def add_gaussian_noise(image: Tensor, *, sigma: float, generator: torch.Generator) -> Tensor:
     """Add white noise of standard deviation `sigma`, in the image's units (4.2.2)."""
     return image + sigma * torch.randn(image.shape, generator=generator)
 
 
-def add_impulse_noise(image: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Turn this share of the pixels of an image in ``[0, 1]`` black or white by turns (4.2.2)."""
+def add_impulse_noise(image: Tensor, *, share: float, generator: torch.Generator) -> Tensor:
+    """Turn this share of an image's pixels black (0) or white (1), half of them each (4.2.2)."""
     hit = torch.rand(image.shape, generator=generator) < share
     white = torch.rand(image.shape, generator=generator) < 0.5
     return torch.where(hit, white.to(image.dtype), image)

@@ -22,9 +22,10 @@ def mean_square(residual: Tensor) -> Tensor:
 
 
 def mean_gradient(image: Tensor) -> Tensor:
-    """ℓ1 of the forward differences of an image ``(..., H, W)`` per pixel, Eq. 7.
+    """ℓ1 of the forward differences of an image ``(..., H, W)``, divided by its pixels.
 
-    Unlike :func:`gradient_sparsity` it falls when the picture loses contrast.
+    Eq. 7 adds sums of squares and of differences; this goes with the *mean* square. Unlike
+    :func:`gradient_sparsity` it falls when the picture loses contrast.
     """
     l1 = image.diff(dim=-2).abs().sum() + image.diff(dim=-1).abs().sum()
     return l1 / image.numel()

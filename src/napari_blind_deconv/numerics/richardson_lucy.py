@@ -34,8 +34,9 @@ def richardson_lucy(observed: Tensor, kernel: Tensor) -> Iterator[Tensor]:
     """
     light = observed.clamp(min=0)
     canvas = _flat_canvas(light, kernel)
+    seen = _seen(light, kernel)
     while True:
-        canvas = _update_scene(canvas, kernel, light)
+        canvas = _update_scene(canvas, kernel, light, seen)
         yield canvas
 
 
@@ -61,7 +62,7 @@ def blind_richardson_lucy(observed: Tensor, start: Tensor) -> Iterator[tuple[Ten
     kernel = start / start.sum()
     canvas = _flat_canvas(light, kernel)
     while True:
-        canvas = _update_scene(canvas, kernel, light)
+        canvas = _update_scene(canvas, kernel, light, _seen(light, kernel))
         kernel = _update_kernel(canvas, kernel, light)
         yield canvas, kernel
 
@@ -76,8 +77,12 @@ def _quotient(canvas: Tensor, kernel: Tensor, light: Tensor) -> Tensor:
     return light / blur(canvas, kernel).clamp(min=_LEAST_LIGHT)
 
 
-def _update_scene(canvas: Tensor, kernel: Tensor, light: Tensor) -> Tensor:
-    seen = adjoint_blur(torch.ones_like(light), kernel).clamp(min=_LEAST_SEEN)
+def _seen(light: Tensor, kernel: Tensor) -> Tensor:
+    """Share of each canvas pixel's light that falls into the field of view."""
+    return adjoint_blur(torch.ones_like(light), kernel).clamp(min=_LEAST_SEEN)
+
+
+def _update_scene(canvas: Tensor, kernel: Tensor, light: Tensor, seen: Tensor) -> Tensor:
     return (canvas * adjoint_blur(_quotient(canvas, kernel, light), kernel) / seen).clamp(min=0)
 
 

@@ -90,8 +90,9 @@ def run_suite(
             for future in as_completed(futures):
                 named = dict(zip(_NAMES, futures[future], strict=True))
                 record = {"suite": suite.name, **named, **_outcome(future), "origin": origin}
+                record = _plain(record)
                 with path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(_plain(record), ensure_ascii=False) + "\n")
+                    file.write(json.dumps(record, ensure_ascii=False) + "\n")
                 yield record
         finally:
             pool.shutdown(cancel_futures=True)

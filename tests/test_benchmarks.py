@@ -224,7 +224,7 @@ class TestRunning:
             (["levin", "--set", "sparsity=-1"], "'sparsity' got -1"),
             (["levin", "--preset", "fast", "--method", "input"], "accepted is one of them"),
             (["paper", "--method", "input"], "brings its own methods"),
-            (["speed", "--method", "input"], "it times presets"),
+            (["speed", "--method", "input"], "it times presets only"),
         ],
     )
     def test_bad_words_are_refused(self, words, complaint):

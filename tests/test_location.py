@@ -7,7 +7,12 @@ from scipy import ndimage
 
 from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
-from napari_blind_deconv.numerics.location import content_shift, kernel_centroid, recentre
+from napari_blind_deconv.numerics.location import (
+    content_shift,
+    kernel_centroid,
+    origin_at_centroid,
+    recentre,
+)
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 WINDOW = (21, 17)
@@ -67,3 +72,12 @@ def test_a_pedestal_does_not_pull_the_centroid():
     kernel = np.roll(gaussian_kernel((41, 41), 1.5).numpy(), (10, -6), (0, 1))
     with_pedestal = kernel + 0.02 * kernel.max()
     assert kernel_centroid(with_pedestal) == pytest.approx((10, -6), abs=0.05)
+
+
+def test_a_known_kernel_gets_its_origin_without_a_change_of_value():
+    kernel = ndimage.shift(gaussian_kernel((15, 17), 1.5).numpy(), (2.3, -1.4), order=3).clip(0)
+    moved, left = origin_at_centroid(kernel)
+    assert moved.shape == (19, 19)
+    assert left == pytest.approx((0.3, -0.4), abs=0.03)
+    assert kernel_centroid(moved) == pytest.approx(left, abs=1e-3)
+    np.testing.assert_array_equal(moved[moved > 0], kernel[kernel > 0])

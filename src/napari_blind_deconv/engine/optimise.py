@@ -18,7 +18,7 @@ from napari_blind_deconv.engine.devices import choose_device
 from napari_blind_deconv.engine.fit import Fit
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.numerics.blur import crop_to_field_of_view
-from napari_blind_deconv.numerics.location import recentre
+from napari_blind_deconv.numerics.location import moved_back, recentre
 from napari_blind_deconv.numerics.stopping import EarlyStopping, WindowedVariance
 from napari_blind_deconv.results import (
     TRACE_DTYPE,
@@ -58,7 +58,8 @@ def deconvolve(
     psf : array_like, optional
         A known PSF, 2D and non-negative, at the image's pixel size. With it the kernel is fixed
         and only the image is estimated (non-blind deconvolution). If its centroid is not its
-        central pixel it is moved there by linear interpolation, so that the image does not move.
+        central pixel, zeros are put around it until it is, and what is left of a pixel is taken out
+        of the estimate, so that the image does not move.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
     seed : int
@@ -263,7 +264,10 @@ def _finish(problem: Problem, best: _Estimate) -> tuple[NDArray[np.float32], NDA
     if problem.psf is None and problem.settings.location is Location.SIMILARITY:
         image, centred = recentre(canvas, kernel, torch.from_numpy(problem.calm))
     else:
-        image, centred = crop_to_field_of_view(canvas, problem.window).numpy(), kernel.numpy()
+        # A kernel whose centroid lies below its origin wants the picture as much further down.
+        moved = moved_back(canvas.numpy(), [-c for c in problem.psf_centroid])
+        image = crop_to_field_of_view(torch.from_numpy(moved), problem.window).numpy()
+        centred = kernel.numpy()
     return problem.to_user(_with_flux_of(problem.calm, image)), centred
 
 

@@ -18,7 +18,7 @@ from napari_blind_deconv.engine.inputs import (
     without_mad_pixels,
 )
 from napari_blind_deconv.numerics.blur_width import white_noise
-from napari_blind_deconv.numerics.location import centre_kernel
+from napari_blind_deconv.numerics.location import origin_at_centroid
 from napari_blind_deconv.settings import Settings, SparsityScale
 
 __all__ = ["Problem"]
@@ -35,7 +35,8 @@ class Problem:
     calm: NDArray[np.float32]  # the same without hot and dead pixels
     intensity: IntensityMap
     noise: float  # in the fit's units
-    psf: NDArray[np.float32] | None  # moved so that its centroid is its centre
+    psf: NDArray[np.float32] | None  # its origin on the pixel of its centroid
+    psf_centroid: tuple[float, float]  # the fraction of a pixel that is left
     window: tuple[int, int]
 
     @classmethod
@@ -43,7 +44,9 @@ class Problem:
         """Check and prepare an input; raises as `deconvolve` says."""
         array = check_image(image, rgb=rgb)
         shape = (array.shape[0], array.shape[1])
-        known = None if psf is None else centre_kernel(check_kernel(psf, shape))[0]
+        known, centroid = None, (0.0, 0.0)
+        if psf is not None:
+            known, centroid = origin_at_centroid(check_kernel(psf, shape))
         window = kernel_window(settings, shape) if known is None else known.shape
         channels = to_channels(array, rgb=rgb)
         median = local_median(channels)
@@ -51,7 +54,7 @@ class Problem:
         unit = intensity.to_unit(channels)
         calm = without_mad_pixels(unit, intensity.to_unit(median))
         noise = white_noise(calm.mean(axis=0))
-        return cls(settings, array, rgb, unit, calm, intensity, noise, known, window)
+        return cls(settings, array, rgb, unit, calm, intensity, noise, known, centroid, window)
 
     @property
     def canvas_shape(self) -> tuple[int, int]:

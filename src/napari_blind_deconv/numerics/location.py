@@ -6,6 +6,8 @@ blurred picture stays. These functions undo that freedom, so that the estimate l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,7 +17,14 @@ from torch import Tensor
 
 from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view, field_of_view_offset
 
-__all__ = ["centre_kernel", "content_shift", "kernel_centroid", "recentre"]
+__all__ = [
+    "centre_kernel",
+    "content_shift",
+    "kernel_centroid",
+    "moved_back",
+    "origin_at_centroid",
+    "recentre",
+]
 
 # A centroid nearer to the origin than this is not worth interpolating a picture for.
 _NEGLIGIBLE_SHIFT = 0.02
@@ -89,6 +98,26 @@ def centre_kernel(
     return (moved / moved.sum()).astype(np.float32), centroid
 
 
+def origin_at_centroid(
+    kernel: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], tuple[float, float]]:
+    """Put a kernel's origin on the pixel of its centroid, by zeros around it.
+
+    Unlike :func:`centre_kernel` it alters no value: a kernel that is known stays as it is known.
+
+    Returns
+    -------
+    kernel : ndarray
+        Odd sides, larger by twice the whole pixels its centroid was off.
+    centroid : tuple of float
+        What is left, at most half a pixel along each axis.
+    """
+    centroid = kernel_centroid(kernel)
+    steps = [round(c) for c in centroid]
+    padded = np.pad(kernel, [(max(-2 * step, 0), max(2 * step, 0)) for step in steps])
+    return padded, (centroid[0] - steps[0], centroid[1] - steps[1])
+
+
 def recentre(
     canvas: Tensor, kernel: Tensor, reference: Tensor
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -118,14 +147,14 @@ def recentre(
         found, moved = (0, 0), kernel.numpy()
     centred, residual = centre_kernel(moved)
     displacement = [f - r for f, r in zip(found, residual, strict=True)]
-    image = _moved_back(canvas.numpy(), displacement)
+    image = moved_back(canvas.numpy(), displacement)
     cut = crop_to_field_of_view(torch.from_numpy(image), shape)
     return np.ascontiguousarray(cut.numpy()), centred / centred.sum()
 
 
-def _moved_back(canvas: NDArray[np.float32], displacement: list[float]) -> NDArray[np.float32]:
-    """A canvas whose content lies `displacement` too far down and right, put right."""
-    if not any(displacement):
+def moved_back(canvas: NDArray[np.float32], displacement: Sequence[float]) -> NDArray[np.float32]:
+    """Put right a canvas ``(C, H, W)`` whose content lies `displacement` too far down and right."""
+    if max(map(abs, displacement)) <= _NEGLIGIBLE_SHIFT:
         return canvas
     order = 0 if all(d == round(d) for d in displacement) else 3
     return ndimage.shift(canvas, [0, *(-d for d in displacement)], order=order, mode="nearest")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import tifffile
@@ -70,6 +70,9 @@ class Case:
         The true kernel for true convolution, odd sides, sum 1.
     offset : float
         Intensity without any light.
+    moved : str
+        Which of truth and estimate is moved for a score, see `align`; the estimate for real camera
+        shakes, as in the literature.
     ceiling : float
         Intensity the detector ends at. What an estimate has beyond is cut off before it is
         compared with a truth that has nothing there.
@@ -81,6 +84,7 @@ class Case:
     peak: float
     kernel: NDArray[np.float32]
     offset: float = 0.0
+    moved: Literal["truth", "estimate"] = "truth"
     ceiling: float = math.inf
 
     def clipped(self, image: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
@@ -110,6 +114,7 @@ def camera_shake(data: Path, image: int, kernel: int) -> Case:
         truth=imread(data / "levin" / "gt" / f"im{image}.png") / 255,
         peak=1.0,
         kernel=_levin_kernel(data, kernel),
+        moved="estimate",
     )
 
 

@@ -28,7 +28,7 @@ _LPIPS_WEIGHTS = "alexnet-owt-7be5be79.pth"
 
 def quality(case: Case, image: NDArray[np.floating]) -> float:
     """PSNR in dB up to shift."""
-    return psnr_up_to_shift(case.truth, case.clipped(image), peak=case.peak)
+    return psnr_up_to_shift(case.truth, case.clipped(image), peak=case.peak, moved=case.moved)
 
 
 def score(
@@ -36,7 +36,7 @@ def score(
 ) -> dict[str, Any]:
     """All figures of an estimate; those of the kernel only if there is one."""
     image = case.clipped(image)
-    aligned = align(case.truth, image)
+    aligned = align(case.truth, image, moved=case.moved)
     figures = {
         "psnr": aligned.psnr(case.peak),
         "ssim": aligned.ssim(case.peak),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import math
 import pkgutil
 import time
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,9 @@ from benchmarks.cases import Case
 from benchmarks.scoring import quality
 
 __all__ = ["Context", "Method", "Outcome", "best_of", "find_methods", "version_of"]
+
+
+_FALLS = 3
 
 
 @dataclass(frozen=True)
@@ -71,14 +75,22 @@ def best_of(
 ) -> Outcome:
     """The best of some iterations, chosen by looking at the truth: what tables call "best".
 
-    The seconds are those of the iterations up to it, without the looking.
+    Quality rises to a peak and falls; the search ends where it has fallen three times in a row. The
+    seconds are those of the iterations up to the peak, without the looking.
     """
-    scored = (
-        (quality(case, image), count, seconds, image, kernel)
-        for count, seconds, (image, kernel) in _at(iterates, counts)
-    )
-    _, count, seconds, image, kernel = max(scored, key=lambda row: row[0])
-    return Outcome(image, kernel, {"kept": count, "seconds": seconds})
+    best, peak, fallen = None, -math.inf, 0
+    for count, seconds, (image, kernel) in _at(iterates, counts):
+        reached = quality(case, image)
+        if reached > peak:
+            peak, fallen = reached, 0
+            best = Outcome(image, kernel, {"kept": count, "seconds": seconds})
+        else:
+            fallen += 1
+        if fallen == _FALLS:
+            break
+    if best is None:
+        raise ValueError(f"There was nothing to choose from for {case.name!r}.")
+    return best
 
 
 def _at(iterates: Iterable[Any], counts: Iterable[int]) -> Iterator[tuple[int, float, Any]]:

@@ -104,7 +104,7 @@ def _means(runs: pd.DataFrame) -> dict[str, Any]:
         "LPIPS": numbers["lpips"].mean(),
         "flux": numbers["flux"].mean(),
         "kernel likeness": numbers["kernel_similarity"].mean(),
-        "|width error|, median %": numbers["width_error"].abs().median(),
+        "width error either way, median %": numbers["width_error"].abs().median(),
         "s, median": numbers["seconds"].median(),
     }
 

@@ -89,7 +89,23 @@ class Siren(nn.Module):
         return kernel / kernel.sum()
 
 
-class MlpKernel(nn.Module):
+class _SoftmaxKernel(nn.Module):
+    """A kernel as the softmax of what a network makes of fixed random numbers z."""
+
+    def __init__(self, kernel_shape: tuple[int, int], network: nn.Module, z: Tensor) -> None:
+        super().__init__()
+        self.kernel_shape = kernel_shape
+        self.network = network
+        self.z: Tensor
+        self.register_buffer("z", z)
+
+    def forward(self) -> Tensor:
+        """Return the kernel, shape ``(kh, kw)``, all ≥ 0, sum 1."""
+        values = self.network(self.z).flatten()
+        return torch.softmax(values, dim=0).reshape(self.kernel_shape)
+
+
+class MlpKernel(_SoftmaxKernel):
     """K_θk(z): a fully connected network and a softmax, as in SelfDeblur (Eq. 7).
 
     Parameters
@@ -101,24 +117,17 @@ class MlpKernel(nn.Module):
     """
 
     def __init__(self, kernel_shape: tuple[int, int], *, features: int, layers: int) -> None:
-        super().__init__()
-        self.kernel_shape = kernel_shape
         widths = [_MLP_INPUTS, *[features] * layers]
         hidden = [
             module
             for inputs, outputs in itertools.pairwise(widths)
             for module in (nn.Linear(inputs, outputs), nn.ReLU6())
         ]
-        self.network = nn.Sequential(*hidden, nn.Linear(features, math.prod(kernel_shape)))
-        self.z: Tensor
-        self.register_buffer("z", 0.1 * torch.rand(_MLP_INPUTS))
-
-    def forward(self) -> Tensor:
-        """Return the kernel, shape ``(kh, kw)``, all ≥ 0, sum 1."""
-        return _softmax(self.network(self.z), self.kernel_shape)
+        network = nn.Sequential(*hidden, nn.Linear(features, math.prod(kernel_shape)))
+        super().__init__(kernel_shape, network, 0.1 * torch.rand(_MLP_INPUTS))
 
 
-class ConvolutionalKernel(nn.Module):
+class ConvolutionalKernel(_SoftmaxKernel):
     """K_θk(z): a U-Net like the image's and a softmax, as in Wang et al. (2019).
 
     Parameters
@@ -130,20 +139,14 @@ class ConvolutionalKernel(nn.Module):
     """
 
     def __init__(self, kernel_shape: tuple[int, int], *, features: int, scales: int) -> None:
-        super().__init__()
-        self.kernel_shape = kernel_shape
-        self.network = UNet(
+        network = UNet(
             _CONVOLUTIONAL_INPUTS,
             1,
             channels=[features] * scales,
             skip_channels=_CONVOLUTIONAL_SKIP,
         )
-        self.z: Tensor
-        self.register_buffer("z", 0.1 * torch.rand(1, _CONVOLUTIONAL_INPUTS, *kernel_shape))
-
-    def forward(self) -> Tensor:
-        """Return the kernel, shape ``(kh, kw)``, all ≥ 0, sum 1."""
-        return _softmax(self.network(self.z), self.kernel_shape)
+        z = 0.1 * torch.rand(1, _CONVOLUTIONAL_INPUTS, *kernel_shape)
+        super().__init__(kernel_shape, network, z)
 
 
 class FixedKernel(nn.Module):
@@ -169,10 +172,6 @@ def fit_kernel(
         optimiser.zero_grad()
         (scale * (prior() - target).square().sum()).backward()
         optimiser.step()
-
-
-def _softmax(values: Tensor, shape: tuple[int, int]) -> Tensor:
-    return torch.softmax(values.flatten(), dim=0).reshape(shape)
 
 
 def _coordinates(shape: tuple[int, int]) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -91,7 +90,7 @@ class DoubleDip:
         if self.kernel is Kernel.SIZE:
             changes["kernel_size"] = case.kernel.shape
         if self.to_the_end:
-            changes["patience"] = self.settings.max_iterations
+            changes |= {"patience": self.settings.max_iterations, "stop_at_noise": False}
         return self.settings.with_changes(**changes)
 
     def _kept(self, result: Result) -> int:
@@ -100,12 +99,9 @@ class DoubleDip:
     def _detected(self, trace: NDArray[np.void]) -> int:
         """Where early stopping, with the patience asked for, would have stopped this run."""
         stopping = EarlyStopping(self.settings.patience)
-        blind = self.kernel in (Kernel.UNKNOWN, Kernel.SIZE)
-        first = self.settings.watched_from(blind=blind)
         for row in trace:
             iteration = int(row["iteration"])
-            variance = float(row["variance"]) if iteration >= first else math.nan
-            stopping.update(iteration, variance)
+            stopping.update(iteration, float(row["variance"]))
             if stopping.exhausted:
                 break
         return stopping.best_iteration or len(trace)

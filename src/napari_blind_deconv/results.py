@@ -35,6 +35,7 @@ class StopReason(StrEnum):
     """Why a run ended; `sentence` says it to a person."""
 
     EARLY_STOPPING = "early stopping"
+    NOISE = "noise reached"
     ITERATION_LIMIT = "iteration limit"
     STOPPED = "stopped"
 
@@ -46,6 +47,7 @@ class StopReason(StrEnum):
 
 _SENTENCES = {
     StopReason.EARLY_STOPPING: "The picture had settled and noise began to come in.",
+    StopReason.NOISE: "The picture explains the image down to its noise.",
     StopReason.ITERATION_LIMIT: "The iteration limit was reached before the picture settled.",
     StopReason.STOPPED: "It was stopped by hand and the best picture so far was kept.",
 }

@@ -53,6 +53,13 @@ class KernelNetwork(StrEnum):
     CONVOLUTIONAL = "convolutional"  # a U-Net like the picture's, as Wang et al.
 
 
+class ImageStart(StrEnum):
+    """What the picture starts from."""
+
+    WIENER = "wiener"
+    RANDOM = "random"
+
+
 class Location(StrEnum):
     """How the field of view is found on the canvas that was estimated."""
 
@@ -98,12 +105,12 @@ class Settings(BaseModel):
     at most the automatic limit."""
 
     kernel_size_limit: KernelSide | None = Field(
-        41, title="Automatic kernel limit", json_schema_extra={"unit": "px"}
+        81, title="Automatic kernel limit", json_schema_extra={"unit": "px"}
     )
     """Largest window chosen automatically, in pixels. None: half the image, as published. Larger
     windows find wider blur and cost time with the square of image side plus window."""
 
-    max_iterations: int = Field(400, ge=1, le=100_000, title="Iterations")
+    max_iterations: int = Field(150, ge=1, le=100_000, title="Iterations")
     """Most steps of the fit. More sharpen further until early stopping finds the noise coming
     in."""
 
@@ -130,7 +137,7 @@ class Settings(BaseModel):
     image_learning_rate: float = Field(1e-2, gt=0, le=1, title="Image learning rate")
     """Step of the image network. Higher sharpens in fewer iterations and fits noise sooner."""
 
-    kernel_learning_rate: float = Field(3e-5, gt=0, le=1, title="Kernel learning rate")
+    kernel_learning_rate: float = Field(3e-4, gt=0, le=1, title="Kernel learning rate")
     """Step of the kernel network. Higher lets the kernel leave its start sooner; too high, it
     outruns the image and collapses."""
 
@@ -147,26 +154,20 @@ class Settings(BaseModel):
     """Keep the picture of the least windowed variance. Off, the run goes on to its last iteration
     and keeps that picture, noise and all."""
 
-    patience: int = Field(100, ge=1, le=100_000, title="Early-stopping patience")
+    stop_at_noise: bool = Field(True, title="Stop at the noise")
+    """Stop where the estimate explains the image down to its noise: what is left is noise, and
+    going on would draw it into the picture. Off, as published."""
+
+    patience: int = Field(50, ge=1, le=100_000, title="Early-stopping patience")
     """Iterations P without a lower variance after which the run stops and keeps the picture of the
     lowest. Longer survives passing bumps and costs those iterations."""
 
     kernel_start: Literal["auto", "flat"] | Annotated[float, Field(gt=0, le=100)] = Field(
         "auto", title="Kernel start σ", json_schema_extra={"unit": "px"}
     )
-    """Standard deviation of the Gaussian the kernel network starts from, in pixels, which saves
-    hundreds of iterations. `auto`: as wide as the image's own spectrum says; `flat`: the network's
-    own, nearly flat start, as published."""
-
-    kernel_hold: int = Field(100, ge=0, le=100_000, title="Kernel held for")
-    """Iterations for which the kernel stays at its start while the picture sharpens through it.
-    Without, the kernel shrinks to a point before the picture has anything to show for it; 0 as
-    published."""
-
-    kernel_least_area: float = Field(0.5, ge=0, le=1, title="Least kernel area")
-    """Area the kernel may shrink to, as a share of that of its start. Data alone prefer a point,
-    which sharpens nothing; raising it holds the kernel to its start, 0 lets it shrink freely, as
-    published."""
+    """What the kernel network starts from. `auto`: the kernel that explains the image's spectrum
+    best, of none, a Gaussian, a straight drift and any shape; a number: a Gaussian of this
+    standard deviation in pixels; `flat`: the network's own, nearly flat start, as published."""
 
     location: Location = Field(Location.SIMILARITY, title="Location")
     """`similarity` puts picture and kernel where the picture resembles the input most; `centre`
@@ -193,15 +194,16 @@ class Settings(BaseModel):
     input_channels: Width = Field(8, title="Input channels")
     """Channels of the fixed random picture the image network starts from."""
 
-    guided: bool = Field(True, title="Start from the image")
-    """Give the image network the blurred image beside its random input. The picture then starts
-    from what is seen, in a third of the iterations; off, as published, it emerges from nothing."""
+    image_start: ImageStart = Field(ImageStart.WIENER, title="Image start")
+    """What the image network starts from. `wiener`: the linear estimate that goes with the
+    kernel's start, which the network then corrects; `random`, as published: nothing, and the
+    picture emerges in hundreds of iterations."""
 
     kernel_network: KernelNetwork = Field(KernelNetwork.SIREN, title="Kernel network")
     """`siren` draws fine kernels soonest; `mlp` and `convolutional` are what it is compared with
     and find coarse shapes only, later."""
 
-    kernel_features: Width = Field(64, title="Kernel network width")
+    kernel_features: Width = Field(128, title="Kernel network width")
     """Units in each layer of the kernel network. More describe more intricate motion."""
 
     kernel_layers: int = Field(2, ge=1, le=8, title="Kernel network layers")
@@ -237,13 +239,6 @@ class Settings(BaseModel):
         """
         return {name: cls.preset(name) for name in PRESET_HELP}
 
-    def watched_from(self, *, blind: bool) -> int:
-        """Iteration from which early stopping looks at the variance.
-
-        A picture that settles behind a held kernel has not settled yet.
-        """
-        return self.window + (self.kernel_hold if blind else 0)
-
     def with_changes(self, **changes: Any) -> Self:
         """A copy with some values changed, checked like new ones."""
         return type(self)(**{**self.model_dump(), **changes})
@@ -271,11 +266,11 @@ _PUBLISHED: dict[str, Any] = {
     "window": 100,
     "patience": 500,
     "kernel_start": "flat",
-    "kernel_hold": 0,
-    "kernel_least_area": 0.0,
+    "kernel_features": 64,
+    "stop_at_noise": False,
     "headroom": 0.0,
     "averaging": 0.0,
-    "guided": False,
+    "image_start": ImageStart.RANDOM,
     "channels": (128,) * 5,
     "precision": Precision.FLOAT32,
 }

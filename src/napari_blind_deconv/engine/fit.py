@@ -8,14 +8,13 @@ from functools import partial
 from threading import Lock
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from napari_blind_deconv.engine.devices import computes_bfloat16
 from napari_blind_deconv.engine.problem import Problem
-from napari_blind_deconv.numerics.blur import blur, field_of_view_offset
-from napari_blind_deconv.numerics.blur_width import gaussian_width
+from napari_blind_deconv.engine.start import first_kernel, first_picture
+from napari_blind_deconv.numerics.blur import blur
 from napari_blind_deconv.numerics.image_prior import ImagePrior
 from napari_blind_deconv.numerics.kernel_prior import (
     ConvolutionalKernel,
@@ -23,10 +22,8 @@ from napari_blind_deconv.numerics.kernel_prior import (
     MlpKernel,
     Siren,
     fit_kernel,
-    gaussian_kernel,
 )
 from napari_blind_deconv.numerics.objective import (
-    effective_area,
     gradient_sparsity,
     mean_gradient,
     mean_huber,
@@ -34,6 +31,7 @@ from napari_blind_deconv.numerics.objective import (
 )
 from napari_blind_deconv.settings import (
     DataTerm,
+    ImageStart,
     KernelNetwork,
     Precision,
     Regulariser,
@@ -45,10 +43,6 @@ __all__ = ["Fit", "Step"]
 
 # The coarsest scale of the image network keeps at least this many pixels a side.
 _COARSEST_SIDE = 4
-# A kernel shrinks by itself but hardly grows, so that it must not start as a point (σ in pixels).
-_NARROWEST_START = 1.5
-# Weight of falling short of the least kernel area: a wall, thousands of times a fit's misfit.
-_LEAST_AREA_WEIGHT = 0.1
 # Twice a fit became NaN where the same fit, run again, did not; why is not known. A step is worth a
 # second try; a run is not worth losing.
 _ATTEMPTS = 3
@@ -76,8 +70,9 @@ class Fit:
         # random numbers stay as they were.
         with _drawing, torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            self.image_prior = _image_prior(problem).to(device)
-            self.kernel_prior = _kernel_prior(problem).to(device)
+            kernel_prior = _kernel_prior(problem)
+            self.image_prior = _image_prior(problem, kernel_prior).to(device)
+            self.kernel_prior = kernel_prior.to(device)
         # This order of memory halves the time of a convolution on a CPU; torch's types forget it.
         self.image_prior.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.observed = torch.from_numpy(problem.unit).to(device)
@@ -90,9 +85,6 @@ class Fit:
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(
             self.optimiser, settings.learning_rate_milestones, gamma=0.5
         )
-        with torch.no_grad():
-            start = effective_area(self.kernel_prior()).item()
-        self.least_area = settings.kernel_least_area * start if problem.psf is None else 0.0
         self.misfit = _misfit(settings)
         self.regulariser = _regulariser(settings)
         self.half = settings.precision is Precision.AUTO and computes_bfloat16(device)
@@ -100,27 +92,27 @@ class Fit:
     def step(self, iteration: int) -> Step:
         """One step on Eq. 21; tried again if it gave no numbers, an error if it never does."""
         for _ in range(_ATTEMPTS):
-            step = self._evaluate(iteration)
+            step = self._evaluate()
             if self._gradients_are_finite() and math.isfinite(step.loss):
                 self.optimiser.step()
                 self.schedule.step()
                 return step
         raise FloatingPointError(f"the objective became {step.loss} at iteration {iteration}")
 
-    def _evaluate(self, iteration: int) -> Step:
-        """The estimates, the objective and its gradients at the present weights."""
+    def explains_all_but_noise(self, step: Step) -> bool:
+        """Whether what a step left unexplained is no more than the noise (Morozov's principle)."""
         settings = self.problem.settings
+        halved = 1 if settings.data_term is DataTerm.SQUARED else 2  # as Huber's loss is
+        return settings.stop_at_noise and halved * step.data <= self.problem.noise**2
+
+    def _evaluate(self) -> Step:
+        """The estimates, the objective and its gradients at the present weights."""
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
             canvas = self.image_prior()
         kernel = self.kernel_prior()
-        if iteration <= settings.kernel_hold:
-            kernel = kernel.detach()  # the picture sharpens through the kernel's start
         data = self.misfit(blur(canvas, kernel) - self.observed)
         regulariser = self.regulariser(canvas.mean(0))
         loss = data + self.problem.sparsity_weight * regulariser
-        if self.least_area > 0:
-            shortfall = torch.relu(torch.log(self.least_area / effective_area(kernel)))
-            loss = loss + _LEAST_AREA_WEIGHT * shortfall.square()
         self.optimiser.zero_grad()
         loss.backward()
         return Step(canvas.detach(), kernel.detach(), loss.item(), data.item(), regulariser.item())
@@ -144,8 +136,12 @@ def _regulariser(settings: Settings) -> Callable[[Tensor], Tensor]:
     return partial(gradient_sparsity, per_pixel=not plain)
 
 
-def _image_prior(problem: Problem) -> ImagePrior:
+def _image_prior(problem: Problem, kernel_prior: nn.Module) -> ImagePrior:
     settings = problem.settings
+    start = None
+    if settings.image_start is ImageStart.WIENER:
+        with torch.no_grad():
+            start = torch.from_numpy(first_picture(problem, kernel_prior().numpy()))
     return ImagePrior(
         problem.canvas_shape,
         outputs=problem.unit.shape[0],
@@ -153,7 +149,7 @@ def _image_prior(problem: Problem) -> ImagePrior:
         skip_channels=settings.skip_channels,
         input_channels=settings.input_channels,
         ceiling=1.0 + settings.headroom,
-        guide=_on_canvas(problem) if settings.guided else None,
+        start=start,
     )
 
 
@@ -161,23 +157,13 @@ def _most_scales(shape: tuple[int, int]) -> int:
     return max(1, int(math.log2(min(shape) / _COARSEST_SIDE)))
 
 
-def _on_canvas(problem: Problem) -> Tensor:
-    """The blurred image, continued to the canvas by its border pixels."""
-    top, left = field_of_view_offset(problem.window)
-    bottom, right = problem.window[0] - 1 - top, problem.window[1] - 1 - left
-    pads = [(0, 0), (top, bottom), (left, right)]
-    return torch.from_numpy(np.pad(problem.calm, pads, mode="edge"))
-
-
 def _kernel_prior(problem: Problem) -> nn.Module:
-    settings = problem.settings
     if problem.psf is not None:
         return FixedKernel(torch.from_numpy(problem.psf))
-    prior = _kernel_network(settings, problem.window)
-    start = settings.kernel_start
-    if start != "flat":
-        sigma = _found_width(problem) if start == "auto" else start
-        fit_kernel(prior, gaussian_kernel(problem.window, sigma))
+    prior = _kernel_network(problem.settings, problem.window)
+    start = first_kernel(problem)
+    if start is not None:
+        fit_kernel(prior, torch.from_numpy(start))
     return prior
 
 
@@ -189,7 +175,3 @@ def _kernel_network(settings: Settings, window: tuple[int, int]) -> nn.Module:
         scales = min(layers, _most_scales(window))
         return ConvolutionalKernel(window, features=features, scales=scales)
     return Siren(window, features=features, layers=layers, frequency=settings.kernel_frequency)
-
-
-def _found_width(problem: Problem) -> float:
-    return max(_NARROWEST_START, gaussian_width(problem.calm.mean(axis=0)))

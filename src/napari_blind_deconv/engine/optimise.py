@@ -158,9 +158,7 @@ class _Keeper:
         self._averaging = settings.averaging
         self._pixels = _monitored_pixels(problem.canvas_shape, seed).to(device)
         self._variance = WindowedVariance(settings.window, len(self._pixels))
-        self._watched_from = settings.watched_from(blind=problem.psf is None)
-        if not settings.early_stopping:
-            self._watched_from = settings.max_iterations + 1
+        self._watches = settings.early_stopping
         self.stopping = EarlyStopping(settings.patience)
         self.latest: _Estimate
         self.best: _Estimate
@@ -171,8 +169,8 @@ class _Keeper:
         if iteration > 1:
             canvas = torch.lerp(canvas, self.latest.canvas, self._averaging)
         self.latest = _Estimate(iteration, canvas, kernel)
-        watching = iteration >= self._watched_from
-        if self.stopping.update(iteration, variance if watching else math.nan) or not watching:
+        watched = variance if self._watches else math.nan
+        if self.stopping.update(iteration, watched) or math.isnan(watched):
             self.best = self.latest
         return variance
 
@@ -186,6 +184,7 @@ def _run(
 ) -> Generator[Snapshot, None, Result]:
     started = time.monotonic()
     try:
+        problem = problem.with_blur_found()
         best, trace, reason = yield from _optimise(
             problem, device, seed, should_stop, preview_seconds
         )
@@ -235,6 +234,10 @@ def _optimise(
         yield Snapshot(*row, keeper.stopping.best_iteration, limit, *previews)
         if should_stop():
             reason = StopReason.STOPPED
+            break
+        if fit.explains_all_but_noise(step):
+            reason = StopReason.NOISE
+            keeper.best = keeper.latest
             break
         if keeper.stopping.exhausted:
             reason = StopReason.EARLY_STOPPING

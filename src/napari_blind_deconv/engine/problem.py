@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -17,11 +17,16 @@ from napari_blind_deconv.engine.inputs import (
     to_channels,
     without_mad_pixels,
 )
-from napari_blind_deconv.numerics.blur_width import white_noise
+from napari_blind_deconv.numerics.blurs import Blur, find_blur
 from napari_blind_deconv.numerics.location import origin_at_centroid
+from napari_blind_deconv.numerics.spectrum import white_noise
 from napari_blind_deconv.settings import Settings, SparsityScale
 
 __all__ = ["Problem"]
+
+# A kernel that is found gets this much room to change, in its own sides, and so many pixels.
+_MARGIN = 1.3
+_SMALLEST_WINDOW = 11
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Problem:
     psf: NDArray[np.float32] | None  # its origin on the pixel of its centroid
     psf_centroid: tuple[float, float]  # the fraction of a pixel that is left
     window: tuple[int, int]
+    blur: Blur | None = None  # found in the image, if that was asked for
 
     @classmethod
     def of(cls, image: ArrayLike, settings: Settings, *, psf: ArrayLike | None, rgb: bool) -> Self:
@@ -55,6 +61,25 @@ class Problem:
         calm = without_mad_pixels(unit, intensity.to_unit(median))
         noise = white_noise(calm.mean(axis=0))
         return cls(settings, array, rgb, unit, calm, intensity, noise, known, centroid, window)
+
+    def with_blur_found(self) -> Self:
+        """The same with the kernel's start found, and a window around it unless one was set.
+
+        Not part of the check: it takes a second or two.
+        """
+        if self.psf is not None or self.settings.kernel_start != "auto":
+            return self
+        blur = find_blur(self.luminance, min(self.window) - 1 + min(self.window) % 2)
+        if self.settings.kernel_size is not None:
+            return replace(self, blur=blur)
+        side = max(_SMALLEST_WINDOW, int(_MARGIN * len(blur.kernel))) | 1
+        rows, columns = (min(side, limit) for limit in self.window)
+        return replace(self, blur=blur, window=(rows, columns))
+
+    @property
+    def luminance(self) -> NDArray[np.float32]:
+        """Mean of the channels ``(H, W)``, without hot and dead pixels."""
+        return self.calm.mean(axis=0)
 
     @property
     def canvas_shape(self) -> tuple[int, int]:

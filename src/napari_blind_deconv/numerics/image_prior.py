@@ -11,9 +11,12 @@ from napari_blind_deconv.numerics.unet import UNet
 
 __all__ = ["ImagePrior"]
 
+# The sigmoid reaches neither end of its range; a start is kept this share of it away from them.
+_LEAST_SHARE = 5e-4
+
 
 class ImagePrior(nn.Module):
-    """G_θx(z): fixed random input in, image canvas out, each pixel in ``[0, ceiling]``.
+    """G_θx(z): fixed random input in, image canvas out, each pixel in ``(0, ceiling)``.
 
     Parameters
     ----------
@@ -28,11 +31,11 @@ class ImagePrior(nn.Module):
         Width of the skip connections; more let fine texture, and noise, through earlier.
     input_channels : int
         Channels of the fixed random input z, uniform in ``[0, 0.1]``.
-    guide : Tensor, optional
-        A picture on the canvas, shape ``(outputs, *canvas_shape)``, given to the network beside z.
-        With the blurred image as guide the picture starts from it, not from nothing.
     ceiling : float
         Brightest value the sigmoid output is stretched to.
+    start : Tensor, optional
+        A first estimate on the canvas, shape ``(outputs, *canvas_shape)``. The network sees it
+        beside z, and what it puts out is a correction to it, none at first.
     """
 
     def __init__(
@@ -44,18 +47,27 @@ class ImagePrior(nn.Module):
         skip_channels: int,
         input_channels: int,
         ceiling: float = 1.0,
-        guide: Tensor | None = None,
+        start: Tensor | None = None,
     ) -> None:
         super().__init__()
         z = 0.1 * torch.rand(1, input_channels, *canvas_shape)
-        if guide is not None:
-            z = torch.cat([z, guide[None]], dim=1)
+        if start is not None:
+            z = torch.cat([z, start[None]], dim=1)
         self.network = UNet(z.shape[1], outputs, channels=channels, skip_channels=skip_channels)
+        self.start: Tensor | None
+        self.register_buffer("start", None)
+        if start is not None:
+            share = (start / ceiling).clamp(_LEAST_SHARE, 1 - _LEAST_SHARE)
+            self.start = torch.logit(share)
+            for parameter in self.network.head.parameters():
+                nn.init.zeros_(parameter)
         self.ceiling = ceiling
         self.z: Tensor
         self.register_buffer("z", z)
 
     def forward(self) -> Tensor:
         """Return the image canvas, shape ``(outputs, *canvas_shape)``, in float32."""
-        canvas: Tensor = self.ceiling * torch.sigmoid(self.network(self.z))
-        return canvas[0]
+        values: Tensor = self.network(self.z)[0]
+        if self.start is not None:
+            values = values + self.start
+        return self.ceiling * torch.sigmoid(values)

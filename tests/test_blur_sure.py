@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from benchmarks.blur_sure import gaussian_width, white_noise
 
-from napari_blind_deconv.numerics.blur_width import gaussian_width, white_noise
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.synthetic import fluorescence_scene
 

@@ -34,7 +34,12 @@ from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.numerics.metrics import align
 
 TINY = Settings(
-    max_iterations=40, channels=(8, 8), skip_channels=4, kernel_size=9, window=5, kernel_hold=10
+    max_iterations=40,
+    channels=(8, 8),
+    skip_channels=4,
+    kernel_size=9,
+    window=5,
+    stop_at_noise=False,
 )
 app = Typer()
 app.command()(main)

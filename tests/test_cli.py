@@ -134,7 +134,14 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(image, tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C to one process needs POSIX")
 def test_ctrl_c_keeps_the_best_so_far(image, tmp_path):
     out, trace = tmp_path / "out.tif", tmp_path / "t.csv"
-    endless = ("--set", "max_iterations=100000", "--set", "patience=100000")
+    endless = (
+        "--set",
+        "stop_at_noise=false",
+        "--set",
+        "max_iterations=100000",
+        "--set",
+        "patience=100000",
+    )
     process = subprocess.Popen(
         command("run", image, out, "--trace-out", trace, *QUICK, *endless),
         stderr=subprocess.PIPE,

@@ -30,7 +30,9 @@ def source_of(*args, position: dict[int, float] | None = None, **kwargs) -> tupl
 
 @pytest.fixture(scope="module")
 def result():
-    settings = Settings(max_iterations=6, window=3, channels=(8,), kernel_size=7)
+    settings = Settings(
+        stop_at_noise=False, max_iterations=6, window=3, channels=(8,), kernel_size=7
+    )
     return deconvolve(PIXELS, settings)
 
 

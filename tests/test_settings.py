@@ -3,7 +3,7 @@
 import pytest
 
 from napari_blind_deconv import Settings
-from napari_blind_deconv.settings import PRESET_HELP, Precision, SparsityScale
+from napari_blind_deconv.settings import PRESET_HELP, ImageStart, Precision, SparsityScale
 
 
 def test_the_default_is_the_fast_preset():
@@ -26,8 +26,8 @@ def test_published_presets_are_as_published(name, rates):
     assert published.kernel_size_limit is None
     assert published.channels == (128,) * 5
     assert published.precision is Precision.FLOAT32
-    ours = ("headroom", "averaging", "kernel_hold", "kernel_least_area", "guided")
-    assert not any(getattr(published, name) for name in ours)
+    assert published.image_start is ImageStart.RANDOM
+    assert not any(getattr(published, name) for name in ("headroom", "averaging", "stop_at_noise"))
 
 
 def test_every_preset_has_help():

@@ -30,7 +30,9 @@ def dock(make_napari_viewer, qtbot) -> Iterator[BlindDeconvolutionWidget]:
     viewer = make_napari_viewer()
     viewer.add_image(PIXELS, name="cells", **CALIBRATION)
     _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv", "Blind deconvolution")
-    set_form(widget, max_iterations=6, channels="[8]", window=3, kernel_features=16)
+    set_form(
+        widget, stop_at_noise=False, max_iterations=6, channels="[8]", window=3, kernel_features=16
+    )
     yield widget
     for under_way in list(run_module._active):
         under_way.stop_and_keep()
@@ -44,7 +46,7 @@ def set_form(widget: BlindDeconvolutionWidget, **values: object) -> None:
 
 
 def endless(widget: BlindDeconvolutionWidget) -> None:
-    set_form(widget, max_iterations=100_000, patience=100_000)
+    set_form(widget, stop_at_noise=False, max_iterations=100_000, patience=100_000)
 
 
 def viewer_of(widget: BlindDeconvolutionWidget) -> napari.Viewer:

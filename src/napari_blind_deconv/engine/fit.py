@@ -140,8 +140,10 @@ def _image_prior(problem: Problem, kernel_prior: nn.Module) -> ImagePrior:
     settings = problem.settings
     start = None
     if settings.image_start is ImageStart.WIENER:
-        with torch.no_grad():
-            start = torch.from_numpy(first_picture(problem, kernel_prior().numpy()))
+        kernel = first_kernel(problem)
+        if kernel is None:
+            kernel = kernel_prior().detach().numpy()
+        start = torch.from_numpy(first_picture(problem, kernel))
     return ImagePrior(
         problem.canvas_shape,
         outputs=problem.unit.shape[0],

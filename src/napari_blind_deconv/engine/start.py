@@ -23,7 +23,9 @@ _LEAST_NOISE_TO_SIGNAL = 1e-3
 
 
 def first_kernel(problem: Problem) -> NDArray[np.float32] | None:
-    """The kernel the kernel network is to start from; None: as it comes."""
+    """The kernel that is given, or the kernel network is to start from; None: as it comes."""
+    if problem.psf is not None:
+        return problem.psf
     if problem.blur is not None:
         return placed(problem.blur.kernel, problem.window)
     start = problem.settings.kernel_start

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.location import kernel_centroid
 from napari_blind_deconv.numerics.optics import line_kernel
 from napari_blind_deconv.numerics.sparse_kernel import sparse_gradient_kernel
 from napari_blind_deconv.numerics.spectrum import Spectrum
@@ -177,7 +178,9 @@ def _free(image: NDArray[np.floating[Any]], spectrum: Spectrum, side: int) -> Bl
     transfer = spectrum.transfer_of(kernel)
     softened = (transfer * np.exp(-np.square(s * spectrum.radius)) for s in _FREE_SIGMAS)
     misfit = min(_misfit(spectrum, each) for each in softened)
-    return Blur("free", kernel, misfit)
+    off = [-round(offset) for offset in kernel_centroid(kernel)]
+    moved = ndimage.shift(kernel, off, order=0)
+    return Blur("free", moved / moved.sum(), misfit)
 
 
 def _misfit(spectrum: Spectrum, transfer: NDArray[np.float64]) -> float:

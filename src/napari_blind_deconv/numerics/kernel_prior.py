@@ -163,15 +163,21 @@ class FixedKernel(nn.Module):
 
 
 def fit_kernel(
-    prior: nn.Module, target: Tensor, *, steps: int = 300, learning_rate: float = 1e-3
+    prior: nn.Module, target: Tensor, *, steps: int = 600, learning_rate: float = 3e-3
 ) -> None:
-    """Bring a kernel network to describe `target` (a kernel of its shape), in place."""
+    """Bring a kernel network to describe `target` (a kernel of its shape), in place.
+
+    To an error of less than a thousandth of its power, since a picture deconvolved with it shows
+    every other one.
+    """
     optimiser = torch.optim.Adam(prior.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     scale = 1 / target.square().sum()
     for _ in range(steps):
         optimiser.zero_grad()
         (scale * (prior() - target).square().sum()).backward()
         optimiser.step()
+        schedule.step()
 
 
 def _coordinates(shape: tuple[int, int]) -> Tensor:

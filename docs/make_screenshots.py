@@ -37,7 +37,7 @@ def main() -> None:
     viewer.fit_to_view()
     shoot(viewer, "before.png")
     widget.start()
-    wait(lambda: widget.progress.value() > 180)
+    wait(lambda: widget.progress.value() > 0 or widget.run_button.isEnabled())
     shoot(viewer, "during.png")
     wait(lambda: widget.run_button.isEnabled())
     viewer.fit_to_view()

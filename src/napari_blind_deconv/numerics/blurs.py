@@ -44,7 +44,7 @@ _FREE_SIDE = 31
 # Nats a frequency a kind with more parameters must explain the spectrum better by.
 _WORTH_A_DRIFT = 0.01
 _TIE = 3e-4
-_WORTH_A_SHAPE = 0.005
+_WORTH_A_SHAPE = 0.025
 # Pixels a side of the region that is looked at.
 _REGION = 384
 

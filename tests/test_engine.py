@@ -78,6 +78,11 @@ class TestSharpening:
         watched = trace[TINY.window - 1 :]
         assert sharpened.stop_iteration == watched["iteration"][np.argmin(watched["variance"])]
 
+    def test_the_misfit_falls_when_the_picture_starts_from_nothing(self, small_scene):
+        settings = TINY.with_changes(image_start="random", max_iterations=100)
+        trace = deconvolve(small_scene[1], settings).trace
+        assert trace["data"][-1] < 0.05 * trace["data"][0]
+
     def test_it_says_how_it_was_made(self, sharpened):
         assert sharpened.stop_reason in set(StopReason)
         assert sharpened.stop_reason.sentence.endswith(".")

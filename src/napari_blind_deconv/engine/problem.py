@@ -69,7 +69,7 @@ class Problem:
         """
         if self.psf is not None or self.settings.kernel_start != "auto":
             return self
-        blur = find_blur(self.luminance, min(self.window) - 1 + min(self.window) % 2)
+        blur = find_blur(self.luminance, min(self.window))
         if self.settings.kernel_size is not None:
             return replace(self, blur=blur)
         side = max(_SMALLEST_WINDOW, int(_MARGIN * len(blur.kernel))) | 1

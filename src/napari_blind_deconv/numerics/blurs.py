@@ -102,7 +102,7 @@ def placed(kernel: NDArray[np.float32], window: tuple[int, int]) -> NDArray[np.f
 
 def _gaussian(spectrum: Spectrum, largest: int) -> Blur:
     def transfer(log_sigma: float) -> NDArray[np.float64]:
-        return np.exp(-np.square(math.exp(log_sigma) * spectrum.radius))
+        return spectrum.transfer_of_gaussian(math.exp(log_sigma))
 
     def misfit(log_sigma: float) -> float:
         return spectrum.explained_by(transfer(log_sigma), _STEEPEST).misfit
@@ -128,7 +128,7 @@ def _drift(spectrum: Spectrum) -> Blur | None:
     def line(length: float, angle: float, sigma: float) -> NDArray[np.float64]:
         along, _ = _turned(spectrum, angle)
         erased = np.square(np.sinc(length * along / (2 * np.pi)))
-        return erased * np.exp(-np.square(sigma * spectrum.radius))
+        return erased * spectrum.transfer_of_gaussian(sigma)
 
     def ellipse(length: float, angle: float, sigma: float) -> NDArray[np.float64]:
         along, across = _turned(spectrum, angle)
@@ -176,7 +176,7 @@ def _free(image: NDArray[np.floating[Any]], spectrum: Spectrum, side: int) -> Bl
     """Any shape. What the camera itself blurs is no fault of the shape."""
     kernel = sparse_gradient_kernel(image, side)
     transfer = spectrum.transfer_of(kernel)
-    softened = (transfer * np.exp(-np.square(s * spectrum.radius)) for s in _FREE_SIGMAS)
+    softened = (transfer * spectrum.transfer_of_gaussian(sigma) for sigma in _FREE_SIGMAS)
     misfit = min(_misfit(spectrum, each) for each in softened)
     off = [-round(offset) for offset in kernel_centroid(kernel)]
     moved = ndimage.shift(kernel, off, order=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["effective_area", "gradient_sparsity", "mean_gradient", "mean_huber", "mean_square"]
+__all__ = ["gradient_sparsity", "mean_gradient", "mean_huber", "mean_square"]
 
 
 def mean_huber(residual: Tensor, delta: float) -> Tensor:
@@ -56,8 +56,3 @@ def gradient_sparsity(image: Tensor, *, per_pixel: bool = True) -> Tensor:
     l2 = (down.square().sum() + right.square().sum() + torch.finfo(image.dtype).tiny).sqrt()
     count = down.numel() + right.numel()
     return l1 / (l2 * count**0.5) if per_pixel else l1 / l2
-
-
-def effective_area(kernel: Tensor) -> Tensor:
-    """Pixels a kernel of unit sum is spread over, 1 / Σk²: 1 for a point, 4πσ² for a Gaussian."""
-    return 1 / kernel.square().sum()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,9 +68,9 @@ class Spectrum:
         power = _power(image)
         rows, columns = _frequencies(shape)
         used = _used(shape)
-        return cls(power[used], rows[used], columns[used], shape, white_noise(image) ** 2)
+        return cls(power[used], rows[used], columns[used], shape, _corner_power(power, shape))
 
-    @property
+    @cached_property
     def radius(self) -> NDArray[np.float64]:
         """Frequencies ``(n,)`` whatever their direction, in radians a pixel."""
         return np.hypot(self.rows, self.columns)
@@ -78,6 +79,10 @@ class Spectrum:
         """|H|² ``(n,)`` of a kernel ``(kh, kw)``."""
         transfer = fft.rfft2(kernel.astype(np.float64), s=self.shape)
         return np.abs(transfer[_used(self.shape)]) ** 2
+
+    def transfer_of_gaussian(self, sigma: float) -> NDArray[np.float64]:
+        """|H|² ``(n,)`` of a Gaussian, `sigma` in pixels."""
+        return np.exp(-np.square(sigma * self.radius))
 
     def explained_by(self, transfer: NDArray[np.float64], exponent: float) -> Explanation:
         """Fit the strength of a sharp picture whose power falls like ``frequency ** -exponent``.
@@ -109,9 +114,7 @@ def white_noise(image: NDArray[np.floating]) -> float:
     spectrum. Photon noise, whose strength follows the picture, is white on average. A sharp
     picture's own detail counts as noise, so that this is an upper bound.
     """
-    shape = (image.shape[0], image.shape[1])
-    corners = np.hypot(*_frequencies(shape)) > math.pi
-    return math.sqrt(max(_power(image)[corners].mean(), np.finfo(np.float64).tiny))
+    return math.sqrt(_corner_power(_power(image), (image.shape[0], image.shape[1])))
 
 
 def periodic_component(image: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -135,6 +138,11 @@ def periodic_component(image: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def _power(image: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.abs(fft.rfft2(periodic_component(image))) ** 2 / image.size
+
+
+def _corner_power(power: NDArray[np.float64], shape: tuple[int, int]) -> float:
+    corners = np.hypot(*_frequencies(shape)) > math.pi
+    return float(max(power[corners].mean(), np.finfo(np.float64).tiny))
 
 
 def _frequencies(shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

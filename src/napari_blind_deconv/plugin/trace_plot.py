@@ -24,7 +24,7 @@ class TracePlot(QWidget):
         self.setToolTip(
             "Windowed moving variance of the picture (logarithmic) over iterations. It falls while "
             "the picture sharpens and rises when noise comes in. The picture at the orange line is "
-            "kept: its variance is the least since the kernel was set free."
+            "kept: its variance is the least."
         )
         self._iterations: NDArray[np.float64] = np.zeros(0)
         self._variances: NDArray[np.float64] = np.zeros(0)

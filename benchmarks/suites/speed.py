@@ -90,7 +90,10 @@ def _measure(side: int, settings: Settings, options: Options) -> dict[str, Any]:
     device = choose_device(options.device)
     image = fluorescence_scene((side, side)).observed
     flops = _flops(image, settings, options.device)
-    limited = settings if side <= FULL_SIDE else settings.with_changes(max_iterations=STEPS)
+    # A run that noise ends at its first step would have no step to time.
+    limited = settings.with_changes(stop_at_noise=False)
+    if side > FULL_SIDE:
+        limited = limited.with_changes(max_iterations=STEPS)
     started = time.perf_counter()
     ticks = []
     run = iterate(

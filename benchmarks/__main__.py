@@ -24,7 +24,7 @@ def main(
         list[str] | None, typer.Option("--set", help="A setting of it, as name=value.")
     ] = None,
     methods: Annotated[list[str] | None, typer.Option("--method", help="A method, alone.")] = None,
-    only: Annotated[str, typer.Option("--case", help="Part of 'group | case'.")] = "",
+    only: Annotated[str, typer.Option("--case", help="Part of 'group | case | method'.")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the networks.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Tasks at a time, sharing the cores.")] = 1,

@@ -68,7 +68,7 @@ def run_suite(
     again : bool
         Measure everything anew; reports use the latest.
     only : str
-        Part of the wanted cases' names, as printed: ``group | case``.
+        Part of the wanted tasks' names, as printed: ``group | case | method``.
     command : str
         What to type for this, for the record.
     """
@@ -80,7 +80,7 @@ def run_suite(
     wanted = [
         task.key
         for task in suite.tasks(options)
-        if only in f"{task.group} | {task.case}" and (*task.key, origin["device"]) not in done
+        if only in f"{task.group} | {task.case} | {task.method}" and (*task.key, origin["device"]) not in done
     ]
     folder.mkdir(parents=True, exist_ok=True)
     _end_last_line(path)

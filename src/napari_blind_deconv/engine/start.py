@@ -15,7 +15,7 @@ __all__ = ["first_kernel", "first_picture"]
 
 # The power of a sharp picture falls like the frequency to this power. Steeper than in the search
 # for a blur: detail nobody is sure of is better left out.
-_EXPONENT = 3.0
+_EXPONENT = 3.5
 # No kernel is known better than this (mean square error of its transfer function), and no image
 # follows the model better than to this share of its strength.
 _KERNEL_ERROR = 1e-3

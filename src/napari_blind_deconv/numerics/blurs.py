@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
-from napari_blind_deconv.numerics.location import kernel_centroid
 from napari_blind_deconv.numerics.optics import line_kernel
 from napari_blind_deconv.numerics.sparse_kernel import sparse_gradient_kernel
 from napari_blind_deconv.numerics.spectrum import Spectrum
@@ -39,12 +38,17 @@ _SHORTEST_DRIFT = 5.0
 _LENGTHS = (5.0, 7.0, 10.0, 14.0, 20.0)
 _ANGLES = np.arange(0.0, 180.0, 15.0)
 _DRIFT_SIGMA = 0.5
+_DRAWN_VARIANCE = 1 / 6  # of a line between pixels, shared out among its neighbours
 _FREE_SIGMAS = (0.0, 0.4, 0.8)
-_FREE_SIDE = 31
+# Windows a shape is searched in. The larger one holds longer drifts, the smaller one finds short
+# ones more often.
+_FREE_SIDES = (31, 61)
 # Nats a frequency a kind with more parameters must explain the spectrum better by.
 _WORTH_A_DRIFT = 0.01
 _TIE = 3e-4
 _WORTH_A_SHAPE = 0.025
+# Share of a kernel at the border of its window that says that it ought to reach beyond.
+_TOUCH = 1e-3
 # Pixels a side of the region that is looked at.
 _REGION = 384
 
@@ -84,7 +88,10 @@ def find_blur(image: NDArray[np.floating[Any]], largest: int) -> Blur:
     drift = _drift(spectrum)
     if drift is not None and len(drift.kernel) <= largest:
         best = drift if drift.misfit < best.misfit - _WORTH_A_DRIFT else best
-    free = _free(region, spectrum, min(_FREE_SIDE, largest))
+    # Both odd; at half the image there is little left that the kernel could be seen in.
+    largest = min(largest, (min(region.shape) // 2 - 1) | 1)
+    shapes = (_free(region, spectrum, side) for side in {min(s, largest) for s in _FREE_SIDES})
+    free = min(filter(None, shapes), key=lambda shape: shape.misfit, default=best)
     return free if free.misfit < best.misfit - _WORTH_A_SHAPE else best
 
 
@@ -143,7 +150,7 @@ def _drift(spectrum: Spectrum) -> Blur | None:
     if length < _SHORTEST_DRIFT or as_texture < misfit - _TIE:
         return None
     drawn = np.pad(line_kernel(length, angle), math.ceil(_SIGMAS_OUT * sigma))
-    kernel = ndimage.gaussian_filter(drawn, sigma)
+    kernel = ndimage.gaussian_filter(drawn, math.sqrt(max(sigma**2 - _DRAWN_VARIANCE, 0.0)))
     return Blur("drift", kernel / kernel.sum(), misfit)
 
 
@@ -172,15 +179,25 @@ def _refined(
     return (length, angle, sigma), _misfit(spectrum, transfer(length, angle, sigma))
 
 
-def _free(image: NDArray[np.floating[Any]], spectrum: Spectrum, side: int) -> Blur:
-    """Any shape. What the camera itself blurs is no fault of the shape."""
+def _free(image: NDArray[np.floating[Any]], spectrum: Spectrum, side: int) -> Blur | None:
+    """Any shape; None if it is that of a point, or reaches the border of its window.
+
+    Where noise or the want of edges hides the kernel, what is found instead sprawls, and explains
+    the spectrum all the better. What the camera itself blurs is no fault of the shape.
+    """
     kernel = sparse_gradient_kernel(image, side)
+    if kernel[1:-1, 1:-1].sum() < kernel.sum() * (1 - _TOUCH) or _sigma(kernel) <= _WIDEST_POINT:
+        return None
     transfer = spectrum.transfer_of(kernel)
     softened = (transfer * spectrum.transfer_of_gaussian(sigma) for sigma in _FREE_SIGMAS)
     misfit = min(_misfit(spectrum, each) for each in softened)
-    off = [-round(offset) for offset in kernel_centroid(kernel)]
-    moved = ndimage.shift(kernel, off, order=0)
-    return Blur("free", moved / moved.sum(), misfit)
+    return Blur("free", kernel, misfit)
+
+
+def _sigma(kernel: NDArray[np.float32]) -> float:
+    """Standard deviation along an axis, in pixels, of both together."""
+    places = np.indices(kernel.shape) - np.reshape(ndimage.center_of_mass(kernel), (2, 1, 1))
+    return math.sqrt((kernel * np.square(places)).sum() / kernel.sum() / 2)
 
 
 def _misfit(spectrum: Spectrum, transfer: NDArray[np.float64]) -> float:

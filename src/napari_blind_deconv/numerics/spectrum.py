@@ -1,6 +1,7 @@
 """The power of a picture by frequency, and how well a blur explains it.
 
-The power of sharp pictures falls like a power of the frequency. A blur multiplies it by its |H|²,
+The power of sharp pictures falls like a power of the frequency, from where their objects end. A
+blur multiplies it by its |H|²,
 noise adds a constant. How likely the power found is under that (Whittle, 1953) compares blurs of
 any kind without the sharp picture: what a blur spares and what it erases shows.
 """
@@ -15,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-__all__ = ["Explanation", "Spectrum", "periodic_component", "white_noise"]
+__all__ = ["Explanation", "Spectrum", "periodic_component", "scene_power", "white_noise"]
 
 # The slowest frequencies, in radians a pixel, hold shading more than detail.
 _SLOWEST = 0.05
+# Objects end: slower than this, in radians a pixel, the power of a picture rises no further.
+_OBJECTS = 0.1
 _SCORING_STEPS = 10
 _LARGEST_STEP = 2.0
 
@@ -32,7 +35,7 @@ class Explanation:
     misfit : float
         Mean negative log-likelihood a frequency, in nats, where noise alone of its own level has 1.
     strength : float
-        Power of the sharp picture at one radian a pixel.
+        Power of the sharp picture, as a multiple of :func:`scene_power`.
     """
 
     misfit: float
@@ -85,7 +88,7 @@ class Spectrum:
         return np.exp(-np.square(sigma * self.radius))
 
     def explained_by(self, transfer: NDArray[np.float64], exponent: float) -> Explanation:
-        """Fit the strength of a sharp picture whose power falls like ``frequency ** -exponent``.
+        """Fit the strength of a sharp picture whose power falls as :func:`scene_power` says.
 
         Parameters
         ----------
@@ -94,7 +97,7 @@ class Spectrum:
         exponent : float
             Higher means a smoother sharp picture, which asks for less blur.
         """
-        shape = transfer * self.radius**-exponent / self.noise_variance
+        shape = transfer * scene_power(self.radius, exponent) / self.noise_variance
         power = self.power / self.noise_variance
         strength = math.log(power.sum() / shape.sum())
         for _ in range(_SCORING_STEPS):  # Fisher scoring on the logarithm
@@ -105,6 +108,20 @@ class Spectrum:
         model = 1 + math.exp(strength) * shape
         misfit = float(np.mean(np.log(model) + power / model))
         return Explanation(misfit, math.exp(strength))
+
+
+def scene_power(radius: NDArray[np.floating], exponent: float) -> NDArray[np.float64]:
+    """Power a sharp picture is expected to have at a frequency, 1 at one radian a pixel or nearly.
+
+    Parameters
+    ----------
+    radius : ndarray
+        Frequencies in radians a pixel, of any shape.
+    exponent : float
+        The power falls like ``radius ** -exponent``. Higher means a smoother picture.
+    """
+    power: NDArray[np.float64] = (np.square(radius) + _OBJECTS**2) ** (-exponent / 2)
+    return power
 
 
 def white_noise(image: NDArray[np.floating]) -> float:

@@ -11,6 +11,7 @@ from scipy.fft import dctn, fft2, idctn
 from scipy.sparse.linalg import LinearOperator, cg
 
 from napari_blind_deconv.numerics.blur import adjoint_blur, blur
+from napari_blind_deconv.numerics.spectrum import scene_power
 
 __all__ = ["wiener"]
 
@@ -31,8 +32,8 @@ def wiener(
     """Deconvolve linearly on the truncated model of Eq. 2, so that borders do not ring.
 
     Minimises ‖k ∗ x − y‖² + ‖x‖²_L, where L weighs a cosine of frequency ω by
-    ``noise_to_signal * ω ** exponent + kernel_error``: a Wiener filter that knows where the field
-    of view ends.
+    ``noise_to_signal / scene_power(ω, exponent) + kernel_error``: a Wiener filter that knows where
+    the field of view ends.
 
     Parameters
     ----------
@@ -41,10 +42,10 @@ def wiener(
     kernel : ndarray
         ``(kh, kw)``, sum 1.
     noise_to_signal : float
-        Variance of white noise over the power of the scene at one radian a pixel. Raising it gives
+        Variance of white noise over the strength of the scene, see `Explanation`. Raising it gives
         a smoother picture.
     exponent : float
-        The power of the scene falls like ``ω ** -exponent``.
+        How fast the power of the scene falls with the frequency.
     kernel_error : float
         Mean square error of the kernel's transfer function. What a wrong kernel gets wrong has the
         scene's own spectrum. Raising it rings less and sharpens less.
@@ -58,7 +59,8 @@ def wiener(
     known = torch.from_numpy(kernel)
     wanted = adjoint_blur(torch.from_numpy(observed - level), known).numpy()
     shape = (wanted.shape[0], wanted.shape[1])
-    penalty = (noise_to_signal * _radius(shape) ** exponent + kernel_error).astype(np.float32)
+    noise = noise_to_signal / scene_power(_radius(shape), exponent)
+    penalty = (noise + kernel_error).astype(np.float32)
     curvature = _cosine_power(kernel, shape) + penalty + _LEAST_CURVATURE
     preconditioner = (1 / curvature).astype(np.float32)
 

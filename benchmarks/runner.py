@@ -80,7 +80,8 @@ def run_suite(
     wanted = [
         task.key
         for task in suite.tasks(options)
-        if only in f"{task.group} | {task.case} | {task.method}" and (*task.key, origin["device"]) not in done
+        if only in f"{task.group} | {task.case} | {task.method}"
+        and (*task.key, origin["device"]) not in done
     ]
     folder.mkdir(parents=True, exist_ok=True)
     _end_last_line(path)

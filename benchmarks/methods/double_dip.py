@@ -15,6 +15,7 @@ from benchmarks.methods import Context, Method, Outcome
 from benchmarks.scoring import quality
 from napari_blind_deconv import Result, Settings, Snapshot, iterate
 from napari_blind_deconv.numerics.stopping import EarlyStopping
+from napari_blind_deconv.settings import DataTerm
 
 __all__ = ["EVERY", "GAUSSIAN_START", "METHODS", "REDUCED", "DoubleDip", "Kernel", "reduced"]
 
@@ -94,17 +95,22 @@ class DoubleDip:
         return self.settings.with_changes(**changes)
 
     def _kept(self, result: Result) -> int:
-        return self._detected(result.trace) if self.to_the_end else result.stop_iteration
+        return self._detected(result) if self.to_the_end else result.stop_iteration
 
-    def _detected(self, trace: NDArray[np.void]) -> int:
-        """Where early stopping, with the patience asked for, would have stopped this run."""
+    def _detected(self, result: Result) -> int:
+        """Which picture the settings as they were given would have kept of this run."""
         stopping = EarlyStopping(self.settings.patience)
-        for row in trace:
+        halved = 1 if self.settings.data_term is DataTerm.SQUARED else 2
+        low, high = result.intensity_range
+        noise = result.noise / (high - low) if self.settings.stop_at_noise else 0.0
+        for row in result.trace:
             iteration = int(row["iteration"])
             stopping.update(iteration, float(row["variance"]))
+            if halved * row["data"] <= noise**2:
+                return iteration
             if stopping.exhausted:
                 break
-        return stopping.best_iteration or len(trace)
+        return stopping.best_iteration or len(result.trace)
 
 
 def _progress(curve: NDArray[np.float64], kept: int) -> dict[str, Any]:
@@ -140,6 +146,7 @@ def _watch(
 
 METHODS: list[Method] = [
     DoubleDip("fast"),
+    DoubleDip("draft", Settings.preset("draft")),
     DoubleDip("fast, true PSF", kernel=Kernel.TRUE),
     DoubleDip("paper-synthetic, reduced", reduced("paper-synthetic")),
     DoubleDip(

@@ -9,6 +9,7 @@ SUITE = Comparison(
     name="levin",
     cases=camera_shakes,
     methods=(
+        "draft",
         "fast",
         *CLASSICAL,
         "fast, true PSF",

@@ -286,6 +286,7 @@ _RIVAL: dict[str, Any] = {
 }
 _PRESETS: dict[str, dict[str, Any]] = {
     "fast": {},
+    "draft": {"max_iterations": 15},
     "paper-synthetic": {
         **_PUBLISHED,
         "image_learning_rate": 1e-2,
@@ -318,6 +319,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
 }
 PRESET_HELP = {
     "fast": "Starts from the blur found in the image: seconds to half a minute on a laptop.",
+    "draft": "The same with a few steps of the fit only: seconds.",
     "paper-synthetic": "As published for synthetic blur: very long on a CPU, made for a GPU.",
     "paper-real": "As published for photographs: ten times smaller steps, and as long.",
 }

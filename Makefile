@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 XVFB_PACKAGES := xvfb xauth libgl1 libegl1 libglib2.0-0 libfontconfig1 libdbus-1-3 \
 	libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0
 
-.PHONY: demo test check bench format screenshots display clean
+.PHONY: demo test check bench format screenshots figures display clean
 
 demo: $(VENV)/.base
 	$(BIN)/blind-deconv demo --out demo
@@ -33,6 +33,9 @@ format: $(VENV)/.test
 
 screenshots: $(VENV)/.test display
 	xvfb-run -a -s "-screen 0 1400x900x24" $(BIN)/python docs/make_screenshots.py
+
+figures: $(VENV)/.test
+	$(BIN)/python docs/make_method_figures.py
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

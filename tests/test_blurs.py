@@ -11,6 +11,7 @@ from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.numerics.metrics import kernel_similarity, kernel_width
 from napari_blind_deconv.numerics.optics import line_kernel
 from napari_blind_deconv.numerics.wiener import wiener
+from napari_blind_deconv.synthetic import cell_crop
 
 
 def hook() -> np.ndarray:
@@ -65,6 +66,31 @@ def test_the_grain_of_texture_is_no_drift():
     bricks = data.brick()[:256, :256] / 255
     noisy = bricks + 0.1 * np.random.default_rng(0).standard_normal(bricks.shape)
     assert find_blur(noisy, 61).kind != "drift"
+
+
+def test_a_shake_longer_than_the_smaller_window_is_found():
+    steps = np.linspace(0, 1, 500)
+    way = np.rint([18 + 5 * np.sin(7 * steps), 2 + 35 * steps**1.5]).astype(int)
+    long = np.zeros((39, 39), np.float32)
+    np.add.at(long, tuple(way), 1 / 500)
+    _, recorded = exposure(long, 0.001)
+    found = find_blur(recorded, 81)
+    assert found.kind == "free"
+    assert kernel_similarity(long, found.kernel) > 0.8
+
+
+def test_a_cell_with_soft_edges_is_no_camera_shake():
+    assert find_blur(cell_crop() / 255, 81).kind == "Gaussian"
+
+
+def test_a_sharp_picture_has_no_blur():
+    assert find_blur(data.camera()[100:330, 120:380] / 255, 61).kind == "none"
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (17, 90)])
+def test_small_pictures_are_no_trouble(shape):
+    found = find_blur(np.random.default_rng(0).random(shape), 81)
+    assert found.kernel.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_a_kernel_is_never_larger_than_allowed():

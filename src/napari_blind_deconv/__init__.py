@@ -11,26 +11,40 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_blind_deconv.engine.optimise import deconvolve, iterate
-    from napari_blind_deconv.results import DeconvolutionError, Result, Snapshot, StopReason
+    from napari_blind_deconv.engine.stacks import deconvolve_stack
+    from napari_blind_deconv.results import (
+        DeconvolutionError,
+        Result,
+        SliceResult,
+        Snapshot,
+        StackResult,
+        StopReason,
+    )
     from napari_blind_deconv.settings import Settings
 
 __all__ = [
     "DeconvolutionError",
     "Result",
     "Settings",
+    "SliceResult",
     "Snapshot",
+    "StackResult",
     "StopReason",
     "deconvolve",
+    "deconvolve_stack",
     "iterate",
 ]
 __version__ = version("napari-blind-deconv")
 
 _HOMES = {
     "deconvolve": "engine.optimise",
+    "deconvolve_stack": "engine.stacks",
     "iterate": "engine.optimise",
     "DeconvolutionError": "results",
     "Result": "results",
+    "SliceResult": "results",
     "Snapshot": "results",
+    "StackResult": "results",
     "StopReason": "results",
     "Settings": "settings",
 }

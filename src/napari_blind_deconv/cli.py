@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from napari_blind_deconv.settings import PRESET_HELP, Settings
 
 if TYPE_CHECKING:
+    from napari_blind_deconv.io.stacks import Stack
+    from napari_blind_deconv.jobs import Job, Summary
+    from napari_blind_deconv.plan import KernelMode
     from napari_blind_deconv.results import Result
 
 BAD_INPUT = 2
 FAILED = 1
+SOME_FAILED = 3
 INTERRUPTED = 130
 
 app = typer.Typer(
@@ -29,6 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False, markup=False)
 
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
@@ -37,48 +41,186 @@ SeedOption = Annotated[int, typer.Option(help="Seed of the networks' random star
 
 @app.command()
 def run(
-    image: Annotated[Path, typer.Argument(metavar="INPUT", help="One plane, as TIFF.")],
-    output: Annotated[Path, typer.Argument(help="Where the estimate goes, as float TIFF.")],
+    image: Annotated[
+        Path | None, typer.Argument(metavar="INPUT", help="TIFF, OME-TIFF or OME-Zarr.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Argument(help="Where the estimate goes: .tif, .ome.tif or .ome.zarr.")
+    ] = None,
     preset: Annotated[str, typer.Option(help="See `blind-deconv presets`.")] = "fast",
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
     ] = None,
+    axes: Annotated[
+        str | None, typer.Option(help="What the file's axes are, such as TCZYX, if it is wrong.")
+    ] = None,
+    kernel: Annotated[
+        str, typer.Option(help="Of a stack: per-channel, shared or per-slice.")
+    ] = "per-channel",
+    reference: Annotated[
+        str | None,
+        typer.Option(metavar="T,C,Z", help="Plane of a stack to find the kernel on."),
+    ] = None,
     psf: Annotated[
         Path | None, typer.Option(help="A known PSF as TIFF: the kernel is then fixed.")
     ] = None,
-    kernel_out: Annotated[Path | None, typer.Option(help="Where the kernel goes.")] = None,
+    kernel_out: Annotated[Path | None, typer.Option(help="Where a plane's kernel goes.")] = None,
     trace_out: Annotated[
-        Path | None, typer.Option(help="Where the early-stopping trace goes, as CSV.")
+        Path | None, typer.Option(help="Where a plane's early-stopping trace goes, as CSV.")
     ] = None,
+    from_sidecar: Annotated[
+        Path | None, typer.Option(help="Run again what the .json beside a result tells of.")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with a stack that was cut off.")] = False,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
     overwrite: Annotated[bool, typer.Option(help="Replace outputs that exist.")] = False,
 ) -> None:
-    """Deblur one image. Ctrl-C keeps the best so far and exits with 130."""
-    with _one_sentence_errors():
-        from napari_blind_deconv.io.images import Plane, check_output, read_plane
+    """Deblur an image, plane by plane if it is a stack. Ctrl-C keeps what there is, exit code 130.
 
-        settings = Settings.preset(preset).with_texts(assignments or [])
-        _check_distinct(image, psf, output, kernel_out, trace_out)
-        for path, suffixes in ((output, None), (kernel_out, None), (trace_out, {".csv"})):
-            if path is not None:
-                check_output(path, overwrite=overwrite, suffixes=suffixes)
-        plane = read_plane(image)
-        known = None if psf is None else _grey(read_plane(psf), psf)
-        result, interrupted = _deblur(
-            plane.pixels, settings, image.name, psf=known, rgb=plane.rgb, device=device, seed=seed
+    Exit code 3 says that planes of a stack failed; they hold their input.
+    """
+    with _one_sentence_errors():
+        from napari_blind_deconv.jobs import Job
+
+        if from_sidecar is not None:
+            job = Job.from_sidecar(from_sidecar)
+        elif image is None or output is None:
+            raise ValueError("Got no input or no output; accepted are both, or --from-sidecar.")
+        else:
+            job = Job(
+                input=image,
+                output=output,
+                settings=Settings.preset(preset).with_texts(assignments or []),
+                axes=axes,
+                kernel=_kernel_mode(kernel),
+                psf=psf,
+                reference=_position(reference),
+                device=device,
+                seed=seed,
+            )
+        code = _run(job, kernel_out, trace_out, resume=resume, overwrite=overwrite)
+    if code:
+        raise typer.Exit(code)
+
+
+def _run(
+    job: Job, kernel_out: Path | None, trace_out: Path | None, *, resume: bool, overwrite: bool
+) -> int:
+    from napari_blind_deconv.io.images import check_output
+    from napari_blind_deconv.io.stacks import open_stack
+    from napari_blind_deconv.jobs import OUTPUT_SUFFIXES
+
+    _check_distinct(job.input, job.psf, job.output, kernel_out, trace_out)
+    for path, suffixes in (
+        (job.output, OUTPUT_SUFFIXES),
+        (kernel_out, None),
+        (trace_out, {".csv"}),
+    ):
+        if path is not None:
+            check_output(path, overwrite=overwrite or resume, suffixes=suffixes)
+    with open_stack(job.input, job.axes) as stack:
+        if stack.is_small_plane and job.output.suffix.lower() != ".zarr":
+            return _run_plane(job, stack, kernel_out, trace_out)
+    if kernel_out is not None or trace_out is not None:
+        raise ValueError(
+            f"{job.input} is a stack or a large plane; --kernel-out and --trace-out are for one "
+            "plane."
         )
-        calibration: dict[str, Any] = {"pixel_size": plane.pixel_size, "unit": plane.unit}
-        _write(
-            result,
-            (Plane(result.image, plane.rgb, **calibration), output),
-            (Plane(result.kernel, **calibration), kernel_out),
-            trace_out,
+    return _run_stack(job, resume=resume, overwrite=overwrite)
+
+
+def _run_plane(job: Job, stack: Stack, kernel_out: Path | None, trace_out: Path | None) -> int:
+    from napari_blind_deconv.io.images import Plane, read_plane, write_json
+    from napari_blind_deconv.jobs import sidecar_of
+
+    known = None if job.psf is None else _grey(read_plane(job.psf), job.psf)
+    rgb = stack.axes.endswith("S")
+    result, interrupted = _deblur(
+        stack.data.compute(),
+        job.settings,
+        job.input.name,
+        psf=known,
+        rgb=rgb,
+        device=job.device,
+        seed=job.seed,
+    )
+    calibration: dict[str, Any] = {"pixel_size": stack.pixel_size, "unit": stack.unit}
+    _write(
+        result,
+        (Plane(result.image, rgb, **calibration), job.output),
+        (Plane(result.kernel, **calibration), kernel_out),
+        trace_out,
+    )
+    write_json(sidecar_of(job.output), {"job": job.as_record(), **result.provenance()})
+    _report(result, job.output)
+    return INTERRUPTED if interrupted else 0
+
+
+def _run_stack(job: Job, *, resume: bool, overwrite: bool) -> int:
+    from napari_blind_deconv.jobs import run_job
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("planes", markup=False),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=errors) as progress, _interrupt_flag() as interrupted:
+        task = progress.add_task("finding the kernel", total=None)
+
+        def opened(stack: Stack) -> None:
+            errors.print(f"{job.input.name}: {stack.described}", soft_wrap=True)
+            progress.update(task, total=stack.planes)
+
+        steps = run_job(
+            job,
+            resume=resume,
+            overwrite=overwrite,
+            should_stop=interrupted,
+            on_stack=opened,
+            on_slice=lambda _: progress.update(task, advance=1, description=job.input.name),
         )
-        _report(result, output)
-    if interrupted:
-        raise typer.Exit(INTERRUPTED)
+        summary = _last(steps)
+    for index, failure in summary.failures.items():
+        errors.print(f"plane {index}: {failure}", soft_wrap=True)
+    if not summary.finished:
+        errors.print("Interrupted; the planes that are done are kept, and --resume goes on.")
+        return INTERRUPTED
+    errors.print(
+        f"{job.output}: {summary.done} of {summary.planes} planes in {summary.seconds:.0f} s, "
+        f"{len(summary.failures)} failed.",
+        soft_wrap=True,
+    )
+    return SOME_FAILED if summary.failures else 0
+
+
+def _last(steps: Generator[Any, None, Summary]) -> Summary:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as finished:
+            return finished.value
+
+
+def _kernel_mode(name: str) -> KernelMode:
+    from napari_blind_deconv.plan import KernelMode
+
+    modes = [mode.value for mode in KernelMode if mode is not KernelMode.GIVEN]
+    if name not in modes:
+        raise ValueError(f"The kernel is {name!r}; accepted are {', '.join(modes)}, or --psf.")
+    return KernelMode(name)
+
+
+def _position(text: str | None) -> tuple[int, ...] | None:
+    try:
+        return None if text is None else tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(
+            f"The reference is {text!r}; accepted are numbers such as 0,1,5."
+        ) from None
 
 
 @app.command()
@@ -113,13 +255,14 @@ def demo(
 
 @app.command()
 def presets() -> None:
-    """List the presets with what they set."""
-    table = Table("setting", *Settings.presets())
-    table.add_row("", *(PRESET_HELP[name] for name in Settings.presets()))
-    for field in Settings.model_fields:
-        values = (getattr(preset, field) for preset in Settings.presets().values())
-        table.add_row(field, *map(str, values))
-    Console().print(table)
+    """List the presets: what each is for, and what it sets otherwise than the default."""
+    default = Settings()
+    for name, preset in Settings.presets().items():
+        console.print(f"[bold]{name}[/bold]  {PRESET_HELP[name]}")
+        for field in Settings.model_fields:
+            value = getattr(preset, field)
+            if value != getattr(default, field):
+                console.print(f"    {field} = {value}", markup=False)
 
 
 def _demonstrate(

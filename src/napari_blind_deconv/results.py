@@ -9,9 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_blind_deconv.plan import Index, Plan
 from napari_blind_deconv.settings import Settings
 
-__all__ = ["TRACE_DTYPE", "DeconvolutionError", "Result", "Snapshot", "StopReason"]
+__all__ = [
+    "TRACE_DTYPE",
+    "DeconvolutionError",
+    "OutOfMemoryError",
+    "Result",
+    "SliceResult",
+    "Snapshot",
+    "StackResult",
+    "StopReason",
+]
 
 TRACE_DTYPE = np.dtype(
     [
@@ -29,6 +39,10 @@ class DeconvolutionError(Exception):
 
     It is no `RuntimeError` on purpose: napari's generator workers do not report those.
     """
+
+
+class OutOfMemoryError(DeconvolutionError):
+    """The same for want of memory: something smaller may go well."""
 
 
 class StopReason(StrEnum):
@@ -111,6 +125,8 @@ class Result:
         Versions of this package, torch, numpy and Python.
     seconds : float
         Wall time of the fit.
+    tiles : int
+        Pieces the plane was cut into; trace, stop and noise are those of the one that took longest.
     """
 
     image: NDArray[np.float32]
@@ -125,6 +141,7 @@ class Result:
     intensity_range: tuple[float, float]
     versions: dict[str, str]
     seconds: float
+    tiles: int = 1
 
     def provenance(self) -> dict[str, Any]:
         """All but the arrays, ready for JSON: what a file or a layer says about its origin."""
@@ -141,4 +158,57 @@ class Result:
             "intensity_range": list(self.intensity_range),
             "versions": dict(self.versions),
             "seconds": self.seconds,
+            "tiles": self.tiles,
         }
+
+
+@dataclass(frozen=True)
+class SliceResult:
+    """The outcome of one plane of a stack.
+
+    Attributes
+    ----------
+    index : tuple of int
+        Its position along the axes before rows.
+    image : ndarray
+        Estimate as in `Result`; the input where it failed, zeros where that could not be read.
+    kernel : ndarray or None
+        None where it failed.
+    provenance : dict
+        As of `Result`; empty where it failed.
+    failure : str or None
+        What was wrong with it, in one sentence.
+    seconds : float
+        Wall time.
+    """
+
+    index: Index
+    image: NDArray[np.float32]
+    kernel: NDArray[np.float32] | None
+    provenance: dict[str, Any]
+    failure: str | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StackResult:
+    """The outcome of a stack.
+
+    Attributes
+    ----------
+    image : ndarray or None
+        Estimate of the shape of the input, float32; zeros where planes are missing. None if planes
+        were handed over one by one.
+    plan : Plan
+        With the kernels and all that the planes share.
+    failures : dict
+        What was wrong, by position.
+    done, missing : int
+        Planes computed in this run, and planes that neither were nor had been before.
+    """
+
+    image: NDArray[np.float32] | None
+    plan: Plan
+    failures: dict[Index, str]
+    done: int
+    missing: int

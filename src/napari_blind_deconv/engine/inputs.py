@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,16 @@ class IntensityMap:
         """
         seen = median if np.ptp(median) > 0 else channels
         return cls(float(seen.min()), float(seen.max()))
+
+    @classmethod
+    def given(cls, intensity_range: tuple[float, float]) -> IntensityMap:
+        """A range somebody else has chosen; `ValueError` if it is none."""
+        low, high = intensity_range
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ValueError(
+                f"The intensity range is {low} to {high}; accepted are two numbers, lower first."
+            )
+        return cls(float(low), float(high))
 
     def to_unit(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Input units to the fit's."""

@@ -23,6 +23,7 @@ from napari_blind_deconv.numerics.stopping import EarlyStopping, WindowedVarianc
 from napari_blind_deconv.results import (
     TRACE_DTYPE,
     DeconvolutionError,
+    OutOfMemoryError,
     Result,
     Snapshot,
     StopReason,
@@ -43,6 +44,7 @@ def deconvolve(
     device: str = "auto",
     seed: int = 0,
     rgb: bool = False,
+    intensity_range: tuple[float, float] | None = None,
     should_stop: Callable[[], bool] | None = None,
     on_snapshot: Callable[[Snapshot], None] | None = None,
 ) -> Result:
@@ -69,6 +71,9 @@ def deconvolve(
         The last axis is colour: one kernel is applied to all three channels; noise, width of blur,
         sparsity, stopping and location are judged on luminance, the mean of the channels; alpha is
         passed through.
+    intensity_range : tuple of float, optional
+        Intensities that are 0 and 1 in the fit; default: the image's own, hot pixels left out.
+        Planes that are to be compared want the same.
     should_stop : callable, optional
         Asked after every iteration; True ends the run with the best estimate so far.
     on_snapshot : callable, optional
@@ -99,7 +104,14 @@ def deconvolve(
     ((64, 64), 1.0)
     """
     run = iterate(
-        image, settings, psf=psf, device=device, seed=seed, rgb=rgb, should_stop=should_stop
+        image,
+        settings,
+        psf=psf,
+        device=device,
+        seed=seed,
+        rgb=rgb,
+        intensity_range=intensity_range,
+        should_stop=should_stop,
     )
     while True:
         try:
@@ -119,6 +131,7 @@ def iterate(
     device: str = "auto",
     seed: int = 0,
     rgb: bool = False,
+    intensity_range: tuple[float, float] | None = None,
     should_stop: Callable[[], bool] | None = None,
     preview_seconds: float = 0.5,
 ) -> Generator[Snapshot, None, Result]:
@@ -133,7 +146,9 @@ def iterate(
     """
     if not 0 <= seed < 2**63:
         raise ValueError(f"The seed is {seed}; accepted are whole numbers from 0 to 2^63 - 1.")
-    problem = Problem.of(image, settings or Settings(), psf=psf, rgb=rgb)
+    problem = Problem.of(
+        image, settings or Settings(), psf=psf, rgb=rgb, intensity_range=intensity_range
+    )
     place = choose_device(device)
     return _run(problem, place, seed, should_stop or (lambda: False), preview_seconds)
 
@@ -191,7 +206,7 @@ def _run(
         image, kernel = _finish(problem, best)
     # torch's out-of-memory is a RuntimeError.
     except (RuntimeError, MemoryError, FloatingPointError) as error:
-        raise DeconvolutionError(_explain(error, problem, device)) from error
+        raise _explained(error, problem, device) from error
     return Result(
         image=image,
         kernel=kernel,
@@ -289,13 +304,13 @@ def _versions() -> dict[str, str]:
     return {**{name: version(name) for name in packages}, "python": platform.python_version()}
 
 
-def _explain(error: BaseException, problem: Problem, device: torch.device) -> str:
+def _explained(error: BaseException, problem: Problem, device: torch.device) -> DeconvolutionError:
     rows, columns = problem.canvas_shape
     text = str(error)
     if "memory" in text.lower() or isinstance(error, MemoryError):
-        return (
+        return OutOfMemoryError(
             f"There is not enough memory on {device} for a canvas of {rows} × {columns} pixels; "
             "try a smaller region, a smaller kernel window or device 'cpu'."
         )
     reason = text.strip().splitlines()[0] if text.strip() else repr(error)
-    return f"The computation on {device} failed: {reason}."
+    return DeconvolutionError(f"The computation on {device} failed: {reason}.")

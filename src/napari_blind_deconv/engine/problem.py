@@ -46,7 +46,15 @@ class Problem:
     blur: Blur | None = None  # found in the image, if that was asked for
 
     @classmethod
-    def of(cls, image: ArrayLike, settings: Settings, *, psf: ArrayLike | None, rgb: bool) -> Self:
+    def of(
+        cls,
+        image: ArrayLike,
+        settings: Settings,
+        *,
+        psf: ArrayLike | None,
+        rgb: bool,
+        intensity_range: tuple[float, float] | None = None,
+    ) -> Self:
         """Check and prepare an input; raises as `deconvolve` says."""
         array = check_image(image, rgb=rgb)
         shape = (array.shape[0], array.shape[1])
@@ -56,7 +64,11 @@ class Problem:
         window = kernel_window(settings, shape) if known is None else known.shape
         channels = to_channels(array, rgb=rgb)
         median = local_median(channels)
-        intensity = IntensityMap.of(channels, median)
+        intensity = (
+            IntensityMap.of(channels, median)
+            if intensity_range is None
+            else IntensityMap.given(intensity_range)
+        )
         unit = intensity.to_unit(channels)
         calm = without_mad_pixels(unit, intensity.to_unit(median))
         noise = white_noise(calm.mean(axis=0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,9 +17,22 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-__all__ = ["Plane", "check_output", "read_plane", "write_atomically", "write_plane", "write_trace"]
+__all__ = [
+    "Plane",
+    "TiffLayout",
+    "check_output",
+    "find_value",
+    "pixel_calibration",
+    "read_plane",
+    "write_atomically",
+    "write_json",
+    "write_plane",
+    "write_tiff",
+    "write_trace",
+]
 
 _TIFF_SUFFIXES = {".tif", ".tiff"}
+_TIFF_LIMIT = 4 * 2**30 - 2**20  # bytes of pixels that a TIFF with 32-bit offsets can have
 
 
 @dataclass(frozen=True)
@@ -58,7 +72,7 @@ def read_plane(path: Path) -> Plane:
             count, shape, axes = len(tiff.series), tiff.series[0].shape, tiff.series[0].axes
             is_plane = count == 1 and _is_plane(shape, axes)
             pixels = tiff.series[0].asarray() if is_plane else None
-            calibration = _calibration(tiff)
+            calibration = pixel_calibration(tiff)
     except OSError:
         raise
     except Exception as error:  # a damaged file can make a decoder raise anything
@@ -86,10 +100,10 @@ def _is_plane(shape: tuple[int, ...], axes: str) -> bool:
     )
 
 
-def _calibration(tiff: tifffile.TiffFile) -> tuple[tuple[float, float] | None, str]:
+def pixel_calibration(tiff: tifffile.TiffFile) -> tuple[tuple[float, float] | None, str]:
     """Pixel height and width and their unit, from OME-XML, ImageJ's tags or plain TIFF's."""
     if tiff.ome_metadata:
-        pixels = _find(tifffile.xml2dict(tiff.ome_metadata), "Pixels") or {}
+        pixels = find_value(tifffile.xml2dict(tiff.ome_metadata), "Pixels") or {}
         size = tuple(float(pixels.get(f"PhysicalSize{axis}", 0)) for axis in "YX")
         unit = pixels.get("PhysicalSizeXUnit", "µm")
     else:
@@ -107,7 +121,7 @@ def _calibration(tiff: tifffile.TiffFile) -> tuple[tuple[float, float] | None, s
 _UNITS = {"micron": "µm", "microns": "µm", "um": "µm", "\\u00B5m": "µm", "μm": "µm"}
 
 
-def _find(tree: Any, key: str) -> Any:
+def find_value(tree: Any, key: str) -> Any:
     """First value of a key anywhere in nested dictionaries and lists; None if there is none."""
     if isinstance(tree, dict):
         if key in tree:
@@ -115,7 +129,7 @@ def _find(tree: Any, key: str) -> Any:
         tree = list(tree.values())
     if isinstance(tree, list):
         for branch in tree:
-            if (value := _find(branch, key)) is not None:
+            if (value := find_value(branch, key)) is not None:
                 return value
     return None
 
@@ -132,47 +146,90 @@ def check_output(path: Path, *, overwrite: bool, suffixes: set[str] | None = Non
         raise ValueError(f"The folder {path.parent} of the output does not exist; create it first.")
     if not os.access(path.parent, os.W_OK):
         raise ValueError(f"The folder {path.parent} of the output cannot be written to.")
-    if path.is_dir():
+    if path.is_dir() and path.suffix.lower() != ".zarr":
         raise ValueError(f"The output {path} is a folder; accepted is the name of a file.")
     if path.exists() and not overwrite:
         raise ValueError(f"The output {path} exists; it is replaced only with --overwrite.")
 
 
 def write_plane(path: Path, plane: Plane, provenance: dict[str, Any]) -> None:
-    """Write a plane as float32 TIFF: OME-TIFF if named so, else ImageJ's (plain TIFF for RGB).
-
-    The provenance goes into the file as JSON.
-    """
+    """Write a plane as float32 TIFF, the provenance in it as JSON; see :func:`write_tiff`."""
     pixels = plane.pixels.astype(np.float32)
-    write_atomically(path, lambda part: _write_tiff(part, path, pixels, plane, provenance))
+    layout = TiffLayout(
+        axes="YXS" if plane.rgb else "YX",
+        shape=pixels.shape,
+        sizes=dict(zip("YX", plane.pixel_size or (), strict=False)),
+        unit=plane.unit,
+    )
+    write_atomically(path, lambda part: write_tiff(part, path, pixels, layout, provenance))
 
 
-def _write_tiff(
-    part: Path, path: Path, pixels: NDArray[np.float32], plane: Plane, provenance: dict[str, Any]
+@dataclass(frozen=True)
+class TiffLayout:
+    """What a TIFF is to say about its array; as in `Stack`."""
+
+    axes: str
+    shape: tuple[int, ...]
+    sizes: dict[str, float]
+    unit: str
+    channels: tuple[str, ...] = ()
+
+
+def write_tiff(
+    part: Path,
+    path: Path,
+    pixels: NDArray[np.float32] | Iterator[NDArray[np.float32]],
+    layout: TiffLayout,
+    provenance: dict[str, Any],
 ) -> None:
+    """Write an array, or its planes one by one, as float32 TIFF to `part`, which becomes `path`.
+
+    The name decides: OME-TIFF for ``.ome.tif``, else what ImageJ reads, plain TIFF for colour.
+    """
     text = json.dumps(provenance)
-    axes = "YXS" if plane.rgb else "YX"
-    options: dict[str, Any] = {"photometric": "rgb" if plane.rgb else "minisblack"}
+    colour = "S" in layout.axes
+    size = 4 * math.prod(layout.shape)
+    options: dict[str, Any] = {"photometric": "rgb" if colour else "minisblack"}
     if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
-        metadata: dict[str, Any] = {"axes": axes, "Description": text}
-        if plane.pixel_size:
-            metadata |= {
-                "PhysicalSizeY": plane.pixel_size[0],
-                "PhysicalSizeX": plane.pixel_size[1],
-                "PhysicalSizeYUnit": plane.unit,
-                "PhysicalSizeXUnit": plane.unit,
-            }
-        options |= {"ome": True, "metadata": metadata}
-    elif plane.rgb:
+        options |= {"ome": True, "metadata": _ome(layout, text), "bigtiff": size > _TIFF_LIMIT}
+    elif size > _TIFF_LIMIT:
+        raise ValueError(
+            f"The result has {size / 2**30:.1f} GiB and a TIFF for ImageJ holds 4 at most; "
+            "name the output .ome.tif or .ome.zarr."
+        )
+    elif colour:
         options |= {"description": text, "metadata": None}
     else:
-        # ImageJ's description is ASCII.
-        unit = plane.unit.replace("µm", "um").encode("ascii", "backslashreplace").decode()
-        options |= {"imagej": True, "metadata": {"axes": axes, "unit": unit, "Info": text}}
-    if plane.pixel_size:
-        options["resolution"] = (1 / plane.pixel_size[1], 1 / plane.pixel_size[0])
+        options |= {"imagej": True, "metadata": _imagej(layout, text)}
+    if {"Y", "X"} <= set(layout.sizes):
+        options["resolution"] = tuple(1 / layout.sizes[axis] for axis in "XY")
         options["resolutionunit"] = "NONE"
-    tifffile.imwrite(part, pixels, **options)
+    tifffile.imwrite(part, pixels, shape=layout.shape, dtype=np.float32, **options)
+
+
+def _ome(layout: TiffLayout, text: str) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"axes": layout.axes, "Description": text}
+    if layout.unit != "pixel":
+        for axis in (set("ZYX") & set(layout.sizes)) & set(layout.axes):
+            metadata[f"PhysicalSize{axis}"] = layout.sizes[axis]
+            metadata[f"PhysicalSize{axis}Unit"] = layout.unit
+    if "T" in layout.axes and "T" in layout.sizes:
+        metadata |= {"TimeIncrement": layout.sizes["T"], "TimeIncrementUnit": "s"}
+    if layout.channels:
+        metadata["Channel"] = {"Name": list(layout.channels)}
+    return metadata
+
+
+def _imagej(layout: TiffLayout, text: str) -> dict[str, Any]:
+    # ImageJ's description is ASCII.
+    unit = layout.unit.replace("µm", "um").encode("ascii", "backslashreplace").decode()
+    metadata: dict[str, Any] = {"axes": layout.axes, "unit": unit, "Info": text}
+    names = {"Z": "spacing", "T": "finterval"}
+    return metadata | {
+        name: layout.sizes[axis]
+        for axis, name in names.items()
+        if axis in layout.axes and axis in layout.sizes
+    }
 
 
 def write_trace(path: Path, trace: NDArray[np.void]) -> None:
@@ -183,6 +240,15 @@ def write_trace(path: Path, trace: NDArray[np.void]) -> None:
             writer = csv.writer(file)
             writer.writerow(trace.dtype.names or ())
             writer.writerows(trace.tolist())
+
+    write_atomically(path, write)
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Write a record as JSON."""
+
+    def write(part: Path) -> None:
+        part.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
 
     write_atomically(path, write)
 

@@ -20,7 +20,7 @@ from napari_blind_deconv.numerics.optics import line_kernel
 from napari_blind_deconv.numerics.sparse_kernel import sparse_gradient_kernel
 from napari_blind_deconv.numerics.spectrum import Spectrum
 
-__all__ = ["Blur", "BlurKind", "find_blur", "placed"]
+__all__ = ["Blur", "BlurKind", "find_blur", "placed", "region_with_contrast"]
 
 BlurKind = Literal["none", "Gaussian", "drift", "free"]
 
@@ -82,7 +82,7 @@ def find_blur(image: NDArray[np.floating[Any]], largest: int) -> Blur:
     largest : int
         Longest side of the kernel in pixels, odd.
     """
-    region = _region_with_contrast(image)
+    region = image[region_with_contrast(image, _REGION)]
     spectrum = Spectrum.of(region)
     best = _gaussian(spectrum, largest)
     drift = _drift(spectrum)
@@ -204,13 +204,15 @@ def _misfit(spectrum: Spectrum, transfer: NDArray[np.float64]) -> float:
     return min(spectrum.explained_by(transfer, exponent).misfit for exponent in _EXPONENTS)
 
 
-def _region_with_contrast(image: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+def region_with_contrast(image: NDArray[np.floating[Any]], side: int) -> tuple[slice, slice]:
+    """Where an image ``(H, W)`` has the strongest contrast: a square of a side, or less."""
     steps = ndimage.gaussian_gradient_magnitude(image, 1.0)
-    sides = [min(side, _REGION) for side in image.shape]
+    sides = [min(have, side) for have in image.shape]
     sums = ndimage.uniform_filter(steps, sides, mode="constant")
-    row, column = np.unravel_index(sums.argmax(), sums.shape)
-    corner = [
-        min(max(int(place) - side // 2, 0), have - side)
-        for place, side, have in zip((row, column), sides, image.shape, strict=True)
+    place = np.unravel_index(sums.argmax(), sums.shape)
+    starts = [
+        min(max(int(centre) - length // 2, 0), have - length)
+        for centre, length, have in zip(place, sides, image.shape, strict=True)
     ]
-    return image[corner[0] : corner[0] + sides[0], corner[1] : corner[1] + sides[1]]
+    rows, columns = (slice(s, s + length) for s, length in zip(starts, sides, strict=True))
+    return rows, columns

@@ -1,0 +1,278 @@
+"""Images of any axes from TIFF, OME-TIFF and OME-Zarr, read plane by plane when asked for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol, Self
+
+import dask.array as da
+import tifffile
+import zarr
+
+from napari_blind_deconv.io.images import find_value, pixel_calibration
+
+__all__ = ["Stack", "open_stack"]
+
+_SMALL_PLANE = 1024 * 1024  # pixels
+_UNNAMED = "ZTC"  # what pages without a name are taken for, most likely first
+
+
+class Closeable(Protocol):
+    """Something that is open."""
+
+    def close(self) -> None:
+        """Let go of it; once closed, nothing more can be read."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """An image and what its file says about it.
+
+    Attributes
+    ----------
+    data : dask array
+        Not read yet; every chunk is a plane or a part of one.
+    axes : str
+        One letter an axis: those of T, C and Z there are, in this order, then Y and X, then S for
+        colour.
+    sizes : dict
+        Step along Z, Y, X in `unit` and along T in seconds, where the file says so.
+    unit : str
+        Of lengths.
+    channels : tuple of str
+        Names, if there are any.
+    notes : tuple of str
+        What had to be assumed, as sentences for the user.
+    source : Closeable or None
+        The open file behind `data`; ``with open_stack(...) as stack`` closes it.
+    """
+
+    data: da.Array
+    axes: str
+    sizes: dict[str, float] = field(default_factory=dict)
+    unit: str = "pixel"
+    channels: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    source: Closeable | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.source is not None:
+            self.source.close()
+
+    @property
+    def planes(self) -> int:
+        """How many there are."""
+        return math.prod(self.data.shape[: len(self.axes.removesuffix("S")) - 2])
+
+    @property
+    def is_small_plane(self) -> bool:
+        """Whether there is one plane only, and small enough to be sharpened at once."""
+        rows, columns = (self.data.shape[self.axes.index(axis)] for axis in "YX")
+        return self.axes.removesuffix("S") == "YX" and rows * columns <= _SMALL_PLANE
+
+    @property
+    def pixel_size(self) -> tuple[float, float] | None:
+        """Height and width of a pixel in `unit`, if the file says."""
+        return (self.sizes["Y"], self.sizes["X"]) if {"Y", "X"} <= set(self.sizes) else None
+
+    @property
+    def described(self) -> str:
+        """Axes with their lengths, and what was assumed, as sentences."""
+        lengths = zip(self.axes, self.data.shape, strict=True)
+        shape = " × ".join(f"{axis} {length}" for axis, length in lengths)
+        return " ".join([f"{shape}, {self.data.dtype}.", *self.notes])
+
+
+def open_stack(path: Path, axes: str | None = None) -> Stack:
+    """Open an image without reading its pixels.
+
+    Parameters
+    ----------
+    path : Path
+        TIFF of any kind, or the folder of an OME-Zarr.
+    axes : str, optional
+        One letter for each axis of the array in the file, in place of what the file says.
+
+    Raises
+    ------
+    ValueError
+        In one sentence, if it cannot be read or `axes` cannot be.
+    OSError
+        If it is not there or may not be opened.
+    """
+    reader = _open_zarr if path.is_dir() else _open_tiff
+    try:
+        found = reader(path)
+    except (OSError, _RefusedError):
+        raise
+    except Exception as error:  # a damaged file can make a decoder raise anything
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise ValueError(
+            f"{path} cannot be read ({reason}); accepted are TIFF files and OME-Zarr folders."
+        ) from error
+    try:
+        return _in_order(path, found, axes)
+    except ValueError:
+        found.__exit__()
+        raise
+
+
+class _RefusedError(ValueError):
+    """A file that is sound and not for us."""
+
+
+def _open_tiff(path: Path) -> Stack:
+    tiff = tifffile.TiffFile(path)  # open as long as the array that reads from it
+    try:
+        return _from_tiff(path, tiff)
+    except BaseException:
+        tiff.close()
+        raise
+
+
+def _from_tiff(path: Path, tiff: tifffile.TiffFile) -> Stack:
+    if len(tiff.series) > 1:
+        shapes = ", ".join(str(series.shape) for series in tiff.series)
+        raise _RefusedError(
+            f"The file {path} holds {len(tiff.series)} images of shapes {shapes}; "
+            "accepted is one image, of any axes."
+        )
+    series = tiff.series[0]
+    stored = zarr.open_array(series.aszarr(level=0), mode="r")
+    chunks = tuple(
+        side if axis in "YXS" else 1 for side, axis in zip(stored.shape, series.axes, strict=True)
+    )
+    axes = series.axes
+    composite = (tiff.imagej_metadata or {}).get("channels")
+    if "S" in axes and composite == stored.shape[axes.index("S")]:
+        axes = axes.replace("S", "C")  # ImageJ keeps three channels as if they were colours
+    lengths, unit = pixel_calibration(tiff)
+    return Stack(
+        data=da.from_array(stored, chunks=chunks, name=False),
+        axes=axes,
+        sizes=dict(zip("YX", lengths or (), strict=False)) | _steps(tiff),
+        unit=unit,
+        channels=_channel_names(tiff),
+        notes=_pyramid_note(path, len(series.levels)),
+        source=tiff,
+    )
+
+
+def _steps(tiff: tifffile.TiffFile) -> dict[str, float]:
+    """Distance of planes and frames, where the file says."""
+    if tiff.ome_metadata:
+        pixels = find_value(tifffile.xml2dict(tiff.ome_metadata), "Pixels") or {}
+        found = {"Z": pixels.get("PhysicalSizeZ"), "T": pixels.get("TimeIncrement")}
+    else:
+        ours = tiff.imagej_metadata or {}
+        found = {"Z": ours.get("spacing"), "T": ours.get("finterval")}
+    numbers = {axis: float(value) for axis, value in found.items() if value}
+    return {axis: value for axis, value in numbers.items() if 0 < value < math.inf}
+
+
+def _channel_names(tiff: tifffile.TiffFile) -> tuple[str, ...]:
+    if not tiff.ome_metadata:
+        return ()
+    pixels = find_value(tifffile.xml2dict(tiff.ome_metadata), "Pixels") or {}
+    channels = pixels.get("Channel", [])
+    listed = channels if isinstance(channels, list) else [channels]
+    names = tuple(str(channel.get("Name", "")) for channel in listed)
+    return names if all(names) else ()
+
+
+def _open_zarr(path: Path) -> Stack:
+    from ome_zarr.io import parse_url  # seconds to load, and most files are TIFF
+    from ome_zarr.reader import Multiscales, Reader
+
+    location = parse_url(str(path), mode="r")
+    nodes = [] if location is None else list(Reader(location)())
+    images = [node for node in nodes if any(isinstance(spec, Multiscales) for spec in node.specs)]
+    if not images:
+        raise _RefusedError(f"The folder {path} holds no OME-Zarr image.")
+    image = images[0]
+    axes = image.metadata["axes"]
+    scale: list[float] = next(
+        step["scale"]
+        for step in image.metadata["coordinateTransformations"][0]
+        if step["type"] == "scale"
+    )
+    letters = "".join(axis["name"].upper() for axis in axes)
+    units = {axis["name"].upper(): axis.get("unit") for axis in axes}
+    sizes = {
+        letter: float(step)
+        for letter, step in zip(letters, scale, strict=True)
+        if units.get(letter) is not None
+    }
+    data = image.data[0]
+    planes = tuple(
+        side if letter in "YX" else 1 for side, letter in zip(data.shape, letters, strict=True)
+    )
+    names = tuple(str(name) for name in image.metadata.get("channel_names", ()))
+    unit = _SHORT.get(units.get("X") or "pixel", units.get("X") or "pixel")
+    return Stack(
+        data.rechunk(planes), letters, sizes, unit, names, _pyramid_note(path, len(image.data))
+    )
+
+
+_SHORT = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm", "meter": "m"}
+
+
+def _pyramid_note(path: Path, levels: int) -> tuple[str, ...]:
+    if levels < 2:
+        return ()
+    return (f"{path.name} is a pyramid of {levels} levels; the finest is used.",)
+
+
+def _in_order(path: Path, found: Stack, asked: str | None) -> Stack:
+    """Name the axes, drop those of length 1 that have no name, and put them in the order of OME."""
+    axes, notes = found.axes, found.notes
+    if asked is not None:
+        axes = asked.upper()
+        _check_asked(path, axes, found.data.shape)
+    data = found.data
+    kept = [
+        place
+        for place, (axis, side) in enumerate(zip(axes, data.shape, strict=True))
+        if axis in "YX" or side > 1 or (axis in "TCZ" and asked is not None)
+    ]
+    data = data[tuple(slice(None) if at in kept else 0 for at in range(data.ndim))]
+    axes = "".join(axes[place] for place in kept)
+    if "S" in axes and data.shape[axes.index("S")] not in (3, 4):
+        axes = axes.replace("S", "C")
+    named = _named(axes)
+    if named != axes:
+        notes = (
+            *notes,
+            f"{path.name} does not say what its axes are; they are taken for {named} "
+            "(--axes says otherwise).",
+        )
+    if not {"Y", "X"} <= set(named) or len(set(named)) < len(named):
+        raise ValueError(
+            f"The file {path} holds an array of shape {found.data.shape} with axes {found.axes}; "
+            "accepted are T, C, Z, Y, X and colour, each once."
+        )
+    order = [axis for axis in "TCZYXS" if axis in named]
+    data = da.transpose(data, [named.index(axis) for axis in order])
+    channels = found.channels
+    if "C" not in order or len(channels) != data.shape[order.index("C")]:
+        channels = ()
+    return replace(found, data=data, axes="".join(order), channels=channels, notes=notes)
+
+
+def _check_asked(path: Path, axes: str, shape: tuple[int, ...]) -> None:
+    if len(axes) != len(shape) or not set(axes) <= set("TCZYXS") or len(set(axes)) < len(axes):
+        raise ValueError(
+            f"The axes {axes!r} were given for {path}, whose array has shape {shape}; "
+            "accepted is one letter an axis, of T, C, Z, Y, X and S (colour), each once."
+        )
+
+
+def _named(axes: str) -> str:
+    """Letters nobody knows become those of `_UNNAMED` that are not taken."""
+    free = [axis for axis in _UNNAMED if axis not in axes]
+    return "".join(axis if axis in "TCZYXS" or not free else free.pop(0) for axis in axes)

@@ -1,0 +1,215 @@
+"""A stack on its way to a file: each plane is on disk before the next is begun.
+
+Planes collect in a folder beside the output, an OME-Zarr with a record of what is done. Only when
+all are there does anything get the output's name: the OME-Zarr by being renamed, a TIFF by being
+written from it. What was killed goes on from the planes that are there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from napari_blind_deconv.io.images import TiffLayout, write_atomically, write_json, write_tiff
+from napari_blind_deconv.io.stacks import Stack
+from napari_blind_deconv.plan import Index, Plan
+
+__all__ = ["StackStore", "is_zarr", "partial_folder"]
+
+_PLAN, _RECORDS, _LEVEL = "plan.json", "planes.jsonl", "0"
+_IMAGEJ_ORDER = "TZCYXS"
+_LONG_UNITS = {"µm": "micrometer", "nm": "nanometer", "mm": "millimeter"}
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether an output of this name becomes an OME-Zarr."""
+    return path.suffix.lower() == ".zarr"
+
+
+def partial_folder(output: Path) -> Path:
+    """Where planes collect until the output is whole."""
+    return output.with_name(f"{output.name}.partial")
+
+
+@dataclass(frozen=True)
+class StackStore:
+    """Planes that are done, and the plan they were made by.
+
+    Attributes
+    ----------
+    output : Path
+        What it is to become: a TIFF, or a folder ending in ``.zarr``.
+    stack : Stack
+        Of the input; its axes, sizes and names go into the output.
+    plan : Plan
+    """
+
+    output: Path
+    stack: Stack
+    plan: Plan
+
+    @classmethod
+    def create(cls, output: Path, stack: Stack, plan: Plan, job: dict[str, Any]) -> Self:
+        """Begin anew; `job` is what a later run must have been asked for to go on with this."""
+        if is_zarr(output) and "S" in stack.axes:
+            raise ValueError(
+                f"The output {output} is an OME-Zarr, which has no colours; accepted is a TIFF."
+            )
+        folder = partial_folder(output)
+        shutil.rmtree(folder, ignore_errors=True)
+        group = zarr.open_group(folder, mode="w", zarr_format=3)
+        leading = len(plan.shape)
+        group.create_array(
+            _LEVEL,
+            shape=stack.data.shape,
+            chunks=(1,) * leading + stack.data.shape[leading:],
+            dtype="float32",
+            dimension_names=[axis.lower() for axis in stack.axes],
+        )
+        write_json(folder / _PLAN, {"job": job, "plan": plan.as_record()})
+        return cls(output, stack, plan)
+
+    @classmethod
+    def resume(cls, output: Path, stack: Stack, job: dict[str, Any]) -> Self | None:
+        """Go on with what a run of the same job has left; None if there is nothing.
+
+        Raises
+        ------
+        ValueError
+            If what is there is from another job.
+        """
+        path = partial_folder(output) / _PLAN
+        if not path.is_file():
+            return None
+        record = json.loads(path.read_text())
+        if record["job"] != job:
+            changed = [key for key in job if record["job"].get(key) != job[key]]
+            raise ValueError(
+                f"{path.parent} is from a run with other choices ({', '.join(changed)}); resume "
+                "with the same, or delete that folder."
+            )
+        return cls(output, stack, Plan.from_record(record["plan"]))
+
+    def put(self, index: Index, image: NDArray[np.float32], record: dict[str, Any]) -> None:
+        """Write a plane, then that it is done."""
+        self._array(mode="r+")[index] = image
+        if hasattr(os, "sync"):  # zarr renames whole files, but leaves it to the system when
+            os.sync()
+        line = json.dumps({"index": list(index), **record}) + "\n"
+        with self._records.open("a", encoding="utf-8") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def records(self) -> dict[Index, dict[str, Any]]:
+        """What is done; half a line, from a run that was killed, is not."""
+        if not self._records.is_file():
+            return {}
+        found = {}
+        for line in self._records.read_text(encoding="utf-8").splitlines():
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            found[tuple(record.pop("index"))] = record
+        return found
+
+    def finish(self, provenance: dict[str, Any]) -> None:
+        """Give the output its name, and take the folder away."""
+        folder = partial_folder(self.output)
+        if is_zarr(self.output):
+            self._describe(provenance)
+            (folder / _PLAN).unlink()
+            self._records.unlink(missing_ok=True)
+            _replace_folder(folder, self.output)
+        else:
+            write_atomically(self.output, lambda part: self._write_tiff(part, provenance))
+            shutil.rmtree(folder)
+
+    @property
+    def _records(self) -> Path:
+        return partial_folder(self.output) / _RECORDS
+
+    def _array(self, mode: Any) -> zarr.Array[Any]:
+        return zarr.open_array(partial_folder(self.output) / _LEVEL, mode=mode)
+
+    def _planes(self, order: str) -> Iterator[NDArray[np.float32]]:
+        """All planes, their leading axes in another order."""
+        array, leading = self._array(mode="r"), self.plan.axes[: len(self.plan.shape)]
+        lengths = dict(zip(leading, self.plan.shape, strict=True))
+        wanted = [axis for axis in order if axis in leading]
+        for place in np.ndindex(*(lengths[axis] for axis in wanted)):
+            at = dict(zip(wanted, place, strict=True))
+            yield np.asarray(array[tuple(at[axis] for axis in leading)])
+
+    def _write_tiff(self, part: Path, provenance: dict[str, Any]) -> None:
+        stack, axes = self.stack, self.stack.axes
+        if not self.output.name.lower().endswith((".ome.tif", ".ome.tiff")):
+            axes = "".join(axis for axis in _IMAGEJ_ORDER if axis in axes)
+        lengths = dict(zip(stack.axes, stack.data.shape, strict=True))
+        shape = tuple(lengths[axis] for axis in axes)
+        layout = TiffLayout(axes, shape, stack.sizes, stack.unit, stack.channels)
+        write_tiff(part, self.output, self._planes(axes), layout, provenance)
+
+    def _describe(self, provenance: dict[str, Any]) -> None:
+        """What makes the folder an OME-Zarr."""
+        from ome_zarr.format import FormatV05
+        from ome_zarr.writer import add_metadata, write_multiscales_metadata
+
+        group = zarr.open_group(partial_folder(self.output), mode="r+")
+        kinds = {"T": "time", "C": "channel", "S": "channel"}
+        axes = [
+            {"name": axis.lower(), "type": kinds.get(axis, "space")} for axis in self.stack.axes
+        ]
+        units = {
+            axis.lower(): _LONG_UNITS.get(self.stack.unit, self.stack.unit)
+            for axis in "ZYX"
+            if axis in self.stack.sizes and self.stack.unit != "pixel"
+        }
+        if "T" in self.stack.sizes:
+            units["t"] = "second"
+        scale = [self.stack.sizes.get(axis, 1.0) for axis in self.stack.axes]
+        write_multiscales_metadata(
+            group,
+            [
+                {
+                    "path": _LEVEL,
+                    "coordinateTransformations": [{"type": "scale", "scale": scale}],
+                }
+            ],
+            fmt=FormatV05(),
+            axes=axes,
+            axes_units={
+                name: unit for name, unit in units.items() if name.upper() in self.stack.axes
+            },
+            name=self.output.name.removesuffix(".zarr").removesuffix(".ome"),
+        )
+        group.attrs["napari-blind-deconv"] = provenance
+        if self.stack.channels:
+            add_metadata(group, {"omero": {"channels": [_omero(c) for c in self.stack.channels]}})
+
+
+def _omero(name: str) -> dict[str, Any]:
+    window = {"min": 0.0, "max": 65535.0, "start": 0.0, "end": 65535.0}
+    return {"label": name, "color": "FFFFFF", "active": True, "window": window}
+
+
+def _replace_folder(folder: Path, target: Path) -> None:
+    """Rename a folder; what was there under that name goes last."""
+    if not target.exists():
+        folder.replace(target)
+        return
+    old = target.with_name(f"{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    target.replace(old)
+    folder.replace(target)
+    shutil.rmtree(old)

@@ -1,0 +1,226 @@
+"""A job: a file to be sharpened into another, all choices said. Its sidecar runs it again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from napari_blind_deconv.io.images import check_output, read_plane, write_json
+from napari_blind_deconv.io.stacks import Stack, open_stack
+from napari_blind_deconv.io.store import StackStore, partial_folder
+from napari_blind_deconv.plan import Index, KernelMode, Plan
+from napari_blind_deconv.results import SliceResult, Snapshot
+from napari_blind_deconv.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["OUTPUT_SUFFIXES", "Job", "Summary", "run_job", "sidecar_of"]
+
+OUTPUT_SUFFIXES = {".tif", ".tiff", ".zarr"}
+
+
+class Job(BaseModel):
+    """What is asked for; paths as they were typed, and everything that changes a pixel."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: Path
+    output: Path
+    settings: Settings
+    axes: str | None = None
+    kernel: KernelMode = KernelMode.PER_CHANNEL
+    psf: Path | None = None
+    reference: tuple[int, ...] | None = None
+    warm_start: bool = True
+    device: str = "auto"
+    seed: int = 0
+
+    @classmethod
+    def from_sidecar(cls, path: Path) -> Self:
+        """The job a sidecar tells of; `ValueError` in one sentence if it tells of none."""
+        try:
+            return cls.model_validate(json.loads(path.read_text(encoding="utf-8"))["job"])
+        except (ValueError, KeyError, TypeError, ValidationError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(
+                f"{path} is no sidecar of a run ({reason}); accepted is the .json beside a result."
+            ) from error
+
+    def as_record(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return self.model_dump(mode="json")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a job ended.
+
+    Attributes
+    ----------
+    finished : bool
+        Whether the output is there; if not, `resume` goes on.
+    planes : int
+        Of the whole image.
+    done : int
+        Computed by this run.
+    failures : dict
+        What was wrong with planes, by position.
+    seconds : float
+        Wall time of this run.
+    """
+
+    finished: bool
+    planes: int
+    done: int
+    failures: dict[Index, str]
+    seconds: float
+
+
+def sidecar_of(output: Path) -> Path:
+    """Where the sidecar of an output goes."""
+    return output.with_name(f"{output.name}.json")
+
+
+def run_job(
+    job: Job,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    should_stop: Callable[[], bool] | None = None,
+    on_stack: Callable[[Stack], None] | None = None,
+    on_slice: Callable[[SliceResult], None] | None = None,
+) -> Generator[tuple[Index, Snapshot], None, Summary]:
+    """Sharpen a file plane by plane; yields ``(index, snapshot)``, *returns* a `Summary`.
+
+    Parameters
+    ----------
+    resume : bool
+        Go on with the planes that a run of the same job left behind.
+    overwrite : bool
+        Replace an output that exists, and planes left behind.
+    should_stop : callable, optional
+        Asked after every iteration; True ends the run with the planes that are finished.
+    on_stack, on_slice : callable, optional
+        Called with the opened image, and with each plane once it is on disk.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        In one sentence, before anything is written.
+    """
+    started = time.monotonic()
+    _check_places(job, resume=resume, overwrite=overwrite)
+    with open_stack(job.input, job.axes) as stack:
+        if on_stack is not None:
+            on_stack(stack)
+        store = StackStore.resume(job.output, stack, job.as_record()) if resume else None
+        stop = should_stop or (lambda: False)
+        if store is None:
+            plan = yield from _plan(job, stack, stop)
+            if stop():
+                return Summary(False, stack.planes, 0, {}, time.monotonic() - started)
+            store = StackStore.create(job.output, stack, plan, job.as_record())
+        done, missing = yield from _fill(store, stop, on_slice)
+        records = store.records()
+        if missing == 0:
+            story = _story(job, store, records)
+            store.finish(story)
+            write_json(sidecar_of(job.output), story)
+    failures = {index: r["failure"] for index, r in sorted(records.items()) if r["failure"]}
+    seconds = time.monotonic() - started
+    return Summary(missing == 0, stack.planes, done, failures, seconds)
+
+
+def _fill(
+    store: StackStore,
+    should_stop: Callable[[], bool],
+    on_slice: Callable[[SliceResult], None] | None,
+) -> Generator[tuple[Index, Snapshot], None, tuple[int, int]]:
+    """Compute the planes a store does not have; how many were, and how many are missing still."""
+    from napari_blind_deconv.engine.stacks import deconvolve_stack
+
+    def keep(result: SliceResult) -> None:
+        store.put(result.index, result.image, _record(result))
+        if on_slice is not None:
+            on_slice(result)
+
+    outcome = yield from deconvolve_stack(
+        store.stack.data,
+        axes=store.stack.axes,
+        plan=store.plan,
+        finished=store.records().keys(),
+        on_slice=keep,
+        should_stop=should_stop,
+    )
+    return outcome.done, outcome.missing
+
+
+def _check_places(job: Job, *, resume: bool, overwrite: bool) -> None:
+    check_output(job.output, overwrite=overwrite, suffixes=OUTPUT_SUFFIXES)
+    if job.input.resolve() == job.output.resolve():
+        raise ValueError(
+            f"The file {job.input} is named twice; input and output must be different files."
+        )
+    left = partial_folder(job.output)
+    if left.exists() and not (resume or overwrite):
+        raise ValueError(
+            f"{left} holds the planes of a run that did not end; "
+            "--resume goes on with them, --overwrite begins anew."
+        )
+
+
+def _plan(
+    job: Job, stack: Stack, should_stop: Callable[[], bool]
+) -> Generator[tuple[Index, Snapshot], None, Plan]:
+    from napari_blind_deconv.engine.stacks import make_plan
+
+    return (
+        yield from make_plan(
+            stack.data,
+            job.settings,
+            axes=stack.axes,
+            kernel=job.kernel if job.psf is None else _grey(job.psf),
+            reference=job.reference,
+            warm_start=job.warm_start,
+            device=job.device,
+            seed=job.seed,
+            should_stop=should_stop,
+        )
+    )
+
+
+def _grey(path: Path) -> NDArray[np.floating[Any]]:
+    plane = read_plane(path)
+    if plane.rgb:
+        raise ValueError(f"The PSF {path} is a colour image; accepted is one grey plane.")
+    return plane.pixels
+
+
+def _record(result: SliceResult) -> dict[str, Any]:
+    told = {name: result.provenance.get(name) for name in ("stop_reason", "iterations", "tiles")}
+    return {**told, "failure": result.failure, "seconds": round(result.seconds, 2)}
+
+
+def _story(job: Job, store: StackStore, records: dict[Index, dict[str, Any]]) -> dict[str, Any]:
+    """What the output and its sidecar say about their origin."""
+    from napari_blind_deconv import __version__
+
+    plan = store.plan
+    planes = [{"index": list(index), **record} for index, record in sorted(records.items())]
+    return {
+        "software": "napari-blind-deconv",
+        "version": __version__,
+        "job": job.as_record(),
+        "axes": plan.axes,
+        "intensity_ranges": [span and list(span) for span in plan.intensity_ranges],
+        "kernel_sides": [None if k is None else list(k.shape) for k in plan.kernels],
+        "planes": planes,
+    }

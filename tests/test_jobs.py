@@ -1,0 +1,310 @@
+"""Stacks from file to file: axes and sizes kept, cut-off runs resumed, nothing half-written."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import ome_types
+import pytest
+import tifffile
+import zarr
+
+from napari_blind_deconv import Settings
+from napari_blind_deconv.io.stacks import open_stack
+from napari_blind_deconv.io.store import StackStore, partial_folder
+from napari_blind_deconv.jobs import Job, run_job, sidecar_of
+from napari_blind_deconv.synthetic import fluorescence_scene
+
+QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)
+COMMAND = [sys.executable, "-m", "napari_blind_deconv.cli"]
+FAST = ["--set", "channels=[8, 16]", "--set", "max_iterations=4", "--set", "kernel_features=64"]
+
+
+def blind_deconv(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    """Z, C, Y, X, as ImageJ orders them."""
+    planes = [fluorescence_scene((40, 48), seed=seed).observed for seed in range(6)]
+    return np.stack(planes).reshape(3, 2, 40, 48)
+
+
+@pytest.fixture
+def hyperstack(tmp_path, pixels) -> Path:
+    path = tmp_path / "in.tif"
+    tifffile.imwrite(
+        path,
+        pixels,
+        imagej=True,
+        resolution=(10, 10),
+        metadata={"axes": "ZCYX", "unit": "um", "spacing": 0.4},
+    )
+    return path
+
+
+def finished(steps):
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+class TestOpening:
+    def test_imagej(self, hyperstack, pixels):
+        with open_stack(hyperstack) as stack:
+            assert stack.axes == "CZYX"
+            assert stack.planes == 6
+            assert stack.sizes == pytest.approx({"Y": 0.1, "X": 0.1, "Z": 0.4})
+            assert stack.unit == "µm"
+            np.testing.assert_array_equal(stack.data.compute(), pixels.swapaxes(0, 1))
+
+    def test_nothing_is_read_before_it_is_asked_for(self, hyperstack):
+        with open_stack(hyperstack) as stack:
+            assert all(side == 1 for side in stack.data.chunksize[:2])
+
+    def test_axes_can_be_put_right(self, tmp_path):
+        tifffile.imwrite(
+            tmp_path / "t.tif", np.zeros((5, 20, 30), np.uint8), photometric="minisblack"
+        )
+        with open_stack(tmp_path / "t.tif") as guessed:
+            assert guessed.axes == "ZYX"
+            assert "taken for ZYX" in guessed.described
+        with open_stack(tmp_path / "t.tif", "tyx") as told:
+            assert told.axes == "TYX"
+            assert not told.notes
+        with open_stack(tmp_path / "t.tif", "YXC") as turned:
+            assert turned.data.shape == (30, 5, 20)
+
+    @pytest.mark.parametrize("axes", ["ZY", "ZZYX", "QYX", "TCZYX"])
+    def test_axes_that_cannot_be_are_one_sentence(self, tmp_path, axes):
+        tifffile.imwrite(
+            tmp_path / "t.tif", np.zeros((5, 20, 30), np.uint8), photometric="minisblack"
+        )
+        with pytest.raises(ValueError, match=r"accepted (is one letter an axis|are T, C, Z)"):
+            open_stack(tmp_path / "t.tif", axes)
+
+    def test_several_images_in_one_file_are_refused(self, tmp_path):
+        with tifffile.TiffWriter(tmp_path / "two.tif") as file:
+            file.write(np.zeros((20, 30), np.uint8))
+            file.write(np.zeros((40, 30), np.uint16))
+        with pytest.raises(ValueError, match="holds 2 images"):
+            open_stack(tmp_path / "two.tif")
+
+    def test_a_pyramid_gives_its_finest_level(self, tmp_path):
+        with tifffile.TiffWriter(tmp_path / "p.tif") as file:
+            file.write(np.ones((64, 64), np.uint8), subifds=1, tile=(16, 16))
+            file.write(np.ones((32, 32), np.uint8), subfiletype=1, tile=(16, 16))
+        with open_stack(tmp_path / "p.tif") as stack:
+            assert stack.data.shape == (64, 64)
+            assert "pyramid of 2 levels" in stack.described
+
+    def test_a_folder_without_an_image_is_refused(self, tmp_path):
+        with pytest.raises(ValueError, match="no OME-Zarr image"):
+            open_stack(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("name", "axes", "shape", "kind"),
+        [
+            ("io/xyzc_16bit__spots.tif", "CZYX", (2, 17, 88, 89), np.uint16),
+            ("io/xyz_8bit__mitotic_plate_calibrated.tif", "ZYX", (6, 263, 263), np.uint8),
+            ("io/xyt_calibrated_16bit__golgi_bfa_sum_projection.tif", "TYX", (30, 137, 147), "f4"),
+            ("io/xy_rgb__cells.tif", "YXS", (257, 280, 3), np.uint8),
+            ("io/mitosis-ch0.tif", "ZYX", (7, 256, 256), np.uint8),
+            ("io/multi-channel.ome.tif", "CYX", (3, 167, 439), np.int8),
+            ("io/16bit.MM.cropped.tif", "YX", (64, 64), np.uint16),
+            ("io/12bit.cropped.tif", "YX", (100, 100), np.uint16),
+            ("io/hopper_bigtiff.tif", "YXS", (128, 128, 3), np.uint8),
+            ("io/chessboard_GRAY_U16B.tif", "YX", (200, 200), np.uint16),
+            ("micro-real/xyc_16bit__hela-cells.tif", "CYX", (3, 512, 672), np.uint16),
+            ("micro-real/img3d.tif", "ZYX", (31, 61, 57), np.uint16),
+        ],
+    )
+    def test_real_files(self, shared_data, name, axes, shape, kind):
+        with open_stack(shared_data / name) as stack:
+            assert stack.axes == axes
+            assert stack.data.shape == shape
+            assert stack.data.dtype.newbyteorder("=") == np.dtype(kind)
+            first = stack.data[(0,) * len(axes.removesuffix("S").removesuffix("YX"))].compute()
+            assert first.max() > first.min()
+
+
+class TestJob:
+    @pytest.mark.parametrize("name", ["out.tif", "out.ome.tif", "out.ome.zarr"])
+    def test_a_stack_keeps_its_axes_and_sizes(self, hyperstack, tmp_path, name):
+        job = Job(input=hyperstack, output=tmp_path / name, settings=QUICK)
+        summary = finished(run_job(job))
+        assert summary.finished
+        assert summary.done == summary.planes == 6
+        assert not summary.failures
+        with open_stack(job.output) as result, open_stack(hyperstack) as source:
+            assert result.axes == "CZYX"
+            assert result.sizes == pytest.approx({"Y": 0.1, "X": 0.1, "Z": 0.4})
+            assert result.unit == "µm"
+            assert result.data.dtype == np.float32
+            after, before = (s.data.mean(axis=(2, 3)).compute() for s in (result, source))
+            np.testing.assert_allclose(after, before, rtol=0.02)
+        names = {path.name for path in tmp_path.iterdir()}
+        assert names == {"in.tif", name, f"{name}.json"}
+
+    def test_ome_readers_find_everything(self, tmp_path, pixels):
+        source = tmp_path / "in.ome.tif"
+        metadata = {
+            "axes": "TCYX",
+            "TimeIncrement": 2.5,
+            "TimeIncrementUnit": "s",
+            "PhysicalSizeX": 0.1,
+            "PhysicalSizeY": 0.2,
+            "PhysicalSizeXUnit": "µm",
+            "PhysicalSizeYUnit": "µm",
+            "Channel": {"Name": ["DNA", "actin"]},
+        }
+        tifffile.imwrite(source, pixels, ome=True, metadata=metadata)
+        job = Job(input=source, output=tmp_path / "out.ome.tif", settings=QUICK)
+        assert finished(run_job(job)).finished
+        image = ome_types.from_tiff(job.output).images[0]
+        assert [channel.name for channel in image.pixels.channels] == ["DNA", "actin"]
+        assert (image.pixels.physical_size_x, image.pixels.physical_size_y) == (0.1, 0.2)
+        assert image.pixels.time_increment == 2.5
+        assert (image.pixels.size_t, image.pixels.size_c) == (3, 2)
+        assert json.loads(image.description)["software"] == "napari-blind-deconv"
+
+    def test_ome_zarr_says_where_it_comes_from(self, hyperstack, tmp_path):
+        job = Job(input=hyperstack, output=tmp_path / "out.ome.zarr", settings=QUICK)
+        finished(run_job(job))
+        attributes = zarr.open_group(job.output, mode="r").attrs
+        assert attributes["napari-blind-deconv"]["job"]["seed"] == 0
+        assert finished(run_job(Job(input=job.output, output=tmp_path / "x.tif", settings=QUICK)))
+
+    def test_a_sidecar_runs_the_job_again(self, hyperstack, tmp_path):
+        job = Job(input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK, seed=3)
+        finished(run_job(job))
+        first = tifffile.imread(job.output)
+        again = Job.from_sidecar(sidecar_of(job.output))
+        assert again == job
+        finished(run_job(again, overwrite=True))
+        np.testing.assert_array_equal(tifffile.imread(job.output), first)
+
+    def test_a_sidecar_of_something_else_is_one_sentence(self, tmp_path):
+        (tmp_path / "x.json").write_text('{"job": {"input": "a.tif", "code": "import os"}}')
+        with pytest.raises(ValueError, match="is no sidecar of a run"):
+            Job.from_sidecar(tmp_path / "x.json")
+
+    def test_bad_planes_are_in_the_sidecar(self, tmp_path, pixels):
+        stack = pixels[:, 0].astype(np.float32)
+        stack[1] = np.nan
+        tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+        job = Job(input=tmp_path / "in.tif", output=tmp_path / "out.tif", settings=QUICK)
+        summary = finished(run_job(job))
+        assert list(summary.failures) == [(1,)]
+        planes = json.loads(sidecar_of(job.output).read_text())["planes"]
+        assert "NaN" in planes[1]["failure"]
+        assert np.isnan(tifffile.imread(job.output)[1]).all()
+
+    def test_outputs_that_would_be_a_mistake(self, hyperstack, tmp_path):
+        job = Job(input=hyperstack, output=hyperstack, settings=QUICK)
+        with pytest.raises(ValueError, match="exists; it is replaced only"):
+            finished(run_job(job))
+        with pytest.raises(ValueError, match="is named twice"):
+            finished(run_job(job, overwrite=True))
+        with pytest.raises(ValueError, match=r"accepted are \.tif"):
+            finished(run_job(Job(input=hyperstack, output=tmp_path / "x.png", settings=QUICK)))
+
+
+class TestResuming:
+    def test_a_run_that_was_stopped_goes_on_and_ends_the_same(self, hyperstack, tmp_path):
+        whole = Job(input=hyperstack, output=tmp_path / "whole.ome.tif", settings=QUICK)
+        finished(run_job(whole))
+        job = Job(input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK)
+        kept = []
+        summary = finished(run_job(job, on_slice=kept.append, should_stop=lambda: len(kept) == 2))
+        assert not summary.finished
+        assert not job.output.exists()
+        with pytest.raises(ValueError, match="--resume goes on"):
+            finished(run_job(job))
+        rest = finished(run_job(job, resume=True))
+        assert rest.done == 4
+        np.testing.assert_array_equal(tifffile.imread(job.output), tifffile.imread(whole.output))
+        assert not partial_folder(job.output).exists()
+
+    def test_only_the_same_job_is_resumed(self, hyperstack, tmp_path):
+        job = Job(input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK)
+        kept = []
+        finished(run_job(job, on_slice=kept.append, should_stop=lambda: len(kept) == 1))
+        with pytest.raises(ValueError, match=r"other choices \(seed\)"):
+            finished(run_job(job.model_copy(update={"seed": 1}), resume=True))
+
+    def test_half_a_record_is_no_record(self, hyperstack, tmp_path):
+        job = Job(input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK)
+        kept = []
+        finished(run_job(job, on_slice=kept.append, should_stop=lambda: len(kept) == 2))
+        records = partial_folder(job.output) / "planes.jsonl"
+        records.write_text(records.read_text()[:-20])
+        with open_stack(hyperstack) as stack:
+            store = StackStore.resume(job.output, stack, job.as_record())
+        assert store is not None
+        assert len(store.records()) == 1
+        assert finished(run_job(job, resume=True)).done == 5
+
+    def test_a_killed_command_goes_on(self, hyperstack, tmp_path):
+        out, whole = tmp_path / "out.ome.zarr", tmp_path / "whole.ome.zarr"
+        assert blind_deconv("run", hyperstack, whole, *FAST).returncode == 0
+        arguments = [*COMMAND, "run", str(hyperstack), str(out), *FAST]
+        killed = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
+        records = partial_folder(out) / "planes.jsonl"
+        deadline = time.monotonic() + 120
+        while not records.is_file() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        killed.kill()
+        killed.wait()
+        assert not out.exists()
+        done = blind_deconv("run", hyperstack, out, *FAST, "--resume")
+        assert done.returncode == 0, done.stderr
+        np.testing.assert_array_equal(
+            zarr.open_array(out / "0", mode="r")[:], zarr.open_array(whole / "0", mode="r")[:]
+        )
+
+
+class TestCommandLine:
+    def test_a_bad_plane_shows_in_the_exit_code(self, tmp_path, pixels):
+        stack = pixels[:, 0].astype(np.float32)
+        stack[2] = 0
+        tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+        done = blind_deconv("run", tmp_path / "in.tif", tmp_path / "out.tif", *FAST)
+        assert done.returncode == 3, done.stderr
+        assert "plane (2,)" in done.stderr
+        assert "3 of 3 planes" in done.stderr
+
+    def test_a_plane_has_a_sidecar_too(self, tmp_path, pixels):
+        tifffile.imwrite(tmp_path / "in.tif", pixels[0, 0])
+        out = tmp_path / "out.tif"
+        assert blind_deconv("run", tmp_path / "in.tif", out, *FAST).returncode == 0
+        first = tifffile.imread(out)
+        done = blind_deconv("run", "--from-sidecar", sidecar_of(out), "--overwrite")
+        assert done.returncode == 0, done.stderr
+        np.testing.assert_array_equal(tifffile.imread(out), first)
+
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            ((), "Got no input or no output"),
+            (("in.tif", "out.tif", "--kernel", "best"), "accepted are per-channel"),
+            (("in.tif", "out.tif", "--reference", "a"), "accepted are numbers such as 0,1,5"),
+            (("in.tif", "out.tif", "--kernel-out", "k.tif"), "are for one plane"),
+            (("in.tif", "out.tif", "--axes", "ZYX"), "one letter an axis"),
+        ],
+    )
+    def test_bad_input_is_one_sentence(self, hyperstack, monkeypatch, options, sentence):
+        monkeypatch.chdir(hyperstack.parent)
+        done = blind_deconv("run", *options)
+        assert done.returncode == 2, done.stderr
+        assert sentence in done.stderr.replace("\n", " ")
+        assert "Traceback" not in done.stderr
+        assert [path.name for path in hyperstack.parent.iterdir()] == ["in.tif"]

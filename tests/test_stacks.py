@@ -1,0 +1,306 @@
+"""Stacks in memory: axes, one intensity range, kernels, failures, tiles."""
+
+import itertools
+
+import dask.array as da
+import numpy as np
+import pytest
+
+from napari_blind_deconv import Settings, deconvolve, deconvolve_stack
+from napari_blind_deconv.engine.planes import Recipe, sharpen
+from napari_blind_deconv.engine.stacks import check_axes
+from napari_blind_deconv.engine.tiles import blend_weights, tiles
+from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.metrics import kernel_width
+from napari_blind_deconv.plan import KernelMode, Plan
+from napari_blind_deconv.results import DeconvolutionError, OutOfMemoryError
+from napari_blind_deconv.synthetic import fluorescence_scene
+
+QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)
+
+
+@pytest.fixture(scope="module")
+def stack() -> np.ndarray:
+    """Two channels, three planes each, the second channel ten times as bright."""
+    planes = [fluorescence_scene((64, 56), seed=seed).observed for seed in range(3)]
+    first = np.stack(planes).astype(np.float32)
+    return np.stack([first, 10 * first])
+
+
+def run(data, settings=QUICK, **options):
+    """All that a run yields, and what it returns."""
+    steps, seen = deconvolve_stack(data, settings, **options), []
+    while True:
+        try:
+            seen.append(next(steps))
+        except StopIteration as finished:
+            return seen, finished.value
+
+
+class TestStack:
+    def test_every_plane_is_sharpened_in_its_place(self, stack):
+        seen, result = run(stack, axes="CZYX")
+        assert result.image.shape == stack.shape
+        assert result.image.dtype == np.float32
+        assert {index for index, _ in seen} == set(np.ndindex(2, 3))
+        assert result.done == 6
+        assert result.missing == 0
+        assert not result.failures
+        means = result.image.mean(axis=(2, 3))
+        np.testing.assert_allclose(means, stack.mean(axis=(2, 3)), rtol=0.02)
+
+    def test_a_plane_depends_on_its_pixels_and_the_plan_alone(self, stack):
+        _, whole = run(stack, axes="CZYX")
+        _, part = run(stack, axes="CZYX", plan=whole.plan, finished={(0, 0), (0, 1), (1, 2)})
+        np.testing.assert_array_equal(part.image[0, 2], whole.image[0, 2])
+        assert not part.image[0, 1].any()
+        assert part.done == 3
+        assert part.missing == 0
+
+    def test_a_plan_survives_its_record(self, stack):
+        _, result = run(stack, axes="CZYX")
+        again = Plan.from_record(result.plan.as_record())
+        assert again.as_record() == result.plan.as_record()
+        _, repeated = run(stack, axes="CZYX", plan=again)
+        np.testing.assert_array_equal(repeated.image, result.image)
+        with pytest.raises(ValueError, match="no plan of a stack"):
+            Plan.from_record({"axes": "ZYX"})
+
+    def test_lazy_input_is_read_plane_by_plane(self, stack):
+        largest = 0
+
+        def watch(block):
+            nonlocal largest
+            largest = max(largest, block.size)
+            return block
+
+        lazy = da.from_array(stack, chunks=(1, 1, -1, -1)).map_blocks(watch, dtype=np.float32)
+        _, result = run(lazy, axes="CZYX")
+        _, wanted = run(stack, axes="CZYX")
+        np.testing.assert_array_equal(result.image, wanted.image)
+        assert largest == 64 * 56
+
+    def test_planes_handed_over_are_not_kept(self, stack):
+        handed = []
+        _, result = run(stack[0], axes="ZYX", on_slice=handed.append)
+        assert result.image is None
+        assert [each.index for each in handed] == [(0,), (1,), (2,)]
+        assert all(each.kernel is not None and each.provenance for each in handed)
+
+    def test_neighbours_do_not_flicker(self):
+        """One scene under changing noise: the planes of a stack keep their brightness."""
+        scene = fluorescence_scene((64, 64)).observed.astype(np.float32)
+        noise = np.random.default_rng(0).normal(0, 5, (4, 64, 64))
+        stack = scene + noise.astype(np.float32)
+        stack[2, 5, 5] = 60_000  # a hot pixel must not darken its plane
+        _, result = run(stack, axes="TYX")
+        ratios = result.image.mean(axis=(1, 2)) / np.delete(stack, 5, 1).mean(axis=(1, 2))
+        assert np.abs(ratios / ratios[0] - 1).max() < 0.02
+
+    def test_colour_stays_colour(self):
+        colour = np.random.default_rng(0).integers(0, 255, (2, 24, 30, 3), dtype=np.uint8)
+        _, result = run(colour, axes="ZYXS", kernel="per-slice")
+        assert result.image.shape == colour.shape
+
+    def test_one_plane_is_a_stack_too(self, stack):
+        _, result = run(stack[0, 0], axes="YX")
+        assert result.image.shape == (64, 56)
+
+
+class TestKernels:
+    def test_one_for_each_channel(self, stack):
+        narrow, wide = (
+            fluorescence_scene((96, 96), kernel=gaussian_kernel((21, 21), s).numpy()).observed
+            for s in (1.0, 3.0)
+        )
+        _, result = run(np.stack([narrow, wide]), axes="CYX")
+        widths = [kernel_width(kernel) for kernel in result.plan.kernels]
+        assert widths[0] < 0.7 * widths[1]
+
+    def test_shared_by_all(self, stack):
+        _, result = run(stack, axes="CZYX", kernel="shared")
+        assert result.plan.kernels[0] is result.plan.kernels[1]
+
+    def test_each_plane_its_own(self, stack):
+        handed = []
+        run(stack[0], axes="ZYX", kernel="per-slice", on_slice=handed.append)
+        assert not np.array_equal(handed[0].kernel, handed[1].kernel)
+
+    def test_given(self, stack):
+        psf = gaussian_kernel((9, 9), 1.5).numpy()
+        _, result = run(stack[0], axes="ZYX", kernel=5 * psf)
+        assert result.plan.kernel_mode is KernelMode.GIVEN
+        alone = deconvolve(
+            stack[0, 1], QUICK, psf=psf, intensity_range=result.plan.intensity_ranges[0]
+        )
+        np.testing.assert_allclose(result.image[1], alone.image, rtol=1e-4)
+
+    def test_found_on_the_plane_that_is_asked_for(self, stack):
+        seen, _ = run(stack, axes="CZYX", reference=(0, 2))
+        assert seen[0][0] == (0, 2)
+        assert (1, 2) in [index for index, _ in seen[: len(seen) // 2]]
+
+    def test_known_kernels_save_iterations(self, stack):
+        for warm, most in ((True, 1), (False, 4)):
+            handed = []
+            run(stack[0], axes="ZYX", warm_start=warm, on_slice=handed.append)
+            assert max(each.provenance["iterations"] for each in handed) <= most
+
+
+class TestBadPlanes:
+    def test_one_bad_plane_is_reported_and_the_rest_goes_on(self, stack):
+        broken = stack[0].copy()
+        broken[1, 3, 3] = np.nan
+        handed = []
+        _, result = run(broken, axes="ZYX", on_slice=handed.append)
+        assert list(result.failures) == [(1,)]
+        assert "NaN" in result.failures[1,]
+        np.testing.assert_array_equal(handed[1].image, broken[1])
+        assert handed[2].failure is None
+
+    def test_a_plane_that_cannot_be_read_is_reported(self, stack):
+        def fail(block, block_info=None):
+            if block_info and block_info[0]["chunk-location"][0] == 1:
+                raise OSError("bad sector")
+            return block
+
+        lazy = da.from_array(stack[0], chunks=(1, -1, -1)).map_blocks(fail, dtype=np.float32)
+        _, result = run(lazy, axes="ZYX")
+        assert "bad sector" in result.failures[1,]
+        assert result.done == 3
+
+    def test_empty_planes_are_left_as_they_are(self, stack):
+        empty = stack[0].copy()
+        empty[0] = 7
+        _, result = run(empty, axes="ZYX")
+        assert list(result.failures) == [(0,)]
+        assert (result.image[0] == 7).all()
+
+    def test_a_stack_of_nothing_is_refused(self):
+        with pytest.raises(ValueError, match="No plane of the stack"):
+            run(np.zeros((2, 20, 20)), axes="ZYX")
+
+    def test_stopping_leaves_out_the_plane_in_hand(self, stack):
+        handed = []
+        _, result = run(
+            stack[0],
+            axes="ZYX",
+            kernel="per-slice",
+            on_slice=handed.append,
+            should_stop=lambda: len(handed) == 1,
+        )
+        assert len(handed) == 1
+        assert result.missing == 2
+
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            ({"axes": "YXZ"}, "The axes are 'YXZ'"),
+            ({"axes": "ZZYX"}, "each once at most"),
+            ({"axes": "YX"}, "one letter an axis"),
+            ({"axes": "QYX"}, "accepted are letters of TCZ"),
+            ({"axes": "YXS"}, "last axis is colour, and it has length 56"),
+            ({"axes": "ZYX", "kernel": "best"}, "accepted are 'per-channel', 'shared'"),
+            ({"axes": "ZYX", "kernel": "given"}, "accepted are 'per-channel', 'shared'"),
+            ({"axes": "ZYX", "kernel": np.zeros((3, 3))}, "sums to 0"),
+            ({"axes": "ZYX", "reference": (3,)}, "position along the axes 'Z'"),
+        ],
+    )
+    def test_what_cannot_be_is_one_sentence(self, stack, options, sentence):
+        with pytest.raises(ValueError, match=sentence):
+            run(stack[0], **options)
+
+    def test_axes_are_checked_against_the_shape(self):
+        check_axes("TCZYXS", (1, 2, 3, 16, 16, 4))
+        check_axes("YX", (16, 16))
+
+
+class TestTiles:
+    @pytest.mark.parametrize(("shape", "side"), [((100, 70), 40), ((40, 41), 40), ((33, 500), 64)])
+    def test_they_cover_the_plane_and_overlap(self, shape, side):
+        count = np.zeros(shape)
+        weights = np.zeros(shape)
+        for tile in tiles(shape, side, 8):
+            piece = np.s_[tile.rows, tile.columns]
+            assert max(count[piece].shape) <= max(side, 1)
+            count[piece] += 1
+            weights[piece] += blend_weights(tile, shape, 8)
+        assert count.min() >= 1
+        assert weights.min() > 0
+        for axis, length in enumerate(shape):
+            starts = sorted({(t.rows, t.columns)[axis].start for t in tiles(shape, side, 8)})
+            assert all(b - a <= side - 8 for a, b in itertools.pairwise(starts))
+            assert starts[-1] + min(side, length) == length
+
+    def test_a_tiled_plane_is_the_plane(self):
+        """Less than 1 % apart, and at the seams no more than elsewhere."""
+        plane = fluorescence_scene((256, 224)).observed
+        kernel = gaussian_kernel((13, 13), 2.0).numpy()
+        common = {"settings": Settings(), "device": "cpu", "seed": 0, "rgb": False}
+        whole, tiled = (
+            finished(sharpen(plane, Recipe(**common, tile_side=side, kernel=kernel), never))
+            for side in (512, 128)
+        )
+        assert whole.tiles == 1
+        assert tiled.tiles >= 4
+        error = (tiled.image - whole.image) / np.ptp(whole.image)
+        assert np.sqrt(np.mean(error**2)) < 0.01
+        seams = np.zeros(plane.shape, bool)
+        for tile in tiles(plane.shape, 128, 32):
+            for edge in (tile.rows.start, tile.rows.stop):
+                seams[max(edge - 2, 0) : edge + 2] |= 0 < edge < plane.shape[0]
+        assert np.sqrt(np.mean(error[seams] ** 2)) < 2 * np.sqrt(np.mean(error**2))
+
+    def test_a_large_plane_finds_its_kernel_first(self):
+        plane = fluorescence_scene((150, 160)).observed
+        recipe = Recipe(settings=QUICK, device="cpu", seed=0, rgb=False, tile_side=96)
+        result = finished(sharpen(plane, recipe, never))
+        assert result.tiles > 1
+        assert result.image.shape == plane.shape
+        assert kernel_width(result.kernel) > 2
+
+    def test_empty_tiles_stay_as_they_are(self):
+        plane = np.full((64, 300), 5.0)
+        plane[:, :64] = fluorescence_scene((64, 64)).observed
+        recipe = Recipe(settings=QUICK, device="cpu", seed=0, rgb=False, tile_side=100)
+        result = finished(sharpen(plane, recipe, never))
+        np.testing.assert_allclose(result.image[:, 200:], 5.0, rtol=1e-5)
+
+    def test_too_little_memory_means_smaller_tiles(self, monkeypatch):
+        from napari_blind_deconv.engine import planes
+
+        fit = planes._fit
+
+        def starved(plane, recipe, should_stop):
+            if plane.size > 10_000:
+                raise OutOfMemoryError("no memory")
+            return fit(plane, recipe, should_stop)
+
+        monkeypatch.setattr(planes, "_fit", starved)
+        plane = fluorescence_scene((160, 160)).observed
+        kernel = gaussian_kernel((9, 9), 1.5).numpy()
+        recipe = Recipe(
+            settings=QUICK, device="cpu", seed=0, rgb=False, tile_side=512, kernel=kernel
+        )
+        assert finished(sharpen(plane, recipe, never)).tiles > 1
+        monkeypatch.setattr(planes, "_fit", lambda *_: _always_starved())
+        with pytest.raises(DeconvolutionError, match="no memory"):
+            finished(sharpen(plane, recipe, never))
+
+
+def never() -> bool:
+    return False
+
+
+def _always_starved():
+    raise OutOfMemoryError("no memory")
+    yield
+
+
+def finished(steps):
+    """What a generator returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value

@@ -36,6 +36,17 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False, markup=False)
 
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+PresetOption = Annotated[str, typer.Option(help="See `blind-deconv presets`.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
+]
+AxesOption = Annotated[
+    str | None, typer.Option(help="What the file's axes are, such as TCZYX, if it is wrong.")
+]
+KernelOption = Annotated[str, typer.Option(help="Of a stack: per-channel, shared or per-slice.")]
+ResumeOption = Annotated[bool, typer.Option(help="Go on with a stack that was cut off.")]
+OverwriteOption = Annotated[bool, typer.Option(help="Replace outputs that exist.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the networks' random start.")]
 
 
@@ -47,17 +58,10 @@ def run(
     output: Annotated[
         Path | None, typer.Argument(help="Where the estimate goes: .tif, .ome.tif or .ome.zarr.")
     ] = None,
-    preset: Annotated[str, typer.Option(help="See `blind-deconv presets`.")] = "fast",
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
-    ] = None,
-    axes: Annotated[
-        str | None, typer.Option(help="What the file's axes are, such as TCZYX, if it is wrong.")
-    ] = None,
-    kernel: Annotated[
-        str, typer.Option(help="Of a stack: per-channel, shared or per-slice.")
-    ] = "per-channel",
+    preset: PresetOption = "fast",
+    assignments: SetOption = None,
+    axes: AxesOption = None,
+    kernel: KernelOption = "per-channel",
     reference: Annotated[
         str | None,
         typer.Option(metavar="T,C,Z", help="Plane of a stack to find the kernel on."),
@@ -72,10 +76,14 @@ def run(
     from_sidecar: Annotated[
         Path | None, typer.Option(help="Run again what the .json beside a result tells of.")
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with a stack that was cut off.")] = False,
+    resume: ResumeOption = False,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="tcp://HOST:PORT", help="Of a dask cluster to do a stack's planes."),
+    ] = None,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
-    overwrite: Annotated[bool, typer.Option(help="Replace outputs that exist.")] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Deblur an image, plane by plane if it is a stack. Ctrl-C keeps what there is, exit code 130.
 
@@ -100,13 +108,21 @@ def run(
                 device=device,
                 seed=seed,
             )
-        code = _run(job, kernel_out, trace_out, resume=resume, overwrite=overwrite)
+        code = _run(
+            job, kernel_out, trace_out, resume=resume, overwrite=overwrite, scheduler=scheduler
+        )
     if code:
         raise typer.Exit(code)
 
 
 def _run(
-    job: Job, kernel_out: Path | None, trace_out: Path | None, *, resume: bool, overwrite: bool
+    job: Job,
+    kernel_out: Path | None,
+    trace_out: Path | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+    scheduler: str | None,
 ) -> int:
     from napari_blind_deconv.io.images import check_output
     from napari_blind_deconv.io.stacks import open_stack
@@ -128,7 +144,7 @@ def _run(
             f"{job.input} is a stack or a large plane; --kernel-out and --trace-out are for one "
             "plane."
         )
-    return _run_stack(job, resume=resume, overwrite=overwrite)
+    return _run_stack(job, resume=resume, overwrite=overwrite, scheduler=scheduler)
 
 
 def _run_plane(job: Job, stack: Stack, kernel_out: Path | None, trace_out: Path | None) -> int:
@@ -158,7 +174,7 @@ def _run_plane(job: Job, stack: Stack, kernel_out: Path | None, trace_out: Path 
     return INTERRUPTED if interrupted else 0
 
 
-def _run_stack(job: Job, *, resume: bool, overwrite: bool) -> int:
+def _run_stack(job: Job, *, resume: bool, overwrite: bool, scheduler: str | None) -> int:
     from napari_blind_deconv.jobs import run_job
 
     columns = (
@@ -179,6 +195,7 @@ def _run_stack(job: Job, *, resume: bool, overwrite: bool) -> int:
             job,
             resume=resume,
             overwrite=overwrite,
+            scheduler=scheduler,
             should_stop=interrupted,
             on_stack=opened,
             on_slice=lambda _: progress.update(task, advance=1, description=job.input.name),
@@ -221,6 +238,57 @@ def _position(text: str | None) -> tuple[int, ...] | None:
         raise ValueError(
             f"The reference is {text!r}; accepted are numbers such as 0,1,5."
         ) from None
+
+
+@app.command()
+def batch(
+    images: Annotated[list[str], typer.Argument(metavar="INPUTS", help='Files, or "in/*.tif".')],
+    out: Annotated[Path, typer.Option(help="Folder for the results; created.")],
+    suffix: Annotated[str, typer.Option(help="Of the results.")] = "_deblurred.ome.tif",
+    preset: PresetOption = "fast",
+    assignments: SetOption = None,
+    axes: AxesOption = None,
+    kernel: KernelOption = "per-channel",
+    psf: Annotated[Path | None, typer.Option(help="A known PSF as TIFF, for all.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Files at a time, sharing the cores.")] = 1,
+    resume: ResumeOption = False,
+    device: DeviceOption = "auto",
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Deblur many images, one after the other or several at a time; a bad one is listed at the end.
+
+    Exit code 3 says that some failed, or planes of them.
+    """
+    with _one_sentence_errors():
+        from napari_blind_deconv.batch import plan_batch, run_batch
+        from napari_blind_deconv.jobs import Job
+
+        settings = Settings.preset(preset).with_texts(assignments or [])
+        common = {
+            "settings": settings,
+            "axes": axes,
+            "kernel": _kernel_mode(kernel),
+            "psf": psf,
+            "device": device,
+            "seed": seed,
+        }
+        pairs = plan_batch(images, out, suffix)
+        out.mkdir(parents=True, exist_ok=True)
+        todo = [Job(input=source, output=target, **common) for source, target in pairs]
+        columns = (TextColumn("files"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        troubles = {}
+        with Progress(*columns, console=errors) as progress:
+            task = progress.add_task("files", total=len(todo))
+            for job, trouble in run_batch(todo, at_a_time=jobs, resume=resume, overwrite=overwrite):
+                progress.advance(task)
+                if trouble:
+                    troubles[job.input] = trouble
+        for path, trouble in troubles.items():
+            errors.print(f"{path}: {trouble}", soft_wrap=True)
+        errors.print(f"{len(todo) - len(troubles)} of {len(todo)} files done, in {out}.")
+    if troubles:
+        raise typer.Exit(SOME_FAILED)
 
 
 @app.command()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -20,6 +21,7 @@ from napari_blind_deconv.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
+    from distributed import Client
     from numpy.typing import NDArray
 
 __all__ = ["OUTPUT_SUFFIXES", "Job", "Summary", "run_job", "sidecar_of"]
@@ -94,6 +96,7 @@ def run_job(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    scheduler: str | None = None,
     should_stop: Callable[[], bool] | None = None,
     on_stack: Callable[[Stack], None] | None = None,
     on_slice: Callable[[SliceResult], None] | None = None,
@@ -106,6 +109,9 @@ def run_job(
         Go on with the planes that a run of the same job left behind.
     overwrite : bool
         Replace an output that exists, and planes left behind.
+    scheduler : str, optional
+        Address of a dask.distributed scheduler that is to do the planes; the kernels are found
+        here.
     should_stop : callable, optional
         Asked after every iteration; True ends the run with the planes that are finished.
     on_stack, on_slice : callable, optional
@@ -118,7 +124,7 @@ def run_job(
     """
     started = time.monotonic()
     _check_places(job, resume=resume, overwrite=overwrite)
-    with open_stack(job.input, job.axes) as stack:
+    with _cluster(scheduler) as client, open_stack(job.input, job.axes) as stack:
         if on_stack is not None:
             on_stack(stack)
         store = StackStore.resume(job.output, stack, job.as_record()) if resume else None
@@ -128,7 +134,7 @@ def run_job(
             if stop():
                 return Summary(False, stack.planes, 0, {}, time.monotonic() - started)
             store = StackStore.create(job.output, stack, plan, job.as_record())
-        done, missing = yield from _fill(store, stop, on_slice)
+        done, missing = yield from _fill(store, client, stop, on_slice)
         records = store.records()
         if missing == 0:
             story = _story(job, store, records)
@@ -139,12 +145,25 @@ def run_job(
     return Summary(missing == 0, stack.planes, done, failures, seconds)
 
 
+@contextmanager
+def _cluster(scheduler: str | None) -> Iterator[Client | None]:
+    if scheduler is None:
+        yield None
+        return
+    from napari_blind_deconv.engine.cluster import connect
+
+    with connect(scheduler) as client:
+        yield client
+
+
 def _fill(
     store: StackStore,
+    client: Client | None,
     should_stop: Callable[[], bool],
     on_slice: Callable[[SliceResult], None] | None,
 ) -> Generator[tuple[Index, Snapshot], None, tuple[int, int]]:
     """Compute the planes a store does not have; how many were, and how many are missing still."""
+    from napari_blind_deconv.engine.cluster import deconvolve_on_cluster
     from napari_blind_deconv.engine.stacks import deconvolve_stack
 
     def keep(result: SliceResult) -> None:
@@ -152,14 +171,14 @@ def _fill(
         if on_slice is not None:
             on_slice(result)
 
-    outcome = yield from deconvolve_stack(
-        store.stack.data,
-        axes=store.stack.axes,
-        plan=store.plan,
-        finished=store.records().keys(),
-        on_slice=keep,
-        should_stop=should_stop,
-    )
+    finished = store.records().keys()
+    options: dict[str, Any] = {"on_slice": keep, "should_stop": should_stop, "finished": finished}
+    if client is not None:
+        outcome = deconvolve_on_cluster(store.stack.data, store.plan, client, **options)
+    else:
+        outcome = yield from deconvolve_stack(
+            store.stack.data, axes=store.plan.axes, plan=store.plan, **options
+        )
     return outcome.done, outcome.missing
 
 

@@ -214,6 +214,8 @@ def make_plan(
         None if isinstance(kernel, str) else check_kernel(kernel, _plane_shape(axes, data.shape))
     )
     mode = KernelMode.GIVEN if known is not None else _mode(kernel)
+    if math.prod(data.shape[: _leading(axes)]) == 1 and known is None:
+        mode = KernelMode.PER_SLICE  # no neighbour to hold a kernel for
     surveys = list(_survey(data, axes))
     if all(survey.sharpest is None for survey in surveys):
         raise ValueError(

@@ -1,0 +1,147 @@
+"""The planes of a stack on an existing dask.distributed cluster, by the same plan as at home."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from napari_blind_deconv.engine.stacks import (
+    ArrayLike,
+    deconvolve_slice,
+    failed_slice,
+    read_slice,
+)
+from napari_blind_deconv.plan import Index, Plan
+from napari_blind_deconv.results import SliceResult, StackResult
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+    from numpy.typing import NDArray
+
+__all__ = ["connect", "deconvolve_on_cluster"]
+
+_SECONDS_TO_ANSWER = 10
+# So many planes a worker are on their way, so that none waits and few are in memory.
+_AHEAD = 2
+_RETRIES = 2
+
+
+def connect(address: str) -> Client:
+    """A client of the scheduler at an address such as ``tcp://host:8786``.
+
+    Raises
+    ------
+    ValueError
+        In one sentence, if nothing answers there or dask.distributed is missing.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ValueError(
+            "A cluster needs dask.distributed; pip install 'napari-blind-deconv[cluster]'."
+        ) from error
+    try:
+        client = Client(address, timeout=_SECONDS_TO_ANSWER, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"No scheduler answers at {address}; accepted is the address of a running "
+            "dask.distributed scheduler, such as tcp://host:8786."
+        ) from error
+    if not client.scheduler_info()["workers"]:
+        client.close()
+        raise ValueError(f"The scheduler at {address} has no workers; start some first.")
+    return client
+
+
+def deconvolve_on_cluster(
+    data: ArrayLike,
+    plan: Plan,
+    client: Client,
+    *,
+    finished: Collection[Index] = (),
+    on_slice: Callable[[SliceResult], None],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> StackResult:
+    """Sharpen the planes of a stack on a cluster; `deconvolve_stack` says what is done to each.
+
+    Planes are read here and sent, a few ahead of the workers, so that neither side ever holds the
+    stack. Each worker chooses its own device. A plane whose worker dies is given to another; one
+    that keeps failing is reported like any bad plane.
+
+    Parameters
+    ----------
+    data, plan, finished
+        As in `deconvolve_stack`.
+    client : distributed.Client
+        Of a cluster whose workers have this package installed.
+    on_slice : callable
+        Called here with the `SliceResult` of each plane, as they come.
+    should_stop : callable
+        Asked after every plane; True gives up those under way.
+    """
+    from distributed import as_completed
+
+    waiting = (index for index in plan.indices() if index not in finished)
+    [shared] = client.scatter([plan], broadcast=True)
+    places: dict[Future[SliceResult], Index] = {}
+    failures: dict[Index, str] = {}
+    done = 0
+
+    def take(result: SliceResult) -> None:
+        nonlocal done
+        on_slice(result)
+        done += 1
+        if result.failure is not None:
+            failures[result.index] = result.failure
+
+    def send(count: int) -> Iterator[Future[SliceResult]]:
+        for index in islice(waiting, count):
+            try:
+                plane = read_slice(data, index)
+            except ValueError as error:
+                take(failed_slice(plan, index, None, error))
+                continue
+            future = client.submit(_work, plane, shared, index, pure=False, retries=_RETRIES)
+            places[future] = index
+            yield future
+
+    workers = len(client.scheduler_info()["workers"])
+    under_way = as_completed(list(send(_AHEAD * max(workers, 1))), loop=client.loop)
+    for future in under_way:
+        index = places.pop(future)
+        take(_outcome(future, data, plan, index))
+        if should_stop():
+            client.cancel(list(places))
+            break
+        for follower in send(1):
+            under_way.add(follower)
+    missing = math.prod(plan.shape) - done - len(finished)
+    return StackResult(image=None, plan=plan, failures=failures, done=done, missing=missing)
+
+
+def _work(plane: NDArray[Any], plan: Plan, index: Index) -> SliceResult:
+    """What a worker does: one plane, with its share of the machine's cores."""
+    import torch
+    from distributed import get_worker
+
+    torch.set_num_threads(get_worker().state.nthreads)
+    steps = deconvolve_slice(plane, plan, index, lambda: False)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def _outcome(future: Future[SliceResult], data: ArrayLike, plan: Plan, index: Index) -> SliceResult:
+    error = future.exception()
+    if error is None:
+        return future.result()
+    return failed_slice(plan, index, read_slice(data, index), _told(error))
+
+
+def _told(error: BaseException) -> Exception:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+    return RuntimeError(f"The cluster failed on this plane ({type(error).__name__}: {reason}).")

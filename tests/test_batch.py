@@ -1,0 +1,88 @@
+"""Many files at once: each its own job, a bad one no loss."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_blind_deconv import Settings
+from napari_blind_deconv.batch import plan_batch, run_batch
+from napari_blind_deconv.jobs import Job
+from napari_blind_deconv.synthetic import fluorescence_scene
+
+QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    (tmp_path / "in").mkdir()
+    for seed, name in enumerate(("a.tif", "b.ome.tif")):
+        image = fluorescence_scene((40, 48), seed=seed).observed
+        tifffile.imwrite(tmp_path / "in" / name, image)
+    (tmp_path / "in" / "c.tif").write_text("no image")
+    return tmp_path
+
+
+def jobs_of(folder: Path) -> list[Job]:
+    (folder / "out").mkdir()
+    pairs = plan_batch([str(folder / "in" / "*.tif")], folder / "out", "_deblurred.ome.tif")
+    return [Job(input=source, output=target, settings=QUICK) for source, target in pairs]
+
+
+@pytest.mark.parametrize("at_a_time", [1, 2])
+def test_a_bad_file_is_no_loss(folder, at_a_time):
+    ended = {
+        job.input.name: trouble for job, trouble in run_batch(jobs_of(folder), at_a_time=at_a_time)
+    }
+    assert ended["a.tif"] == ended["b.ome.tif"] == ""
+    assert "cannot be read" in ended["c.tif"]
+    written = {path.name for path in (folder / "out").iterdir()}
+    assert written == {
+        "a_deblurred.ome.tif",
+        "a_deblurred.ome.tif.json",
+        "b_deblurred.ome.tif",
+        "b_deblurred.ome.tif.json",
+    }
+
+
+def test_one_plane_of_a_batch_is_what_it_is_alone(folder):
+    from napari_blind_deconv import deconvolve
+
+    job = jobs_of(folder)[0]
+    [(_, trouble)] = run_batch([job])
+    assert not trouble
+    alone = deconvolve(tifffile.imread(job.input), QUICK)
+    np.testing.assert_array_equal(tifffile.imread(job.output), alone.image)
+
+
+def test_what_exists_is_kept(folder):
+    jobs = jobs_of(folder)[:1]
+    jobs[0].output.write_bytes(b"precious")
+    [(_, trouble)] = run_batch(jobs)
+    assert "exists; it is replaced only with --overwrite" in trouble
+    assert jobs[0].output.read_bytes() == b"precious"
+
+
+def test_no_files_and_clashing_names_are_one_sentence(folder):
+    with pytest.raises(ValueError, match="No file is called"):
+        plan_batch([str(folder / "*.png")], folder, ".tif")
+    (folder / "in2").mkdir()
+    (folder / "in2" / "a.tif").touch()
+    with pytest.raises(ValueError, match="would both become"):
+        plan_batch([str(folder / "in*" / "a.tif")], folder / "out", ".tif")
+
+
+def test_the_command_lists_what_failed(folder, monkeypatch):
+    from typer.testing import CliRunner
+
+    from napari_blind_deconv.cli import app
+
+    changes = ["channels=[8, 16]", "max_iterations=4", "kernel_features=64"]
+    options = [word for change in changes for word in ("--set", change)]
+    done = CliRunner().invoke(
+        app, ["batch", str(folder / "in" / "*.tif"), "--out", str(folder / "out"), *options]
+    )
+    assert done.exit_code == 3
+    assert "2 of 3 files done" in done.stderr
+    assert "c.tif" in done.stderr

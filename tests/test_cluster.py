@@ -1,0 +1,111 @@
+"""Stacks on a real cluster of worker processes."""
+
+import os
+import signal
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_blind_deconv import Settings, deconvolve_stack
+from napari_blind_deconv.engine.cluster import connect, deconvolve_on_cluster
+from napari_blind_deconv.jobs import Job, run_job
+from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.synthetic import fluorescence_scene
+
+distributed = pytest.importorskip("distributed")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of processes and sockets that die
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64, stop_at_noise=False)
+PSF = gaussian_kernel((9, 9), 1.5).numpy()
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def stack() -> np.ndarray:
+    planes = [fluorescence_scene((40, 48), seed=seed).observed for seed in range(6)]
+    return np.stack(planes).astype(np.float32)
+
+
+def finished(steps):
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def test_a_cluster_gives_what_this_machine_gives(cluster, stack):
+    stack = stack.copy()
+    stack[4] = np.nan
+    here = finished(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF, device="cpu"))
+    handed = {}
+    with connect(cluster.scheduler_address) as client:
+        there = deconvolve_on_cluster(
+            stack, here.plan, client, on_slice=lambda each: handed.update({each.index: each})
+        )
+    assert there.done == 6
+    assert there.missing == 0
+    assert there.failures == here.failures
+    assert list(there.failures) == [(4,)]
+    for index, result in handed.items():
+        if index != (4,):
+            np.testing.assert_allclose(result.image, here.image[index], rtol=1e-3, atol=0.5)
+
+
+def test_planes_that_are_there_are_left_out(cluster, stack):
+    here = finished(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF, device="cpu"))
+    handed = []
+    with connect(cluster.scheduler_address) as client:
+        result = deconvolve_on_cluster(
+            stack, here.plan, client, finished={(0,), (1,), (5,)}, on_slice=handed.append
+        )
+    assert sorted(each.index for each in handed) == [(2,), (3,), (4,)]
+    assert result.missing == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills a process by a POSIX signal")
+def test_a_worker_that_dies_is_no_loss(cluster, stack):
+    here = finished(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF, device="cpu"))
+    handed = []
+    with connect(cluster.scheduler_address) as client:
+        victims = list(client.run(os.getpid).values())
+
+        def keep(result):
+            handed.append(result)
+            if len(handed) == 1:
+                os.kill(victims[0], signal.SIGKILL)
+
+        result = deconvolve_on_cluster(stack, here.plan, client, on_slice=keep)
+    assert result.done == 6
+    assert not result.failures
+    for each in handed:
+        np.testing.assert_allclose(each.image, here.image[each.index], rtol=1e-3, atol=0.5)
+
+
+def test_a_job_runs_on_a_cluster(cluster, stack, tmp_path):
+    tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    job = Job(input=tmp_path / "in.tif", output=tmp_path / "out.ome.tif", settings=QUICK)
+    summary = finished(run_job(job, scheduler=cluster.scheduler_address))
+    assert summary.finished
+    assert summary.done == 6
+    assert tifffile.imread(job.output).shape == stack.shape
+
+
+def test_a_scheduler_that_does_not_answer_is_one_sentence(monkeypatch):
+    monkeypatch.setattr("napari_blind_deconv.engine.cluster._SECONDS_TO_ANSWER", 0.5)
+    with pytest.raises(ValueError, match=r"No scheduler answers at tcp://127\.0\.0\.1:9"):
+        connect("tcp://127.0.0.1:9")
+    with pytest.raises(ValueError, match="No scheduler answers at nowhere"):
+        connect("nowhere")

@@ -19,6 +19,8 @@ __all__ = [
     "displayable",
     "image_layer",
     "is_output",
+    "is_shown_flat",
+    "kernel_layer",
     "layer_metadata",
     "outputs_beside",
     "pixel_size",
@@ -131,6 +133,12 @@ def _plane_axes(layer: Image, dims: Dims) -> tuple[int, int]:
     if len(shown) != 2 or shown[0] < 0 or layer.rgb:
         return layer.ndim - 2, layer.ndim - 1
     return shown[0], shown[1]
+
+
+def is_shown_flat(layer: Image, dims: Dims) -> bool:
+    """Whether the screen shows the layer's last two axes, as planes in memory are."""
+    last = layer.ndim - 1
+    return _plane_axes(layer, dims) == (last - 1, last)
 
 
 def plane_shape(layer: Image, dims: Dims) -> tuple[int, int]:
@@ -262,9 +270,12 @@ def outputs_beside(source: Source, result: Result) -> list[LayerData]:
     ]
 
 
-def layer_metadata(source: Source, result: Result | None = None) -> dict[str, Any]:
-    """What a layer says about where it came from; without a result, that a run makes it now."""
-    record: dict[str, Any] = {"running": True} if result is None else result.provenance()
+def layer_metadata(
+    source: Source, result: Result | None = None, *, record: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What a layer says about where it came from; with nothing, that a run makes it now."""
+    if record is None:
+        record = {"running": True} if result is None else result.provenance()
     if source.rgb:
         record["white"] = _white(source)  # what the colours were divided by for display
     return {_OUR_KEY: record}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Label, SpinBox
+from magicgui.widgets import ComboBox, Label, RangeSlider, SpinBox
 from napari.layers import Image
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QEvent, Qt
@@ -25,9 +25,10 @@ from napari_blind_deconv.engine.inputs import check_image, kernel_window
 from napari_blind_deconv.plugin.layers import Source, is_output, pixel_size, plane_shape
 from napari_blind_deconv.plugin.run import Observer, Run
 from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows
+from napari_blind_deconv.plugin.stack_run import StackJob, StackObserver, StackProgress, StackRun
 from napari_blind_deconv.plugin.trace_plot import TracePlot
 from napari_blind_deconv.plugin.worker import Job, Progress
-from napari_blind_deconv.results import Result
+from napari_blind_deconv.results import Result, StackResult
 from napari_blind_deconv.settings import PRESET_HELP, Settings
 
 if TYPE_CHECKING:
@@ -39,11 +40,13 @@ _BASIC = ("max_iterations", "sparsity")
 _KERNEL = "kernel_size"
 _ADVANCED = tuple(name for name in Settings.model_fields if name not in (*_BASIC, _KERNEL))
 _AUTOMATIC, _CHOSEN = "automatic", "chosen"
+_PLANE, _STACK, _SPAN = "this plane", "whole stack", "some planes"
+_KERNEL_MODES = ("per-channel", "shared", "per-slice")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 class BlindDeconvolutionWidget(QWidget):
-    """Sharpen the selected layer's current plane without knowing the PSF.
+    """Sharpen the selected layer's current plane, or its stack, without knowing the PSF.
 
     Parameters
     ----------
@@ -54,7 +57,7 @@ class BlindDeconvolutionWidget(QWidget):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
-        self._run: Run | None = None
+        self._run: Run | StackRun | None = None
         self._first: tuple[int, float] | None = None  # iteration and time of the first report
         self._watched: Image | None = None
         self._make_inputs()
@@ -69,6 +72,20 @@ class BlindDeconvolutionWidget(QWidget):
     def _make_inputs(self) -> None:
         self.layer = ComboBox(
             label="Layer", choices=self._image_layers, nullable=True, tooltip="Image to sharpen."
+        )
+        self.scope = ComboBox(
+            label="Process",
+            choices=(_PLANE, _STACK, _SPAN),
+            tooltip="What of a layer with more than one plane is sharpened.",
+        )
+        self.span = RangeSlider(
+            label="Planes", tooltip="First and last plane, along the layer's first axis."
+        )
+        self.stack_kernel = ComboBox(
+            label="Stack's kernel",
+            choices=_KERNEL_MODES,
+            tooltip="per-channel: found on the sharpest plane of each channel, then held. shared: "
+            "one for all. per-slice: each plane's own, slower.",
         )
         self.preset = ComboBox(label="Preset", choices=list(PRESET_HELP))
         kernel = Settings.model_fields[_KERNEL]
@@ -115,6 +132,9 @@ class BlindDeconvolutionWidget(QWidget):
             form_rows(
                 [
                     self.layer,
+                    self.scope,
+                    self.span,
+                    self.stack_kernel,
                     self.preset,
                     self.kernel_choice,
                     self.kernel_pixels,
@@ -149,6 +169,7 @@ class BlindDeconvolutionWidget(QWidget):
         self._viewer.layers.selection.events.active.connect(self._follow_selection)
         self.preset.changed.connect(self._show_preset)
         self.layer.changed.connect(self._watch_layer)
+        self.scope.changed.connect(self._show_scope)
         self._viewer.dims.events.order.connect(self._show_kernel_size)
         self.advanced.widgets["kernel_size_limit"].changed.connect(self._show_kernel_size)
         self.kernel_choice.changed.connect(self._show_kernel_size)
@@ -185,6 +206,22 @@ class BlindDeconvolutionWidget(QWidget):
             self._watched.events.scale.connect(self._show_kernel_size)
             self._watched.events.units.connect(self._show_kernel_size)
         self._show_kernel_size()
+        self._show_scope()
+
+    def _show_scope(self) -> None:
+        """Offer what the layer has: planes to choose from, if it is a stack."""
+        layer: Image | None = self.layer.value
+        is_stack = layer is not None and layer.ndim > 2
+        self.scope.enabled = is_stack
+        if not is_stack and self.scope.value != _PLANE:
+            self.scope.value = _PLANE
+        if layer is not None and is_stack:
+            last = layer.data.shape[0] - 1 if not layer.multiscale else layer.data[0].shape[0] - 1
+            if self.span.max != last:
+                self.span.max = last
+                self.span.value = (0, last)
+        self.span.visible = is_stack and self.scope.value == _SPAN
+        self.stack_kernel.visible = is_stack and self.scope.value != _PLANE
 
     def _show_preset(self) -> None:
         settings = Settings.preset(self.preset.value)
@@ -233,11 +270,32 @@ class BlindDeconvolutionWidget(QWidget):
         self.destroyed.connect(self._run.detach)  # the viewer may close and take the widget along
         self._run.start()
 
-    def _make_run(self) -> Run:
+    def _make_stack_run(self, layer: Image, settings: Settings) -> StackRun:
+        job = StackJob.of(
+            layer,
+            self._viewer.dims,
+            self._chosen_span(),
+            settings=settings,
+            kernel=self.stack_kernel.value,
+            device=self.device.value,
+            seed=self.seed.value,
+        )
+        observer = StackObserver(self._on_plane, self._on_stack_end, self._on_failure)
+        return StackRun(self._viewer, job, observer)
+
+    def _chosen_span(self) -> tuple[int, int] | None:
+        if self.scope.value != _SPAN:
+            return None
+        first, last = self.span.value
+        return int(first), int(last)
+
+    def _make_run(self) -> Run | StackRun:
         layer: Image | None = self.layer.value
         if layer is None:
             raise ValueError("No image layer is selected; open an image and select its layer.")
         settings = self.settings()
+        if self.scope.value != _PLANE:
+            return self._make_stack_run(layer, settings)
         source = Source.of(layer, self._viewer.dims)
         check_image(source.pixels, rgb=source.rgb)
         job = Job(source.pixels, source.rgb, settings, self.device.value, self.seed.value)
@@ -246,7 +304,7 @@ class BlindDeconvolutionWidget(QWidget):
 
     def _stop(self) -> None:
         if self._run is not None:
-            self.status.setText("Stopping after this iteration …")
+            self.status.setText("Stopping after this step …")
             self.stop_button.setEnabled(False)
             self._run.stop_and_keep()
 
@@ -257,6 +315,32 @@ class BlindDeconvolutionWidget(QWidget):
         if self.stop_button.isEnabled():
             self.status.setText("Sharpening …")
         self.trace_plot.extend(progress.trace, progress.best_iteration)
+
+    def _on_plane(self, progress: StackProgress) -> None:
+        self.progress.setRange(0, progress.planes)
+        self.progress.setValue(progress.done)
+        self.progress.setFormat(f"%v of %m planes · {self._stack_time_left(progress)}")
+        if self.stop_button.isEnabled():
+            self.status.setText(f"Sharpening plane {', '.join(map(str, progress.index))} …")
+
+    def _stack_time_left(self, progress: StackProgress) -> str:
+        """From the pace since the first plane was done: the kernel's search does not count."""
+        now = time.monotonic()
+        if self._first is None and progress.done > 0:
+            self._first = progress.done, now
+        if self._first is None or progress.done == self._first[0]:
+            return "estimating time"
+        pace = (now - self._first[1]) / (progress.done - self._first[0])
+        left = round(pace * (progress.planes - progress.done))
+        return f"about {left // 60}:{left % 60:02} left"
+
+    def _on_stack_end(self, result: StackResult, stopped: bool) -> None:
+        sentence = f"{result.done} planes done."
+        if stopped:
+            sentence = f"Stopped; {result.done} planes are done, {result.missing} are left empty."
+        for index, why in list(result.failures.items())[:1]:
+            sentence += f" {len(result.failures)} could not be sharpened; plane {index}: {why}"
+        self._finish(sentence)
 
     def _time_left(self, progress: Progress) -> str:
         """From the pace since the first report, so that loading PyTorch does not count."""

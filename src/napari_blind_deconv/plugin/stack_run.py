@@ -1,0 +1,269 @@
+"""A run over the planes of a layer: its thread, its layers, and every way it can end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from threading import Event
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from napari.components import Dims
+from napari.layers import Image, Layer
+from napari.qt.threading import GeneratorWorker, create_worker
+
+from napari_blind_deconv.plan import Index
+from napari_blind_deconv.plugin.layers import (
+    Source,
+    displayable,
+    is_shown_flat,
+    kernel_layer,
+    layer_metadata,
+)
+from napari_blind_deconv.results import DeconvolutionError, SliceResult, StackResult
+from napari_blind_deconv.settings import Settings
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+__all__ = ["StackJob", "StackObserver", "StackProgress", "StackRun", "stack_axes"]
+
+_UNNAMED = "ZTC"  # what axes without a name are taken for
+
+
+@dataclass(frozen=True)
+class StackJob:
+    """All that a run over planes needs: never a widget or a layer.
+
+    Attributes
+    ----------
+    source : Source
+        The plane on the screen, for names and transforms.
+    data : array_like
+        The planes, rows and columns last; may be lazy.
+    axes : str
+        Of `data`, as `deconvolve_stack` wants them.
+    """
+
+    source: Source
+    data: Any
+    axes: str
+    settings: Settings
+    kernel: str
+    device: str
+    seed: int
+
+    @classmethod
+    def of(cls, layer: Image, dims: Dims, span: tuple[int, int] | None, **options: Any) -> Self:
+        """Planes of a layer: all, or those of a span (last one included) of its first axis.
+
+        Raises
+        ------
+        ValueError
+            In one sentence, if the layer has no planes or shows other axes than its last two.
+        """
+        if layer.ndim < 3:
+            raise ValueError(f"{layer.name} is one plane; accepted is a layer with more.")
+        if not is_shown_flat(layer, dims):
+            raise ValueError(
+                f"The screen does not show the last two axes of {layer.name}; "
+                "roll the dimensions back to run over its planes."
+            )
+        axes = stack_axes(layer)
+        data = layer.data[0] if layer.multiscale else layer.data
+        start = 0
+        if span is not None:
+            start = span[0]
+            data = data[span[0] : span[1] + 1]
+        corner = (start, *[0] * (layer.ndim - 1))
+        source = replace(
+            Source.of(layer, dims),
+            position=corner,
+            translate=layer.affine.inverse(layer.data_to_world(corner)),
+        )
+        return cls(source, data, axes, **options)
+
+    @property
+    def planes(self) -> int:
+        """How many there are."""
+        return int(np.prod(self.data.shape[: len(self.axes.removesuffix("S")) - 2]))
+
+
+def stack_axes(layer: Image) -> str:
+    """The layer's axes as letters: by their labels where those say, else Z, T and C in turn."""
+    labels = [str(label).upper()[:1] for label in layer.axis_labels[: layer.ndim - 2]]
+    known = [label if label in "TCZ" and labels.count(label) == 1 else "" for label in labels]
+    free = [letter for letter in _UNNAMED if letter not in known]
+    if known.count("") > len(free):
+        raise ValueError(
+            f"{layer.name} has {layer.ndim} axes; accepted are three before rows and columns."
+        )
+    return "".join(letter or free.pop(0) for letter in known) + ("YXS" if layer.rgb else "YX")
+
+
+@dataclass(frozen=True)
+class StackProgress:
+    """What the screen shows next: how far it is, and a plane if one is done."""
+
+    done: int
+    planes: int
+    index: Index
+    result: SliceResult | None = None
+
+
+@dataclass(frozen=True)
+class StackObserver:
+    """Who watches a run; all three are called in the GUI thread."""
+
+    progressed: Callable[[StackProgress], None]
+    ended: Callable[[StackResult, bool], None]
+    failed: Callable[[str], None]
+
+
+def work(job: StackJob, stop: Event) -> Generator[StackProgress, None, StackResult]:
+    """Run a job; `stop` ends it and leaves out the plane in hand.
+
+    Raises no `RuntimeError`: a generator worker would report it to nobody.
+    """
+    from napari_blind_deconv.engine.stacks import deconvolve_stack  # torch takes seconds to load
+
+    finished: list[SliceResult] = []
+    steps = deconvolve_stack(
+        job.data,
+        job.settings,
+        axes=job.axes,
+        kernel=job.kernel,
+        device=job.device,
+        seed=job.seed,
+        should_stop=stop.is_set,
+        on_slice=finished.append,
+    )
+    done, last = 0, None
+    while True:
+        try:
+            index, _ = next(steps)
+        except StopIteration as end:
+            yield from _told(finished, done, job.planes)
+            return end.value
+        except RuntimeError as error:
+            raise DeconvolutionError(f"The computation failed: {error}") from error
+        told = list(_told(finished, done, job.planes))
+        yield from told
+        done += len(told)
+        if index != last:
+            last = index
+            yield StackProgress(done, job.planes, index)
+
+
+def _told(
+    finished: list[SliceResult], done: int, planes: int
+) -> Generator[StackProgress, None, None]:
+    """The planes that are done and not yet told of."""
+    while finished:
+        done += 1
+        result = finished.pop(0)
+        yield StackProgress(done, planes, result.index, result)
+
+
+_active: set[StackRun] = set()
+
+
+class StackRun:
+    """A run over planes and the layers it makes.
+
+    The result layer appears at once, empty, and fills plane by plane. Taking it away ends the run.
+    """
+
+    def __init__(self, viewer: Viewer, job: StackJob, observer: StackObserver) -> None:
+        self._viewer = viewer
+        self._job = job
+        self._observer: StackObserver | None = observer
+        self._stop = Event()
+        self._discarded = False
+        self._image = np.zeros(job.data.shape, np.float32)
+        source = job.source
+        self.layer: Image = viewer.add_image(
+            self._image,
+            name=f"{source.name} [deblurred]",
+            rgb=source.rgb,
+            metadata=layer_metadata(source),
+            **source.placement(),
+            **source.display,
+        )
+        viewer.layers.events.removed.connect(self._on_layer_removed)
+        self._worker: GeneratorWorker[StackProgress, None, StackResult] = create_worker(
+            work,
+            job,
+            self._stop,
+            _start_thread=False,
+            _connect={
+                "yielded": self._on_progress,
+                "returned": self._on_result,
+                "errored": self._on_error,
+            },
+        )
+
+    def start(self) -> None:
+        """Start computing."""
+        _active.add(self)
+        self._worker.start()
+
+    def stop_and_keep(self) -> None:
+        """End soon; the planes that are done stay."""
+        self._stop.set()
+
+    def detach(self) -> None:
+        """Nobody watches any more: keep what is done and say nothing."""
+        self._observer = None
+        self.stop_and_keep()
+
+    def _on_progress(self, progress: StackProgress) -> None:
+        if self._discarded:
+            return
+        if progress.result is not None:
+            plane = progress.result.image
+            self._image[progress.index] = displayable(self._job.source, plane).reshape(plane.shape)
+            self.layer.refresh()
+        if self._observer is not None:
+            self._observer.progressed(progress)
+
+    def _on_result(self, result: StackResult) -> None:
+        observer = self._close()
+        if self._discarded:
+            if observer is not None:
+                observer.failed("The result layer was deleted, so the run was ended.")
+            return
+        self._show(result)
+        if observer is not None:
+            observer.ended(result, self._stop.is_set())
+
+    def _show(self, result: StackResult) -> None:
+        record = result.plan.as_record()
+        record.pop("kernels")
+        record["failures"] = {str(index): why for index, why in result.failures.items()}
+        self.layer.metadata = layer_metadata(self._job.source, record=record)
+        kernels = [kernel for kernel in result.plan.kernels if kernel is not None]
+        if len(kernels) == 1:  # those of several channels differ in size
+            data, arguments, _ = kernel_layer(self._job.source, kernels[0], self.layer.metadata)
+            self._viewer.add_image(data, **arguments)
+        self._viewer.layers.selection.active = self.layer
+
+    def _on_error(self, error: BaseException) -> None:
+        observer = self._close()
+        if not self._discarded:
+            self._viewer.layers.remove(self.layer)
+        if observer is not None:
+            observer.failed(str(error) or type(error).__name__)
+
+    def _on_layer_removed(self, event: Any) -> None:
+        removed: Layer = event.value
+        if removed == self.layer:  # not `is`: napari hands plugins proxies of its layers
+            self._discarded = True
+            self.stop_and_keep()
+
+    def _close(self) -> StackObserver | None:
+        """Let go of the viewer and the thread; whom to tell how it ended."""
+        observer, self._observer = self._observer, None
+        self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
+        _active.discard(self)
+        return observer

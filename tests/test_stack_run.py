@@ -1,0 +1,157 @@
+"""Whole stacks in a real viewer: planes appear as they are done, and every way out is safe."""
+
+from collections.abc import Iterator
+
+import dask.array as da
+import numpy as np
+import pytest
+
+from napari_blind_deconv.plugin import stack_run
+from napari_blind_deconv.plugin.stack_run import StackJob, stack_axes
+from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
+from napari_blind_deconv.synthetic import fluorescence_scene
+
+STACK = np.stack([fluorescence_scene((32, 40), seed=seed).observed for seed in range(4)])
+CALIBRATION = {"scale": (0.4, 0.1, 0.1), "translate": (2, 0, 1), "units": ("um",) * 3}
+
+
+@pytest.fixture
+def dock(make_napari_viewer, qtbot, monkeypatch) -> Iterator[BlindDeconvolutionWidget]:
+    """The widget in a viewer with a stack, set to quick runs over all of it."""
+    shown: list[str] = []
+    monkeypatch.setattr("napari_blind_deconv.plugin.widget.show_error", shown.append)
+    viewer = make_napari_viewer()
+    viewer.add_image(STACK, name="cells", axis_labels=("z", "y", "x"), **CALIBRATION)
+    _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv", "Blind deconvolution")
+    widget.basic.widgets["max_iterations"].value = 4
+    widget.advanced.widgets["channels"].value = "[8]"
+    widget.advanced.widgets["kernel_features"].value = 16
+    widget.scope.value = "whole stack"
+    yield widget
+    for under_way in list(stack_run._active):
+        under_way.stop_and_keep()
+    qtbot.waitUntil(lambda: not stack_run._active, timeout=60_000)
+
+
+def finish(dock, qtbot) -> None:
+    qtbot.waitUntil(dock.run_button.isEnabled, timeout=60_000)
+
+
+def result_of(dock):
+    return dock._viewer.layers["cells [deblurred]"]
+
+
+def test_all_planes_are_sharpened_over_their_own(dock, qtbot):
+    dock.start()
+    assert "cells [deblurred]" in dock._viewer.layers
+    finish(dock, qtbot)
+    layer, source = result_of(dock), dock._viewer.layers["cells"]
+    assert layer.data.shape == STACK.shape
+    np.testing.assert_allclose(layer.data.mean(axis=(1, 2)), STACK.mean(axis=(1, 2)), rtol=0.02)
+    np.testing.assert_allclose(layer.scale, source.scale)
+    np.testing.assert_allclose(layer.translate, source.translate)
+    assert layer.units == source.units
+    record = layer.metadata["blind_deconvolution"]
+    assert record["kernel_mode"] == "per-channel"
+    assert record["axes"] == "ZYX"
+    assert "cells [kernel]" in dock._viewer.layers
+    assert dock.status.text().startswith("4 planes done")
+
+
+def test_some_planes_lie_where_they_were(dock, qtbot):
+    dock.scope.value = "some planes"
+    dock.span.value = (1, 2)
+    dock.start()
+    finish(dock, qtbot)
+    layer = result_of(dock)
+    assert layer.data.shape == (2, *STACK.shape[1:])
+    np.testing.assert_allclose(layer.data_to_world((0, 0, 0)), (2.4, 0, 1))
+
+
+def test_lazy_layers_are_read_plane_by_plane(dock, qtbot):
+    viewer = dock._viewer
+    lazy = viewer.add_image(da.from_array(STACK, chunks=(1, -1, -1)), name="cells2")
+    viewer.layers.selection.active = lazy
+    dock.start()
+    finish(dock, qtbot)
+    assert viewer.layers["cells2 [deblurred]"].data.shape == STACK.shape
+
+
+def test_stopping_keeps_the_planes_that_are_done(dock, qtbot):
+    dock.stack_kernel.value = "per-slice"
+    dock.basic.widgets["max_iterations"].value = 60
+    dock.advanced.widgets["stop_at_noise"].value = False
+    dock.start()
+    qtbot.waitUntil(lambda: dock.progress.value() >= 1, timeout=60_000)
+    dock.stop_button.click()
+    finish(dock, qtbot)
+    filled = result_of(dock).data.any(axis=(1, 2))
+    assert filled[0]
+    assert not filled[-1]
+    assert "Stopped" in dock.status.text()
+
+
+def test_a_bad_plane_is_told_and_the_rest_done(dock, qtbot):
+    bad = STACK.astype(np.float32)
+    bad[2, 3, 3] = np.nan
+    dock._viewer.layers["cells"].data = bad
+    dock.start()
+    finish(dock, qtbot)
+    assert "1 could not be sharpened; plane (2,)" in dock.status.text()
+    assert result_of(dock).data[3].any()
+
+
+def test_deleting_the_result_ends_the_run(dock, qtbot):
+    dock.advanced.widgets["stop_at_noise"].value = False
+    dock.basic.widgets["max_iterations"].value = 1000
+    dock.start()
+    qtbot.waitUntil(lambda: dock.progress.maximum() > 0, timeout=60_000)
+    dock._viewer.layers.remove("cells [deblurred]")
+    finish(dock, qtbot)
+    assert [layer.name for layer in dock._viewer.layers] == ["cells"]
+    assert not stack_run._active
+
+
+def test_an_impossible_stack_leaves_no_layer(dock, qtbot):
+    dock._viewer.layers["cells"].data = np.zeros_like(STACK)
+    dock.start()
+    finish(dock, qtbot)
+    assert [layer.name for layer in dock._viewer.layers] == ["cells"]
+    assert "No plane of the stack" in dock.status.text()
+
+
+def test_a_plane_has_no_stack_to_choose(dock):
+    dock._viewer.add_image(STACK[0], name="plane")
+    dock.layer.value = dock._viewer.layers["plane"]
+    assert not dock.scope.enabled
+    assert dock.scope.value == "this plane"
+
+
+def test_a_stack_seen_from_the_side_is_refused(dock):
+    dock._viewer.dims.order = (1, 0, 2)
+    dock.start()
+    assert "does not show the last two axes" in dock.status.text()
+    assert len(dock._viewer.layers) == 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "axes"),
+    [
+        (("z", "y", "x"), "ZYX"),
+        (("time", "z", "y", "x"), "TZYX"),
+        (("-4", "-3", "-2", "-1"), "ZTYX"),
+        (("c", "-3", "-2", "-1"), "CZYX"),
+    ],
+)
+def test_axes_follow_the_labels(make_napari_viewer, labels, axes):
+    viewer = make_napari_viewer()
+    shape = (2,) * (len(labels) - 2) + (20, 20)
+    layer = viewer.add_image(np.zeros(shape), axis_labels=labels)
+    assert stack_axes(layer) == axes
+
+
+def test_one_plane_is_no_stack(make_napari_viewer):
+    viewer = make_napari_viewer()
+    layer = viewer.add_image(np.zeros((20, 20)))
+    with pytest.raises(ValueError, match="is one plane"):
+        StackJob.of(layer, viewer.dims, None)

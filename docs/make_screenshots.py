@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import napari
+import numpy as np
 from qtpy.QtWidgets import QApplication
+
+from napari_blind_deconv.synthetic import fluorescence_scene
 
 IMAGES = Path(__file__).parent / "images"
 SIZE = (1200, 800)
@@ -42,6 +45,18 @@ def main() -> None:
     wait(lambda: widget.run_button.isEnabled())
     viewer.fit_to_view()
     shoot(viewer, "after.png")
+    viewer.layers.clear()
+    stack = np.stack([fluorescence_scene((192, 192), seed=seed).observed for seed in range(6)])
+    viewer.add_image(
+        stack, name="stack", axis_labels=("z", "y", "x"), scale=(0.3, 0.1, 0.1), units=("um",) * 3
+    )
+    viewer.fit_to_view()
+    widget.scope.value = "whole stack"
+    widget.start()
+    wait(lambda: widget.progress.value() > 2)
+    viewer.dims.set_current_step(0, 1)
+    shoot(viewer, "stack.png")
+    wait(lambda: widget.run_button.isEnabled())
     viewer.close()
 
 

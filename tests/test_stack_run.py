@@ -54,7 +54,9 @@ def test_all_planes_are_sharpened_over_their_own(dock, qtbot):
     record = layer.metadata["blind_deconvolution"]
     assert record["kernel_mode"] == "per-channel"
     assert record["axes"] == "ZYX"
-    assert "cells [kernel]" in dock._viewer.layers
+    kernel = dock._viewer.layers["cells [kernel]"].data
+    assert kernel.shape[0] == len(STACK)  # seen beside every plane
+    np.testing.assert_allclose(kernel[0], kernel[-1])
     assert dock.status.text().startswith("4 planes done")
 
 

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 
 from napari_blind_deconv.settings import Settings
 
-__all__ = ["SettingsForm", "form_rows"]
+__all__ = ["SettingsForm", "form_rows", "show_row"]
 
 
 # Pixels; Qt's own minimum would push fields under the scroll bar of a narrow dock.
@@ -63,6 +63,13 @@ def form_rows(widgets: Iterable[ValueWidget[Any]]) -> QWidget:
         label.setToolTip(widget.tooltip or "")
         layout.addRow(label, widget.native)
     return rows
+
+
+def show_row(rows: QWidget, widget: ValueWidget[Any], shown: bool) -> None:
+    """Show or hide a widget of :func:`form_rows` together with its label."""
+    layout = rows.layout()
+    assert isinstance(layout, QFormLayout)
+    layout.setRowVisible(widget.native, shown)
 
 
 def _widget(name: str, field: FieldInfo) -> ValueWidget[Any]:

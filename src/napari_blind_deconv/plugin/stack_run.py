@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from threading import Event
@@ -84,9 +85,14 @@ class StackJob:
         return cls(source, data, axes, **options)
 
     @property
+    def leading(self) -> tuple[int, ...]:
+        """Lengths of the axes before rows."""
+        return tuple(self.data.shape[: len(self.axes.removesuffix("S")) - 2])
+
+    @property
     def planes(self) -> int:
         """How many there are."""
-        return int(np.prod(self.data.shape[: len(self.axes.removesuffix("S")) - 2]))
+        return math.prod(self.leading)
 
 
 def stack_axes(layer: Image) -> str:
@@ -245,7 +251,8 @@ class StackRun:
         kernels = [kernel for kernel in result.plan.kernels if kernel is not None]
         if len(kernels) == 1:  # those of several channels differ in size
             data, arguments, _ = kernel_layer(self._job.source, kernels[0], self.layer.metadata)
-            self._viewer.add_image(data, **arguments)
+            everywhere = (*self._job.leading, *data.shape[-2:])  # a view: it costs no memory
+            self._viewer.add_image(np.broadcast_to(data, everywhere), **arguments)
         self._viewer.layers.selection.active = self.layer
 
     def _on_error(self, error: BaseException) -> None:

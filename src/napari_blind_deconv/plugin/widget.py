@@ -24,7 +24,7 @@ from superqt import QCollapsible
 from napari_blind_deconv.engine.inputs import check_image, kernel_window
 from napari_blind_deconv.plugin.layers import Source, is_output, pixel_size, plane_shape
 from napari_blind_deconv.plugin.run import Observer, Run
-from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows
+from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows, show_row
 from napari_blind_deconv.plugin.stack_run import StackJob, StackObserver, StackProgress, StackRun
 from napari_blind_deconv.plugin.trace_plot import TracePlot
 from napari_blind_deconv.plugin.worker import Job, Progress
@@ -73,11 +73,7 @@ class BlindDeconvolutionWidget(QWidget):
         self.layer = ComboBox(
             label="Layer", choices=self._image_layers, nullable=True, tooltip="Image to sharpen."
         )
-        self.scope = ComboBox(
-            label="Process",
-            choices=(_PLANE, _STACK, _SPAN),
-            tooltip="What of a layer with more than one plane is sharpened.",
-        )
+        self.scope = ComboBox(label="Process", choices=(_PLANE, _STACK, _SPAN))
         self.span = RangeSlider(
             label="Planes", tooltip="First and last plane, along the layer's first axis."
         )
@@ -128,23 +124,22 @@ class BlindDeconvolutionWidget(QWidget):
         buttons.addWidget(self.run_button)
         buttons.addWidget(self.stop_button)
         column = QVBoxLayout()
-        column.addWidget(
-            form_rows(
-                [
-                    self.layer,
-                    self.scope,
-                    self.span,
-                    self.stack_kernel,
-                    self.preset,
-                    self.kernel_choice,
-                    self.kernel_pixels,
-                    self.kernel_size_text,
-                    *self.basic.widgets.values(),
-                    self.device,
-                    self.seed,
-                ]
-            )
+        self.rows = form_rows(
+            [
+                self.layer,
+                self.scope,
+                self.span,
+                self.stack_kernel,
+                self.preset,
+                self.kernel_choice,
+                self.kernel_pixels,
+                self.kernel_size_text,
+                *self.basic.widgets.values(),
+                self.device,
+                self.seed,
+            ]
         )
+        column.addWidget(self.rows)
         column.addWidget(folded)
         column.addLayout(buttons)
         column.addWidget(self.progress)
@@ -213,6 +208,9 @@ class BlindDeconvolutionWidget(QWidget):
         layer: Image | None = self.layer.value
         is_stack = layer is not None and layer.ndim > 2
         self.scope.enabled = is_stack
+        self.scope.tooltip = (
+            "What of the layer is sharpened." if is_stack else "The layer is one plane."
+        )
         if not is_stack and self.scope.value != _PLANE:
             self.scope.value = _PLANE
         if layer is not None and is_stack:
@@ -220,8 +218,8 @@ class BlindDeconvolutionWidget(QWidget):
             if self.span.max != last:
                 self.span.max = last
                 self.span.value = (0, last)
-        self.span.visible = is_stack and self.scope.value == _SPAN
-        self.stack_kernel.visible = is_stack and self.scope.value != _PLANE
+        show_row(self.rows, self.span, self.scope.value == _SPAN)
+        show_row(self.rows, self.stack_kernel, self.scope.value != _PLANE)
 
     def _show_preset(self) -> None:
         settings = Settings.preset(self.preset.value)

@@ -25,7 +25,7 @@ from napari_blind_deconv.engine.devices import choose_device, computes_bfloat16
 from napari_blind_deconv.settings import Precision
 from napari_blind_deconv.synthetic import fluorescence_scene
 
-__all__ = ["SUITE"]
+__all__ = ["GIBI", "SUITE", "peak_memory"]
 
 SIDES = (128, 256, 512, 1024, 2048)
 STEPS = 10
@@ -86,7 +86,7 @@ def _measure(side: int, settings: Settings, options: Options) -> dict[str, Any]:
     result = deconvolve(image, settings, device=options.device, seed=options.seed)
     seconds = time.perf_counter() - started
     to_start, per_iteration = _pace(image, settings, options)
-    memory = _peak_memory(device)
+    memory = peak_memory(device)
     return {
         "canvas": f"{side + len(result.kernel) - 1}²",
         "seconds_per_iteration": per_iteration,
@@ -142,7 +142,7 @@ def _convolution_rate(device: torch.device, settings: Settings) -> float:
     return 3 * forward / min(times)
 
 
-def _peak_memory(device: torch.device) -> int | None:
+def peak_memory(device: torch.device) -> int | None:
     """Bytes: of this process so far on a CPU, of torch's own on a GPU; not known on Windows."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

@@ -1,0 +1,149 @@
+"""What a stack costs by plane, and what holding one kernel saves and loses against each its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tifffile
+from numpy.typing import NDArray
+
+from benchmarks.cases import Case, fluorescence
+from benchmarks.scoring import quality
+from benchmarks.suites import Options, Task
+from benchmarks.suites.speed import GIBI, peak_memory
+from benchmarks.tables import markdown
+from napari_blind_deconv import deconvolve_stack
+from napari_blind_deconv.engine.devices import choose_device
+from napari_blind_deconv.results import SliceResult, StackResult
+from napari_blind_deconv.synthetic import fluorescence_scene
+
+__all__ = ["SUITE"]
+
+MODES = ("per-channel", "per-slice")
+FRAMES = 6
+REAL = {
+    "mitotic plate": "xyz_8bit__mitotic_plate_calibrated.tif",
+    "golgi": "xyt_calibrated_16bit__golgi_bfa_sum_projection.tif",
+}
+TRUTHS = ("DNA", "microtubules", "actin", "neuron", "filaments")
+SYNTHETIC = {"32 planes of 512²": (32, 512), "a plane of 2048²": (1, 2048)}
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """Time, memory and picture of stacks."""
+
+    name: str = "stacks"
+    alone: bool = True
+
+    def tasks(self, options: Options) -> Iterator[Task]:
+        """One process a stack and mode, so that the peak of memory is its own."""
+        options.refuse_methods(self.name)
+        for case, file in REAL.items():
+            read = partial(_frames, options.data / "io" / file)
+            for mode in MODES:
+                yield Task("real", case, mode, partial(_measure, read, mode, options))
+        for optics in ("Airy", "drift"):
+            exposures = partial(_exposures, options.data, optics)
+            for mode in MODES:
+                work = partial(_measure_truth, exposures, mode, options)
+                yield Task("five micrographs", optics, mode, work)
+        for case, (planes, side) in SYNTHETIC.items():
+            make = partial(_scenes, planes, side)
+            yield Task("synthetic", case, MODES[0], partial(_measure, make, MODES[0], options))
+
+    def report(self, records: pd.DataFrame, figures: Path) -> str:
+        """A row a stack and mode."""
+        table = records[records["failure"].isna()].copy()
+        table["later"] = 100 * table["seconds_later"] / table["seconds_first"]
+        shown = {
+            "group": "stack",
+            "case": "of",
+            "method": "kernel",
+            "seconds": "s",
+            "seconds_first": "s to the first plane",
+            "seconds_later": "s a later plane",
+            "later": "of the first, %",
+            "peak_memory": "peak memory, GiB",
+            "psnr_input": "input, dB",
+            "psnr": "PSNR, dB",
+            "flicker": "flicker, %",
+        }
+        table = table.reindex(columns=list(shown)).rename(columns=shown)
+        return markdown(table.set_index("stack"), {})
+
+
+def _frames(path: Path) -> NDArray[Any]:
+    return tifffile.imread(path)[:FRAMES]
+
+
+def _scenes(planes: int, side: int) -> NDArray[Any]:
+    return np.stack([fluorescence_scene((side, side), seed=s).observed for s in range(planes)])
+
+
+def _exposures(data: Path, optics: str) -> list[Case]:
+    return [fluorescence(data, truth, optics, 1000.0) for truth in TRUTHS]
+
+
+def _measure(read: Callable[[], NDArray[Any]], mode: str, options: Options) -> dict[str, Any]:
+    return _run(read(), mode, options)[0]
+
+
+def _measure_truth(
+    exposures: Callable[[], list[Case]], mode: str, options: Options
+) -> dict[str, Any]:
+    cases = exposures()
+    figures, planes = _run(np.stack([case.observed for case in cases]), mode, options)
+    scores = [quality(c, plane.image) for c, plane in zip(cases, planes, strict=True)]
+    before = [quality(c, c.observed) for c in cases]
+    return figures | {"psnr": float(np.mean(scores)), "psnr_input": float(np.mean(before))}
+
+
+def _run(
+    stack: NDArray[Any], mode: str, options: Options
+) -> tuple[dict[str, Any], list[SliceResult]]:
+    planes: list[SliceResult] = []
+    ends: list[float] = []
+
+    def keep(result: SliceResult) -> None:
+        planes.append(result)
+        ends.append(time.perf_counter())
+
+    started = time.perf_counter()
+    steps = deconvolve_stack(
+        stack,
+        axes="ZYX",
+        kernel=mode,
+        device=options.device,
+        seed=options.seed,
+        on_slice=keep,
+    )
+    _finish(steps)
+    later = np.diff(ends)
+    ratios = [each.image.mean() / stack[each.index].mean() for each in planes]
+    memory = peak_memory(choose_device(options.device))
+    return {
+        "seconds": time.perf_counter() - started,
+        "seconds_first": ends[0] - started,
+        "seconds_later": float(np.median(later)) if len(later) else None,
+        "peak_memory": None if memory is None else memory / GIBI,
+        "flicker": 100 * float(np.abs(np.diff(ratios)).max()) if len(later) else None,
+    }, planes
+
+
+def _finish(steps: Iterator[Any]) -> StackResult:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+SUITE = Stacks()

@@ -273,6 +273,27 @@ class TestResuming:
 
 
 class TestCommandLine:
+    @pytest.mark.skipif(sys.platform == "win32", reason="a limit on file size needs POSIX")
+    @pytest.mark.parametrize("name", ["out.ome.tif", "out.ome.zarr"])
+    def test_a_full_disk_is_one_sentence_and_loses_nothing(self, tmp_path, name):
+        def limit_file_size() -> None:
+            import resource  # not on Windows
+
+            resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+
+        noise = np.random.default_rng(0).integers(0, 60_000, (2, 160, 160), dtype=np.uint16)
+        tifffile.imwrite(tmp_path / "in.tif", noise, imagej=True, metadata={"axes": "ZYX"})
+        arguments = [*COMMAND, "run", str(tmp_path / "in.tif"), str(tmp_path / name), *FAST]
+        full = subprocess.run(
+            arguments, capture_output=True, text=True, check=False, preexec_fn=limit_file_size
+        )
+        assert full.returncode == 2, full.stderr
+        assert "could not be written" in full.stderr.replace("\n", " ")
+        assert "Traceback" not in full.stderr
+        assert not (tmp_path / name).exists()
+        done = blind_deconv("run", tmp_path / "in.tif", tmp_path / name, *FAST, "--resume")
+        assert done.returncode == 0, done.stderr
+
     def test_a_bad_plane_shows_in_the_exit_code(self, tmp_path, pixels):
         stack = pixels[:, 0].astype(np.float32)
         stack[2] = 0

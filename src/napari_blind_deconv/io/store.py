@@ -100,15 +100,24 @@ class StackStore:
         return cls(output, stack, Plan.from_record(record["plan"]))
 
     def put(self, index: Index, image: NDArray[np.float32], record: dict[str, Any]) -> None:
-        """Write a plane, then that it is done."""
-        self._array(mode="r+")[index] = image
-        if hasattr(os, "sync"):  # zarr renames whole files, but leaves it to the system when
-            os.sync()
-        line = json.dumps({"index": list(index), **record}) + "\n"
-        with self._records.open("a", encoding="utf-8") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        """Write a plane, then that it is done; `OSError` in one sentence if the disk refuses."""
+        try:
+            self._array(mode="r+")[index] = image
+            if hasattr(os, "sync"):  # zarr renames whole files, but leaves it to the system when
+                os.sync()
+            line = json.dumps({"index": list(index), **record}) + "\n"
+            with self._records.open("a", encoding="utf-8") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            reason = error.strerror or f"{error}; is the disk full?"
+            folder = partial_folder(self.output)
+            sentence = (
+                f"Plane {index} could not be written into {folder} ({reason}); the planes before "
+                "it are there, and --resume goes on with them."
+            )
+            raise OSError(error.errno, sentence) from error
 
     def records(self) -> dict[Index, dict[str, Any]]:
         """What is done; half a line, from a run that was killed, is not."""

@@ -52,6 +52,7 @@ def main() -> None:
     )
     viewer.fit_to_view()
     widget.scope.value = "whole stack"
+    wait(lambda: " to " in widget.estimate.value)
     widget.start()
     wait(lambda: widget.progress.value() > 2)
     viewer.dims.set_current_step(0, 1)

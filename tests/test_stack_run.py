@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dask.array as da
 import numpy as np
 import pytest
+import torch
 
 from napari_blind_deconv.plugin import stack_run
 from napari_blind_deconv.plugin.stack_run import StackJob, stack_axes
@@ -120,6 +121,18 @@ def test_an_impossible_stack_leaves_no_layer(dock, qtbot):
     finish(dock, qtbot)
     assert [layer.name for layer in dock._viewer.layers] == ["cells"]
     assert "No plane of the stack" in dock.status.text()
+
+
+def test_what_it_will_take_is_measured_beforehand(dock, qtbot):
+    qtbot.waitUntil(lambda: " to " in dock.estimate.value, timeout=60_000)
+    assert dock.estimate.value.endswith("0 MiB")
+    few = dock.estimate.value
+    dock.basic.widgets["max_iterations"].value = 100_000
+    assert " to " in dock.estimate.value  # at once: this machine is known by now
+    assert dock.estimate.value != few
+    dock.device.value = "mps" if not torch.backends.mps.is_available() else "cuda"
+    qtbot.waitUntil(lambda: "unknown" in dock.estimate.value, timeout=60_000)
+    assert "was not found" in dock.estimate.value
 
 
 def test_a_plane_has_no_stack_to_choose(dock):

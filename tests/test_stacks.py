@@ -1,12 +1,14 @@
 """Stacks in memory: axes, one intensity range, kernels, failures, tiles."""
 
 import itertools
+import time
 
 import dask.array as da
 import numpy as np
 import pytest
 
 from napari_blind_deconv import Settings, deconvolve, deconvolve_stack
+from napari_blind_deconv.engine.estimate import Pace, measure_pace
 from napari_blind_deconv.engine.planes import Recipe, sharpen
 from napari_blind_deconv.engine.stacks import check_axes
 from napari_blind_deconv.engine.tiles import blend_weights, tiles
@@ -145,6 +147,28 @@ class TestKernels:
             handed = []
             run(stack[0], axes="ZYX", warm_start=warm, on_slice=handed.append)
             assert max(each.provenance["iterations"] for each in handed) <= most
+
+
+class TestEstimate:
+    def test_least_and_most_frame_what_it_took(self, stack):
+        pace = measure_pace(QUICK, "cpu")
+        assert pace.step > 0
+        started = time.perf_counter()
+        run(stack[0], axes="ZYX", device="cpu")
+        took = time.perf_counter() - started
+        least, most = pace.seconds(QUICK, planes=3, pixels=64 * 56, kernels=1)
+        assert least < most
+        assert 0.1 * least < took < 20 * most  # small planes, and a machine with other work
+
+    def test_more_planes_and_own_kernels_take_longer(self):
+        pace = Pace(start=1e-5, step=1e-6, search=5e-5)
+        few, many = (
+            pace.seconds(Settings(), planes=n, pixels=10_000, kernels=1) for n in (10, 100)
+        )
+        assert all(9 * a < b * 1.5 for a, b in zip(few, many, strict=True))
+        own = pace.seconds(Settings(), planes=10, pixels=10_000, kernels=10)
+        assert own[0] > few[0]
+        assert own[1] > few[1]
 
 
 class TestBadPlanes:

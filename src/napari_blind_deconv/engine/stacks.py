@@ -25,6 +25,7 @@ from napari_blind_deconv.results import DeconvolutionError, SliceResult, Snapsho
 from napari_blind_deconv.settings import Settings
 
 __all__ = [
+    "WARM_SHARE",
     "ArrayLike",
     "check_axes",
     "deconvolve_slice",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 # With its kernel known a plane starts this much nearer to its end.
-_WARM_SHARE = 4
+WARM_SHARE = 4
 
 
 class ArrayLike(Protocol):
@@ -299,7 +300,7 @@ def _recipe(plan: Plan, index: Index) -> Recipe:
     channel = plan.channel_of(index)
     kernel, settings = plan.kernels[channel], plan.settings
     if kernel is not None and plan.warm_start and plan.kernel_mode is not KernelMode.GIVEN:
-        fewer = math.ceil(settings.max_iterations / _WARM_SHARE)
+        fewer = math.ceil(settings.max_iterations / WARM_SHARE)
         settings = settings.with_changes(max_iterations=fewer)
     return Recipe(
         settings=settings,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ComboBox, Label, RangeSlider, SpinBox
 from napari.layers import Image
 from napari.utils.notifications import show_error
+from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import (
     QFrame,
@@ -23,6 +24,7 @@ from superqt import QCollapsible
 
 from napari_blind_deconv.engine.inputs import check_image, kernel_window
 from napari_blind_deconv.plugin.layers import Source, is_output, pixel_size, plane_shape
+from napari_blind_deconv.plugin.paces import Paces
 from napari_blind_deconv.plugin.run import Observer, Run
 from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows, show_row
 from napari_blind_deconv.plugin.stack_run import StackJob, StackObserver, StackProgress, StackRun
@@ -60,6 +62,7 @@ class BlindDeconvolutionWidget(QWidget):
         self._run: Run | StackRun | None = None
         self._first: tuple[int, float] | None = None  # iteration and time of the first report
         self._watched: Image | None = None
+        self._paces = Paces()
         self._make_inputs()
         self._make_controls()
         self._lay_out()
@@ -83,6 +86,7 @@ class BlindDeconvolutionWidget(QWidget):
             tooltip="per-channel: found on the sharpest plane of each channel, then held. shared: "
             "one for all. per-slice: each plane's own, slower.",
         )
+        self.estimate = Label(label="Will take")
         self.preset = ComboBox(label="Preset", choices=list(PRESET_HELP))
         kernel = Settings.model_fields[_KERNEL]
         kernel_help = " ".join((kernel.description or "").split())
@@ -130,6 +134,7 @@ class BlindDeconvolutionWidget(QWidget):
                 self.scope,
                 self.span,
                 self.stack_kernel,
+                self.estimate,
                 self.preset,
                 self.kernel_choice,
                 self.kernel_pixels,
@@ -165,6 +170,8 @@ class BlindDeconvolutionWidget(QWidget):
         self.preset.changed.connect(self._show_preset)
         self.layer.changed.connect(self._watch_layer)
         self.scope.changed.connect(self._show_scope)
+        for choice in (self.span, self.stack_kernel, self.device, *self.basic.widgets.values()):
+            choice.changed.connect(self._show_estimate)
         self._viewer.dims.events.order.connect(self._show_kernel_size)
         self.advanced.widgets["kernel_size_limit"].changed.connect(self._show_kernel_size)
         self.kernel_choice.changed.connect(self._show_kernel_size)
@@ -220,6 +227,22 @@ class BlindDeconvolutionWidget(QWidget):
                 self.span.value = (0, last)
         show_row(self.rows, self.span, self.scope.value == _SPAN)
         show_row(self.rows, self.stack_kernel, self.scope.value != _PLANE)
+        show_row(self.rows, self.estimate, self.scope.value != _PLANE)
+        self._show_estimate()
+
+    def _show_estimate(self) -> None:
+        """Say how long the stack will take; the first time, that is measured in a thread."""
+        if not isalive(self):  # measured for a dock that is gone
+            return
+        layer: Image | None = self.layer.value
+        if layer is None or self.scope.value == _PLANE or self._run is not None:
+            return
+        try:
+            job = self._stack_job(layer, self.settings())
+        except ValueError as error:
+            self.estimate.value = str(error)
+            return
+        self.estimate.value = self._paces.told(job, self._show_estimate)
 
     def _show_preset(self) -> None:
         settings = Settings.preset(self.preset.value)
@@ -269,7 +292,12 @@ class BlindDeconvolutionWidget(QWidget):
         self._run.start()
 
     def _make_stack_run(self, layer: Image, settings: Settings) -> StackRun:
-        job = StackJob.of(
+        job = self._stack_job(layer, settings)
+        observer = StackObserver(self._on_plane, self._on_stack_end, self._on_failure)
+        return StackRun(self._viewer, job, observer)
+
+    def _stack_job(self, layer: Image, settings: Settings) -> StackJob:
+        return StackJob.of(
             layer,
             self._viewer.dims,
             self._chosen_span(),
@@ -278,8 +306,6 @@ class BlindDeconvolutionWidget(QWidget):
             device=self.device.value,
             seed=self.seed.value,
         )
-        observer = StackObserver(self._on_plane, self._on_stack_end, self._on_failure)
-        return StackRun(self._viewer, job, observer)
 
     def _chosen_span(self) -> tuple[int, int] | None:
         if self.scope.value != _SPAN:

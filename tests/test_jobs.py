@@ -303,6 +303,13 @@ class TestCommandLine:
         assert "plane (2,)" in done.stderr
         assert "3 of 3 planes" in done.stderr
 
+    def test_resuming_replaces_nothing(self, tmp_path, pixels):
+        tifffile.imwrite(tmp_path / "in.tif", pixels[0, 0])
+        (tmp_path / "out.tif").write_bytes(b"precious")
+        done = blind_deconv("run", tmp_path / "in.tif", tmp_path / "out.tif", *FAST, "--resume")
+        assert done.returncode == 2
+        assert (tmp_path / "out.tif").read_bytes() == b"precious"
+
     def test_a_plane_has_a_sidecar_too(self, tmp_path, pixels):
         tifffile.imwrite(tmp_path / "in.tif", pixels[0, 0])
         out = tmp_path / "out.tif"

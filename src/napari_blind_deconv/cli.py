@@ -135,7 +135,7 @@ def _run(
         (trace_out, {".csv"}),
     ):
         if path is not None:
-            check_output(path, overwrite=overwrite or resume, suffixes=suffixes)
+            check_output(path, overwrite=overwrite, suffixes=suffixes)
     with open_stack(job.input, job.axes) as stack:
         if stack.is_small_plane and job.output.suffix.lower() != ".zarr":
             return _run_plane(job, stack, kernel_out, trace_out)
@@ -429,7 +429,7 @@ def _one_sentence_errors() -> Iterator[None]:
     except MemoryError:
         _fail("There is not enough memory for this image; try a part of it.", FAILED)
     except KeyboardInterrupt:
-        _fail("Interrupted; nothing was kept.", INTERRUPTED)
+        _fail("Interrupted; of a stack, --resume goes on with the planes done.", INTERRUPTED)
 
 
 def _fail(sentence: str, code: int) -> None:

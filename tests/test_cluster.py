@@ -12,6 +12,7 @@ from napari_blind_deconv import Settings, deconvolve_stack
 from napari_blind_deconv.engine.cluster import connect, deconvolve_on_cluster
 from napari_blind_deconv.jobs import Job, run_job
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.results import run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 distributed = pytest.importorskip("distributed")
@@ -38,18 +39,10 @@ def stack() -> np.ndarray:
     return np.stack(planes).astype(np.float32)
 
 
-def finished(steps):
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
 def test_a_cluster_gives_what_this_machine_gives(cluster, stack):
     stack = stack.copy()
     stack[4] = np.nan
-    here = finished(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF, device="cpu"))
+    here = run_to_end(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF, device="cpu"))
     handed = {}
     with connect(cluster.scheduler_address) as client:
         there = deconvolve_on_cluster(
@@ -65,7 +58,7 @@ def test_a_cluster_gives_what_this_machine_gives(cluster, stack):
 
 
 def test_planes_that_are_there_are_left_out(cluster, stack):
-    here = finished(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF, device="cpu"))
+    here = run_to_end(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF, device="cpu"))
     handed = []
     with connect(cluster.scheduler_address) as client:
         result = deconvolve_on_cluster(
@@ -77,7 +70,7 @@ def test_planes_that_are_there_are_left_out(cluster, stack):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills a process by a POSIX signal")
 def test_a_worker_that_dies_is_no_loss(cluster, stack):
-    here = finished(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF, device="cpu"))
+    here = run_to_end(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF, device="cpu"))
     handed = []
     with connect(cluster.scheduler_address) as client:
         victims = list(client.run(os.getpid).values())
@@ -97,7 +90,7 @@ def test_a_worker_that_dies_is_no_loss(cluster, stack):
 def test_a_job_runs_on_a_cluster(cluster, stack, tmp_path):
     tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, metadata={"axes": "ZYX"})
     job = Job(input=tmp_path / "in.tif", output=tmp_path / "out.ome.tif", settings=QUICK)
-    summary = finished(run_job(job, scheduler=cluster.scheduler_address))
+    summary = run_to_end(run_job(job, scheduler=cluster.scheduler_address))
     assert summary.finished
     assert summary.done == 6
     assert tifffile.imread(job.output).shape == stack.shape

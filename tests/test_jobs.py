@@ -16,6 +16,7 @@ from napari_blind_deconv import Settings
 from napari_blind_deconv.io.stacks import open_stack
 from napari_blind_deconv.io.store import StackStore, partial_folder
 from napari_blind_deconv.jobs import Job, run_job, sidecar_of
+from napari_blind_deconv.results import run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)
@@ -47,14 +48,6 @@ def hyperstack(tmp_path, pixels) -> Path:
         metadata={"axes": "ZCYX", "unit": "um", "spacing": 0.4},
     )
     return path
-
-
-def finished(steps):
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
 
 
 class TestOpening:
@@ -140,7 +133,7 @@ class TestJob:
     @pytest.mark.parametrize("name", ["out.tif", "out.ome.tif", "out.ome.zarr"])
     def test_a_stack_keeps_its_axes_and_sizes(self, hyperstack, tmp_path, name):
         job = Job(input=hyperstack, output=tmp_path / name, settings=QUICK)
-        summary = finished(run_job(job))
+        summary = run_to_end(run_job(job))
         assert summary.finished
         assert summary.done == summary.planes == 6
         assert not summary.failures
@@ -168,7 +161,7 @@ class TestJob:
         }
         tifffile.imwrite(source, pixels, ome=True, metadata=metadata)
         job = Job(input=source, output=tmp_path / "out.ome.tif", settings=QUICK)
-        assert finished(run_job(job)).finished
+        assert run_to_end(run_job(job)).finished
         image = ome_types.from_tiff(job.output).images[0]
         assert [channel.name for channel in image.pixels.channels] == ["DNA", "actin"]
         assert (image.pixels.physical_size_x, image.pixels.physical_size_y) == (0.1, 0.2)
@@ -178,18 +171,18 @@ class TestJob:
 
     def test_ome_zarr_says_where_it_comes_from(self, hyperstack, tmp_path):
         job = Job(input=hyperstack, output=tmp_path / "out.ome.zarr", settings=QUICK)
-        finished(run_job(job))
+        run_to_end(run_job(job))
         attributes = zarr.open_group(job.output, mode="r").attrs
         assert attributes["napari-blind-deconv"]["job"]["seed"] == 0
-        assert finished(run_job(Job(input=job.output, output=tmp_path / "x.tif", settings=QUICK)))
+        assert run_to_end(run_job(Job(input=job.output, output=tmp_path / "x.tif", settings=QUICK)))
 
     def test_a_sidecar_runs_the_job_again(self, hyperstack, tmp_path):
         job = Job(input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK, seed=3)
-        finished(run_job(job))
+        run_to_end(run_job(job))
         first = tifffile.imread(job.output)
         again = Job.from_sidecar(sidecar_of(job.output))
         assert again == job
-        finished(run_job(again, overwrite=True))
+        run_to_end(run_job(again, overwrite=True))
         np.testing.assert_array_equal(tifffile.imread(job.output), first)
 
     def test_a_sidecar_of_something_else_is_one_sentence(self, tmp_path):
@@ -202,7 +195,7 @@ class TestJob:
         stack[1] = np.nan
         tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, metadata={"axes": "ZYX"})
         job = Job(input=tmp_path / "in.tif", output=tmp_path / "out.tif", settings=QUICK)
-        summary = finished(run_job(job))
+        summary = run_to_end(run_job(job))
         assert list(summary.failures) == [(1,)]
         planes = json.loads(sidecar_of(job.output).read_text())["planes"]
         assert "NaN" in planes[1]["failure"]
@@ -211,25 +204,25 @@ class TestJob:
     def test_outputs_that_would_be_a_mistake(self, hyperstack, tmp_path):
         job = Job(input=hyperstack, output=hyperstack, settings=QUICK)
         with pytest.raises(ValueError, match="exists; it is replaced only"):
-            finished(run_job(job))
+            run_to_end(run_job(job))
         with pytest.raises(ValueError, match="is named twice"):
-            finished(run_job(job, overwrite=True))
+            run_to_end(run_job(job, overwrite=True))
         with pytest.raises(ValueError, match=r"accepted are \.tif"):
-            finished(run_job(Job(input=hyperstack, output=tmp_path / "x.png", settings=QUICK)))
+            run_to_end(run_job(Job(input=hyperstack, output=tmp_path / "x.png", settings=QUICK)))
 
 
 class TestResuming:
     def test_a_run_that_was_stopped_goes_on_and_ends_the_same(self, hyperstack, tmp_path):
         whole = Job(input=hyperstack, output=tmp_path / "whole.ome.tif", settings=QUICK)
-        finished(run_job(whole))
+        run_to_end(run_job(whole))
         job = Job(input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK)
         kept = []
-        summary = finished(run_job(job, on_slice=kept.append, should_stop=lambda: len(kept) == 2))
+        summary = run_to_end(run_job(job, on_slice=kept.append, should_stop=lambda: len(kept) == 2))
         assert not summary.finished
         assert not job.output.exists()
         with pytest.raises(ValueError, match="--resume goes on"):
-            finished(run_job(job))
-        rest = finished(run_job(job, resume=True))
+            run_to_end(run_job(job))
+        rest = run_to_end(run_job(job, resume=True))
         assert rest.done == 4
         np.testing.assert_array_equal(tifffile.imread(job.output), tifffile.imread(whole.output))
         assert not partial_folder(job.output).exists()
@@ -237,21 +230,21 @@ class TestResuming:
     def test_only_the_same_job_is_resumed(self, hyperstack, tmp_path):
         job = Job(input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK)
         kept = []
-        finished(run_job(job, on_slice=kept.append, should_stop=lambda: len(kept) == 1))
+        run_to_end(run_job(job, on_slice=kept.append, should_stop=lambda: len(kept) == 1))
         with pytest.raises(ValueError, match=r"other choices \(seed\)"):
-            finished(run_job(job.model_copy(update={"seed": 1}), resume=True))
+            run_to_end(run_job(job.model_copy(update={"seed": 1}), resume=True))
 
     def test_half_a_record_is_no_record(self, hyperstack, tmp_path):
         job = Job(input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK)
         kept = []
-        finished(run_job(job, on_slice=kept.append, should_stop=lambda: len(kept) == 2))
+        run_to_end(run_job(job, on_slice=kept.append, should_stop=lambda: len(kept) == 2))
         records = partial_folder(job.output) / "planes.jsonl"
         records.write_text(records.read_text()[:-20])
         with open_stack(hyperstack) as stack:
             store = StackStore.resume(job.output, stack, job.as_record())
         assert store is not None
         assert len(store.records()) == 1
-        assert finished(run_job(job, resume=True)).done == 5
+        assert run_to_end(run_job(job, resume=True)).done == 5
 
     def test_a_killed_command_goes_on(self, hyperstack, tmp_path):
         out, whole = tmp_path / "out.ome.zarr", tmp_path / "whole.ome.zarr"

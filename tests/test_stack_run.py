@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_blind_deconv.plugin import stack_run
+from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin.stack_run import StackJob, stack_axes
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 from napari_blind_deconv.synthetic import fluorescence_scene
@@ -29,9 +29,9 @@ def dock(make_napari_viewer, qtbot, monkeypatch) -> Iterator[BlindDeconvolutionW
     widget.advanced.widgets["kernel_features"].value = 16
     widget.scope.value = "whole stack"
     yield widget
-    for under_way in list(stack_run._active):
+    for under_way in list(run_module._active):
         under_way.stop_and_keep()
-    qtbot.waitUntil(lambda: not stack_run._active, timeout=60_000)
+    qtbot.waitUntil(lambda: not run_module._active, timeout=60_000)
 
 
 def finish(dock, qtbot) -> None:
@@ -112,7 +112,7 @@ def test_deleting_the_result_ends_the_run(dock, qtbot):
     dock._viewer.layers.remove("cells [deblurred]")
     finish(dock, qtbot)
     assert [layer.name for layer in dock._viewer.layers] == ["cells"]
-    assert not stack_run._active
+    assert not run_module._active
 
 
 def test_an_impossible_stack_leaves_no_layer(dock, qtbot):

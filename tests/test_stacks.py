@@ -15,7 +15,7 @@ from napari_blind_deconv.engine.tiles import blend_weights, tiles
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.numerics.metrics import kernel_width
 from napari_blind_deconv.plan import KernelMode, Plan
-from napari_blind_deconv.results import DeconvolutionError, OutOfMemoryError
+from napari_blind_deconv.results import DeconvolutionError, OutOfMemoryError, run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)
@@ -262,7 +262,7 @@ class TestTiles:
         kernel = gaussian_kernel((13, 13), 2.0).numpy()
         common = {"settings": Settings(), "device": "cpu", "seed": 0, "rgb": False}
         whole, tiled = (
-            finished(sharpen(plane, Recipe(**common, tile_side=side, kernel=kernel), never))
+            run_to_end(sharpen(plane, Recipe(**common, tile_side=side, kernel=kernel), never))
             for side in (512, 128)
         )
         assert whole.tiles == 1
@@ -278,7 +278,7 @@ class TestTiles:
     def test_a_large_plane_finds_its_kernel_first(self):
         plane = fluorescence_scene((150, 160)).observed
         recipe = Recipe(settings=QUICK, device="cpu", seed=0, rgb=False, tile_side=96)
-        result = finished(sharpen(plane, recipe, never))
+        result = run_to_end(sharpen(plane, recipe, never))
         assert result.tiles > 1
         assert result.image.shape == plane.shape
         assert kernel_width(result.kernel) > 2
@@ -287,7 +287,7 @@ class TestTiles:
         plane = np.full((64, 300), 5.0)
         plane[:, :64] = fluorescence_scene((64, 64)).observed
         recipe = Recipe(settings=QUICK, device="cpu", seed=0, rgb=False, tile_side=100)
-        result = finished(sharpen(plane, recipe, never))
+        result = run_to_end(sharpen(plane, recipe, never))
         np.testing.assert_allclose(result.image[:, 200:], 5.0, rtol=1e-5)
 
     def test_too_little_memory_means_smaller_tiles(self, monkeypatch):
@@ -306,10 +306,10 @@ class TestTiles:
         recipe = Recipe(
             settings=QUICK, device="cpu", seed=0, rgb=False, tile_side=512, kernel=kernel
         )
-        assert finished(sharpen(plane, recipe, never)).tiles > 1
+        assert run_to_end(sharpen(plane, recipe, never)).tiles > 1
         monkeypatch.setattr(planes, "_fit", lambda *_: _always_starved())
         with pytest.raises(DeconvolutionError, match="no memory"):
-            finished(sharpen(plane, recipe, never))
+            run_to_end(sharpen(plane, recipe, never))
 
 
 def never() -> bool:
@@ -319,12 +319,3 @@ def never() -> bool:
 def _always_starved():
     raise OutOfMemoryError("no memory")
     yield
-
-
-def finished(steps):
-    """What a generator returns."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value

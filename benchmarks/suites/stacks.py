@@ -21,7 +21,7 @@ from benchmarks.suites.speed import GIBI, peak_memory
 from benchmarks.tables import markdown
 from napari_blind_deconv import deconvolve_stack
 from napari_blind_deconv.engine.devices import choose_device
-from napari_blind_deconv.results import SliceResult, StackResult
+from napari_blind_deconv.results import SliceResult, run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 __all__ = ["SUITE"]
@@ -125,7 +125,7 @@ def _run(
         seed=options.seed,
         on_slice=keep,
     )
-    _finish(steps)
+    run_to_end(steps)
     later = np.diff(ends)
     ratios = [each.image.mean() / stack[each.index].mean() for each in planes]
     memory = peak_memory(choose_device(options.device))
@@ -136,14 +136,6 @@ def _run(
         "peak_memory": None if memory is None else memory / GIBI,
         "flicker": 100 * float(np.abs(np.diff(ratios)).max()) if len(later) else None,
     }, planes
-
-
-def _finish(steps: Iterator[Any]) -> StackResult:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
 
 
 SUITE = Stacks()

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from napari_blind_deconv.jobs import Job, run_job
-from napari_blind_deconv.results import DeconvolutionError
+from napari_blind_deconv.results import DeconvolutionError, run_to_end
 
 __all__ = ["plan_batch", "run_batch"]
 
@@ -82,11 +82,7 @@ def run_batch(
 
 def _run(job: Job, resume: bool, overwrite: bool) -> str:
     try:
-        steps = run_job(job, resume=resume, overwrite=overwrite)
-        while True:
-            next(steps)
-    except StopIteration as finished:
-        failures = finished.value.failures
+        failures = run_to_end(run_job(job, resume=resume, overwrite=overwrite)).failures
     except (ValueError, TypeError, OSError, DeconvolutionError, MemoryError) as error:
         return str(error) or type(error).__name__
     if not failures:

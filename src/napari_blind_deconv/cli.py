@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,7 +17,7 @@ from napari_blind_deconv.settings import PRESET_HELP, Settings
 
 if TYPE_CHECKING:
     from napari_blind_deconv.io.stacks import Stack
-    from napari_blind_deconv.jobs import Job, Summary
+    from napari_blind_deconv.jobs import Job
     from napari_blind_deconv.plan import KernelMode
     from napari_blind_deconv.results import Result
 
@@ -148,10 +148,10 @@ def _run(
 
 
 def _run_plane(job: Job, stack: Stack, kernel_out: Path | None, trace_out: Path | None) -> int:
-    from napari_blind_deconv.io.images import Plane, read_plane, write_json
+    from napari_blind_deconv.io.images import Plane, read_psf, write_json
     from napari_blind_deconv.jobs import sidecar_of
 
-    known = None if job.psf is None else _grey(read_plane(job.psf), job.psf)
+    known = None if job.psf is None else read_psf(job.psf)
     rgb = stack.axes.endswith("S")
     result, interrupted = _deblur(
         stack.data.compute(),
@@ -176,6 +176,7 @@ def _run_plane(job: Job, stack: Stack, kernel_out: Path | None, trace_out: Path 
 
 def _run_stack(job: Job, *, resume: bool, overwrite: bool, scheduler: str | None) -> int:
     from napari_blind_deconv.jobs import run_job
+    from napari_blind_deconv.results import run_to_end
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -200,7 +201,7 @@ def _run_stack(job: Job, *, resume: bool, overwrite: bool, scheduler: str | None
             on_stack=opened,
             on_slice=lambda _: progress.update(task, advance=1, description=job.input.name),
         )
-        summary = _last(steps)
+        summary = run_to_end(steps)
     for index, failure in summary.failures.items():
         errors.print(f"plane {index}: {failure}", soft_wrap=True)
     if not summary.finished:
@@ -212,14 +213,6 @@ def _run_stack(job: Job, *, resume: bool, overwrite: bool, scheduler: str | None
         soft_wrap=True,
     )
     return SOME_FAILED if summary.failures else 0
-
-
-def _last(steps: Generator[Any, None, Summary]) -> Summary:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as finished:
-            return finished.value
 
 
 def _kernel_mode(name: str) -> KernelMode:
@@ -404,12 +397,6 @@ def _check_distinct(*paths: Path | None) -> None:
             raise ValueError(
                 f"The file {path} is named twice; input and outputs must be different files."
             )
-
-
-def _grey(plane: Any, path: Path) -> Any:
-    if plane.rgb:
-        raise ValueError(f"The PSF {path} is a colour image; accepted is one grey plane.")
-    return plane.pixels
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from napari_blind_deconv.io.images import check_output, read_plane, write_json
+from napari_blind_deconv.io.images import check_output, read_psf, write_json
 from napari_blind_deconv.io.stacks import Stack, open_stack
 from napari_blind_deconv.io.store import StackStore, partial_folder
 from napari_blind_deconv.plan import Index, KernelMode, Plan
@@ -20,9 +20,7 @@ from napari_blind_deconv.results import SliceResult, Snapshot
 from napari_blind_deconv.settings import Settings
 
 if TYPE_CHECKING:
-    import numpy as np
     from distributed import Client
-    from numpy.typing import NDArray
 
 __all__ = ["OUTPUT_SUFFIXES", "Job", "Summary", "run_job", "sidecar_of"]
 
@@ -206,7 +204,7 @@ def _plan(
             stack.data,
             job.settings,
             axes=stack.axes,
-            kernel=job.kernel if job.psf is None else _grey(job.psf),
+            kernel=job.kernel if job.psf is None else read_psf(job.psf),
             reference=job.reference,
             warm_start=job.warm_start,
             device=job.device,
@@ -214,13 +212,6 @@ def _plan(
             should_stop=should_stop,
         )
     )
-
-
-def _grey(path: Path) -> NDArray[np.floating[Any]]:
-    plane = read_plane(path)
-    if plane.rgb:
-        raise ValueError(f"The PSF {path} is a colour image; accepted is one grey plane.")
-    return plane.pixels
 
 
 def _record(result: SliceResult) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ __all__ = [
     "Snapshot",
     "StackResult",
     "StopReason",
+    "run_to_end",
 ]
 
 TRACE_DTYPE = np.dtype(
@@ -32,6 +34,19 @@ TRACE_DTYPE = np.dtype(
         ("variance", np.float64),
     ]
 )
+
+
+_Outcome = TypeVar("_Outcome")
+
+
+def run_to_end(steps: Generator[Any, None, _Outcome]) -> _Outcome:
+    """What an iterator of snapshots returns at its end; the snapshots go unseen."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            outcome: _Outcome = end.value
+            return outcome
 
 
 class DeconvolutionError(Exception):

@@ -14,7 +14,7 @@ from napari_blind_deconv.engine.stacks import (
     read_slice,
 )
 from napari_blind_deconv.plan import Index, Plan
-from napari_blind_deconv.results import SliceResult, StackResult
+from napari_blind_deconv.results import SliceResult, StackResult, run_to_end
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -127,12 +127,7 @@ def _work(plane: NDArray[Any], plan: Plan, index: Index) -> SliceResult:
     from distributed import get_worker
 
     torch.set_num_threads(get_worker().state.nthreads)
-    steps = deconvolve_slice(plane, plan, index, lambda: False)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    return run_to_end(deconvolve_slice(plane, plan, index, lambda: False))
 
 
 def _outcome(future: Future[SliceResult], data: ArrayLike, plan: Plan, index: Index) -> SliceResult:

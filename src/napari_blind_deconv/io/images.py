@@ -24,6 +24,7 @@ __all__ = [
     "find_value",
     "pixel_calibration",
     "read_plane",
+    "read_psf",
     "write_atomically",
     "write_json",
     "write_plane",
@@ -90,6 +91,14 @@ def read_plane(path: Path) -> Plane:
     if rgb:
         pixels = np.moveaxis(pixels, axes.index("S"), -1)
     return Plane(pixels.reshape(pixels.shape[-3:] if rgb else pixels.shape[-2:]), rgb, *calibration)
+
+
+def read_psf(path: Path) -> NDArray[Any]:
+    """Read a PSF from a TIFF file of one grey plane; raises as :func:`read_plane`."""
+    plane = read_plane(path)
+    if plane.rgb:
+        raise ValueError(f"The PSF {path} is a colour image; accepted is one grey plane.")
+    return plane.pixels
 
 
 def _is_plane(shape: tuple[int, ...], axes: str) -> bool:

@@ -1,11 +1,12 @@
-"""One run in a viewer: its thread, its layers, and every way it can end."""
+"""A run in a viewer: its thread, its layers, and every way it can end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from napari.layers import Image, Layer
 from napari.qt.threading import GeneratorWorker, create_worker
@@ -23,45 +24,64 @@ from napari_blind_deconv.results import Result
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-__all__ = ["Observer", "Run"]
+__all__ = ["LayerRun", "Observer", "Run"]
+
+_Progress = TypeVar("_Progress")
+_Result = TypeVar("_Result")
 
 # Runs under way. A run outlives the dock that started it: closing the dock keeps the best so far.
-_active: set[Run] = set()
+_active: set[LayerRun[Any, Any]] = set()
 
 
 @dataclass(frozen=True)
-class Observer:
+class Observer(Generic[_Progress, _Result]):
     """Who watches a run; all three are called in the GUI thread."""
 
-    progressed: Callable[[Progress], None]
-    ended: Callable[[Result], None]
+    progressed: Callable[[_Progress], None]
+    ended: Callable[[_Result], None]
     failed: Callable[[str], None]
 
 
 def _ignore(_news: object) -> None: ...
 
 
-_NOBODY = Observer(_ignore, _ignore, _ignore)
+_NOBODY: Observer[Any, Any] = Observer(_ignore, _ignore, _ignore)
 
 
-class Run:
-    """A run and the layers it makes.
+class LayerRun(ABC, Generic[_Progress, _Result]):
+    """A computation in its thread, the layer it fills, and every way it can end.
 
-    The live layer appears at once over the image and sharpens; kernel and trace layers join it at
-    the end. Taking the live layer away ends the run and leaves nothing behind.
+    Taking the layer away ends the run and leaves nothing behind.
+
+    Parameters
+    ----------
+    viewer : Viewer
+    layer : Image
+        In the viewer, there from the start.
+    work : callable
+        ``work(job, stop)``: a generator that yields progress, returns the result, and ends soon
+        after the event `stop` is set.
+    job : object
+        Copies of all that the computation needs.
+    observer : Observer
     """
 
-    def __init__(self, viewer: Viewer, source: Source, job: Job, observer: Observer) -> None:
+    def __init__(
+        self,
+        viewer: Viewer,
+        layer: Image,
+        work: Callable[[Any, Event], Generator[_Progress, None, _Result]],
+        job: Any,
+        observer: Observer[_Progress, _Result],
+    ) -> None:
         self._viewer = viewer
-        self._source = source
+        self.layer = layer
         self._observer = observer
         self._stop = Event()
         self._discarded = False
-        data, arguments, _kind = image_layer(source, source.pixels, layer_metadata(source))
-        self.layer: Image = viewer.add_image(data, **arguments)
         viewer.layers.events.removed.connect(self._on_layer_removed)
         # An unconnected `errored` would be raised again in the GUI thread as a traceback window.
-        self._worker: GeneratorWorker[Progress, None, Result] = create_worker(
+        self._worker: GeneratorWorker[_Progress, None, _Result] = create_worker(
             work,
             job,
             self._stop,
@@ -74,44 +94,46 @@ class Run:
             },
         )
 
+    @abstractmethod
+    def _draw(self, progress: _Progress) -> None:
+        """Bring the layer up to date."""
+
+    @abstractmethod
+    def _show(self, result: _Result) -> None:
+        """Bring the layer to its end, and lay beside it what belongs there."""
+
     def start(self) -> None:
         """Start computing."""
         _active.add(self)
         self._worker.start()
 
     def stop_and_keep(self) -> None:
-        """End after the iteration in hand; the best so far becomes the result."""
+        """End after the iteration in hand; what is done so far becomes the result."""
         self._stop.set()
 
     def detach(self) -> None:
-        """Nobody watches any more: keep the best so far and say nothing."""
+        """Nobody watches any more: keep what is done so far and say nothing."""
         self._observer = _NOBODY
         self.stop_and_keep()
 
-    def _on_progress(self, progress: Progress) -> None:
+    def _on_progress(self, progress: _Progress) -> None:
         if self._discarded:
             return
-        self.layer.data = displayable(self._source, progress.image)
+        self._draw(progress)
         self._observer.progressed(progress)
 
-    def _on_result(self, result: Result) -> None:
+    def _on_result(self, result: _Result) -> None:
         observer = self._close()
         if self._discarded:
             observer.failed("The result layer was deleted, so the run was ended.")
             return
         try:
             self._show(result)
+            self._viewer.layers.selection.active = self.layer
         except Exception as error:  # whatever napari has against a layer, the widget goes on
             observer.failed(f"The result could not be shown ({error}).")
             return
         observer.ended(result)
-
-    def _show(self, result: Result) -> None:
-        self.layer.data = displayable(self._source, result.image)
-        self.layer.metadata = layer_metadata(self._source, result)
-        for data, arguments, kind in outputs_beside(self._source, result):
-            getattr(self._viewer, f"add_{kind}")(data, **arguments)
-        self._viewer.layers.selection.active = self.layer
 
     def _on_error(self, error: BaseException) -> None:
         observer = self._close()
@@ -131,10 +153,34 @@ class Run:
             self._discarded = True
             self.stop_and_keep()
 
-    def _close(self) -> Observer:
+    def _close(self) -> Observer[_Progress, _Result]:
         """Let go of the viewer and the thread; whom to tell how it ended."""
         observer, self._observer = self._observer, _NOBODY
         self._stop.set()
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
         _active.discard(self)
         return observer
+
+
+class Run(LayerRun[Progress, Result]):
+    """A run on one plane.
+
+    The live layer appears at once over the image and sharpens; kernel and trace layers join it at
+    the end.
+    """
+
+    def __init__(
+        self, viewer: Viewer, source: Source, job: Job, observer: Observer[Progress, Result]
+    ) -> None:
+        self._source = source
+        data, arguments, _kind = image_layer(source, source.pixels, layer_metadata(source))
+        super().__init__(viewer, viewer.add_image(data, **arguments), work, job, observer)
+
+    def _draw(self, progress: Progress) -> None:
+        self.layer.data = displayable(self._source, progress.image)
+
+    def _show(self, result: Result) -> None:
+        self.layer.data = displayable(self._source, result.image)
+        self.layer.metadata = layer_metadata(self._source, result)
+        for data, arguments, kind in outputs_beside(self._source, result):
+            getattr(self._viewer, f"add_{kind}")(data, **arguments)

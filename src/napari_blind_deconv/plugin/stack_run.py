@@ -1,17 +1,16 @@
-"""A run over the planes of a layer: its thread, its layers, and every way it can end."""
+"""A run over the planes of a layer: what it needs, what it computes, and the layer it fills."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from threading import Event
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from napari.components import Dims
-from napari.layers import Image, Layer
-from napari.qt.threading import GeneratorWorker, create_worker
+from napari.layers import Image
 
 from napari_blind_deconv.plan import Index
 from napari_blind_deconv.plugin.layers import (
@@ -21,13 +20,14 @@ from napari_blind_deconv.plugin.layers import (
     kernel_layer,
     layer_metadata,
 )
+from napari_blind_deconv.plugin.run import LayerRun, Observer
 from napari_blind_deconv.results import DeconvolutionError, SliceResult, StackResult
 from napari_blind_deconv.settings import Settings
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-__all__ = ["StackJob", "StackObserver", "StackProgress", "StackRun", "stack_axes"]
+__all__ = ["StackJob", "StackProgress", "StackRun", "stack_axes"]
 
 _UNNAMED = "ZTC"  # what axes without a name are taken for
 
@@ -117,15 +117,6 @@ class StackProgress:
     result: SliceResult | None = None
 
 
-@dataclass(frozen=True)
-class StackObserver:
-    """Who watches a run; all three are called in the GUI thread."""
-
-    progressed: Callable[[StackProgress], None]
-    ended: Callable[[StackResult, bool], None]
-    failed: Callable[[str], None]
-
-
 def work(job: StackJob, stop: Event) -> Generator[StackProgress, None, StackResult]:
     """Run a job; `stop` ends it and leaves out the plane in hand.
 
@@ -171,24 +162,16 @@ def _told(
         yield StackProgress(done, planes, result.index, result)
 
 
-_active: set[StackRun] = set()
+class StackRun(LayerRun[StackProgress, StackResult]):
+    """A run over planes: the result layer appears at once, empty, and fills plane by plane."""
 
-
-class StackRun:
-    """A run over planes and the layers it makes.
-
-    The result layer appears at once, empty, and fills plane by plane. Taking it away ends the run.
-    """
-
-    def __init__(self, viewer: Viewer, job: StackJob, observer: StackObserver) -> None:
-        self._viewer = viewer
+    def __init__(
+        self, viewer: Viewer, job: StackJob, observer: Observer[StackProgress, StackResult]
+    ) -> None:
         self._job = job
-        self._observer: StackObserver | None = observer
-        self._stop = Event()
-        self._discarded = False
         self._image = np.zeros(job.data.shape, np.float32)
         source = job.source
-        self.layer: Image = viewer.add_image(
+        layer = viewer.add_image(
             self._image,
             name=f"{source.name} [deblurred]",
             rgb=source.rgb,
@@ -196,52 +179,13 @@ class StackRun:
             **source.placement(),
             **source.display,
         )
-        viewer.layers.events.removed.connect(self._on_layer_removed)
-        self._worker: GeneratorWorker[StackProgress, None, StackResult] = create_worker(
-            work,
-            job,
-            self._stop,
-            _start_thread=False,
-            _connect={
-                "yielded": self._on_progress,
-                "returned": self._on_result,
-                "errored": self._on_error,
-            },
-        )
+        super().__init__(viewer, layer, work, job, observer)
 
-    def start(self) -> None:
-        """Start computing."""
-        _active.add(self)
-        self._worker.start()
-
-    def stop_and_keep(self) -> None:
-        """End soon; the planes that are done stay."""
-        self._stop.set()
-
-    def detach(self) -> None:
-        """Nobody watches any more: keep what is done and say nothing."""
-        self._observer = None
-        self.stop_and_keep()
-
-    def _on_progress(self, progress: StackProgress) -> None:
-        if self._discarded:
-            return
+    def _draw(self, progress: StackProgress) -> None:
         if progress.result is not None:
             plane = progress.result.image
             self._image[progress.index] = displayable(self._job.source, plane).reshape(plane.shape)
             self.layer.refresh()
-        if self._observer is not None:
-            self._observer.progressed(progress)
-
-    def _on_result(self, result: StackResult) -> None:
-        observer = self._close()
-        if self._discarded:
-            if observer is not None:
-                observer.failed("The result layer was deleted, so the run was ended.")
-            return
-        self._show(result)
-        if observer is not None:
-            observer.ended(result, self._stop.is_set())
 
     def _show(self, result: StackResult) -> None:
         record = result.plan.as_record()
@@ -253,24 +197,3 @@ class StackRun:
             data, arguments, _ = kernel_layer(self._job.source, kernels[0], self.layer.metadata)
             everywhere = (*self._job.leading, *data.shape[-2:])  # a view: it costs no memory
             self._viewer.add_image(np.broadcast_to(data, everywhere), **arguments)
-        self._viewer.layers.selection.active = self.layer
-
-    def _on_error(self, error: BaseException) -> None:
-        observer = self._close()
-        if not self._discarded:
-            self._viewer.layers.remove(self.layer)
-        if observer is not None:
-            observer.failed(str(error) or type(error).__name__)
-
-    def _on_layer_removed(self, event: Any) -> None:
-        removed: Layer = event.value
-        if removed == self.layer:  # not `is`: napari hands plugins proxies of its layers
-            self._discarded = True
-            self.stop_and_keep()
-
-    def _close(self) -> StackObserver | None:
-        """Let go of the viewer and the thread; whom to tell how it ended."""
-        observer, self._observer = self._observer, None
-        self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
-        _active.discard(self)
-        return observer

@@ -27,7 +27,7 @@ from napari_blind_deconv.plugin.layers import Source, is_output, pixel_size, pla
 from napari_blind_deconv.plugin.paces import Paces
 from napari_blind_deconv.plugin.run import Observer, Run
 from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows, show_row
-from napari_blind_deconv.plugin.stack_run import StackJob, StackObserver, StackProgress, StackRun
+from napari_blind_deconv.plugin.stack_run import StackJob, StackProgress, StackRun
 from napari_blind_deconv.plugin.trace_plot import TracePlot
 from napari_blind_deconv.plugin.worker import Job, Progress
 from napari_blind_deconv.results import Result, StackResult
@@ -293,7 +293,7 @@ class BlindDeconvolutionWidget(QWidget):
 
     def _make_stack_run(self, layer: Image, settings: Settings) -> StackRun:
         job = self._stack_job(layer, settings)
-        observer = StackObserver(self._on_plane, self._on_stack_end, self._on_failure)
+        observer = Observer(self._on_plane, self._on_stack_end, self._on_failure)
         return StackRun(self._viewer, job, observer)
 
     def _stack_job(self, layer: Image, settings: Settings) -> StackJob:
@@ -358,9 +358,9 @@ class BlindDeconvolutionWidget(QWidget):
         left = round(pace * (progress.planes - progress.done))
         return f"about {left // 60}:{left % 60:02} left"
 
-    def _on_stack_end(self, result: StackResult, stopped: bool) -> None:
+    def _on_stack_end(self, result: StackResult) -> None:
         sentence = f"{result.done} planes done."
-        if stopped:
+        if result.missing:
             sentence = f"Stopped; {result.done} planes are done, {result.missing} are left empty."
         for index, why in list(result.failures.items())[:1]:
             sentence += f" {len(result.failures)} could not be sharpened; plane {index}: {why}"

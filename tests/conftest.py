@@ -1,11 +1,10 @@
-"""Shared fixtures. Seeds are fixed everywhere; torch computes on two threads."""
+"""Shared fixtures. Seeds are fixed everywhere; each process computes on one thread."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,8 @@ from scipy import ndimage
 
 # A touch of a layer from a thread that is not the GUI's is an error, not a race.
 os.environ["NAPARI_ENSURE_PLUGIN_MAIN_THREAD"] = "1"
+# The suite runs in as many processes as there are cores; commands it starts inherit this.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -26,16 +27,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "make_napari_viewer" in getattr(item, "fixturenames", ()):
             item.add_marker(skip)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _two_threads() -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

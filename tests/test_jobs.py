@@ -296,6 +296,16 @@ class TestCommandLine:
         assert "plane (2,)" in done.stderr
         assert "3 of 3 planes" in done.stderr
 
+    def test_kernels_of_all_channels_go_into_one_file(self, hyperstack):
+        folder = hyperstack.parent
+        done = blind_deconv(
+            "run", hyperstack, folder / "out.tif", *FAST, "--kernel-out", folder / "k.tif"
+        )
+        assert done.returncode == 0, done.stderr
+        kernels = tifffile.imread(folder / "k.tif")
+        assert kernels.shape[0] == 2
+        np.testing.assert_allclose(kernels.sum(axis=(1, 2)), 1, rtol=1e-4)
+
     def test_resuming_replaces_nothing(self, tmp_path, pixels):
         tifffile.imwrite(tmp_path / "in.tif", pixels[0, 0])
         (tmp_path / "out.tif").write_bytes(b"precious")
@@ -318,7 +328,11 @@ class TestCommandLine:
             ((), "Got no input or no output"),
             (("in.tif", "out.tif", "--kernel", "best"), "accepted are per-channel"),
             (("in.tif", "out.tif", "--reference", "a"), "accepted are numbers such as 0,1,5"),
-            (("in.tif", "out.tif", "--kernel-out", "k.tif"), "are for one plane"),
+            (("in.tif", "out.tif", "--trace-out", "t.csv"), "is for one plane"),
+            (
+                ("in.tif", "out.tif", "--kernel-out", "k.tif", "--kernel", "per-slice"),
+                "accepts per-channel and shared",
+            ),
             (("in.tif", "out.tif", "--axes", "ZYX"), "one letter an axis"),
         ],
     )

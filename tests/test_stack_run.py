@@ -6,6 +6,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin.stack_run import StackJob, stack_axes
@@ -59,6 +60,22 @@ def test_all_planes_are_sharpened_over_their_own(dock, qtbot):
     assert kernel.shape[0] == len(STACK)  # seen beside every plane
     np.testing.assert_allclose(kernel[0], kernel[-1])
     assert dock.status.text().startswith("4 planes done")
+
+
+def test_every_channel_shows_its_own_kernel(dock, qtbot):
+    viewer = dock._viewer
+    blurred = gaussian_filter(STACK[:2], (0, 2.5, 2.5))
+    both = np.stack([STACK[:2], blurred], axis=1)  # Z, C
+    viewer.layers.selection.active = viewer.add_image(
+        both, name="two", axis_labels=("z", "c", "y", "x")
+    )
+    dock.start()
+    finish(dock, qtbot)
+    kernels = viewer.layers["two [kernel]"].data
+    assert kernels.shape[:2] == (2, 2)
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    assert not np.array_equal(*kernels[0])
+    np.testing.assert_allclose(kernels[0].sum(axis=(1, 2)), 1, rtol=1e-3)
 
 
 def test_some_planes_lie_where_they_were(dock, qtbot):

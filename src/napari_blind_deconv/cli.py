@@ -69,7 +69,9 @@ def run(
     psf: Annotated[
         Path | None, typer.Option(help="A known PSF as TIFF: the kernel is then fixed.")
     ] = None,
-    kernel_out: Annotated[Path | None, typer.Option(help="Where a plane's kernel goes.")] = None,
+    kernel_out: Annotated[
+        Path | None, typer.Option(help="Where the kernel goes as TIFF; one page a channel.")
+    ] = None,
     trace_out: Annotated[
         Path | None, typer.Option(help="Where a plane's early-stopping trace goes, as CSV.")
     ] = None,
@@ -139,12 +141,9 @@ def _run(
     with open_stack(job.input, job.axes) as stack:
         if stack.is_small_plane and job.output.suffix.lower() != ".zarr":
             return _run_plane(job, stack, kernel_out, trace_out)
-    if kernel_out is not None or trace_out is not None:
-        raise ValueError(
-            f"{job.input} is a stack or a large plane; --kernel-out and --trace-out are for one "
-            "plane."
-        )
-    return _run_stack(job, resume=resume, overwrite=overwrite, scheduler=scheduler)
+    if trace_out is not None:
+        raise ValueError(f"{job.input} is a stack or a large plane; --trace-out is for one plane.")
+    return _run_stack(job, kernel_out, resume=resume, overwrite=overwrite, scheduler=scheduler)
 
 
 def _run_plane(job: Job, stack: Stack, kernel_out: Path | None, trace_out: Path | None) -> int:
@@ -174,7 +173,9 @@ def _run_plane(job: Job, stack: Stack, kernel_out: Path | None, trace_out: Path 
     return INTERRUPTED if interrupted else 0
 
 
-def _run_stack(job: Job, *, resume: bool, overwrite: bool, scheduler: str | None) -> int:
+def _run_stack(
+    job: Job, kernel_out: Path | None, *, resume: bool, overwrite: bool, scheduler: str | None
+) -> int:
     from napari_blind_deconv.jobs import run_job
     from napari_blind_deconv.results import run_to_end
 
@@ -197,6 +198,7 @@ def _run_stack(job: Job, *, resume: bool, overwrite: bool, scheduler: str | None
             resume=resume,
             overwrite=overwrite,
             scheduler=scheduler,
+            kernel_out=kernel_out,
             should_stop=interrupted,
             on_stack=opened,
             on_slice=lambda _: progress.update(task, advance=1, description=job.input.name),

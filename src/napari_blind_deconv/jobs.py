@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from napari_blind_deconv.io.images import check_output, read_psf, write_json
+from napari_blind_deconv.io.images import check_output, read_psf, write_json, write_kernels
 from napari_blind_deconv.io.stacks import Stack, open_stack
 from napari_blind_deconv.io.store import StackStore, partial_folder
 from napari_blind_deconv.plan import Index, KernelMode, Plan
@@ -95,6 +95,7 @@ def run_job(
     resume: bool = False,
     overwrite: bool = False,
     scheduler: str | None = None,
+    kernel_out: Path | None = None,
     should_stop: Callable[[], bool] | None = None,
     on_stack: Callable[[Stack], None] | None = None,
     on_slice: Callable[[SliceResult], None] | None = None,
@@ -110,6 +111,8 @@ def run_job(
     scheduler : str, optional
         Address of a dask.distributed scheduler that is to do the planes; the kernels are found
         here.
+    kernel_out : Path, optional
+        TIFF for the kernels that planes share, one page a channel.
     should_stop : callable, optional
         Asked after every iteration; True ends the run with the planes that are finished.
     on_stack, on_slice : callable, optional
@@ -121,6 +124,11 @@ def run_job(
         In one sentence, before anything is written.
     """
     started = time.monotonic()
+    if kernel_out is not None and job.kernel is KernelMode.PER_SLICE:
+        raise ValueError(
+            "Every plane has a kernel of its own with --kernel per-slice; "
+            "--kernel-out accepts per-channel and shared."
+        )
     _check_places(job, resume=resume, overwrite=overwrite)
     with _cluster(scheduler) as client, open_stack(job.input, job.axes) as stack:
         if on_stack is not None:
@@ -138,6 +146,8 @@ def run_job(
             story = _story(job, store, records)
             store.finish(story)
             write_json(sidecar_of(job.output), story)
+            if kernel_out is not None:
+                _write_kernels(kernel_out, store, story)
     failures = {index: r["failure"] for index, r in sorted(records.items()) if r["failure"]}
     seconds = time.monotonic() - started
     return Summary(missing == 0, stack.planes, done, failures, seconds)
@@ -212,6 +222,12 @@ def _plan(
             should_stop=should_stop,
         )
     )
+
+
+def _write_kernels(path: Path, store: StackStore, story: dict[str, Any]) -> None:
+    kernels = store.plan.kernels_on_one_window()
+    if kernels is not None:
+        write_kernels(path, kernels, store.stack.pixel_size, store.stack.unit, story)
 
 
 def _record(result: SliceResult) -> dict[str, Any]:

@@ -75,6 +75,22 @@ class Plan:
         place = self.axes.find("C")
         return index[place] if place >= 0 else 0
 
+    def kernels_on_one_window(self) -> NDArray[np.float32] | None:
+        """Kernels of all channels ``(C, rows, columns)``, zeros around the smaller ones.
+
+        None where planes find their own; a channel that has none is empty.
+        """
+        known = [kernel.shape for kernel in self.kernels if kernel is not None]
+        if not known:
+            return None
+        rows, columns = (max(sides) for sides in zip(*known, strict=True))
+        window = np.zeros((len(self.kernels), rows, columns), np.float32)
+        for place, kernel in zip(window, self.kernels, strict=True):
+            if kernel is not None:  # all sides are odd, so centres fall on centres
+                top, left = (rows - kernel.shape[0]) // 2, (columns - kernel.shape[1]) // 2
+                place[top : top + kernel.shape[0], left : left + kernel.shape[1]] = kernel
+        return window
+
     def as_record(self) -> dict[str, Any]:
         """Ready for JSON, kernels and all."""
         kernels = [None if kernel is None else kernel.tolist() for kernel in self.kernels]

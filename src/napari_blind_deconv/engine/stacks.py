@@ -215,8 +215,10 @@ def make_plan(
         None if isinstance(kernel, str) else check_kernel(kernel, _plane_shape(axes, data.shape))
     )
     mode = KernelMode.GIVEN if known is not None else _mode(kernel)
-    if math.prod(data.shape[: _leading(axes)]) == 1 and known is None:
-        mode = KernelMode.PER_SLICE  # no neighbour to hold a kernel for
+    tile_side = largest_tile(choose_device(device))
+    one = math.prod(data.shape[: _leading(axes)]) == 1
+    if one and known is None and math.prod(_plane_shape(axes, data.shape)) <= tile_side**2:
+        mode = KernelMode.PER_SLICE  # neither neighbours nor tiles to hold a kernel for
     surveys = list(_survey(data, axes))
     if all(survey.sharpest is None for survey in surveys):
         raise ValueError(
@@ -233,7 +235,7 @@ def make_plan(
         warm_start=warm_start,
         device=device,
         seed=seed,
-        tile_side=largest_tile(choose_device(device)),
+        tile_side=tile_side,
         intensity_ranges=tuple(survey.intensity_range for survey in surveys),
         kernels=(known,) * len(surveys),
     )

@@ -27,6 +27,7 @@ __all__ = [
     "read_psf",
     "write_atomically",
     "write_json",
+    "write_kernels",
     "write_plane",
     "write_tiff",
     "write_trace",
@@ -171,6 +172,18 @@ def write_plane(path: Path, plane: Plane, provenance: dict[str, Any]) -> None:
         unit=plane.unit,
     )
     write_atomically(path, lambda part: write_tiff(part, path, pixels, layout, provenance))
+
+
+def write_kernels(
+    path: Path,
+    kernels: NDArray[np.float32],
+    pixel_size: tuple[float, float] | None,
+    unit: str,
+    provenance: dict[str, Any],
+) -> None:
+    """Write kernels ``(C, rows, columns)`` as TIFF, one page a channel."""
+    layout = TiffLayout("CYX", kernels.shape, dict(zip("YX", pixel_size or (), strict=False)), unit)
+    write_atomically(path, lambda part: write_tiff(part, path, kernels, layout, provenance))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from napari.components import Dims
 from napari.layers import Image
+from numpy.typing import NDArray
 
 from napari_blind_deconv.plan import Index
 from napari_blind_deconv.plugin.layers import (
@@ -192,8 +193,16 @@ class StackRun(LayerRun[StackProgress, StackResult]):
         record.pop("kernels")
         record["failures"] = {str(index): why for index, why in result.failures.items()}
         self.layer.metadata = layer_metadata(self._job.source, record=record)
-        kernels = [kernel for kernel in result.plan.kernels if kernel is not None]
-        if len(kernels) == 1:  # those of several channels differ in size
-            data, arguments, _ = kernel_layer(self._job.source, kernels[0], self.layer.metadata)
-            everywhere = (*self._job.leading, *data.shape[-2:])  # a view: it costs no memory
-            self._viewer.add_image(np.broadcast_to(data, everywhere), **arguments)
+        kernels = result.plan.kernels_on_one_window()
+        if kernels is not None:
+            _, arguments, _ = kernel_layer(self._job.source, kernels[0], self.layer.metadata)
+            self._viewer.add_image(self._beside_every_plane(kernels), **arguments)
+
+    def _beside_every_plane(self, kernels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Each channel's kernel at all its planes: a view, which costs no memory."""
+        shape = [
+            length if axis == "C" else 1
+            for axis, length in zip(self._job.axes, self._job.leading, strict=False)
+        ]
+        placed = kernels.reshape(*shape, *kernels.shape[1:])
+        return np.broadcast_to(placed, (*self._job.leading, *kernels.shape[1:]))

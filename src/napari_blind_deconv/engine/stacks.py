@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 # With its kernel known a plane starts this much nearer to its end.
-WARM_SHARE = 4
+WARM_SHARE = 5
 
 
 class ArrayLike(Protocol):
@@ -83,7 +83,7 @@ def deconvolve_stack(
         The plane the kernel is found on, as a position along the axes before Y (its place along C
         is ignored for ``"per-channel"``), in place of the sharpest.
     warm_start : bool
-        Planes whose kernel is known already get a quarter of the iterations.
+        Planes whose kernel is known already get a fifth of the iterations.
     plan : Plan, optional
         That of an earlier run on the same data; replaces all choices above and `device`, `seed`.
     finished : collection of tuple

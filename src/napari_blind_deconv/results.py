@@ -17,6 +17,7 @@ __all__ = [
     "TRACE_DTYPE",
     "DeconvolutionError",
     "OutOfMemoryError",
+    "QualityFlag",
     "Result",
     "SliceResult",
     "Snapshot",
@@ -82,6 +83,36 @@ _SENTENCES = {
 }
 
 
+class QualityFlag(StrEnum):
+    """A reason to doubt a result; `sentence` says it to a person."""
+
+    NO_BLUR = "no blur found"
+    KERNEL_FILLS_WINDOW = "kernel fills its window"
+    LOW_SIGNAL = "signal too low to trust detail"
+    ITERATION_LIMIT = "stopped at the iteration limit"
+
+    @property
+    def sentence(self) -> str:
+        """The flag as a sentence, with what to do about it."""
+        return _DOUBTS[self]
+
+
+_DOUBTS = {
+    QualityFlag.NO_BLUR: (
+        "No blur was found: the picture is as sharp as its pixels, or too noisy to tell."
+    ),
+    QualityFlag.KERNEL_FILLS_WINDOW: (
+        "The kernel fills its window: choose a larger kernel window and run again."
+    ),
+    QualityFlag.LOW_SIGNAL: (
+        "The signal is too low to trust detail: there is more noise than picture."
+    ),
+    QualityFlag.ITERATION_LIMIT: (
+        "The run was stopped at the iteration limit: more iterations may sharpen it further."
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """The state of a run after one iteration.
@@ -99,7 +130,8 @@ class Snapshot:
     max_iterations : int
         Most steps there will be.
     image, kernel : ndarray or None
-        Current estimates, as in `Result` but not recentred; only every so often, else None.
+        Current estimates as in `Result`, recentred by the kernel alone; only every so often, else
+        None.
     """
 
     iteration: int
@@ -140,6 +172,14 @@ class Result:
         Versions of this package, torch, numpy and Python.
     seconds : float
         Wall time of the fit.
+    blur : str
+        What the kernel started from: ``"none"``, ``"Gaussian"``, ``"drift"`` or ``"free"`` (any
+        shape) as found in the image, ``"guess"`` or ``"given"`` by the caller, ``"set"`` by
+        `Settings.kernel_start`.
+    kernel_fwhm : tuple of float
+        Full widths of the kernel at half its maximum along rows and columns, in pixels.
+    flags : tuple of QualityFlag
+        Reasons to doubt it, gravest first.
     tiles : int
         Pieces the plane was cut into; trace, stop and noise are those of the one that took longest.
     """
@@ -156,6 +196,9 @@ class Result:
     intensity_range: tuple[float, float]
     versions: dict[str, str]
     seconds: float
+    blur: str
+    kernel_fwhm: tuple[float, float]
+    flags: tuple[QualityFlag, ...] = ()
     tiles: int = 1
 
     def provenance(self) -> dict[str, Any]:
@@ -169,6 +212,9 @@ class Result:
             "stop_sentence": self.stop_reason.sentence,
             "stop_iteration": self.stop_iteration,
             "iterations": len(self.trace),
+            "warnings": [flag.sentence for flag in self.flags],
+            "blur": self.blur,
+            "kernel_fwhm": list(self.kernel_fwhm),
             "noise": self.noise,
             "intensity_range": list(self.intensity_range),
             "versions": dict(self.versions),

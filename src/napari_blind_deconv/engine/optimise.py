@@ -17,7 +17,9 @@ from torch import Tensor
 from napari_blind_deconv.engine.devices import choose_device
 from napari_blind_deconv.engine.fit import Fit
 from napari_blind_deconv.engine.problem import Problem
+from napari_blind_deconv.engine.quality import quality_flags
 from napari_blind_deconv.numerics.blur import crop_to_field_of_view
+from napari_blind_deconv.numerics.kernel_shape import KernelShape
 from napari_blind_deconv.numerics.location import moved_back, recentre
 from napari_blind_deconv.numerics.stopping import EarlyStopping, WindowedVariance
 from napari_blind_deconv.results import (
@@ -34,6 +36,8 @@ __all__ = ["deconvolve", "iterate"]
 
 # Pixels the windowed variance is taken over: a fixed random sample keeps its memory flat.
 _MONITORED_PIXELS = 65_536
+# Pictures on the way take no more than this share of the time, where not all are asked for.
+_PREVIEW_SHARE = 0.2
 
 
 def deconvolve(
@@ -41,6 +45,7 @@ def deconvolve(
     settings: Settings | None = None,
     *,
     psf: ArrayLike | None = None,
+    psf_guess: ArrayLike | None = None,
     device: str = "auto",
     seed: int = 0,
     rgb: bool = False,
@@ -62,6 +67,9 @@ def deconvolve(
         and only the image is estimated (non-blind deconvolution). If its centroid is not its
         central pixel, zeros are put around it until it is, and what is left of a pixel is taken out
         of the estimate, so that the image does not move.
+    psf_guess : array_like, optional
+        A PSF the kernel is to start from, in place of the one found in the image; the fit corrects
+        it. Of the form of `psf`, which it cannot be given with.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
     seed : int
@@ -107,6 +115,7 @@ def deconvolve(
         image,
         settings,
         psf=psf,
+        psf_guess=psf_guess,
         device=device,
         seed=seed,
         rgb=rgb,
@@ -128,6 +137,7 @@ def iterate(
     settings: Settings | None = None,
     *,
     psf: ArrayLike | None = None,
+    psf_guess: ArrayLike | None = None,
     device: str = "auto",
     seed: int = 0,
     rgb: bool = False,
@@ -146,8 +156,15 @@ def iterate(
     """
     if not 0 <= seed < 2**63:
         raise ValueError(f"The seed is {seed}; accepted are whole numbers from 0 to 2^63 - 1.")
+    if psf is not None and psf_guess is not None:
+        raise ValueError("Got a PSF and a guess of it; accepted is one of them.")
     problem = Problem.of(
-        image, settings or Settings(), psf=psf, rgb=rgb, intensity_range=intensity_range
+        image,
+        settings or Settings(),
+        psf=psf,
+        psf_guess=psf_guess,
+        rgb=rgb,
+        intensity_range=intensity_range,
     )
     place = choose_device(device)
     return _run(problem, place, seed, should_stop or (lambda: False), preview_seconds)
@@ -203,10 +220,11 @@ def _run(
         best, trace, reason = yield from _optimise(
             problem, device, seed, should_stop, preview_seconds
         )
-        image, kernel = _finish(problem, best)
+        image, kernel = _located(problem, best)
     # torch's out-of-memory is a RuntimeError.
     except (RuntimeError, MemoryError, FloatingPointError) as error:
         raise _explained(error, problem, device) from error
+    shape = KernelShape.of(kernel)
     return Result(
         image=image,
         kernel=kernel,
@@ -220,7 +238,16 @@ def _run(
         intensity_range=(problem.intensity.low, problem.intensity.high),
         versions=_versions(),
         seconds=time.monotonic() - started,
+        blur=_start_of(problem),
+        kernel_fwhm=(shape.rows, shape.columns),
+        flags=quality_flags(problem, kernel, reason),
     )
+
+
+def _start_of(problem: Problem) -> str:
+    if problem.psf is not None:
+        return "given"
+    return "set" if problem.blur is None else problem.blur.kind
 
 
 def _optimise(
@@ -243,9 +270,11 @@ def _optimise(
         row = (iteration, step.loss, step.data, step.regulariser, variance)
         trace[iteration - 1] = row
         previews: tuple[NDArray[np.float32], ...] = ()
-        if time.monotonic() >= preview_due:
-            previews = _previews(problem, keeper.latest)
-            preview_due = time.monotonic() + preview_seconds
+        if preview_seconds == 0 or time.monotonic() >= preview_due:
+            begun = time.monotonic()
+            previews = _located(problem, keeper.latest, search=False)
+            spent = time.monotonic() - begun
+            preview_due = begun + max(preview_seconds, spent / _PREVIEW_SHARE)
         yield Snapshot(*row, keeper.stopping.best_iteration, limit, *previews)
         if should_stop():
             reason = StopReason.STOPPED
@@ -268,19 +297,17 @@ def _monitored_pixels(canvas_shape: tuple[int, int], seed: int) -> Tensor:
     return torch.from_numpy(np.sort(chosen))
 
 
-def _previews(
-    problem: Problem, estimate: _Estimate
+def _located(
+    problem: Problem, estimate: _Estimate, *, search: bool = True
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Image and kernel as they are, not yet recentred; on a GPU this waits for it."""
-    cut = crop_to_field_of_view(estimate.canvas, problem.window)
-    return problem.to_user(cut.cpu().numpy()), estimate.kernel.cpu().numpy()
+    """Line 15: locate the picture, and give it the flux of the input; on a GPU this waits for it.
 
-
-def _finish(problem: Problem, best: _Estimate) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Line 15: locate the picture, and give it the flux of the input."""
-    canvas, kernel = best.canvas.cpu(), best.kernel.cpu()
+    Without `search` the content is taken to lie where the kernel says, which is quicker.
+    """
+    canvas, kernel = estimate.canvas.cpu(), estimate.kernel.cpu()
     if problem.psf is None and problem.settings.location is Location.SIMILARITY:
-        image, centred = recentre(canvas, kernel, torch.from_numpy(problem.calm))
+        reference = torch.from_numpy(problem.calm) if search else None
+        image, centred = recentre(canvas, kernel, reference)
     else:
         # A kernel whose centroid lies below its origin wants the picture as much further down.
         moved = moved_back(canvas.numpy(), [-c for c in problem.psf_centroid])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -43,7 +44,7 @@ class Problem:
     psf: NDArray[np.float32] | None  # its origin on the pixel of its centroid
     psf_centroid: tuple[float, float]  # the fraction of a pixel that is left
     window: tuple[int, int]
-    blur: Blur | None = None  # found in the image, if that was asked for
+    blur: Blur | None = None  # found in the image, or guessed by the caller
 
     @classmethod
     def of(
@@ -52,6 +53,7 @@ class Problem:
         settings: Settings,
         *,
         psf: ArrayLike | None,
+        psf_guess: ArrayLike | None = None,
         rgb: bool,
         intensity_range: tuple[float, float] | None = None,
     ) -> Self:
@@ -62,6 +64,9 @@ class Problem:
         if psf is not None:
             known, centroid = origin_at_centroid(check_kernel(psf, shape))
         window = kernel_window(settings, shape) if known is None else known.shape
+        blur = None if psf_guess is None else _guessed(psf_guess, shape)
+        if blur is not None and settings.kernel_size is None:
+            window = _around(blur, window)
         channels = to_channels(array, rgb=rgb)
         median = local_median(channels)
         intensity = (
@@ -72,21 +77,22 @@ class Problem:
         unit = intensity.to_unit(channels)
         calm = without_mad_pixels(unit, intensity.to_unit(median))
         noise = white_noise(calm.mean(axis=0))
-        return cls(settings, array, rgb, unit, calm, intensity, noise, known, centroid, window)
+        return cls(
+            settings, array, rgb, unit, calm, intensity, noise, known, centroid, window, blur
+        )
 
     def with_blur_found(self) -> Self:
         """The same with the kernel's start found, and a window around it unless one was set.
 
         Not part of the check: it takes a second or two.
         """
-        if self.psf is not None or self.settings.kernel_start != "auto":
+        told = self.psf is not None or self.blur is not None
+        if told or self.settings.kernel_start != "auto":
             return self
         blur = find_blur(self.luminance, min(self.window))
         if self.settings.kernel_size is not None:
             return replace(self, blur=blur)
-        side = max(_SMALLEST_WINDOW, int(_MARGIN * len(blur.kernel))) | 1
-        rows, columns = (min(side, limit) for limit in self.window)
-        return replace(self, blur=blur, window=(rows, columns))
+        return replace(self, blur=blur, window=_around(blur, self.window))
 
     @property
     def luminance(self) -> NDArray[np.float32]:
@@ -114,3 +120,18 @@ class Problem:
         return np.concatenate([np.moveaxis(values, 0, -1), self.image[..., 3:]], axis=-1).astype(
             np.float32
         )
+
+
+def _guessed(psf: ArrayLike, image_shape: tuple[int, int]) -> Blur:
+    """A caller's guess, centred: where its origin lay does not matter, the fit recentres."""
+    kernel, _ = origin_at_centroid(check_kernel(psf, image_shape))
+    return Blur("guess", kernel, math.nan)
+
+
+def _around(blur: Blur, largest: tuple[int, int]) -> tuple[int, int]:
+    """A window with room for a blur to change in."""
+    rows, columns = (
+        min(max(_SMALLEST_WINDOW, int(_MARGIN * side)) | 1, limit)
+        for side, limit in zip(blur.kernel.shape, largest, strict=True)
+    )
+    return rows, columns

@@ -22,7 +22,7 @@ from napari_blind_deconv.numerics.spectrum import Spectrum
 
 __all__ = ["Blur", "BlurKind", "find_blur", "placed", "region_with_contrast"]
 
-BlurKind = Literal["none", "Gaussian", "drift", "free"]
+BlurKind = Literal["none", "Gaussian", "drift", "free", "guess"]
 
 # Power spectra of sharp pictures fall with the square of the frequency, or faster. Widths are
 # fitted with the steepest, which makes them least: too narrow a kernel costs less than too wide a
@@ -60,7 +60,7 @@ class Blur:
     Attributes
     ----------
     kind : str
-        Its family.
+        Its family; ``"guess"`` is not found but told.
     kernel : ndarray
         ``(side, side)``, odd, ≥ 0, sum 1, centred.
     misfit : float

@@ -119,7 +119,7 @@ def origin_at_centroid(
 
 
 def recentre(
-    canvas: Tensor, kernel: Tensor, reference: Tensor
+    canvas: Tensor, kernel: Tensor, reference: Tensor | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Cut the estimate to the field of view, with its kernel's centroid moved to the origin.
 
@@ -129,8 +129,9 @@ def recentre(
         Estimate, shape ``(C, H + kh - 1, W + kw - 1)``.
     kernel : Tensor
         Kernel that goes with it, shape ``(kh, kw)``.
-    reference : Tensor
-        The blurred image, shape ``(C, H, W)``.
+    reference : Tensor or None
+        The blurred image, shape ``(C, H, W)``, which the content is searched with; None: it lies
+        where the kernel says.
 
     Returns
     -------
@@ -140,7 +141,9 @@ def recentre(
         Shape ``(kh, kw)``, ≥ 0, sum 1, centred.
     """
     shape = (kernel.shape[0], kernel.shape[1])
-    found = content_shift(canvas.mean(0), reference.mean(0), shape)
+    found = (0, 0)
+    if reference is not None:
+        found = content_shift(canvas.mean(0), reference.mean(0), shape)
     # Content found `found` too far down and right means a kernel as much too far up and left.
     moved = ndimage.shift(kernel.numpy(), found, order=0, mode="constant")
     if moved.sum() < 1 - _LOST_MASS:  # an unfinished picture resembles the image nowhere

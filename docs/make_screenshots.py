@@ -51,8 +51,8 @@ def main() -> None:
         stack, name="stack", axis_labels=("z", "y", "x"), scale=(0.3, 0.1, 0.1), units=("um",) * 3
     )
     viewer.fit_to_view()
-    widget.scope.value = "whole stack"
-    wait(lambda: " to " in widget.estimate.value)
+    widget.choices.scope.value = "whole stack"
+    wait(lambda: " to " in widget.choices.expected.value)
     widget.start()
     wait(lambda: widget.progress.value() > 2)
     viewer.dims.set_current_step(0, 1)

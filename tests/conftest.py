@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from scipy import ndimage
 os.environ["NAPARI_ENSURE_PLUGIN_MAIN_THREAD"] = "1"
 # The suite runs in as many processes as there are cores; commands it starts inherit this.
 os.environ["OMP_NUM_THREADS"] = "1"
+# What the panel remembers goes here, not into the user's settings.
+os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -47,3 +50,14 @@ def small_scene() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     blurred = ndimage.gaussian_filter(sharp, 1.8) + noise
     field = np.s_[16:64, 16:64]
     return sharp[field], blurred[field]
+
+
+@pytest.fixture
+def fresh_panel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Panels that remember nothing, and need not measure this machine first."""
+    from napari_blind_deconv.engine.estimate import Pace
+    from napari_blind_deconv.plugin.preferences import Preferences
+
+    Preferences().save()
+    pace = Pace(start=1e-5, step=1e-6, search=1e-4)
+    monkeypatch.setattr("napari_blind_deconv.plugin.paces._measured", lambda *_: pace)

@@ -20,12 +20,14 @@ CALIBRATION = {"scale": (0.2, 0.1), "translate": (5, -3), "units": ("um", "um")}
 def refusals(monkeypatch) -> list[str]:
     """Sentences shown as napari notifications."""
     shown: list[str] = []
-    monkeypatch.setattr("napari_blind_deconv.plugin.widget.show_error", shown.append)
+    monkeypatch.setattr(
+        "napari_blind_deconv.plugin.widget.notify", lambda sentence, _: shown.append(sentence)
+    )
     return shown
 
 
 @pytest.fixture
-def dock(make_napari_viewer, qtbot) -> Iterator[BlindDeconvolutionWidget]:
+def dock(make_napari_viewer, qtbot, fresh_panel) -> Iterator[BlindDeconvolutionWidget]:
     """The widget in a viewer with one image, set to a run of a few quick iterations."""
     viewer = make_napari_viewer()
     viewer.add_image(PIXELS, name="cells", **CALIBRATION)
@@ -41,7 +43,11 @@ def dock(make_napari_viewer, qtbot) -> Iterator[BlindDeconvolutionWidget]:
 
 def set_form(widget: BlindDeconvolutionWidget, **values: object) -> None:
     for name, value in values.items():
-        form = widget.basic if name in widget.basic.widgets else widget.advanced
+        form = (
+            widget.choices.basic
+            if name in widget.choices.basic.widgets
+            else widget.choices.advanced
+        )
         form.widgets[name].value = value
 
 
@@ -128,7 +134,7 @@ class TestRun:
         for _ in range(2):
             dock.start()
             wait(idle(dock))
-        assert dock.layer.value.name == "cells"
+        assert dock.choices.layer.value.name == "cells"
         assert len(names(dock)) == 7
         assert len(set(names(dock))) == 7
 
@@ -182,7 +188,7 @@ class TestWaysOut:
         def unreadable(*_):
             raise OSError("the network drive is gone")
 
-        monkeypatch.setattr("napari_blind_deconv.plugin.widget.Source.of", unreadable)
+        monkeypatch.setattr("napari_blind_deconv.plugin.choices.Source.of", unreadable)
         dock.start()
         assert refusals == ["the network drive is gone"]
         assert dock.run_button.isEnabled()
@@ -271,41 +277,41 @@ class TestForm:
         viewer = viewer_of(dock)
         other = viewer.add_image(PIXELS, name="other", **CALIBRATION)
         viewer.add_points(np.zeros((1, 2)), name="marks", units=("um", "um"))
-        assert [layer.name for layer in dock.layer.choices if layer] == ["cells", "other"]
-        assert dock.layer.value == other
+        assert [layer.name for layer in dock.choices.layer.choices if layer] == ["cells", "other"]
+        assert dock.choices.layer.value == other
         viewer.layers.selection.active = viewer.layers["cells"]
-        assert dock.layer.value.name == "cells"
+        assert dock.choices.layer.value.name == "cells"
         other.name = "renamed"
-        box = dock.layer.native
+        box = dock.choices.layer.native
         assert "renamed" in [box.itemText(index) for index in range(box.count())]
         viewer.layers.remove(other)
-        assert [layer.name for layer in dock.layer.choices if layer] == ["cells"]
+        assert [layer.name for layer in dock.choices.layer.choices if layer] == ["cells"]
 
     @pytest.mark.parametrize("name", list(Settings.presets()))
     def test_shows_and_returns_every_preset(self, dock, name):
         for choice in ("paper-real", "paper-synthetic", name):
-            dock.preset.value = choice
-        assert dock.settings() == Settings.preset(name)
+            dock.choices.preset.value = choice
+        assert dock.choices.settings() == Settings.preset(name)
 
     def test_every_setting_is_in_the_form_with_label_and_tooltip(self, dock):
-        widgets = {**dock.basic.widgets, **dock.advanced.widgets}
+        widgets = {**dock.choices.basic.widgets, **dock.choices.advanced.widgets}
         assert set(widgets) | {"kernel_size"} == set(Settings.model_fields)
         for name, widget in widgets.items():
             assert widget.label == Settings.model_fields[name].title
             assert len(widget.tooltip) > 20
-        assert "Accepted: ≥ 1 and ≤ 100000." in dock.basic.widgets["max_iterations"].tooltip
+        assert "Accepted: ≥ 1 and ≤ 100000." in dock.choices.basic.widgets["max_iterations"].tooltip
 
     def test_kernel_window_is_told_in_pixels_and_micrometres(self, dock):
-        assert dock.kernel_size_text.value == "13 × 15 px = 2.6 × 1.5 µm"
-        assert not dock.kernel_pixels.enabled
-        dock.kernel_choice.value = "chosen"
-        dock.kernel_pixels.value = 9
-        assert dock.settings().kernel_size == 9
-        assert dock.kernel_size_text.value == "9 × 9 px = 1.8 × 0.9 µm"
+        assert dock.choices.kernel_size_text.value == "13 × 15 px = 2.6 × 1.5 µm"
+        assert not dock.choices.kernel_pixels.enabled
+        dock.choices.kernel_choice.value = "chosen"
+        dock.choices.kernel_pixels.value = 9
+        assert dock.choices.settings().kernel_size == 9
+        assert dock.choices.kernel_size_text.value == "9 × 9 px = 1.8 × 0.9 µm"
         viewer_of(dock).layers["cells"].scale = (0.4, 0.1)
-        assert dock.kernel_size_text.value == "9 × 9 px = 3.6 × 0.9 µm"
-        dock.kernel_pixels.value = 31
-        assert "no larger than the image" in dock.kernel_size_text.value
+        assert dock.choices.kernel_size_text.value == "9 × 9 px = 3.6 × 0.9 µm"
+        dock.choices.kernel_pixels.value = 31
+        assert "no larger than the image" in dock.choices.kernel_size_text.value
 
     @pytest.mark.parametrize(
         ("pixels", "sentence"),
@@ -333,7 +339,7 @@ class TestForm:
 
         if torch.backends.mps.is_available():
             pytest.skip("this machine has Apple's GPU")
-        dock.device.value = "mps"
+        dock.choices.device.value = "mps"
         dock.start()
         wait(idle(dock))
         assert "'mps' was not found" in refusals[0]

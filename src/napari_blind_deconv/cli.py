@@ -61,6 +61,10 @@ def run(
     preset: PresetOption = "fast",
     assignments: SetOption = None,
     axes: AxesOption = None,
+    select: Annotated[
+        str | None,
+        typer.Option(metavar="3,10:266,20:276", help="Part of the image, one item an axis."),
+    ] = None,
     kernel: KernelOption = "per-channel",
     reference: Annotated[
         str | None,
@@ -68,6 +72,9 @@ def run(
     ] = None,
     psf: Annotated[
         Path | None, typer.Option(help="A known PSF as TIFF: the kernel is then fixed.")
+    ] = None,
+    psf_guess: Annotated[
+        Path | None, typer.Option(help="A PSF as TIFF for the kernel of a plane to start from.")
     ] = None,
     kernel_out: Annotated[
         Path | None, typer.Option(help="Where the kernel goes as TIFF; one page a channel.")
@@ -105,7 +112,9 @@ def run(
                 settings=Settings.preset(preset).with_texts(assignments or []),
                 axes=axes,
                 kernel=_kernel_mode(kernel),
+                select=select,
                 psf=psf,
+                psf_guess=psf_guess,
                 reference=_position(reference),
                 device=device,
                 seed=seed,
@@ -127,10 +136,9 @@ def _run(
     scheduler: str | None,
 ) -> int:
     from napari_blind_deconv.io.images import check_output
-    from napari_blind_deconv.io.stacks import open_stack
     from napari_blind_deconv.jobs import OUTPUT_SUFFIXES
 
-    _check_distinct(job.input, job.psf, job.output, kernel_out, trace_out)
+    _check_distinct(job.input, job.psf, job.psf_guess, job.output, kernel_out, trace_out)
     for path, suffixes in (
         (job.output, OUTPUT_SUFFIXES),
         (kernel_out, None),
@@ -138,7 +146,7 @@ def _run(
     ):
         if path is not None:
             check_output(path, overwrite=overwrite, suffixes=suffixes)
-    with open_stack(job.input, job.axes) as stack:
+    with job.open() as stack:
         if stack.is_small_plane and job.output.suffix.lower() != ".zarr":
             return _run_plane(job, stack, kernel_out, trace_out)
     if trace_out is not None:
@@ -150,13 +158,13 @@ def _run_plane(job: Job, stack: Stack, kernel_out: Path | None, trace_out: Path 
     from napari_blind_deconv.io.images import Plane, read_psf, write_json
     from napari_blind_deconv.jobs import sidecar_of
 
-    known = None if job.psf is None else read_psf(job.psf)
     rgb = stack.axes.endswith("S")
     result, interrupted = _deblur(
         stack.data.compute(),
         job.settings,
         job.input.name,
-        psf=known,
+        psf=None if job.psf is None else read_psf(job.psf),
+        psf_guess=None if job.psf_guess is None else read_psf(job.psf_guess),
         rgb=rgb,
         device=job.device,
         seed=job.seed,
@@ -390,6 +398,8 @@ def _report(result: Result, output: Path) -> None:
         f"in {result.seconds:.0f} s on {result.device}. {result.stop_reason.sentence}",
         soft_wrap=True,
     )
+    for flag in result.flags:
+        errors.print(f"warning: {flag.sentence}", soft_wrap=True)
 
 
 def _check_distinct(*paths: Path | None) -> None:

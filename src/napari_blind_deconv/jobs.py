@@ -37,7 +37,9 @@ class Job(BaseModel):
     settings: Settings
     axes: str | None = None
     kernel: KernelMode = KernelMode.PER_CHANNEL
+    select: str | None = None
     psf: Path | None = None
+    psf_guess: Path | None = None
     reference: tuple[int, ...] | None = None
     warm_start: bool = True
     device: str = "auto"
@@ -53,6 +55,10 @@ class Job(BaseModel):
             raise ValueError(
                 f"{path} is no sidecar of a run ({reason}); accepted is the .json beside a result."
             ) from error
+
+    def open(self) -> Stack:
+        """The image, or the part of it that is selected; raises as `open_stack`."""
+        return open_stack(self.input, self.axes, self.select)
 
     def as_record(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -129,8 +135,12 @@ def run_job(
             "Every plane has a kernel of its own with --kernel per-slice; "
             "--kernel-out accepts per-channel and shared."
         )
+    if job.psf_guess is not None:
+        raise ValueError(
+            "Got a guess of the PSF for a stack or a large plane; accepted is a PSF to hold."
+        )
     _check_places(job, resume=resume, overwrite=overwrite)
-    with _cluster(scheduler) as client, open_stack(job.input, job.axes) as stack:
+    with _cluster(scheduler) as client, job.open() as stack:
         if on_stack is not None:
             on_stack(stack)
         store = StackStore.resume(job.output, stack, job.as_record()) if resume else None

@@ -182,6 +182,8 @@ class Result:
         Reasons to doubt it, gravest first.
     tiles : int
         Pieces the plane was cut into; trace, stop and noise are those of the one that took longest.
+    chosen_by_hand : bool
+        Whether a person chose the iteration, after the run.
     """
 
     image: NDArray[np.float32]
@@ -200,6 +202,7 @@ class Result:
     kernel_fwhm: tuple[float, float]
     flags: tuple[QualityFlag, ...] = ()
     tiles: int = 1
+    chosen_by_hand: bool = False
 
     def provenance(self) -> dict[str, Any]:
         """All but the arrays, ready for JSON: what a file or a layer says about its origin."""
@@ -211,6 +214,7 @@ class Result:
             "stop_reason": self.stop_reason.value,
             "stop_sentence": self.stop_reason.sentence,
             "stop_iteration": self.stop_iteration,
+            "chosen_by_hand": self.chosen_by_hand,
             "iterations": len(self.trace),
             "warnings": [flag.sentence for flag in self.flags],
             "blur": self.blur,

@@ -54,10 +54,10 @@ class Pace:
         planes, pixels : int
             How many planes, and pixels in each.
         kernels : int
-            How many kernels are to be found: channels, one, or as many as planes.
+            How many kernels are to be found: channels, one, as many as planes, or none.
         """
         limit = settings.max_iterations
-        held = math.ceil(limit / WARM_SHARE) if kernels < planes else limit
+        held = math.ceil(limit / WARM_SHARE) if planes > 1 and kernels < planes else limit
         each = pixels * planes
         found = pixels * kernels
         least = each * (self.start + self.step) + found * (self.search + self.step)

@@ -88,7 +88,7 @@ class Stack:
         return " ".join([f"{shape}, {self.data.dtype}.", *self.notes])
 
 
-def open_stack(path: Path, axes: str | None = None) -> Stack:
+def open_stack(path: Path, axes: str | None = None, select: str | None = None) -> Stack:
     """Open an image without reading its pixels.
 
     Parameters
@@ -97,11 +97,14 @@ def open_stack(path: Path, axes: str | None = None) -> Stack:
         TIFF of any kind, or the folder of an OME-Zarr.
     axes : str, optional
         One letter for each axis of the array in the file, in place of what the file says.
+    select : str, optional
+        Part of the image, as ``"3,10:266,20:276"``: for each axis of the file longer than 1, but
+        for colour, a position, a range whose end is left out, or ``:`` for all.
 
     Raises
     ------
     ValueError
-        In one sentence, if it cannot be read or `axes` cannot be.
+        In one sentence, if it cannot be read or `axes` or `select` cannot be.
     OSError
         If it is not there or may not be opened.
     """
@@ -116,7 +119,7 @@ def open_stack(path: Path, axes: str | None = None) -> Stack:
             f"{path} cannot be read ({reason}); accepted are TIFF files and OME-Zarr folders."
         ) from error
     try:
-        return _in_order(path, found, axes)
+        return _in_order(_named(path, found, axes, select))
     except ValueError:
         found.__exit__()
         raise
@@ -228,8 +231,8 @@ def _pyramid_note(path: Path, levels: int) -> tuple[str, ...]:
     return (f"{path.name} is a pyramid of {levels} levels; the finest is used.",)
 
 
-def _in_order(path: Path, found: Stack, asked: str | None) -> Stack:
-    """Name the axes, drop those of length 1 that have no name, and put them in the order of OME."""
+def _named(path: Path, found: Stack, asked: str | None, select: str | None) -> Stack:
+    """Name the axes, drop those of length 1 that have no name, and take what is selected."""
     axes, notes = found.axes, found.notes
     if asked is not None:
         axes = asked.upper()
@@ -244,7 +247,7 @@ def _in_order(path: Path, found: Stack, asked: str | None) -> Stack:
     axes = "".join(axes[place] for place in kept)
     if "S" in axes and data.shape[axes.index("S")] not in (3, 4):
         axes = axes.replace("S", "C")
-    named = _named(axes)
+    named = _with_letters(axes)
     if named != axes:
         notes = (
             *notes,
@@ -256,12 +259,58 @@ def _in_order(path: Path, found: Stack, asked: str | None) -> Stack:
             f"The file {path} holds an array of shape {found.data.shape} with axes {found.axes}; "
             "accepted are T, C, Z, Y, X and colour, each once."
         )
-    order = [axis for axis in "TCZYXS" if axis in named]
-    data = da.transpose(data, [named.index(axis) for axis in order])
     channels = found.channels
-    if "C" not in order or len(channels) != data.shape[order.index("C")]:
+    if "C" not in named or len(channels) != data.shape[named.index("C")]:
         channels = ()
-    return replace(found, data=data, axes="".join(order), channels=channels, notes=notes)
+    stack = replace(found, data=data, axes=named, channels=channels, notes=notes)
+    return stack if select is None else _selected(path, stack, select)
+
+
+def _in_order(stack: Stack) -> Stack:
+    """Put the axes in the order of OME, colour last."""
+    order = [axis for axis in "TCZYXS" if axis in stack.axes]
+    data = da.transpose(stack.data, [stack.axes.index(axis) for axis in order])
+    return replace(stack, data=data, axes="".join(order))
+
+
+def _selected(path: Path, stack: Stack, text: str) -> Stack:
+    """A part of a stack; of a single channel the name goes with its axis."""
+    axes = stack.axes.replace("S", "")
+    items = [_part(path, item, text) for item in text.split(",")]
+    lengths = [side for axis, side in zip(stack.axes, stack.data.shape, strict=True) if axis != "S"]
+    if len(items) != len(axes) or not all(
+        (axis not in "YX" and -side <= item < side)
+        if isinstance(item, int)
+        else len(range(side)[item]) > 0
+        for axis, item, side in zip(axes, items, lengths, strict=True)
+    ):
+        raise ValueError(
+            f"{text!r} was selected of {path}, whose axes {axes} have lengths {lengths}; accepted "
+            "is a position or a range for each, ranges for rows and columns."
+        )
+    chosen = dict(zip(axes, items, strict=True))
+    channels = stack.channels
+    if channels and isinstance(chosen["C"], slice):
+        channels = channels[chosen["C"]]
+    return replace(
+        stack,
+        data=stack.data[tuple(chosen.get(axis, slice(None)) for axis in stack.axes)],
+        axes="".join(axis for axis in stack.axes if not isinstance(chosen.get(axis), int)),
+        channels=channels if isinstance(chosen.get("C"), slice) else (),
+    )
+
+
+def _part(path: Path, item: str, text: str) -> int | slice:
+    try:
+        if ":" not in item:
+            return int(item)
+        first, last = (int(side) if side.strip() else None for side in item.split(":"))
+    except ValueError:
+        raise ValueError(
+            f"{text!r} was selected of {path}; accepted are positions and ranges such as "
+            "3,10:266,20:276."
+        ) from None
+    return slice(first, last)
 
 
 def _check_asked(path: Path, axes: str, shape: tuple[int, ...]) -> None:
@@ -272,7 +321,7 @@ def _check_asked(path: Path, axes: str, shape: tuple[int, ...]) -> None:
         )
 
 
-def _named(axes: str) -> str:
+def _with_letters(axes: str) -> str:
     """Letters nobody knows become those of `_UNNAMED` that are not taken."""
     free = [axis for axis in _UNNAMED if axis not in axes]
     return "".join(axis if axis in "TCZYXS" or not free else free.pop(0) for axis in axes)

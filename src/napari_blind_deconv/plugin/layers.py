@@ -24,6 +24,7 @@ __all__ = [
     "layer_metadata",
     "outputs_beside",
     "pixel_size",
+    "plane_axes",
     "plane_shape",
 ]
 
@@ -70,7 +71,7 @@ class Source:
     @classmethod
     def of(cls, layer: Image, dims: Dims) -> Self:
         """The plane of `layer` that the viewer shows now."""
-        axes = _plane_axes(layer, dims)
+        axes = plane_axes(layer, dims)
         data = layer.data[0] if layer.multiscale else layer.data
         centre = layer.world_to_data(np.asarray(dims.point)[-layer.ndim :])
         index = [
@@ -98,6 +99,26 @@ class Source:
             translate=layer.affine.inverse(layer.data_to_world(position)),
             display=display if layer.rgb else {**display, "colormap": layer.colormap.name},
         )
+
+    @property
+    def white(self) -> float:
+        """Intensity that napari shows as 1: of a colour image its type's, else 1."""
+        kind = self.pixels.dtype
+        return float(np.iinfo(kind).max) if self.rgb and kind.kind in "ui" else 1.0
+
+    @property
+    def pixel_size(self) -> tuple[float, float, str]:
+        """Height and width of a pixel, and their unit in short."""
+        rows, columns = self.axes
+        scale, unit = self.transform["scale"], f"{self.transform['units'][columns]:~P}"
+        return float(scale[rows]), float(scale[columns]), unit.replace("pixel", "px")
+
+    def cropped(self, rows: slice, columns: slice) -> Self:
+        """The same for a part of the plane."""
+        moved = self.beside(rows.start, columns.start)
+        position = np.array(self.position)
+        position[list(self.axes)] = rows.start, columns.start
+        return replace(moved, pixels=self.pixels[rows, columns], position=tuple(map(int, position)))
 
     def beside(self, rows: float, columns: float) -> Self:
         """A copy that lies some rows and columns of pixels further on."""
@@ -127,7 +148,7 @@ class Source:
         return np.asarray(Affine(**parts, ndim=len(self.position)).linear_matrix)
 
 
-def _plane_axes(layer: Image, dims: Dims) -> tuple[int, int]:
+def plane_axes(layer: Image, dims: Dims) -> tuple[int, int]:
     """The layer's axes that are on the screen, in their order in the array; else the last two."""
     shown = sorted(axis - (dims.ndim - layer.ndim) for axis in dims.displayed)
     if len(shown) != 2 or shown[0] < 0 or layer.rgb:
@@ -138,19 +159,19 @@ def _plane_axes(layer: Image, dims: Dims) -> tuple[int, int]:
 def is_shown_flat(layer: Image, dims: Dims) -> bool:
     """Whether the screen shows the layer's last two axes, as planes in memory are."""
     last = layer.ndim - 1
-    return _plane_axes(layer, dims) == (last - 1, last)
+    return plane_axes(layer, dims) == (last - 1, last)
 
 
 def plane_shape(layer: Image, dims: Dims) -> tuple[int, int]:
     """Rows and columns of the plane that `Source.of` would take, without reading it."""
     shape = (layer.data[0] if layer.multiscale else layer.data).shape
-    rows, columns = _plane_axes(layer, dims)
+    rows, columns = plane_axes(layer, dims)
     return shape[rows], shape[columns]
 
 
 def pixel_size(layer: Image, dims: Dims) -> tuple[float, float, str]:
     """Height and width of a pixel of that plane, and their unit in short."""
-    rows, columns = _plane_axes(layer, dims)
+    rows, columns = plane_axes(layer, dims)
     unit = f"{layer.units[columns]:~P}".replace("pixel", "px")
     return float(layer.scale[rows]), float(layer.scale[columns]), unit
 
@@ -171,13 +192,7 @@ def displayable(source: Source, image: NDArray[Any]) -> NDArray[Any]:
     """The estimate as napari shows it: as it is, but colour as floats from 0 to 1."""
     if not source.rgb:
         return source.embed(image)
-    return source.embed(np.clip(image / _white(source), 0, 1).astype(np.float32))
-
-
-def _white(source: Source) -> float:
-    """Intensity of a colour image that napari shows as 1."""
-    kind = source.pixels.dtype
-    return float(np.iinfo(kind).max) if kind.kind in "ui" else 1.0
+    return source.embed(np.clip(image / source.white, 0, 1).astype(np.float32))
 
 
 def kernel_layer(source: Source, kernel: NDArray[Any], metadata: dict[str, Any]) -> LayerData:
@@ -277,7 +292,7 @@ def layer_metadata(
     if record is None:
         record = {"running": True} if result is None else result.provenance()
     if source.rgb:
-        record["white"] = _white(source)  # what the colours were divided by for display
+        record["white"] = source.white  # what the colours were divided by for display
     return {_OUR_KEY: record}
 
 

@@ -1,4 +1,4 @@
-"""What a stack will take on this machine, measured in a thread the first time it is asked for."""
+"""What a run will take on this machine, measured in a thread the first time it is asked for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import create_worker
 
-from napari_blind_deconv.plugin.stack_run import StackJob
 from napari_blind_deconv.results import DeconvolutionError
 from napari_blind_deconv.settings import Settings
 
@@ -20,45 +19,51 @@ _Key = tuple[Settings, str]
 
 
 class Paces:
-    """The paces measured so far, by settings and device."""
+    """The paces measured so far, by settings and device.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    on_measured : callable
+        Called in the GUI thread once there is more to tell.
+    """
+
+    def __init__(self, on_measured: Callable[[], None]) -> None:
+        self._on_measured = on_measured
         self._known: dict[_Key, Pace | str] = {}
 
-    def told(self, job: StackJob, on_measured: Callable[[], None]) -> str:
-        """How long a job takes and how much it holds, or that it is being measured.
+    def told(
+        self, settings: Settings, device: str, *, planes: int, pixels: int, kernels: int
+    ) -> str:
+        """From how long to how long a run takes, or that it is being measured.
 
         Parameters
         ----------
-        job : StackJob
-        on_measured : callable
-            Called in the GUI thread once there is more to tell.
+        settings, device
+            Of the run.
+        planes, pixels : int
+            How many planes, and pixels in each.
+        kernels : int
+            How many kernels are to be found.
         """
         # The number of iterations does not change the pace.
-        key = (job.settings.with_changes(max_iterations=1), job.device)
+        key = (settings.with_changes(max_iterations=1), device)
         if key not in self._known:
             self._known[key] = "measuring this machine …"
-            self._measure(key, on_measured)
+            self._measure(key)
         pace = self._known[key]
         if isinstance(pace, str):
             return pace
-        channels = job.leading[job.axes.index("C")] if "C" in job.axes else 1
-        kernels = {"per-channel": channels, "shared": 1}.get(job.kernel, job.planes)
-        rows, columns = job.data.shape[len(job.leading) : len(job.leading) + 2]
-        least, most = pace.seconds(
-            job.settings, planes=job.planes, pixels=rows * columns, kernels=kernels
-        )
-        memory = 4 * job.planes * rows * columns / 2**20
-        return f"{_clock(least)} to {_clock(most)}, {memory:.0f} MiB"
+        least, most = pace.seconds(settings, planes=planes, pixels=pixels, kernels=kernels)
+        return f"{_clock(least)} to {_clock(most)}"
 
-    def _measure(self, key: _Key, on_measured: Callable[[], None]) -> None:
+    def _measure(self, key: _Key) -> None:
         def keep(pace: Pace) -> None:
             self._known[key] = pace
-            on_measured()
+            self._on_measured()
 
         def give_up(error: BaseException) -> None:
             self._known[key] = f"unknown ({error})"
-            on_measured()
+            self._on_measured()
 
         create_worker(_measured, *key, _connect={"returned": keep, "errored": give_up})
 
@@ -73,7 +78,9 @@ def _measured(settings: Settings, device: str) -> Any:
 
 
 def _clock(seconds: float) -> str:
-    whole = round(seconds)
+    whole = max(1, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
     if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02}"
-    return f"{whole // 3600} h {whole % 3600 // 60:02}"
+        return f"{whole // 60}:{whole % 60:02} min"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from napari.layers import Image, Layer
 from napari.qt.threading import GeneratorWorker, create_worker
 
+from napari_blind_deconv.numerics.kernel_shape import KernelShape
+from napari_blind_deconv.plugin.kept_pictures import KeptPicture, KeptPictures
 from napari_blind_deconv.plugin.layers import (
     Source,
     displayable,
@@ -39,10 +41,10 @@ class Observer(Generic[_Progress, _Result]):
 
     progressed: Callable[[_Progress], None]
     ended: Callable[[_Result], None]
-    failed: Callable[[str], None]
+    failed: Callable[[str, BaseException | None], None]
 
 
-def _ignore(_news: object) -> None: ...
+def _ignore(*_news: object) -> None: ...
 
 
 _NOBODY: Observer[Any, Any] = Observer(_ignore, _ignore, _ignore)
@@ -125,13 +127,13 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
     def _on_result(self, result: _Result) -> None:
         observer = self._close()
         if self._discarded:
-            observer.failed("The result layer was deleted, so the run was ended.")
+            observer.failed("The result layer was deleted, so the run was ended.", None)
             return
         try:
             self._show(result)
             self._viewer.layers.selection.active = self.layer
         except Exception as error:  # whatever napari has against a layer, the widget goes on
-            observer.failed(f"The result could not be shown ({error}).")
+            observer.failed(f"The result could not be shown ({error}).", error)
             return
         observer.ended(result)
 
@@ -139,13 +141,13 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
         observer = self._close()
         if not self._discarded:
             self._viewer.layers.remove(self.layer)
-        observer.failed(str(error) or type(error).__name__)
+        observer.failed(str(error) or type(error).__name__, error)
 
     def _on_finished(self) -> None:
         # A worker that is quit while its generator returns says neither `returned` nor `aborted`.
         if self not in _active:
             return
-        self._close().failed("The run was ended from outside; its last picture stays.")
+        self._close().failed("The run was ended from outside; its last picture stays.", None)
 
     def _on_layer_removed(self, event: Any) -> None:
         removed: Layer = event.value
@@ -166,21 +168,63 @@ class Run(LayerRun[Progress, Result]):
     """A run on one plane.
 
     The live layer appears at once over the image and sharpens; kernel and trace layers join it at
-    the end.
+    the end. Its pictures can then be looked through, and another one be taken.
     """
 
     def __init__(
         self, viewer: Viewer, source: Source, job: Job, observer: Observer[Progress, Result]
     ) -> None:
-        self._source = source
+        self.source = source
+        self.pictures = KeptPictures()
+        self.chosen = 0  # place among them of the one that the run has kept
+        self._result: Result | None = None
+        self._beside: list[Layer] = []
         data, arguments, _kind = image_layer(source, source.pixels, layer_metadata(source))
         super().__init__(viewer, viewer.add_image(data, **arguments), work, job, observer)
 
+    def look_at(self, place: int) -> KeptPicture:
+        """Show a picture of the run, which has ended."""
+        picture = self.pictures[place]
+        self.layer.data = displayable(self.source, picture.image)
+        return picture
+
+    def take(self, place: int) -> Result:
+        """Make a picture of the run the result: its layers are put in place of the present ones."""
+        assert self._result is not None
+        picture = self.look_at(place)
+        shape = KernelShape.of(picture.kernel)
+        self._result = replace(
+            self._result,
+            stop_iteration=picture.iteration,
+            image=picture.image,
+            kernel=picture.kernel,
+            kernel_fwhm=(shape.rows, shape.columns),
+            chosen_by_hand=place != self.chosen,
+        )
+        self.layer.metadata = layer_metadata(self.source, self._result)
+        for layer in self._beside:
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+        self._lay_beside(self._result)
+        return self._result
+
     def _draw(self, progress: Progress) -> None:
-        self.layer.data = displayable(self._source, progress.image)
+        if progress.image is None or progress.kernel is None:
+            return
+        self.layer.data = displayable(self.source, progress.image)
+        self.pictures.offer(KeptPicture(progress.iteration, progress.image, progress.kernel))
 
     def _show(self, result: Result) -> None:
-        self.layer.data = displayable(self._source, result.image)
-        self.layer.metadata = layer_metadata(self._source, result)
-        for data, arguments, kind in outputs_beside(self._source, result):
+        self._result = result
+        kept = KeptPicture(result.stop_iteration, result.image, result.kernel)
+        self.chosen = self.pictures.conclude(kept)
+        self.layer.data = displayable(self.source, result.image)
+        self.layer.metadata = layer_metadata(self.source, result)
+        self._lay_beside(result)
+
+    def _lay_beside(self, result: Result) -> None:
+        self._beside = [
             getattr(self._viewer, f"add_{kind}")(data, **arguments)
+            for data, arguments, kind in outputs_beside(self.source, result)
+        ]
+        self._viewer.layers.selection.active = self.layer

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from annotated_types import Ge, Le
 from magicgui.widgets import CheckBox, ComboBox, LineEdit, SpinBox
-from magicgui.widgets.bases import ValueWidget
+from magicgui.widgets.bases import ValueWidget, Widget
 from pydantic.fields import FieldInfo
 from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 
@@ -48,7 +48,7 @@ class SettingsForm:
                 widget.value = value
 
 
-def form_rows(widgets: Iterable[ValueWidget[Any]]) -> QWidget:
+def form_rows(widgets: Iterable[Widget]) -> QWidget:
     """Widgets below one another with their labels in a column before them."""
     rows = QWidget()
     layout = QFormLayout(rows)
@@ -65,7 +65,7 @@ def form_rows(widgets: Iterable[ValueWidget[Any]]) -> QWidget:
     return rows
 
 
-def show_row(rows: QWidget, widget: ValueWidget[Any], shown: bool) -> None:
+def show_row(rows: QWidget, widget: Widget, shown: bool) -> None:
     """Show or hide a widget of :func:`form_rows` together with its label."""
     layout = rows.layout()
     assert isinstance(layout, QFormLayout)

@@ -51,7 +51,7 @@ class StackJob:
     data: Any
     axes: str
     settings: Settings
-    kernel: str
+    kernel: str | NDArray[Any]
     device: str
     seed: int
 

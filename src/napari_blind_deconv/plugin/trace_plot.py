@@ -1,95 +1,60 @@
-"""The early-stopping trace, live: variance over iterations, the stopping point marked."""
+"""The early-stopping trace, live: variance and loss over iterations, the stopping point marked."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QPointF, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
-from qtpy.QtWidgets import QSizePolicy, QWidget
+
+from napari_blind_deconv.plugin.curves import Curve, CurvePlot
+from napari_blind_deconv.results import TRACE_DTYPE
 
 __all__ = ["TracePlot"]
 
-_MARGIN = 6
-_CURVE = QColor("#4c9be8")
-_KEPT = QColor("#ff9f1c")
+_VARIANCE = "#4c9be8"
+_LOSS = "#8f8f8f"
+_KEPT = "#ff9f1c"
 
 
-class TracePlot(QWidget):
-    """A small plot drawn with Qt alone: 12 ms an update, in the colours of napari's theme."""
+class TracePlot(CurvePlot):
+    """Variance and loss, both logarithmic, each at its own scale."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.MinimumExpanding)
+        super().__init__("The trace appears here while a run is on.", shared=False)
         self.setToolTip(
-            "Windowed moving variance of the picture (logarithmic) over iterations. It falls while "
-            "the picture sharpens and rises when noise comes in. The picture at the orange line is "
-            "kept: its variance is the least."
+            "<p>Windowed moving variance of the picture and loss of the fit (both logarithmic) "
+            "over iterations. The variance falls while the picture sharpens and rises when noise "
+            "comes in. The picture at the orange line is kept.</p>"
         )
-        self._iterations: NDArray[np.float64] = np.zeros(0)
-        self._variances: NDArray[np.float64] = np.zeros(0)
+        self._trace = np.zeros(0, TRACE_DTYPE)
         self._kept: int | None = None
 
     @property
     def points(self) -> int:
-        """Iterations drawn."""
-        return len(self._iterations)
+        """Iterations told of."""
+        return len(self._trace)
 
     @property
     def kept(self) -> int | None:
         """Iteration marked as the one to keep."""
         return self._kept
 
-    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
-        """Room for a readable curve in a narrow dock."""
-        return QSize(240, 110)
-
     def clear(self) -> None:
         """Forget the last run."""
-        self._iterations = self._variances = np.zeros(0)
-        self._kept = None
-        self.update()
+        self._trace = np.zeros(0, TRACE_DTYPE)
+        self.mark(None)
 
     def extend(self, trace: NDArray[np.void], kept: int | None) -> None:
         """Add the next part of the trace and move the mark."""
-        drawn = trace[np.isfinite(trace["variance"]) & (trace["variance"] > 0)]
-        self._iterations = np.append(self._iterations, drawn["iteration"])
-        self._variances = np.append(self._variances, np.log10(drawn["variance"]))
+        self._trace = np.concatenate([self._trace, trace.astype(TRACE_DTYPE)])
+        self.mark(kept)
+
+    def mark(self, kept: int | None) -> None:
+        """Move the mark."""
         self._kept = kept
-        self.update()
+        mark = None if kept is None else (float(kept), f"keeping {kept}", _KEPT)
+        self.draw([self._curve("variance", _VARIANCE), self._curve("loss", _LOSS)], mark)
 
-    def paintEvent(self, _event: QPaintEvent | None) -> None:  # noqa: N802 (Qt's name)
-        """Draw frame, curve, mark and words."""
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        line_height = painter.fontMetrics().height()
-        frame = QRectF(self.rect()).adjusted(_MARGIN, _MARGIN, -_MARGIN, -_MARGIN - line_height)
-        painter.setPen(QPen(self.palette().color(self.foregroundRole()), 0.5))
-        painter.drawRect(frame)
-        caption = QRectF(frame.left(), frame.bottom(), frame.width(), line_height)
-        painter.drawText(caption, Qt.AlignmentFlag.AlignLeft, "variance (log) by iteration")
-        if len(self._iterations) < 2:
-            painter.drawText(frame, Qt.AlignmentFlag.AlignCenter, "no trace yet")
-            return
-        painter.setPen(QPen(_CURVE, 1.5))
-        painter.drawPolyline(QPolygonF(self._curve(frame)))
-        if self._kept is not None:
-            self._draw_mark(painter, frame, caption)
-
-    def _curve(self, frame: QRectF) -> list[QPointF]:
-        low, high = self._variances.min(), self._variances.max()
-        heights = (self._variances - low) / ((high - low) or 1.0)
-        xs = [self._x(iteration, frame) for iteration in self._iterations]
-        ys = frame.bottom() - frame.height() * (0.05 + 0.9 * heights)
-        return [QPointF(x, y) for x, y in zip(xs, ys, strict=True)]
-
-    def _draw_mark(self, painter: QPainter, frame: QRectF, caption: QRectF) -> None:
-        painter.setPen(QPen(_KEPT, 1.5))
-        x = self._x(self._kept or 0, frame)
-        painter.drawLine(QPointF(x, frame.top()), QPointF(x, frame.bottom()))
-        painter.drawText(caption, Qt.AlignmentFlag.AlignRight, f"keeping {self._kept}")
-
-    def _x(self, iteration: float, frame: QRectF) -> float:
-        first, last = self._iterations[0], self._iterations[-1]
-        share = (iteration - first) / ((last - first) or 1.0)
-        return frame.left() + frame.width() * float(np.clip(share, 0, 1))
+    def _curve(self, name: str, color: str) -> Curve:
+        values = self._trace[name].copy()
+        values[~(values > 0)] = np.nan
+        return Curve(name, color, self._trace["iteration"].astype(np.float64), np.log10(values))

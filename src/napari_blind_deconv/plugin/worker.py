@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
 
@@ -28,17 +28,33 @@ class Job:
     settings: Settings
     device: str
     seed: int
+    psf: NDArray[Any] | None = None
+    psf_guess: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What the screen shows next: a picture, and the trace since the last one."""
+    """What the screen shows next: what is being done, and pictures once there are any.
 
-    iteration: int
-    max_iterations: int
-    best_iteration: int | None
-    image: NDArray[np.float32]
-    trace: NDArray[np.void]
+    Attributes
+    ----------
+    stage : str
+        In words, with the device.
+    iteration, max_iterations : int
+    best_iteration : int or None
+        That early stopping would keep.
+    image, kernel : ndarray or None
+    trace : ndarray
+        Since the last one.
+    """
+
+    stage: str
+    iteration: int = 0
+    max_iterations: int = 0
+    best_iteration: int | None = None
+    image: NDArray[np.float32] | None = None
+    kernel: NDArray[np.float32] | None = None
+    trace: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, TRACE_DTYPE))
 
 
 def work(job: Job, stop: Event) -> Generator[Progress, None, Result]:
@@ -53,17 +69,24 @@ def work(job: Job, stop: Event) -> Generator[Progress, None, Result]:
 
 
 def _work(job: Job, stop: Event) -> Generator[Progress, None, Result]:
-    from napari_blind_deconv.engine.optimise import iterate  # torch takes seconds to load
+    yield Progress("Loading PyTorch …")
+    from napari_blind_deconv.engine.devices import choose_device
+    from napari_blind_deconv.engine.optimise import iterate
 
+    place = str(choose_device(job.device))
     run = iterate(
         job.pixels,
         job.settings,
+        psf=job.psf,
+        psf_guess=job.psf_guess,
         device=job.device,
         seed=job.seed,
         rgb=job.rgb,
         should_stop=stop.is_set,
         preview_seconds=_SECONDS_BETWEEN_PICTURES,
     )
+    told = job.psf is not None or job.psf_guess is not None
+    yield Progress("Making the first picture …" if told else "Looking for the blur …")
     rows = []
     while True:
         try:
@@ -74,10 +97,12 @@ def _work(job: Job, stop: Event) -> Generator[Progress, None, Result]:
         rows.append(tuple(getattr(snapshot, name) for name in TRACE_DTYPE.names or ()))
         if snapshot.image is not None:
             yield Progress(
+                f"Sharpening on the {place.upper()} …",
                 snapshot.iteration,
                 snapshot.max_iterations,
                 snapshot.best_iteration,
                 snapshot.image,
+                snapshot.kernel,
                 np.array(rows, dtype=TRACE_DTYPE),
             )
             rows.clear()

@@ -1,0 +1,123 @@
+"""Curves over a common axis, drawn with Qt alone: a dozen milliseconds an update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+__all__ = ["Curve", "CurvePlot"]
+
+_MARGIN = 4
+_GAP = 8  # pixels between the names in the caption
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a plot.
+
+    Attributes
+    ----------
+    name : str
+        For the caption, in its colour.
+    color : str
+        As ``"#rrggbb"``.
+    x, y : ndarray
+        Points; those that are not finite are left out.
+    """
+
+    name: str
+    color: str
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+
+    def finite(self) -> Curve:
+        """The same without points that cannot be drawn."""
+        good = np.isfinite(self.x) & np.isfinite(self.y)
+        return Curve(self.name, self.color, self.x[good], self.y[good])
+
+
+class CurvePlot(QWidget):
+    """Some curves in a frame, their names below, and perhaps a mark.
+
+    Parameters
+    ----------
+    empty : str
+        What to say while there is nothing to draw.
+    shared : bool
+        Whether all curves have one vertical scale; else each fills the frame.
+    """
+
+    def __init__(self, empty: str, *, shared: bool) -> None:
+        super().__init__()
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.MinimumExpanding)
+        self._empty, self._shared = empty, shared
+        self._curves: list[Curve] = []
+        self._mark: tuple[float, str, str] | None = None
+
+    @property
+    def curves(self) -> list[Curve]:
+        """What is drawn."""
+        return list(self._curves)
+
+    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Room for a readable curve in a narrow dock."""
+        return QSize(160, 96)
+
+    def draw(self, curves: Sequence[Curve], mark: tuple[float, str, str] | None = None) -> None:
+        """Draw curves in place of those there were, and a mark: where, its words and colour."""
+        finite = [curve.finite() for curve in curves]
+        self._curves = [curve for curve in finite if len(curve.x)]
+        self._mark = mark
+        self.update()
+
+    def paintEvent(self, _event: QPaintEvent | None) -> None:  # noqa: N802 (Qt's name)
+        """Draw frame, curves, mark and words."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        words = painter.fontMetrics().height()
+        frame = QRectF(self.rect()).adjusted(_MARGIN, _MARGIN, -_MARGIN, -_MARGIN - words)
+        painter.setPen(QPen(self.palette().color(self.foregroundRole()), 0.5))
+        painter.drawRect(frame)
+        if not self._curves:
+            wrapped = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
+            painter.drawText(frame, int(wrapped), self._empty)
+            return
+        caption = QRectF(frame.left(), frame.bottom(), frame.width(), words)
+        for curve in self._curves:
+            painter.setPen(QPen(QColor(curve.color), 1.5))
+            self._draw_curve(painter, curve, frame)
+            painter.drawText(caption, Qt.AlignmentFlag.AlignLeft, curve.name)
+            caption.setLeft(
+                caption.left() + _GAP + painter.fontMetrics().horizontalAdvance(curve.name)
+            )
+        if self._mark is not None:
+            where, text, color = self._mark
+            painter.setPen(QPen(QColor(color), 1.5))
+            x = self._x(where, frame)
+            painter.drawLine(QPointF(x, frame.top()), QPointF(x, frame.bottom()))
+            painter.drawText(caption, Qt.AlignmentFlag.AlignRight, text)
+
+    def _draw_curve(self, painter: QPainter, curve: Curve, frame: QRectF) -> None:
+        low, high = self._span(curve)
+        heights = (curve.y - low) / ((high - low) or 1.0)
+        ys = frame.bottom() - frame.height() * (0.05 + 0.9 * heights)
+        points = [QPointF(self._x(x, frame), y) for x, y in zip(curve.x, ys, strict=True)]
+        if len(points) == 1:  # a run that ended at its first step
+            painter.drawEllipse(points[0], 2, 2)
+        painter.drawPolyline(QPolygonF(points))
+
+    def _span(self, curve: Curve) -> tuple[float, float]:
+        drawn = self._curves if self._shared else [curve]
+        return min(c.y.min() for c in drawn), max(c.y.max() for c in drawn)
+
+    def _x(self, value: float, frame: QRectF) -> float:
+        first = min(curve.x[0] for curve in self._curves)
+        last = max(curve.x[-1] for curve in self._curves)
+        share = (value - first) / (last - first) if last > first else 0.5
+        return frame.left() + frame.width() * float(np.clip(share, 0, 1))

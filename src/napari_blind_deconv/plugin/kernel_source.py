@@ -1,0 +1,235 @@
+"""Where the kernel comes from: found in the image, known, or guessed from the microscope."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from magicgui.widgets import CheckBox, ComboBox, FileEdit, FloatSpinBox
+from magicgui.widgets.bases import Widget
+from napari.layers import Image
+from numpy.typing import NDArray
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_blind_deconv.io.images import read_psf
+from napari_blind_deconv.numerics.optics import widefield_psf
+from napari_blind_deconv.plugin.settings_form import form_rows, show_row
+
+__all__ = [
+    "FOUND",
+    "GAUSSIAN",
+    "LAST",
+    "LAYER",
+    "MICROSCOPE",
+    "PSF_FILE",
+    "KernelChoice",
+    "KernelSource",
+]
+
+FOUND = "found in the image"
+LAST = "the last result's"
+LAYER = "from a layer"
+PSF_FILE = "from a file"
+GAUSSIAN = "a Gaussian"
+MICROSCOPE = "the microscope's"
+_KNOWN = (LAST, LAYER, PSF_FILE)
+_MODELLED = (GAUSSIAN, MICROSCOPE)
+# A modelled kernel ends where it has fallen to nothing: so many widths at half maximum a side.
+_WIDTHS_A_SIDE = 3.0
+_FWHM_OF_SIGMA = 2 * math.sqrt(2 * math.log(2))
+_LARGEST = 255
+# Pixel sizes that differ by more than this share belong to different images.
+_SAME_SIZE = 0.02
+
+
+@dataclass(frozen=True)
+class KernelChoice:
+    """What a run is told about the kernel.
+
+    Attributes
+    ----------
+    kernel : ndarray or None
+        None: nothing is known.
+    held : bool
+        Whether it stays as it is, or is only what the fit starts from.
+    code : str
+        A Python expression for it, given ``tifffile`` and ``widefield_psf``.
+    file : str
+        The file to have it in for the command line.
+    """
+
+    kernel: NDArray[np.float32] | None = None
+    held: bool = True
+    code: str = ""
+    file: str = ""
+
+
+class KernelSource(QWidget):
+    """Choose where the kernel comes from; :meth:`choice` makes it.
+
+    Parameters
+    ----------
+    layers : callable
+        Image layers there are, for the box to choose a PSF from.
+    """
+
+    def __init__(self, layers: Callable[[Any], list[Image]]) -> None:
+        super().__init__()
+        self._last: NDArray[np.float32] | None = None
+        self.source = ComboBox(
+            label="Kernel",
+            choices=[FOUND, *_KNOWN, *_MODELLED],
+            tooltip="Where the kernel (PSF) comes from. Nothing needs to be known.",
+        )
+        self.layer = ComboBox(
+            label="PSF layer", choices=layers, nullable=True, tooltip="A 2D layer: the PSF."
+        )
+        self.file = FileEdit(
+            label="PSF file", filter="*.tif *.tiff", tooltip="One plane, at the image's pixel size."
+        )
+        self.sigma = FloatSpinBox(
+            label="σ (px)", value=2.0, min=0.3, max=40, step=0.1, tooltip="Of the Gaussian."
+        )
+        self.aperture = FloatSpinBox(
+            label="NA", value=1.2, min=0.05, max=1.7, step=0.05, tooltip="Of the objective."
+        )
+        self.wavelength = FloatSpinBox(
+            label="Emission (nm)", value=520, min=200, max=2000, step=5, tooltip="Wavelength."
+        )
+        self.held = CheckBox(
+            label="Hold it as it is",
+            tooltip="On: the kernel is known, only the picture is estimated. Off: it is what the "
+            "fit starts from.",
+        )
+        self._rows: dict[Widget, tuple[str, ...]] = {
+            self.layer: (LAYER,),
+            self.file: (PSF_FILE,),
+            self.sigma: (GAUSSIAN,),
+            self.aperture: (MICROSCOPE,),
+            self.wavelength: (MICROSCOPE,),
+            self.held: (*_KNOWN, *_MODELLED),
+        }
+        self.rows = form_rows([self.source, *self._rows])
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.rows)
+        self.source.changed.connect(self._show_source)
+        self._show_source()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the kernel is known and stays as it is."""
+        return self.source.value != FOUND and bool(self.held.value)
+
+    def remember(self, kernel: NDArray[np.float32] | None) -> None:
+        """What "the last result's" stands for."""
+        self._last = kernel
+
+    def hold_last(self) -> None:
+        """Choose the last result's kernel, to be held."""
+        self.source.value = LAST
+        self.held.value = True
+
+    def reset(self) -> None:
+        """Back to finding it."""
+        self.source.value = FOUND
+
+    def choice(self, height: float, width: float, unit: str) -> KernelChoice:
+        """The kernel that is chosen, for pixels of some height and width.
+
+        Raises
+        ------
+        ValueError, OSError
+            In one sentence, if it is not there or cannot be.
+        """
+        make: dict[str, Callable[[], KernelChoice]] = {
+            FOUND: KernelChoice,
+            LAST: self._of_last,
+            LAYER: lambda: self._of_layer(height, width, unit),
+            PSF_FILE: self._of_file,
+            GAUSSIAN: self._of_gaussian,
+            MICROSCOPE: lambda: self._of_microscope(height, width, unit),
+        }
+        return make[self.source.value]()
+
+    def _show_source(self) -> None:
+        for widget, sources in self._rows.items():
+            show_row(self.rows, widget, self.source.value in sources)
+        if self.source.value != FOUND:
+            self.held.value = self.source.value in _KNOWN
+
+    def _of_last(self) -> KernelChoice:
+        if self._last is None:
+            raise ValueError("There is no last result to take the kernel of; run once before.")
+        return KernelChoice(
+            self._last, self.held.value, 'tifffile.imread("kernel.tif")', "kernel.tif"
+        )
+
+    def _of_layer(self, height: float, width: float, unit: str) -> KernelChoice:
+        layer: Image | None = self.layer.value
+        if layer is None:
+            raise ValueError("No layer is chosen as the PSF; choose one.")
+        pixels = np.squeeze(np.asarray(layer.data[0] if layer.multiscale else layer.data))
+        if layer.rgb or pixels.ndim != 2:
+            raise ValueError(
+                f"The PSF layer {layer.name} has shape {pixels.shape}; accepted is one grey plane."
+            )
+        own = f"{layer.units[-1]:~P}"
+        sizes = (float(layer.scale[-2]), float(layer.scale[-1]))
+        if own == unit and not np.allclose(sizes, (height, width), rtol=_SAME_SIZE):
+            raise ValueError(
+                f"The PSF layer {layer.name} has pixels of {sizes[0]:.3g} × {sizes[1]:.3g} {unit} "
+                f"and the image of {height:.3g} × {width:.3g}; accepted is a PSF at the image's "
+                "pixel size."
+            )
+        name = f"{layer.name}.tif"
+        return KernelChoice(pixels, self.held.value, f"tifffile.imread({name!r})", name)
+
+    def _of_file(self) -> KernelChoice:
+        path = Path(str(self.file.value))
+        if not path.is_file():
+            raise ValueError(f"The PSF file {path} does not exist; choose a TIFF.")
+        text = f"tifffile.imread({str(path)!r})"
+        return KernelChoice(read_psf(path), self.held.value, text, str(path))
+
+    def _of_gaussian(self) -> KernelChoice:
+        from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel  # torch
+
+        sigma = self.sigma.value
+        side = _side(sigma * _FWHM_OF_SIGMA)
+        return KernelChoice(
+            gaussian_kernel((side, side), sigma).numpy(),
+            self.held.value,
+            f"gaussian_kernel(({side}, {side}), {sigma:g}).numpy()",
+            "kernel.tif",
+        )
+
+    def _of_microscope(self, height: float, width: float, unit: str) -> KernelChoice:
+        if unit not in ("µm", "nm") or not math.isclose(height, width, rel_tol=_SAME_SIZE):
+            raise ValueError(
+                f"The image's pixels are {height:.3g} × {width:.3g} {unit}; the microscope's PSF "
+                "wants square ones in µm or nm: set the layer's scale and units."
+            )
+        size = width if unit == "µm" else width / 1000
+        wavelength = self.wavelength.value / 1000
+        side = _side(0.51 * wavelength / self.aperture.value / size)
+        options = {
+            "numerical_aperture": round(self.aperture.value, 4),
+            "wavelength": round(wavelength, 6),
+            "pixel_size": size,
+        }
+        told = ", ".join(f"{name}={value:g}" for name, value in options.items())
+        return KernelChoice(
+            widefield_psf(side, **options),
+            self.held.value,
+            f"widefield_psf({side}, {told})",
+            "kernel.tif",
+        )
+
+
+def _side(fwhm: float) -> int:
+    return min(int(2 * math.ceil(_WIDTHS_A_SIDE * fwhm / 2) + 3) | 1, _LARGEST)

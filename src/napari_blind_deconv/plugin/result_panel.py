@@ -1,0 +1,129 @@
+"""What can be done with a result: look through its pictures, compare, keep and reuse its kernel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from psygnal import Signal
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_blind_deconv.io.images import Plane, write_plane
+from napari_blind_deconv.plugin.comparison import Comparison
+from napari_blind_deconv.plugin.kernel_view import kernel_words
+from napari_blind_deconv.plugin.picture_slider import PictureSlider
+from napari_blind_deconv.results import Result
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_blind_deconv.plugin.run import Run
+
+__all__ = ["ResultPanel"]
+
+
+class ResultPanel(QWidget):
+    """The last run on a plane, once it has ended.
+
+    Signals
+    -------
+    picture_taken : Result
+        Another of the run's pictures is the result now.
+    failed : str
+        Something could not be done.
+    apply_to_all : ()
+        The kernel is wanted for all of the layer.
+    """
+
+    picture_taken = Signal(object)
+    failed = Signal(str)
+    apply_to_all = Signal()
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._run: Run | None = None
+        self._result: Result | None = None
+        self.kernel_words = QLabel()
+        self.kernel_words.setWordWrap(True)
+        self.save_button = QPushButton("Save kernel …")
+        self.save_button.clicked.connect(self._ask_and_save)
+        self.apply_button = QPushButton("Apply to all")
+        self.apply_button.clicked.connect(lambda: self.apply_to_all.emit())
+        self.slider = PictureSlider()
+        self.slider.looked_at.connect(self._look_at)
+        self.slider.taken.connect(self._take)
+        self.comparison = Comparison(viewer)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.save_button)
+        buttons.addWidget(self.apply_button)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.slider, self.comparison, self.kernel_words):
+            column.addWidget(widget)
+        column.addLayout(buttons)
+        viewer.layers.events.removed.connect(self._on_removed)
+        self.clear()
+
+    def clear(self) -> None:
+        """There is no result."""
+        self._run = self._result = None
+        self.slider.clear()
+        self.comparison.compare(None, None)
+        self._show_kernel()
+
+    def show_run(self, run: Run, result: Result) -> None:
+        """Offer what can be done with a run that has ended."""
+        self._run, self._result = run, result
+        iterations = [run.pictures[place].iteration for place in range(len(run.pictures))]
+        self.slider.offer(iterations, run.chosen)
+        self.comparison.compare(run.source, run.layer)
+        self._show_kernel()
+
+    def save_kernel(self, path: Path) -> None:
+        """Write the kernel as TIFF, with its pixel size and where it comes from."""
+        assert self._run is not None
+        assert self._result is not None
+        height, width, unit = self._run.source.pixel_size
+        calibration = None if unit == "px" else (height, width)
+        plane = Plane(self._result.kernel, pixel_size=calibration, unit=unit)
+        write_plane(path, plane, self._result.provenance())
+
+    def _ask_and_save(self) -> None:
+        name, _ = QFileDialog.getSaveFileName(
+            self, "Save the kernel", "kernel.tif", "TIFF (*.tif *.tiff)"
+        )
+        if not name:
+            return
+        try:
+            self.save_kernel(Path(name).with_suffix(Path(name).suffix or ".tif"))
+        except (OSError, ValueError) as error:
+            self.failed.emit(getattr(error, "strerror", None) or str(error))
+
+    def _look_at(self, place: int) -> None:
+        if self._run is not None:
+            self._run.look_at(place)
+            self.comparison.refresh()
+
+    def _take(self, place: int) -> None:
+        if self._run is not None:
+            self._result = self._run.take(place)
+            self._show_kernel()
+            self.picture_taken.emit(self._result)
+
+    def _show_kernel(self) -> None:
+        there = self._run is not None and self._result is not None
+        words = "The kernel's widths stand here after a run."
+        if self._run is not None and self._result is not None:
+            words = kernel_words(self._result.kernel, *self._run.source.pixel_size)
+        self.kernel_words.setText(words)
+        for button, help_text in (
+            (self.save_button, "Write the kernel as TIFF, to be used as a PSF elsewhere."),
+            (self.apply_button, "Sharpen all of the layer, planes and all, with this kernel held."),
+        ):
+            button.setEnabled(there)
+            button.setToolTip(help_text if there else "There is no kernel yet.")
+
+    def _on_removed(self, event: object) -> None:
+        if self._run is not None and getattr(event, "value", None) == self._run.layer:
+            self.clear()

@@ -1,0 +1,100 @@
+"""The small plots: what they draw, seen in their pixels."""
+
+import numpy as np
+import pytest
+
+from napari_blind_deconv.plugin.curves import Curve, CurvePlot
+from napari_blind_deconv.plugin.trace_plot import TracePlot
+from napari_blind_deconv.results import TRACE_DTYPE
+
+RED, BLUE = "#ff0000", "#0000ff"
+
+
+def colours(widget) -> set[str]:
+    image = widget.grab().toImage()
+    return {
+        image.pixelColor(x, y).name() for x in range(image.width()) for y in range(image.height())
+    }
+
+
+def is_orange(colour: str) -> bool:
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return red > 180 and 90 < green < 190 and blue < 90
+
+
+def heights(widget, colour: str) -> list[int]:
+    """Rows at which pixels of a colour stand, above the caption."""
+    image = widget.grab().toImage()
+    bottom = image.height() - 2 * widget.fontMetrics().height()
+    return [
+        y
+        for x in range(image.width())
+        for y in range(bottom)
+        if image.pixelColor(x, y).name() == colour
+    ]
+
+
+def line(name: str, colour: str, low: float, high: float) -> Curve:
+    return Curve(name, colour, np.arange(10.0), np.linspace(low, high, 10))
+
+
+@pytest.fixture
+def plot(qtbot):
+    def make(shared: bool) -> CurvePlot:
+        widget = CurvePlot("nothing yet", shared=shared)
+        qtbot.addWidget(widget)
+        widget.resize(240, 160)
+        return widget
+
+    return make
+
+
+def test_every_curve_is_drawn_in_its_colour(plot):
+    widget = plot(shared=False)
+    widget.draw([line("a", RED, 0, 1), line("b", BLUE, 1, 0)])
+    assert {RED, BLUE} <= colours(widget)
+    widget.draw([])
+    assert not {RED, BLUE} & colours(widget)
+
+
+def test_a_shared_scale_keeps_the_lower_curve_low(plot):
+    widget = plot(shared=True)
+    widget.draw([line("low", RED, 0, 0.1), line("high", BLUE, 0.9, 1.0)])
+    assert min(heights(widget, RED)) > max(heights(widget, BLUE))
+
+
+def test_what_is_not_finite_is_left_out(plot):
+    widget = plot(shared=True)
+    broken = Curve("broken", RED, np.arange(4.0), np.array([np.nan, 1.0, np.inf, 2.0]))
+    widget.draw([broken, Curve("empty", BLUE, np.zeros(0), np.zeros(0))])
+    assert [list(curve.y) for curve in widget.curves] == [[1.0, 2.0]]
+    widget.grab()
+
+
+def test_the_trace_marks_the_kept_iteration(qtbot):
+    widget = TracePlot()
+    qtbot.addWidget(widget)
+    trace = np.zeros(8, TRACE_DTYPE)
+    trace["iteration"] = np.arange(1, 9)
+    trace["loss"] = 0.1
+    trace["variance"] = [np.nan, np.nan, 4, 3, 2, 1, 2, 3]
+    widget.extend(trace[:5], None)
+    assert widget.points == 5
+    widget.extend(trace[5:], 6)
+    assert [curve.name for curve in widget.curves] == ["variance", "loss"]
+    assert len(widget.curves[0].x) == 6
+    assert widget.kept == 6
+    assert any(is_orange(colour) for colour in colours(widget))
+    widget.clear()
+    assert widget.points == 0
+    assert not any(is_orange(colour) for colour in colours(widget))
+
+
+def test_a_run_of_one_step_is_drawn(qtbot):
+    widget = TracePlot()
+    qtbot.addWidget(widget)
+    trace = np.zeros(1, TRACE_DTYPE)
+    trace["iteration"], trace["loss"], trace["variance"] = 1, 0.1, np.nan
+    widget.extend(trace, 1)
+    assert [curve.name for curve in widget.curves] == ["loss"]
+    widget.grab()

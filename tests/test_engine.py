@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from skimage import data
 from skimage.registration import phase_cross_correlation
 
 from napari_blind_deconv import (
@@ -27,8 +28,10 @@ from napari_blind_deconv.engine.inputs import (
     local_median,
 )
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.kernel_shape import KernelShape
 from napari_blind_deconv.numerics.location import kernel_centroid
 from napari_blind_deconv.numerics.metrics import kernel_similarity, psnr_up_to_shift
+from napari_blind_deconv.results import QualityFlag
 from napari_blind_deconv.synthetic import Scene, fluorescence_scene
 
 TINY = Settings(
@@ -305,6 +308,66 @@ def with_value(value):
     image = GOOD.copy()
     image[3, 4] = value
     return image
+
+
+@pytest.fixture(scope="module")
+def blurred() -> np.ndarray:
+    kernel = gaussian_kernel((15, 15), 2.0).numpy()
+    return fluorescence_scene((96, 96), kernel=kernel).observed.astype(np.float64)
+
+
+class TestQuality:
+    """Every flag is raised by a case made for it, and by no sound one."""
+
+    def test_a_sound_result_has_none(self, blurred):
+        result = deconvolve(blurred)
+        assert result.flags == ()
+        assert result.blur == "Gaussian"
+        assert result.provenance()["warnings"] == []
+
+    def test_a_sharp_picture_has_no_blur(self):
+        sharp = data.camera()[100:228, 120:248]
+        result = deconvolve(sharp, Settings(max_iterations=2))
+        assert QualityFlag.NO_BLUR in result.flags
+        assert result.blur == "none"
+
+    def test_a_window_too_small_is_full(self, blurred):
+        settings = Settings(kernel_size=5, kernel_start=3.0, max_iterations=2)
+        assert QualityFlag.KERNEL_FILLS_WINDOW in deconvolve(blurred, settings).flags
+        wide = settings.with_changes(kernel_size=31)
+        assert QualityFlag.KERNEL_FILLS_WINDOW not in deconvolve(blurred, wide).flags
+
+    def test_noise_is_no_signal(self):
+        noise = np.random.default_rng(0).normal(100, 10, (96, 96))
+        flags = deconvolve(noise, Settings(max_iterations=2)).flags
+        assert QualityFlag.LOW_SIGNAL in flags
+
+    def test_the_limit_is_told(self, blurred):
+        short = Settings(max_iterations=2, stop_at_noise=False)
+        flags = deconvolve(blurred, short).flags
+        assert flags == (QualityFlag.ITERATION_LIMIT,)
+        assert "iteration limit" in flags[0].sentence
+
+
+class TestGuess:
+    def test_the_fit_starts_from_it_and_may_leave_it(self, small_scene):
+        guess = gaussian_kernel((9, 9), 1.8).numpy()
+        seen = []
+        result = deconvolve(
+            small_scene[1],
+            TINY.with_changes(kernel_start="auto", kernel_size=None),
+            psf_guess=guess,
+            on_snapshot=lambda snapshot: seen.append(snapshot.kernel),
+        )
+        assert result.blur == "guess"
+        first = KernelShape.of(seen[0])
+        assert first.rows == pytest.approx(KernelShape.of(guess).rows, rel=0.15)
+        assert not np.array_equal(result.kernel, seen[0])
+
+    def test_it_is_no_psf(self, small_scene):
+        guess = gaussian_kernel((9, 9), 1.8).numpy()
+        with pytest.raises(ValueError, match="accepted is one of them"):
+            deconvolve(small_scene[1], TINY, psf=guess, psf_guess=guess)
 
 
 class TestRefusals:

@@ -50,6 +50,21 @@ def hyperstack(tmp_path, pixels) -> Path:
     return path
 
 
+class TestSelecting:
+    def test_a_part_is_that_of_the_array_in_the_file(self, hyperstack, pixels):
+        with open_stack(hyperstack, select="1,:,3:20,4:30") as part:
+            assert part.axes == "CYX"
+            np.testing.assert_array_equal(part.data, pixels[1, :, 3:20, 4:30])
+        with open_stack(hyperstack, select="0:2,1,:,:") as part:
+            assert part.axes == "ZYX"
+            np.testing.assert_array_equal(part.data, pixels[0:2, 1])
+
+    @pytest.mark.parametrize("select", ["9,0,:,:", "0,0,1,:", "0,0,:", "0,0,5:5,:", ":,:,:,:,:"])
+    def test_what_is_not_there_is_refused(self, hyperstack, select):
+        with pytest.raises(ValueError, match="have lengths"):
+            open_stack(hyperstack, select=select)
+
+
 class TestOpening:
     def test_imagej(self, hyperstack, pixels):
         with open_stack(hyperstack) as stack:
@@ -306,6 +321,12 @@ class TestCommandLine:
         assert kernels.shape[0] == 2
         np.testing.assert_allclose(kernels.sum(axis=(1, 2)), 1, rtol=1e-4)
 
+    def test_a_part_of_a_stack_is_sharpened(self, hyperstack):
+        out = hyperstack.parent / "out.tif"
+        done = blind_deconv("run", hyperstack, out, *FAST, "--select", "1,0,2:40,:")
+        assert done.returncode == 0, done.stderr
+        assert tifffile.imread(out).shape == (38, 48)
+
     def test_resuming_replaces_nothing(self, tmp_path, pixels):
         tifffile.imwrite(tmp_path / "in.tif", pixels[0, 0])
         (tmp_path / "out.tif").write_bytes(b"precious")
@@ -334,6 +355,9 @@ class TestCommandLine:
                 "accepts per-channel and shared",
             ),
             (("in.tif", "out.tif", "--axes", "ZYX"), "one letter an axis"),
+            (("in.tif", "out.tif", "--select", "1,0"), "a position or a range for each"),
+            (("in.tif", "out.tif", "--select", "1,0,a:b,:"), "positions and ranges such as"),
+            (("in.tif", "out.tif", "--psf-guess", "guess.tif"), "a PSF to hold"),
         ],
     )
     def test_bad_input_is_one_sentence(self, hyperstack, monkeypatch, options, sentence):

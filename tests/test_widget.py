@@ -6,10 +6,17 @@ import napari
 import numpy as np
 import pytest
 from napari.layers import Image
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QPushButton, QScrollArea, QWidget
+from superqt import QCollapsible
 
 from napari_blind_deconv import DeconvolutionError, Settings
+from napari_blind_deconv.io.images import read_plane
 from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin import sample_data, worker
+from napari_blind_deconv.plugin.commands import sharpen
+from napari_blind_deconv.plugin.preferences import Preferences
+from napari_blind_deconv.plugin.stack_run import stack_axes
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 
 PIXELS = np.random.default_rng(0).random((24, 28)).astype(np.float32)
@@ -271,6 +278,183 @@ class TestWaysOut:
         wait(lambda: not thread.is_running)
         wait(lambda: not run_module._active)
 
+    def test_renaming_layers_during_a_run_does_not_hurt(self, dock, wait):
+        endless(dock)
+        dock.start()
+        wait(sharpening(dock))
+        viewer_of(dock).layers["cells"].name = "mine"
+        viewer_of(dock).layers["cells [deblurred]"].name = "sharp"
+        dock.stop_button.click()
+        wait(idle(dock))
+        assert names(dock) == ["mine", "sharp", "cells [kernel]", "cells [ES trace]"]
+
+    def test_data_changed_during_a_run_is_left_alone(self, dock, wait):
+        endless(dock)
+        image = viewer_of(dock).layers["cells"]
+        before = image.data.copy()
+        dock.start()
+        wait(sharpening(dock))
+        image.data = np.zeros((50, 40), np.float32)
+        dock.stop_button.click()
+        wait(idle(dock))
+        output = viewer_of(dock).layers["cells [deblurred]"].data
+        assert output.shape == before.shape
+        np.testing.assert_allclose(output.mean(), before.mean(), rtol=0.02)
+        assert not image.data.any()
+
+    def test_two_viewers_run_at_once(self, dock, wait, make_napari_viewer):
+        other = make_napari_viewer()
+        other.add_image(PIXELS[::-1], name="others")
+        _, second = other.window.add_plugin_dock_widget(
+            "napari-blind-deconv", "Blind deconvolution"
+        )
+        for widget in (dock, second):
+            endless(widget)
+            set_form(widget, channels="[8]", window=3, kernel_features=16)
+            widget.start()
+        wait(lambda: sharpening(dock)() and sharpening(second)())
+        assert len(run_module._active) == 2
+        for widget in (dock, second):
+            widget.stop_button.click()
+        wait(lambda: not run_module._active)
+        assert "cells [kernel]" in names(dock)
+        assert "others [kernel]" in names(second)
+        assert "others [kernel]" not in names(dock)
+
+    def test_deleting_the_results_undoes_a_run(self, dock, wait):
+        dock.start()
+        wait(idle(dock))
+        for name in names(dock)[1:]:
+            viewer_of(dock).layers.remove(name)
+        assert names(dock) == ["cells"]
+        assert not dock.result.apply_button.isEnabled()
+        dock.start()
+        wait(idle(dock))
+        assert len(names(dock)) == 4
+
+
+class TestAfterwards:
+    def test_a_region_is_tried_in_place_and_its_kernel_applied_to_all(self, dock, wait):
+        viewer = viewer_of(dock)
+        image = viewer.layers["cells"]
+        corners = np.array([[2, 3], [2, 24], [20, 24], [20, 3]]) - 0.4
+        viewer.add_shapes([corners], **CALIBRATION)
+        viewer.layers.selection.active = image
+        dock.choices.scope.value = "drawn rectangle"
+        dock.start()
+        wait(idle(dock))
+        part = viewer.layers["cells [deblurred]"]
+        assert part.data.shape == (18, 21)
+        np.testing.assert_allclose(part.data_to_world((0, 0)), image.data_to_world((2, 3)))
+        assert list(part.contrast_limits) == list(image.contrast_limits)
+        kernel = viewer.layers["cells [kernel]"].data
+        dock.result.apply_button.click()
+        wait(idle(dock))
+        assert viewer.layers["cells [deblurred] [1]"].data.shape == PIXELS.shape
+        held = viewer.layers["cells [kernel] [1]"].data
+        np.testing.assert_allclose(np.trim_zeros(held), np.trim_zeros(kernel), atol=1e-6)
+
+    def test_another_picture_is_taken(self, dock, wait, monkeypatch):
+        monkeypatch.setattr(worker, "_SECONDS_BETWEEN_PICTURES", 0)
+        dock.start()
+        wait(idle(dock))
+        viewer = viewer_of(dock)
+        layer = viewer.layers["cells [deblurred]"]
+        chosen = layer.data.copy()
+        dock.result.slider.slider.setValue(1)
+        assert not np.array_equal(layer.data, chosen)
+        looked_at = layer.data.copy()
+        dock.result.slider.take_button.click()
+        np.testing.assert_array_equal(layer.data, looked_at)
+        for name in ("cells [deblurred]", "cells [kernel]", "cells [ES trace]"):
+            record = viewer.layers[name].metadata["blind_deconvolution"]
+            assert record["stop_iteration"] == 2
+            assert record["chosen_by_hand"]
+        assert dock.trace_plot.kept == 2
+        assert len(viewer.layers) == 4
+
+    def test_the_kernel_is_saved_with_its_pixel_size(self, dock, wait, tmp_path):
+        dock.start()
+        wait(idle(dock))
+        assert "µm (x × y)" in dock.result.kernel_words.text()
+        dock.result.save_kernel(tmp_path / "k.tif")
+        plane = read_plane(tmp_path / "k.tif")
+        assert plane.pixel_size == pytest.approx((0.2, 0.1))
+        np.testing.assert_allclose(plane.pixels, viewer_of(dock).layers["cells [kernel]"].data)
+
+    def test_warnings_stand_in_the_panel_and_in_the_layer(self, dock, wait):
+        dock.start()
+        wait(idle(dock))
+        assert "⚠ The run was stopped at the iteration limit" in dock.warnings.text()
+        record = viewer_of(dock).layers["cells [deblurred]"].metadata["blind_deconvolution"]
+        assert any("iteration limit" in warning for warning in record["warnings"])
+        dock._say("Something else.")
+        assert not dock.warnings.text()
+
+    def test_an_error_can_be_copied_with_its_details(self, dock, wait, monkeypatch):
+        shown = []
+        monkeypatch.setattr(
+            "napari_blind_deconv.plugin.widget.notification_manager.dispatch", shown.append
+        )
+        viewer_of(dock).layers.clear()
+        dock.start()
+        (notification,) = shown
+        assert "No image layer is selected" in notification.message
+        ((label, copy),) = notification.actions
+        assert label == "Copy details"
+        copy()
+        assert "max_iterations" in QApplication.clipboard().text()
+
+    def test_the_run_is_copied_as_text(self, dock):
+        dock.python_button.click()
+        assert "deconvolve(image" in QApplication.clipboard().text()
+        dock.command_button.click()
+        assert "blind-deconv run" in QApplication.clipboard().text()
+
+    def test_the_choices_of_a_run_are_remembered(self, dock, wait):
+        dock.start()
+        wait(idle(dock))
+        assert Preferences.load().settings() == dock.choices.settings()
+
+
+class TestPanel:
+    def test_it_fits_a_narrow_dock_when_folded(self, dock):
+        scroll = dock.findChild(QScrollArea)
+        dock.resize(300, 720)
+        needed = scroll.widget().minimumSizeHint()
+        assert needed.width() <= 300
+        assert needed.height() <= 720
+
+    def test_what_is_disabled_says_why(self, dock, wait):
+        def mute() -> list[str]:
+            return [
+                widget.objectName() or type(widget).__name__
+                for widget in dock.findChildren(QWidget)
+                if widget.isVisibleTo(dock)
+                and not widget.isEnabled()
+                and widget.parent().isEnabled()
+                and not widget.toolTip()
+            ]
+
+        for fold in dock.findChildren(QCollapsible):
+            fold.expand(animate=False)
+        assert mute() == []
+        dock.start()
+        assert mute() == []
+        wait(idle(dock))
+        assert mute() == []
+
+    def test_everything_is_reached_by_keyboard(self, dock):
+        for fold in dock.findChildren(QCollapsible):
+            fold.expand(animate=False)
+        reached, widget = set(), dock.run_button
+        for _ in range(500):
+            widget = widget.nextInFocusChain()
+            reached.add(widget)
+        for button in dock.findChildren(QPushButton):
+            assert button in reached
+            assert button.focusPolicy() & Qt.FocusPolicy.TabFocus
+
 
 class TestForm:
     def test_follows_layers_their_names_and_the_selection(self, dock):
@@ -349,6 +533,23 @@ class TestForm:
         viewer_of(dock).layers.clear()
         dock.start()
         assert "No image layer is selected" in refusals[0]
+
+
+@pytest.mark.parametrize("key", ["stack", "channels"])
+def test_sample_stacks_open_calibrated(make_napari_viewer, key):
+    viewer = make_napari_viewer()
+    (layer,) = viewer.open_sample("napari-blind-deconv", key)
+    assert layer.ndim == 3
+    assert layer.units[-1] == "micrometer"
+    assert stack_axes(layer) == {"stack": "ZYX", "channels": "CYX"}[key]
+
+
+def test_the_menu_command_runs_at_once(dock, wait):
+    sharpen(viewer_of(dock))
+    (under_way,) = run_module._active
+    under_way.stop_and_keep()
+    wait(lambda: not run_module._active)
+    assert "cells [kernel]" in names(dock)
 
 
 def test_sample_data_opens(make_napari_viewer):

@@ -226,7 +226,7 @@ class Choices(QWidget):
         changes = self.preferences().changes or {}
         return Recipe(
             name=layer.name,
-            path=layer.source.path if layer.source.plugin else None,
+            path=layer.source.path,
             index=self._index(layer),
             axes=stack_axes(layer) if self.is_stack else "",
             rgb=layer.rgb,

@@ -57,6 +57,10 @@ class Source:
         Where the plane's first pixel lies, for a layer with this transform.
     display : dict
         The layer's colormap and contrast limits.
+    columns : int
+        Of the layer's plane.
+    corner : tuple of int
+        Row and column of the first pixel in the layer's plane: 0 unless it was cropped.
     """
 
     name: str
@@ -67,6 +71,8 @@ class Source:
     transform: dict[str, Any]
     translate: NDArray[np.float64]
     display: dict[str, Any]
+    columns: int
+    corner: tuple[int, int] = (0, 0)
 
     @classmethod
     def of(cls, layer: Image, dims: Dims) -> Self:
@@ -98,6 +104,7 @@ class Source:
             },
             translate=layer.affine.inverse(layer.data_to_world(position)),
             display=display if layer.rgb else {**display, "colormap": layer.colormap.name},
+            columns=data.shape[axes[1]],
         )
 
     @property
@@ -118,7 +125,12 @@ class Source:
         moved = self.beside(rows.start, columns.start)
         position = np.array(self.position)
         position[list(self.axes)] = rows.start, columns.start
-        return replace(moved, pixels=self.pixels[rows, columns], position=tuple(map(int, position)))
+        return replace(
+            moved,
+            pixels=self.pixels[rows, columns],
+            position=tuple(map(int, position)),
+            corner=(self.corner[0] + rows.start, self.corner[1] + columns.start),
+        )
 
     def beside(self, rows: float, columns: float) -> Self:
         """A copy that lies some rows and columns of pixels further on."""
@@ -126,6 +138,10 @@ class Source:
         offset = np.zeros(len(self.position))
         offset[list(self.axes)] = rows, columns
         return replace(self, translate=self.translate + linear @ offset)
+
+    def right_of_plane(self, rows: float) -> Self:
+        """A copy that lies to the right of the layer's plane, some rows down from its own top."""
+        return self.beside(rows, self.columns * (1 + _GAP) - self.corner[1])
 
     def placement(self) -> dict[str, Any]:
         """Arguments that put a layer where this plane is."""
@@ -197,7 +213,7 @@ def displayable(source: Source, image: NDArray[Any]) -> NDArray[Any]:
 
 def kernel_layer(source: Source, kernel: NDArray[Any], metadata: dict[str, Any]) -> LayerData:
     """The kernel, beside the image at its top, at the image's own scale."""
-    place = source.beside(0, source.pixels.shape[1] * (1 + _GAP))
+    place = source.right_of_plane(0)
     arguments = {
         "name": f"{source.name} [kernel]",
         "colormap": "inferno",
@@ -234,7 +250,7 @@ def trace_layer(
     gap = _GAP * columns
     width = columns / 2
     height = max(rows / 3, rows - top - 2 * gap)
-    place = source.beside(top + gap, columns + gap)
+    place = source.right_of_plane(top + gap)
     is_kept = trace["iteration"] == kept
     iterations, variances = _drawable(trace)
     points = np.stack([1 - _normalised(np.log(variances)), _normalised(iterations)], axis=1)

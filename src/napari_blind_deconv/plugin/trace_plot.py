@@ -51,7 +51,7 @@ class TracePlot(CurvePlot):
     def mark(self, kept: int | None) -> None:
         """Move the mark."""
         self._kept = kept
-        mark = None if kept is None else (float(kept), f"keeping {kept}", _KEPT)
+        mark = None if kept is None else (float(kept), f"kept {kept}", _KEPT)
         self.draw([self._curve("variance", _VARIANCE), self._curve("loss", _LOSS)], mark)
 
     def _curve(self, name: str, color: str) -> Curve:

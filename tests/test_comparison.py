@@ -1,0 +1,98 @@
+"""Before and after, seen through a viewer model."""
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_blind_deconv.plugin.comparison import Comparison, line_profile
+from napari_blind_deconv.plugin.layers import Source, displayable, image_layer
+
+BEFORE = np.tile(np.arange(40.0), (30, 1))
+CALIBRATION = {"scale": (0.2, 0.1), "translate": (3, 5), "units": ("um", "um")}
+
+
+@pytest.fixture
+def compared(qtbot):
+    viewer = ViewerModel()
+    layer = viewer.add_image(BEFORE, name="cells", **CALIBRATION)
+    source = Source.of(layer, viewer.dims)
+    data, arguments, _ = image_layer(source, 2 * BEFORE, {})
+    result = viewer.add_image(data, **arguments)
+    widget = Comparison(viewer)
+    qtbot.addWidget(widget)
+    widget.compare(source, result)
+    return viewer, result, widget
+
+
+def test_one_click_shows_the_input(compared):
+    _, result, widget = compared
+    widget.input_button.click()
+    assert not result.visible
+    widget.input_button.click()
+    assert result.visible
+
+
+def test_the_line_shows_both(compared):
+    viewer, _, widget = compared
+    widget.line_button.click()
+    before, after = widget.plot.curves
+    assert before.name == "input"
+    np.testing.assert_allclose(after.y, 2 * before.y)
+    np.testing.assert_allclose(before.y[0], 10)
+    np.testing.assert_allclose(before.y[-1], 30)
+    widget.add_line()
+    assert len(viewer.layers) == 3  # one line is enough
+
+
+def test_the_line_can_be_moved(compared):
+    viewer, _, widget = compared
+    widget.add_line()
+    line = viewer.layers["line profile"]
+    line.data = [np.array([[5.0, 0.0], [5.0, 20.0]])]
+    assert widget.plot.curves[0].y[-1] == pytest.approx(20)
+
+
+def test_a_result_that_changes_is_drawn_anew(compared):
+    _, result, widget = compared
+    widget.add_line()
+    result.data = 3 * BEFORE
+    widget.refresh()
+    before, after = widget.plot.curves
+    np.testing.assert_allclose(after.y, 3 * before.y)
+
+
+def test_deleted_layers_are_let_go(compared):
+    viewer, result, widget = compared
+    widget.add_line()
+    viewer.layers.remove("line profile")
+    widget.add_line()
+    assert "line profile" in viewer.layers
+    viewer.layers.remove(result)
+    assert not widget.line_button.isEnabled()
+    assert widget.line_button.toolTip() == "There is no result yet."
+    widget.line_button.click()
+    widget.refresh()
+
+
+def test_colour_is_compared_in_one_scale(qtbot):
+    viewer = ViewerModel()
+    pixels = np.full((20, 20, 3), 51, np.uint8)
+    layer = viewer.add_image(pixels, rgb=True, name="stain")
+    source = Source.of(layer, viewer.dims)
+    result = viewer.add_image(displayable(source, pixels.astype(np.float32)), rgb=True)
+    widget = Comparison(viewer)
+    qtbot.addWidget(widget)
+    widget.compare(source, result)
+    widget.add_line()
+    before, after = widget.plot.curves
+    np.testing.assert_allclose(before.y, 0.2)
+    np.testing.assert_allclose(after.y, 0.2, rtol=1e-6)
+
+
+def test_a_profile_runs_from_end_to_end():
+    distance, values = line_profile(BEFORE, np.array([[0.0, 0.0], [0.0, 39.0]]))
+    np.testing.assert_allclose(distance, np.arange(40))
+    np.testing.assert_allclose(values, np.arange(40))
+    _, outside = line_profile(BEFORE, np.array([[0.0, 30.0], [0.0, 49.0]]))
+    assert np.isnan(outside[-1])
+    assert np.isfinite(outside[0])

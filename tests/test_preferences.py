@@ -1,0 +1,67 @@
+"""What the panel remembers, and what a bug report tells."""
+
+import pytest
+from napari.components import ViewerModel
+from napari.settings import get_plugin_settings
+
+from napari_blind_deconv import DeconvolutionError, Settings
+from napari_blind_deconv.plugin.choices import Choices
+from napari_blind_deconv.plugin.preferences import Preferences
+from napari_blind_deconv.plugin.problem_report import problem_report
+
+
+@pytest.fixture
+def stored(fresh_panel):
+    return get_plugin_settings("napari-blind-deconv").panel
+
+
+@pytest.mark.usefixtures("stored")
+class TestPreferences:
+    def test_what_was_chosen_comes_back(self):
+        settings = Settings.preset("draft").with_changes(sparsity=0.5, kernel_size=31)
+        Preferences.of("draft", settings, "cpu").save()
+        found = Preferences.load()
+        assert (found.preset, found.device) == ("draft", "cpu")
+        assert found.changes == {"sparsity": 0.5, "kernel_size": 31}
+        assert found.settings() == settings
+
+    def test_a_new_panel_stands_as_the_last_was_left_and_resets(self, qtbot):
+        settings = Settings.preset("draft").with_changes(sparsity=0.5, kernel_size=31)
+        Preferences.of("draft", settings, "cpu").save()
+        panel = Choices(ViewerModel())
+        qtbot.addWidget(panel)
+        assert panel.settings() == settings
+        assert panel.device.value == "cpu"
+        panel.reset_button.click()
+        assert panel.settings() == Settings()
+        assert panel.device.value == "auto"
+
+    @pytest.mark.parametrize(
+        ("preset", "changes"),
+        [("selfdeblur", "{}"), ("gone", "{}"), ("fast", "{"), ("fast", '{"sparsity": "lots"}')],
+    )
+    def test_what_makes_no_sense_any_more_is_forgotten(self, stored, preset, changes):
+        stored.preset, stored.changes = preset, changes
+        assert Preferences.load() == Preferences()
+
+
+class TestReport:
+    def test_it_tells_where_and_with_what_but_no_paths(self):
+        try:
+            try:
+                raise OSError("/home/ada/secret/cells.tif is gone")
+            except OSError as cause:
+                raise DeconvolutionError("It failed at /home/ada/secret/cells.tif.") from cause
+        except DeconvolutionError as error:
+            text = problem_report(str(error), error, Settings(), "(9, 9) uint8", "cpu")
+        assert "DeconvolutionError: It failed at cells.tif." in text
+        assert "OSError at test_preferences.py:" in text
+        assert '"preset"' not in text
+        assert '"max_iterations": 150' in text
+        assert "napari-blind-deconv 0" in text
+        assert "(9, 9) uint8" in text
+        assert "ada" not in text
+        assert "/home" not in text
+
+    def test_settings_that_cannot_be_are_left_out(self):
+        assert "settings" not in problem_report("No.", None, None, "none", "auto")

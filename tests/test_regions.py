@@ -1,0 +1,84 @@
+"""Rectangles on the screen to rows and columns of a plane."""
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_blind_deconv.plugin.layers import Source, kernel_layer
+from napari_blind_deconv.plugin.regions import drawn_region, visible_region
+
+PIXELS = np.arange(60.0 * 80).reshape(60, 80)
+
+
+def box(top: float, left: float, bottom: float, right: float) -> np.ndarray:
+    return np.array([[top, left], [top, right], [bottom, right], [bottom, left]])
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    return ViewerModel()
+
+
+def test_a_rectangle_is_its_pixels(viewer):
+    layer = viewer.add_image(PIXELS)
+    viewer.add_shapes([box(9.6, 19.5, 29.4, 49.5)])
+    rows, columns = drawn_region(layer, viewer.layers, viewer.dims)
+    assert (rows, columns) == (slice(10, 30), slice(20, 50))
+
+
+def test_calibration_and_place_count(viewer):
+    layer = viewer.add_image(PIXELS, scale=(0.5, 0.25), translate=(100, 200))
+    corners = box(10, 20, 30, 50) * (0.5, 0.25) + (100, 200)
+    viewer.add_shapes([corners])
+    rows, columns = drawn_region(layer, viewer.layers, viewer.dims)
+    assert (rows.start, rows.stop) in [(10, 30), (11, 31)]
+    assert columns.stop - columns.start == 30
+
+
+def test_a_rectangle_of_the_plane_serves_a_stack(viewer):
+    layer = viewer.add_image(np.zeros((4, 60, 80)))
+    viewer.add_shapes([box(10, 20, 30, 50)])
+    rows, _ = drawn_region(layer, viewer.layers, viewer.dims)
+    assert rows.stop - rows.start == 20
+
+
+def test_the_selected_shape_comes_first_and_else_the_last(viewer):
+    layer = viewer.add_image(PIXELS)
+    shapes = viewer.add_shapes([box(0, 0, 20, 20), box(30, 30, 50, 60)])
+    shapes.selected_data = set()
+    assert drawn_region(layer, viewer.layers, viewer.dims)[1].start >= 30
+    shapes.selected_data = {0}
+    assert drawn_region(layer, viewer.layers, viewer.dims)[1].start == 0
+
+
+def test_what_reaches_beyond_is_cut(viewer):
+    layer = viewer.add_image(PIXELS)
+    viewer.add_shapes([box(-20, 40, 20, 500)])
+    assert drawn_region(layer, viewer.layers, viewer.dims) == (slice(0, 20), slice(40, 80))
+
+
+@pytest.mark.parametrize("shapes", [[], [box(500, 500, 600, 600)]])
+def test_no_region_is_told(viewer, shapes):
+    layer = viewer.add_image(PIXELS)
+    if shapes:
+        viewer.add_shapes(shapes)
+    with pytest.raises(ValueError, match="draw"):
+        drawn_region(layer, viewer.layers, viewer.dims)
+
+
+def test_what_is_seen_is_the_region(viewer):
+    layer = viewer.add_image(PIXELS)
+    layer.corner_pixels = np.array([[5, 10], [24, 39]])
+    assert visible_region(layer, viewer.dims) == (slice(5, 25), slice(10, 40))
+
+
+def test_a_cropped_source_lies_where_it_was_and_its_kernel_beside_all(viewer):
+    layer = viewer.add_image(PIXELS, scale=(2, 3), translate=(5, 7))
+    whole = Source.of(layer, viewer.dims)
+    part = whole.cropped(slice(10, 30), slice(20, 50))
+    np.testing.assert_array_equal(part.pixels, PIXELS[10:30, 20:50])
+    np.testing.assert_allclose(part.translate, layer.data_to_world((10, 20)))
+    kernel = np.ones((3, 3), np.float32)
+    _, of_part, _ = kernel_layer(part, kernel, {})
+    _, of_whole, _ = kernel_layer(whole, kernel, {})
+    assert of_part["translate"][1] == pytest.approx(of_whole["translate"][1])

@@ -1,0 +1,128 @@
+"""What is copied runs, and gives what the panel gives."""
+
+import contextlib
+import io
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+from napari.components import ViewerModel
+
+from napari_blind_deconv import deconvolve
+from napari_blind_deconv.engine.stacks import deconvolve_stack
+from napari_blind_deconv.plugin import choices as choices_module
+from napari_blind_deconv.plugin.choices import Choices
+from napari_blind_deconv.results import run_to_end
+from napari_blind_deconv.synthetic import fluorescence_scene
+
+STACK = np.stack([fluorescence_scene((40, 48), seed=seed).observed for seed in range(3)])
+
+
+@pytest.fixture
+def panel(qtbot, fresh_panel, tmp_path, monkeypatch):
+    """The form over a stack that stands in a file, set to a quick run."""
+    monkeypatch.chdir(tmp_path)
+    viewer = ViewerModel()
+    viewer.add_image(STACK, name="cells", axis_labels=("z", "y", "x"))
+    tifffile.imwrite("cells.tif", STACK, imagej=True, metadata={"axes": "ZYX"})
+    widget = Choices(viewer)
+    qtbot.addWidget(widget)
+    widget.basic.widgets["max_iterations"].value = 3
+    widget.advanced.widgets["channels"].value = "[8]"
+    widget.advanced.widgets["kernel_features"].value = 16
+    widget.advanced.widgets["stop_at_noise"].value = False
+    widget.seed.value = 5
+    return widget
+
+
+def run_python(text: str) -> np.ndarray:
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(text, "snippet", "exec"), {"__name__": "snippet"})
+    return tifffile.imread("cells_deblurred.tif")
+
+
+def run_command(text: str) -> np.ndarray:
+    line = next(line for line in text.splitlines() if not line.startswith("#"))
+    program, *arguments = shlex.split(line)
+    assert program == "blind-deconv"
+    subprocess.run(
+        [sys.executable, "-m", "napari_blind_deconv.cli", *arguments, "--overwrite"],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    return tifffile.imread("cells_deblurred.tif")
+
+
+def both(panel) -> list[np.ndarray]:
+    recipe = panel.recipe()
+    return [run_python(recipe.as_python()), run_command(recipe.as_command())]
+
+
+def of_the_panel(panel) -> np.ndarray:
+    _, job = panel.plane()
+    return deconvolve(
+        job.pixels,
+        job.settings,
+        psf=job.psf,
+        psf_guess=job.psf_guess,
+        device=job.device,
+        seed=job.seed,
+    ).image
+
+
+def test_a_plane_of_a_stack(panel):
+    panel._viewer.dims.set_point(0, 2)
+    assert "[2, :, :]" in panel.recipe().as_python()
+    for image in both(panel):
+        np.testing.assert_array_equal(image, of_the_panel(panel))
+
+
+def test_a_rectangle_with_a_kernel_that_is_held(panel):
+    panel._viewer.add_shapes([np.array([[4, 6], [4, 40], [35, 40], [35, 6]])])
+    panel._viewer.layers.selection.active = panel._viewer.layers["cells"]
+    panel.scope.value = choices_module.DRAWN
+    kernel = np.outer([1, 2, 1], [1, 3, 1]).astype(np.float32) / 20
+    panel.kernel.remember(kernel)
+    panel.kernel.hold_last()
+    assert "Save the kernel as 'kernel.tif'" in panel.recipe().as_python()
+    tifffile.imwrite("kernel.tif", kernel)
+    assert "Save the kernel" not in panel.recipe().as_python()
+    for image in both(panel):
+        np.testing.assert_array_equal(image, of_the_panel(panel))
+
+
+def test_a_guess_of_the_kernel(panel):
+    panel.kernel.source.value = "a Gaussian"
+    python = panel.recipe().as_python()
+    assert "psf_guess=gaussian_kernel(" in python
+    np.testing.assert_array_equal(run_python(python), of_the_panel(panel))
+    tifffile.imwrite("kernel.tif", panel.kernel_given().kernel)
+    np.testing.assert_array_equal(run_command(panel.recipe().as_command()), of_the_panel(panel))
+
+
+def test_some_planes(panel):
+    panel.scope.value = choices_module.SPAN
+    panel.span.value = (1, 2)
+    job = panel.stack()
+    wanted = run_to_end(
+        deconvolve_stack(job.data, job.settings, axes=job.axes, kernel=job.kernel, seed=job.seed)
+    ).image
+    assert "[1:3, :, :]" in panel.recipe().as_python()
+    for image in both(panel):
+        np.testing.assert_array_equal(image, wanted)
+
+
+def test_a_layer_without_a_file_says_what_to_save(panel):
+    notes = [line for line in panel.recipe().as_python().splitlines() if line.startswith("#")]
+    assert notes == ["# Save the layer 'cells' as 'cells.tif' before."]
+    assert panel.recipe().as_command().startswith("# Save the layer 'cells'")
+
+
+def test_only_what_differs_from_the_preset_is_written(panel):
+    panel.reset()
+    assert "with_changes" not in panel.recipe().as_python()
+    assert "--set" not in panel.recipe().as_command()

@@ -123,8 +123,10 @@ class TestRun:
         assert "left" in dock.progress.format()
         assert not dock.run_button.isEnabled()
         assert "under way" in dock.run_button.toolTip()
+        wait(lambda: "Running on the CPU: at most" in dock.warnings.text())
         dock.stop_button.click()
         wait(idle(dock))
+        assert "Running on" not in dock.warnings.text()
 
     def test_stop_keeps_the_best_so_far(self, dock, wait):
         endless(dock)
@@ -353,6 +355,18 @@ class TestAfterwards:
         assert viewer.layers["cells [deblurred] [1]"].data.shape == PIXELS.shape
         held = viewer.layers["cells [kernel] [1]"].data
         np.testing.assert_allclose(np.trim_zeros(held), np.trim_zeros(kernel), atol=1e-6)
+
+    def test_a_rectangle_can_be_drawn_at_once(self, dock, wait):
+        viewer = viewer_of(dock)
+        dock.choices.scope.value = "drawn rectangle"
+        drawing = viewer.layers["region"]
+        assert drawing.mode == "add_rectangle"
+        assert "No rectangle is drawn" in dock.choices.expected.value
+        drawing.add_rectangles(np.array([[2, 3], [20, 24]]) - 0.4)
+        wait(lambda: " to " in dock.choices.expected.value)
+        dock.start()
+        wait(idle(dock))
+        assert viewer.layers["cells [deblurred]"].data.shape == (18, 21)
 
     def test_another_picture_is_taken(self, dock, wait, monkeypatch):
         monkeypatch.setattr(worker, "_SECONDS_BETWEEN_PICTURES", 0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from magicgui.widgets import ComboBox, Label, RangeSlider, SpinBox
-from napari.layers import Image
+from napari.layers import Image, Layer, Shapes
 from qtpy.compat import isalive
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
@@ -144,6 +144,9 @@ class Choices(QWidget):
         events = self._viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
             event.connect(self._refresh_layers)
+        events.inserted.connect(self._watch_shapes)
+        for layer in self._viewer.layers:
+            self._watch_drawing(layer)
         self._viewer.layers.selection.events.active.connect(self._follow_selection)
         self._viewer.dims.events.order.connect(self._show_kernel_size)
 
@@ -308,6 +311,14 @@ class Choices(QWidget):
             self._refresh_layers()
             self.layer.value = active
 
+    def _watch_shapes(self, event: Any) -> None:
+        self._watch_drawing(event.value)
+
+    def _watch_drawing(self, layer: Layer) -> None:
+        """A rectangle that is drawn or moved changes what a run takes."""
+        if isinstance(layer, Shapes):
+            layer.events.data.connect(self._show_expected)
+
     def _watch_layer(self) -> None:
         """Keep sizes in micrometres true when the layer is calibrated anew."""
         if self._watched is not None:
@@ -334,9 +345,27 @@ class Choices(QWidget):
         self._show_scope()
 
     def _show_scope(self) -> None:
+        if self.scope.value == DRAWN:
+            self._offer_drawing()
         show_row(self.rows, self.span, self.scope.value == SPAN)
         show_row(self.rows, self.stack_kernel, self.is_stack)
         self._show_expected()
+
+    def _offer_drawing(self) -> None:
+        """Something to draw the rectangle with, if there is nothing yet."""
+        layer: Image | None = self.layer.value
+        if layer is None or any(isinstance(other, Shapes) for other in self._viewer.layers):
+            return
+        place = Source.of(layer, self._viewer.dims).placement()
+        drawing = self._viewer.add_shapes(
+            ndim=layer.ndim,
+            name="region",
+            edge_color="#ff9f1c",
+            face_color="transparent",
+            edge_width=max(1.0, min(plane_shape(layer, self._viewer.dims)) / 200),
+            **place,
+        )
+        drawing.mode = "add_rectangle"
 
     def _show_expected(self) -> None:
         """Say how long it will take; the first time, that is measured in a thread."""

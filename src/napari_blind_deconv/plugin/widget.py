@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     import napari
 
 __all__ = ["BlindDeconvolutionWidget"]
+
+_LONG = 90  # seconds that are worth a word of warning
 
 
 class BlindDeconvolutionWidget(QWidget):
@@ -160,8 +163,10 @@ class BlindDeconvolutionWidget(QWidget):
             return
         self.progress.setRange(0, progress.max_iterations)
         self.progress.setValue(progress.iteration)
-        left = self._time_left(progress.iteration, progress.max_iterations, "at most")
-        self.progress.setFormat(f"%v of %m · {left}")
+        left = self._seconds_left(progress.iteration, progress.max_iterations)
+        self.progress.setFormat(f"%v of %m · {_left(left, 'at most')}")
+        if left is not None and left > _LONG and progress.device == "cpu":
+            self._warn([f"Running on the CPU: at most {math.ceil(left / 60)} minutes."])
         self.trace_plot.extend(progress.trace, progress.best_iteration)
         self.kernel_view.show_kernel(progress.kernel)
 
@@ -169,8 +174,8 @@ class BlindDeconvolutionWidget(QWidget):
         self.progress.setRange(0, progress.planes)
         self.progress.setValue(progress.done)
         # The kernel's search does not count.
-        left = self._time_left(progress.done, progress.planes, "about") if progress.done else "…"
-        self.progress.setFormat(f"%v of %m planes · {left}")
+        left = self._seconds_left(progress.done, progress.planes) if progress.done else None
+        self.progress.setFormat(f"%v of %m planes · {_left(left, 'about')}")
         if progress.result is not None:
             self._plane_warnings.update(progress.result.provenance.get("warnings", ()))
             if progress.result.kernel is not None:
@@ -178,16 +183,13 @@ class BlindDeconvolutionWidget(QWidget):
         if self.stop_button.isEnabled():
             self._say(f"Sharpening plane {', '.join(map(str, progress.index))} …")
 
-    def _time_left(self, done: int, of: int, hedge: str) -> str:
+    def _seconds_left(self, done: int, of: int) -> float | None:
         """From the pace since the first report, so that what comes before does not count."""
         now = time.monotonic()
         if self._first is None:
             self._first = done, now
         first, started = self._first
-        if done == first:
-            return "estimating time"
-        left = round((now - started) / (done - first) * (of - done))
-        return f"{hedge} {left // 60}:{left % 60:02} left"
+        return None if done == first else (now - started) / (done - first) * (of - done)
 
     # How a run ends
 
@@ -291,6 +293,12 @@ def notify(sentence: str, copy_details: Callable[[], None]) -> None:
     """Show an error as napari does, with a button that copies its details."""
     actions = [("Copy details", copy_details)]
     notification_manager.dispatch(Notification(sentence, "error", actions))
+
+
+def _left(seconds: float | None, hedge: str) -> str:
+    if seconds is None:
+        return "estimating time"
+    return f"{hedge} {round(seconds) // 60}:{round(seconds) % 60:02} left"
 
 
 def _copy(text: str) -> None:

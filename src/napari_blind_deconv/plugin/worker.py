@@ -39,7 +39,9 @@ class Progress:
     Attributes
     ----------
     stage : str
-        In words, with the device.
+        In words.
+    device : str
+        Kind of device that computes; empty until it is known.
     iteration, max_iterations : int
     best_iteration : int or None
         That early stopping would keep.
@@ -49,6 +51,7 @@ class Progress:
     """
 
     stage: str
+    device: str = ""
     iteration: int = 0
     max_iterations: int = 0
     best_iteration: int | None = None
@@ -73,7 +76,7 @@ def _work(job: Job, stop: Event) -> Generator[Progress, None, Result]:
     from napari_blind_deconv.engine.devices import choose_device
     from napari_blind_deconv.engine.optimise import iterate
 
-    place = str(choose_device(job.device))
+    place = choose_device(job.device).type
     run = iterate(
         job.pixels,
         job.settings,
@@ -98,6 +101,7 @@ def _work(job: Job, stop: Event) -> Generator[Progress, None, Result]:
         if snapshot.image is not None:
             yield Progress(
                 f"Sharpening on the {place.upper()} …",
+                place,
                 snapshot.iteration,
                 snapshot.max_iterations,
                 snapshot.best_iteration,

@@ -72,7 +72,7 @@ def test_what_is_not_finite_is_left_out(plot):
 
 
 def test_the_trace_marks_the_kept_iteration(qtbot):
-    widget = TracePlot()
+    widget = TracePlot("no trace yet")
     qtbot.addWidget(widget)
     trace = np.zeros(8, TRACE_DTYPE)
     trace["iteration"] = np.arange(1, 9)
@@ -91,7 +91,7 @@ def test_the_trace_marks_the_kept_iteration(qtbot):
 
 
 def test_a_run_of_one_step_is_drawn(qtbot):
-    widget = TracePlot()
+    widget = TracePlot("no trace yet")
     qtbot.addWidget(widget)
     trace = np.zeros(1, TRACE_DTYPE)
     trace["iteration"], trace["loss"], trace["variance"] = 1, 0.1, np.nan

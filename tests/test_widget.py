@@ -416,7 +416,7 @@ class TestAfterwards:
         assert "No image layer is selected" in notification.message
         ((label, copy),) = notification.actions
         assert label == "Copy details"
-        copy()
+        copy("the dialog, as napari does")
         assert "max_iterations" in QApplication.clipboard().text()
 
     def test_the_run_is_copied_as_text(self, dock):

@@ -381,7 +381,7 @@ class Choices(QWidget):
             return
         words = self._paces.told(settings, self.device.value, **counts)
         if self.is_stack:
-            words += f", {4 * counts['planes'] * counts['pixels'] / 2**20:.0f} MiB"
+            words += f", {4 * counts['planes'] * counts['pixels'] / 2**20:.3g} MiB"
         self.expected.value = words
 
     def _counts(self) -> dict[str, int]:

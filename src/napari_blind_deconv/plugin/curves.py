@@ -48,7 +48,7 @@ class CurvePlot(QWidget):
     Parameters
     ----------
     empty : str
-        What to say while there is nothing to draw.
+        What to say while there is nothing to draw; may be set anew.
     shared : bool
         Whether all curves have one vertical scale; else each fills the frame.
     """
@@ -56,7 +56,7 @@ class CurvePlot(QWidget):
     def __init__(self, empty: str, *, shared: bool) -> None:
         super().__init__()
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.MinimumExpanding)
-        self._empty, self._shared = empty, shared
+        self.empty, self._shared = empty, shared
         self._curves: list[Curve] = []
         self._mark: tuple[float, str, str] | None = None
 
@@ -86,7 +86,7 @@ class CurvePlot(QWidget):
         painter.drawRect(frame)
         if not self._curves:
             wrapped = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
-            painter.drawText(frame, int(wrapped), self._empty)
+            painter.drawText(frame, int(wrapped), self.empty)
             return
         caption = QRectF(frame.left(), frame.bottom(), frame.width(), words)
         for curve in self._curves:

@@ -60,10 +60,10 @@ class KernelView(QWidget):
 def kernel_words(kernel: NDArray[np.float32], height: float, width: float, unit: str) -> str:
     """Widths of a kernel in words, for pixels of some height and width in `unit`."""
     shape = KernelShape.of(kernel, (height, width))
-    words = f"FWHM {shape.columns:.3g} × {shape.rows:.3g} {unit} (x × y)"
+    words = f"FWHM {shape.columns:#.3g} × {shape.rows:#.3g} {unit} (x × y)"
     if shape.longest > 1.1 * shape.shortest:
         words += (
-            f"; {shape.longest:.3g} × {shape.shortest:.3g} {unit} along its axes, "
+            f"; {shape.longest:#.3g} × {shape.shortest:#.3g} {unit} along its axes, "
             f"the long one at {shape.angle:.0f}°"
         )
     return words

@@ -258,11 +258,13 @@ def trace_layer(
     features["kept"] = is_kept
     features["label"] = np.where(is_kept, f"kept: {kept}", "")
     dot = width / 60
+    colors = np.where(is_kept, _KEPT_COLOR, _CURVE_COLOR)
     arguments = {
         "name": f"{source.name} [ES trace]",
         "features": features,
         "size": np.where(is_kept, 3 * dot, dot),
-        "face_color": np.where(is_kept, _KEPT_COLOR, _CURVE_COLOR),
+        "face_color": colors,
+        "border_color": colors,  # of small points the border is seen, be it of no width
         "border_width": 0,
         "text": {
             "string": "{label}",

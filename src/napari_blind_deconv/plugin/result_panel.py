@@ -33,11 +33,14 @@ class ResultPanel(QWidget):
         Something could not be done.
     apply_to_all : ()
         The kernel is wanted for all of the layer.
+    deleted : ()
+        The result layer was.
     """
 
     picture_taken = Signal(object)
     failed = Signal(str)
     apply_to_all = Signal()
+    deleted = Signal()
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
@@ -127,3 +130,4 @@ class ResultPanel(QWidget):
     def _on_removed(self, event: object) -> None:
         if self._run is not None and getattr(event, "value", None) == self._run.layer:
             self.clear()
+            self.deleted.emit()

@@ -16,10 +16,10 @@ _KEPT = "#ff9f1c"
 
 
 class TracePlot(CurvePlot):
-    """Variance and loss, both logarithmic, each at its own scale."""
+    """Variance and loss, both logarithmic, each at its own scale; `empty` as in `CurvePlot`."""
 
-    def __init__(self) -> None:
-        super().__init__("The trace appears here while a run is on.", shared=False)
+    def __init__(self, empty: str) -> None:
+        super().__init__(empty, shared=False)
         self.setToolTip(
             "<p>Windowed moving variance of the picture and loss of the fit (both logarithmic) "
             "over iterations. The variance falls while the picture sharpens and rises when noise "

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BlindDeconvolutionWidget"]
 
+_NO_TRACE_YET = "The trace appears here while a run is on."
+_NO_TRACE = "The planes of a stack have a trace each; none is drawn."
 _LONG = 90  # seconds that are worth a word of warning
 
 
@@ -64,6 +66,7 @@ class BlindDeconvolutionWidget(QWidget):
         self.result.apply_to_all.connect(self._apply_to_all)
         self.result.picture_taken.connect(self._on_picture_taken)
         self.result.failed.connect(self._on_failure)
+        self.result.deleted.connect(self._forget)
         self._show_running(False)
 
     # Construction
@@ -79,7 +82,7 @@ class BlindDeconvolutionWidget(QWidget):
             label.setWordWrap(True)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.warnings.setVisible(False)
-        self.trace_plot = TracePlot()
+        self.trace_plot = TracePlot(_NO_TRACE_YET)
         self.kernel_view = KernelView()
         self.python_button = QPushButton("Copy as Python")
         self.python_button.setToolTip("Copy a script that does the run as it is chosen above.")
@@ -127,8 +130,8 @@ class BlindDeconvolutionWidget(QWidget):
         self.choices.preferences().save()
         self._first = None
         self._plane_warnings.clear()
-        self.trace_plot.clear()
-        self.kernel_view.clear()
+        self.trace_plot.empty = _NO_TRACE if self.choices.is_stack else _NO_TRACE_YET
+        self._forget()
         self.result.clear()
         self._say("Starting …")
         self.progress.setRange(0, 0)
@@ -144,6 +147,11 @@ class BlindDeconvolutionWidget(QWidget):
         return Run(
             self._viewer, source, job, Observer(self._on_progress, self._on_end, self._on_failure)
         )
+
+    def _forget(self) -> None:
+        """Show nothing of the last run."""
+        self.trace_plot.clear()
+        self.kernel_view.clear()
 
     def _stop(self) -> None:
         if self._run is not None:
@@ -248,8 +256,11 @@ class BlindDeconvolutionWidget(QWidget):
         self.warnings.setText("\n".join(f"⚠ {sentence}" for sentence in sentences))
         self.warnings.setVisible(bool(sentences))
 
-    def copy_problem(self) -> None:
-        """Put the details of the last error on the clipboard, for a bug report."""
+    def copy_problem(self, *_dialog: object) -> None:
+        """Put the details of the last error on the clipboard, for a bug report.
+
+        napari's notification hands itself over.
+        """
         _copy(self._problem)
 
     def _report(self, sentence: str, error: BaseException | None) -> str:
@@ -289,7 +300,7 @@ class BlindDeconvolutionWidget(QWidget):
             self._run = None
 
 
-def notify(sentence: str, copy_details: Callable[[], None]) -> None:
+def notify(sentence: str, copy_details: Callable[..., None]) -> None:
     """Show an error as napari does, with a button that copies its details."""
     actions = [("Copy details", copy_details)]
     notification_manager.dispatch(Notification(sentence, "error", actions))

@@ -48,7 +48,10 @@ def test_manifest_is_found_and_every_command_resolves():
         module, _, name = str(command.python_name).partition(":")
         assert callable(getattr(import_module(module), name))
     menus = manifest.contributions.menus["napari/layers/filter"]
-    assert [item.command for item in menus] == ["napari-blind-deconv.widget"]
+    assert [item.command for item in menus] == [
+        "napari-blind-deconv.widget",
+        "napari-blind-deconv.sharpen",
+    ]
 
 
 def test_the_manifest_at_the_top_is_the_packaged_one():

@@ -23,6 +23,7 @@ __all__ = [
     "Snapshot",
     "StackResult",
     "StopReason",
+    "TrustReport",
     "run_to_end",
 ]
 
@@ -86,9 +87,11 @@ _SENTENCES = {
 class QualityFlag(StrEnum):
     """A reason to doubt a result; `sentence` says it to a person."""
 
+    MISFIT = "the model does not explain the image"
     NO_BLUR = "no blur found"
     KERNEL_FILLS_WINDOW = "kernel fills its window"
     LOW_SIGNAL = "signal too low to trust detail"
+    NOT_SHARPER = "no sharper than the input"
     ITERATION_LIMIT = "stopped at the iteration limit"
 
     @property
@@ -98,6 +101,12 @@ class QualityFlag(StrEnum):
 
 
 _DOUBTS = {
+    QualityFlag.MISFIT: (
+        "The result, blurred again, is not the image: what is left over is more than noise."
+    ),
+    QualityFlag.NOT_SHARPER: (
+        "The result resolves no finer detail than the input: there was nothing to gain."
+    ),
     QualityFlag.NO_BLUR: (
         "No blur was found: the picture is as sharp as its pixels, or too noisy to tell."
     ),
@@ -111,6 +120,62 @@ _DOUBTS = {
         "The run was stopped at the iteration limit: more iterations may sharpen it further."
     ),
 }
+
+
+@dataclass(frozen=True)
+class TrustReport:
+    """What a result is worth, from the image, the estimate and its kernel alone.
+
+    Attributes
+    ----------
+    residual : ndarray
+        Image less re-blurred estimate ``(H, W)``, in units of the noise expected at each pixel; NaN
+        near the border, where light from outside is not known.
+    residual_level : float or None
+        Its standard deviation, outliers left out: 1 if all that is left is noise.
+    residual_correlation : float or None
+        Its correlation from pixel to neighbour: 0 if it is white.
+    noise : float
+        Standard deviation of the noise, mean over the image, in the image's units.
+    gain : float
+        Variance of the noise by brightness; 0 if it does not grow.
+    offset : float or None
+        Brightness at which it would vanish.
+    signal_to_noise : float
+        Standard deviation of the picture, noise taken off, over that of the noise.
+    flux_ratio : float
+        Sum of the estimate over that of the image.
+    resolution_before, resolution_after : float or None
+        Smallest period that is not noise, in pixels, by decorrelation analysis.
+    kernel_fwhm : tuple of float
+        Full widths at half maximum along the kernel's own axes, the longer first, in pixels.
+    kernel_border : float
+        Share of the kernel on the outermost pixels of its window.
+    """
+
+    residual: NDArray[np.float32]
+    residual_level: float | None
+    residual_correlation: float | None
+    noise: float
+    gain: float
+    offset: float | None
+    signal_to_noise: float
+    flux_ratio: float
+    resolution_before: float | None
+    resolution_after: float | None
+    kernel_fwhm: tuple[float, float]
+    kernel_border: float
+
+    @property
+    def kernel_roundness(self) -> float:
+        """Shorter width over longer: 1 is round."""
+        return self.kernel_fwhm[1] / self.kernel_fwhm[0]
+
+    def as_record(self) -> dict[str, Any]:
+        """All numbers, ready for JSON."""
+        record = {name: value for name, value in vars(self).items() if name != "residual"}
+        record["kernel_fwhm"] = list(self.kernel_fwhm)
+        return {**record, "kernel_roundness": self.kernel_roundness}
 
 
 @dataclass(frozen=True)
@@ -178,6 +243,8 @@ class Result:
         `Settings.kernel_start`.
     kernel_fwhm : tuple of float
         Full widths of the kernel at half its maximum along rows and columns, in pixels.
+    trust : TrustReport
+        What it is worth.
     flags : tuple of QualityFlag
         Reasons to doubt it, gravest first.
     tiles : int
@@ -200,6 +267,7 @@ class Result:
     seconds: float
     blur: str
     kernel_fwhm: tuple[float, float]
+    trust: TrustReport
     flags: tuple[QualityFlag, ...] = ()
     tiles: int = 1
     chosen_by_hand: bool = False
@@ -219,6 +287,7 @@ class Result:
             "warnings": [flag.sentence for flag in self.flags],
             "blur": self.blur,
             "kernel_fwhm": list(self.kernel_fwhm),
+            "trust": self.trust.as_record(),
             "noise": self.noise,
             "intensity_range": list(self.intensity_range),
             "versions": dict(self.versions),

@@ -1,51 +1,147 @@
-"""What gives reason to doubt a result, found in the result itself."""
+"""What a result is worth, and what gives reason to doubt it."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from napari_blind_deconv.engine.problem import Problem
-from napari_blind_deconv.numerics.kernel_shape import border_share
-from napari_blind_deconv.results import QualityFlag, StopReason
+from napari_blind_deconv.numerics.blur import blur
+from napari_blind_deconv.numerics.camera import CameraNoise
+from napari_blind_deconv.numerics.kernel_shape import KernelShape, border_share
+from napari_blind_deconv.numerics.resolution import resolution
+from napari_blind_deconv.results import QualityFlag, StopReason, TrustReport
 
-__all__ = ["quality_flags"]
+__all__ = ["assess", "doubts"]
 
 # Share of the kernel on its window's outermost pixels from which on it may reach beyond.
-_MOST_AT_BORDER = 0.01
-# Standard deviation of the picture, noise taken off, over that of the noise.
+_MOST_AT_BORDER = 0.02
 _LEAST_SIGNAL_TO_NOISE = 1.0
+# A residual of so many times the noise, or so much alike from pixel to pixel, is not noise alone.
+_MOST_RESIDUAL = 1.5
+_MOST_CORRELATION = 0.4
+_LEAST_GAIN_IN_RESOLUTION = 0.02
+# Finer than this, in pixels, the camera is the limit, or a drift that spares one direction: what a
+# result gains does not show in its resolution.
+_FINEST = 3.0
+# The residual is taken where so much of the kernel's light comes from within the field of view.
+_KERNEL_MASS = 0.995
+_SMALLEST_INTERIOR = 8
+_OUTLIERS = 5.0  # in standard deviations
+_MAD_OF_NORMAL = 1.4826
 
 
-def quality_flags(
-    problem: Problem, kernel: NDArray[np.float32], reason: StopReason
-) -> tuple[QualityFlag, ...]:
-    """The flags of a result, gravest first.
+def assess(
+    image: NDArray[np.floating[Any]],
+    estimate: NDArray[np.floating[Any]],
+    kernel: NDArray[np.float32],
+) -> TrustReport:
+    """Judge an estimate.
 
     Parameters
     ----------
-    problem : Problem
-        With the blur that was found, if one was looked for.
+    image, estimate : ndarray
+        Blurred image and its estimate ``(H, W)``, in the same units; of colour the mean of the
+        channels.
     kernel : ndarray
-        Of the result.
+        ``(kh, kw)``, centred, sum 1.
+    """
+    camera = CameraNoise.of(image)
+    residual = _residual(image, estimate, kernel, camera)
+    known = residual[np.isfinite(residual)]
+    enough = known.size >= _SMALLEST_INTERIOR**2
+    expected = float(np.sqrt(np.square(camera.deviation(image)).mean()))
+    signal = math.sqrt(max(float(image.var()) - expected**2, 0.0))
+    shape = KernelShape.of(kernel)
+    total = float(image.sum(dtype=np.float64))
+    return TrustReport(
+        residual=residual,
+        residual_level=_robust_deviation(known) if enough else None,
+        residual_correlation=_neighbour_correlation(residual) if enough else None,
+        noise=expected,
+        gain=camera.gain,
+        offset=camera.offset,
+        signal_to_noise=signal / expected if expected else math.inf,
+        flux_ratio=float(estimate.sum(dtype=np.float64)) / total if total else math.nan,
+        resolution_before=resolution(image),
+        resolution_after=resolution(estimate),
+        kernel_fwhm=(shape.longest, shape.shortest),
+        kernel_border=border_share(kernel),
+    )
+
+
+def doubts(trust: TrustReport, *, blur_found: str, reason: StopReason) -> tuple[QualityFlag, ...]:
+    """Flags of a result, gravest first.
+
+    Parameters
+    ----------
+    trust : TrustReport
+    blur_found : str
+        As `Result.blur`.
     reason : StopReason
         Why its run ended.
     """
-    found = {
-        QualityFlag.NO_BLUR: problem.blur is not None and problem.blur.kind == "none",
+    level, correlation = trust.residual_level, trust.residual_correlation
+    before, after = trust.resolution_before, trust.resolution_after
+    raised = {
+        QualityFlag.MISFIT: level is not None
+        and correlation is not None
+        and (level > _MOST_RESIDUAL or correlation > _MOST_CORRELATION),
+        QualityFlag.NO_BLUR: blur_found == "none",
         QualityFlag.KERNEL_FILLS_WINDOW: (
-            problem.psf is None and border_share(kernel) > _MOST_AT_BORDER
+            blur_found != "given" and trust.kernel_border > _MOST_AT_BORDER
         ),
-        QualityFlag.LOW_SIGNAL: _signal_to_noise(problem) < _LEAST_SIGNAL_TO_NOISE,
+        QualityFlag.LOW_SIGNAL: trust.signal_to_noise < _LEAST_SIGNAL_TO_NOISE,
+        QualityFlag.NOT_SHARPER: before is not None
+        and after is not None
+        and before > _FINEST
+        and after > (1 - _LEAST_GAIN_IN_RESOLUTION) * before,
         QualityFlag.ITERATION_LIMIT: reason is StopReason.ITERATION_LIMIT,
     }
-    return tuple(flag for flag, raised in found.items() if raised)
+    return tuple(flag for flag, doubtful in raised.items() if doubtful)
 
 
-def _signal_to_noise(problem: Problem) -> float:
-    variance = float(problem.luminance.var())
-    if problem.noise == 0:
-        return math.inf
-    return math.sqrt(max(variance - problem.noise**2, 0)) / problem.noise
+def _residual(
+    image: NDArray[np.floating[Any]],
+    estimate: NDArray[np.floating[Any]],
+    kernel: NDArray[np.float32],
+    camera: CameraNoise,
+) -> NDArray[np.float32]:
+    core = _core(kernel)
+    margin = [side // 2 for side in core.shape]
+    residual = np.full(image.shape, np.nan, np.float32)
+    inner = tuple(slice(m, side - m) for m, side in zip(margin, image.shape, strict=True))
+    if any(part.stop - part.start < _SMALLEST_INTERIOR for part in inner):
+        return residual
+    again = blur(
+        torch.from_numpy(np.ascontiguousarray(estimate, np.float32)), torch.from_numpy(core)
+    ).numpy()
+    residual[inner] = (image[inner] - again) / camera.deviation(again)
+    return residual
+
+
+def _core(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A kernel without the border of its window that holds next to nothing."""
+    core = kernel
+    while min(core.shape) > 1 and core[1:-1, 1:-1].sum() >= _KERNEL_MASS * kernel.sum():
+        core = core[1:-1, 1:-1]
+    return np.ascontiguousarray(core / core.sum())
+
+
+def _robust_deviation(values: NDArray[np.floating[Any]]) -> float:
+    return float(_MAD_OF_NORMAL * np.median(np.abs(values - np.median(values))))
+
+
+def _neighbour_correlation(residual: NDArray[np.float32]) -> float:
+    """Mean over rows and columns; outliers count as what they exceed."""
+    known = residual[np.isfinite(residual)]
+    limit = _OUTLIERS * max(_robust_deviation(known), float(np.finfo(np.float32).tiny))
+    calm = np.clip(residual - np.median(known), -limit, limit)
+    variance = np.nanmean(np.square(calm))
+    if variance == 0:
+        return 0.0
+    pairs = (calm[1:] * calm[:-1], calm[:, 1:] * calm[:, :-1])
+    return float(np.mean([np.nanmean(pair) for pair in pairs]) / variance)

@@ -1,0 +1,109 @@
+"""What a map of expected errors is worth: how it ranks the true ones, and how large it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import ndimage, stats
+
+from benchmarks.cases import Case, fluorescence_cases
+from benchmarks.suites import Options, Task
+from benchmarks.tables import markdown
+from napari_blind_deconv import Result, Settings, deconvolve
+from napari_blind_deconv.engine.repeats import error_of_repeats
+
+__all__ = ["SUITE"]
+
+REPEATS = 4
+BORDER = 8  # pixels that the shift of an estimate, or what lies outside, may spoil
+FIGURES = {
+    "rank": "rank of error, pixels",
+    "rank_smooth": "over 1 px",
+    "size": "size",
+    "brightness_rank": "brightness, pixels",
+    "brightness_smooth": "over 1 px ",
+    "seeds_rank": "seeds alone, pixels",
+    "level": "residual, σ",
+    "gain": "gain found",
+    "offset": "offset found",
+    "flags": "warnings",
+}
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The default on the fluorescence cases, with its repeats."""
+
+    name: str = "trust"
+    alone: bool = False
+
+    def tasks(self, options: Options) -> Iterator[Task]:
+        """Each case once."""
+        options.refuse_methods(self.name)
+        for case in fluorescence_cases(options.data):
+            group, _, kind = case.name.partition(", ")
+            yield Task(group, kind, "fast", _Judged(case, options), seed=options.seed)
+
+    def report(self, records: pd.DataFrame, figures: Path) -> str:
+        """Means by sample and over all."""
+        shown = records.rename(columns={"group": "sample"})
+        table = shown.groupby("sample", sort=False)[list(FIGURES)].mean()
+        table.loc["all"] = shown[list(FIGURES)].mean()
+        return markdown(table.rename(columns=FIGURES).round(2))
+
+
+@dataclass(frozen=True)
+class _Judged:
+    case: Case
+    options: Options
+
+    def __call__(self) -> dict[str, float]:
+        observed = np.asarray(self.case.observed, np.float64)
+        device, seed = self.options.device, self.options.seed
+        settings = Settings.preset("fast")
+        result = deconvolve(observed, settings, device=device, seed=seed)
+        others = [
+            deconvolve(observed, settings, device=device, seed=seed + 1 + repeat).image
+            for repeat in range(REPEATS - 1)
+        ]
+        map_ = error_of_repeats(observed, result, repeats=REPEATS, device=device)
+        return self._figures(result, map_, np.std([result.image, *others], axis=0))
+
+    def _figures(
+        self, result: Result, map_: NDArray[np.float32], seeds: NDArray[np.float64]
+    ) -> dict[str, float]:
+        error = _inner(np.abs(result.image - self.case.truth))
+        smooth = np.sqrt(ndimage.gaussian_filter(np.square(error), 1.0))
+        expected, bright = _inner(map_), _inner(result.image)
+        trust = result.trust
+        return {
+            "rank": _rank(expected, error),
+            "rank_smooth": _rank(expected, smooth),
+            "size": float(np.median(expected) / np.median(smooth)),
+            "brightness_rank": _rank(bright, error),
+            "brightness_smooth": _rank(bright, smooth),
+            "seeds_rank": _rank(_inner(seeds), error),
+            "level": trust.residual_level or np.nan,
+            "gain": trust.gain,
+            "offset": np.nan if trust.offset is None else trust.offset,
+            "flags": float(len(result.flags)),
+        }
+
+
+def _inner(plane: NDArray[np.floating]) -> NDArray[np.floating]:
+    return plane[BORDER:-BORDER, BORDER:-BORDER]
+
+
+def _rank(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    """Spearman's correlation; 0 for a map that is the same everywhere."""
+    if np.ptp(first) == 0:
+        return 0.0
+    return float(stats.spearmanr(first.ravel(), second.ravel()).statistic)
+
+
+SUITE = Trust()

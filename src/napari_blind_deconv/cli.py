@@ -1,4 +1,4 @@
-"""The command line: ``blind-deconv run``, ``demo`` and ``presets``."""
+"""The command line: ``blind-deconv run``, ``batch``, ``report``, ``demo`` and ``presets``."""
 
 from __future__ import annotations
 
@@ -176,7 +176,10 @@ def _run_plane(job: Job, stack: Stack, kernel_out: Path | None, trace_out: Path 
         (Plane(result.kernel, **calibration), kernel_out),
         trace_out,
     )
-    write_json(sidecar_of(job.output), {"job": job.as_record(), **result.provenance()})
+    write_json(
+        sidecar_of(job.output),
+        {"job": job.as_record(), **result.provenance(), "kernel": result.kernel.tolist()},
+    )
     _report(result, job.output)
     return INTERRUPTED if interrupted else 0
 
@@ -238,9 +241,7 @@ def _position(text: str | None) -> tuple[int, ...] | None:
     try:
         return None if text is None else tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(
-            f"The reference is {text!r}; accepted are numbers such as 0,1,5."
-        ) from None
+        raise ValueError(f"The plane is {text!r}; accepted are numbers such as 0,1,5.") from None
 
 
 @app.command()
@@ -292,6 +293,32 @@ def batch(
         errors.print(f"{len(todo) - len(troubles)} of {len(todo)} files done, in {out}.")
     if troubles:
         raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def report(
+    result: Annotated[Path, typer.Argument(help="A result, its .json beside it.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where the page goes, as .png or .pdf. None: numbers only.")
+    ] = None,
+    plane: Annotated[
+        str | None, typer.Option(metavar="T,C,Z", help="Of a stack; the first if not given.")
+    ] = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Say how far a result can be trusted: numbers as JSON, and a page with the residual."""
+    with _one_sentence_errors():
+        from napari_blind_deconv.evidence import Evidence
+        from napari_blind_deconv.figures import write_report
+        from napari_blind_deconv.io.images import check_output
+
+        if out is not None:
+            check_output(out, overwrite=overwrite, suffixes={".png", ".pdf"})
+        found = Evidence.of(result, _position(plane))
+        console.print_json(data=found.as_record())
+        if out is not None:
+            write_report(out, found)
+            errors.print(f"{out}: {found.verdict}", soft_wrap=True)
 
 
 @app.command()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OUTPUT_SUFFIXES", "Job", "Summary", "run_job", "sidecar_of"]
 
+_TOLD_OF_A_PLANE = ("stop_reason", "blur", "iterations", "tiles", "warnings", "trust")
 OUTPUT_SUFFIXES = {".tif", ".tiff", ".zarr"}
 
 
@@ -241,8 +242,14 @@ def _write_kernels(path: Path, store: StackStore, story: dict[str, Any]) -> None
 
 
 def _record(result: SliceResult) -> dict[str, Any]:
-    told = {name: result.provenance.get(name) for name in ("stop_reason", "iterations", "tiles")}
-    return {**told, "failure": result.failure, "seconds": round(result.seconds, 2)}
+    told = {name: result.provenance.get(name) for name in _TOLD_OF_A_PLANE}
+    own = result.provenance.get("blur") not in (None, "given") and result.kernel is not None
+    return {
+        **told,
+        "kernel": result.kernel.tolist() if own and result.kernel is not None else None,
+        "failure": result.failure,
+        "seconds": round(result.seconds, 2),
+    }
 
 
 def _story(job: Job, store: StackStore, records: dict[Index, dict[str, Any]]) -> dict[str, Any]:
@@ -257,6 +264,6 @@ def _story(job: Job, store: StackStore, records: dict[Index, dict[str, Any]]) ->
         "job": job.as_record(),
         "axes": plan.axes,
         "intensity_ranges": [span and list(span) for span in plan.intensity_ranges],
-        "kernel_sides": [None if k is None else list(k.shape) for k in plan.kernels],
+        "kernels": [None if kernel is None else kernel.tolist() for kernel in plan.kernels],
         "planes": planes,
     }

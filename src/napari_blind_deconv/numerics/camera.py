@@ -28,7 +28,7 @@ _LEAST_SHARE = 0.3
 
 @dataclass(frozen=True)
 class CameraNoise:
-    """Variance of the noise as a straight line over brightness, in the picture's units.
+    """Variance of the noise over brightness, in the picture's units.
 
     Attributes
     ----------
@@ -36,14 +36,16 @@ class CameraNoise:
         Variance by brightness: units a photon, where photons make the noise. 0 where noise does
         not grow with brightness.
     floor : float
-        Variance at brightness 0; negative with an offset.
-    least : float
-        Least variance that is believed.
+        Variance at brightness 0 of the straight line that `gain` is the slope of; negative with an
+        offset.
+    levels, variances : ndarray
+        Brightness and variance ``(n,)`` that the line was drawn through.
     """
 
     gain: float
     floor: float
-    least: float
+    levels: NDArray[np.float64]
+    variances: NDArray[np.float64]
 
     @classmethod
     def of(cls, image: NDArray[np.floating[Any]]) -> Self:
@@ -65,7 +67,10 @@ class CameraNoise:
             # It grows, as sure as the bins can tell, and enough to matter.
             if lowest > 0 and slope * (levels[-1] - levels[0]) > _LEAST_GROWTH * whole:
                 gain, floor = float(slope), float(intercept)
-        return cls(gain, floor, _LEAST_SHARE * whole)
+        if gain == 0:
+            levels, variances = [float(brightness.mean())], [whole]
+        believed = np.maximum(variances, _LEAST_SHARE * whole)
+        return cls(gain, floor, np.array(levels), believed)
 
     @property
     def offset(self) -> float | None:
@@ -74,5 +79,5 @@ class CameraNoise:
 
     def deviation(self, brightness: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Standard deviation expected at some brightness."""
-        variance = np.maximum(self.gain * brightness + self.floor, self.least)
+        variance = np.interp(brightness, self.levels, self.variances)
         return np.sqrt(np.maximum(variance, math.ulp(0.0)))

@@ -1,0 +1,150 @@
+"""A result on disk and the image it was made from, brought together again to be judged."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_blind_deconv.engine.quality import assess, doubts
+from napari_blind_deconv.io.stacks import open_stack
+from napari_blind_deconv.jobs import Job, sidecar_of
+from napari_blind_deconv.plan import Index
+from napari_blind_deconv.results import QualityFlag, StopReason, TrustReport
+
+__all__ = ["Evidence"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One plane, before and after.
+
+    Attributes
+    ----------
+    title : str
+        Name of the result, and the plane of a stack.
+    image, estimate : ndarray
+        ``(rows, columns)``, of colour the mean of the channels.
+    kernel : ndarray
+    trust : TrustReport
+    flags : tuple of QualityFlag
+    stop : str
+        Why the run ended, as a sentence.
+    """
+
+    title: str
+    image: NDArray[np.float64]
+    estimate: NDArray[np.float64]
+    kernel: NDArray[np.float32]
+    trust: TrustReport
+    flags: tuple[QualityFlag, ...]
+    stop: str
+
+    @classmethod
+    def of(cls, result: Path, plane: Index | None = None) -> Self:
+        """Read a result, its sidecar and its input.
+
+        Parameters
+        ----------
+        result : Path
+            As written by `run_job` or by ``blind-deconv run``, its sidecar beside it.
+        plane : tuple of int, optional
+            Of a stack; default: the first.
+
+        Raises
+        ------
+        ValueError, OSError
+            In one sentence, if something is missing or does not fit.
+        """
+        record, job = _sidecar(result)
+        with job.open() as before, open_stack(result) as after:
+            if before.data.shape != after.data.shape:
+                raise ValueError(
+                    f"{job.input} has shape {before.data.shape} and {result} {after.data.shape}; "
+                    "accepted is the image the result was made from."
+                )
+            shape = before.data.shape[: len(before.axes.removesuffix("S")) - 2]
+            index = _checked(plane, shape)
+            colour = before.axes.endswith("S")
+            image, estimate = (_grey(stack.data[index], colour) for stack in (before, after))
+            channel = index[before.axes.index("C")] if "C" in before.axes else 0
+        kernel, blur, reason = _story_of(record, index, channel)
+        trust = assess(image, estimate, kernel)
+        return cls(
+            title=f"{result.name}{f', plane {index}' if index else ''}",
+            image=image,
+            estimate=estimate,
+            kernel=kernel,
+            trust=trust,
+            flags=doubts(trust, blur_found=blur, reason=reason),
+            stop=reason.sentence,
+        )
+
+    @property
+    def verdict(self) -> str:
+        """What to think of it, in words."""
+        if not self.flags:
+            return (
+                "Nothing speaks against this result: blurred again, it is the image but for noise."
+            )
+        return " ".join(flag.sentence for flag in self.flags)
+
+    def as_record(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "result": self.title,
+            "verdict": self.verdict,
+            "warnings": [flag.value for flag in self.flags],
+            "stop": self.stop,
+            **self.trust.as_record(),
+        }
+
+
+def _sidecar(result: Path) -> tuple[dict[str, Any], Job]:
+    path = sidecar_of(result)
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; accepted is a result with its sidecar beside it.")
+    job = Job.from_sidecar(path)
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record, job
+
+
+def _checked(plane: Index | None, shape: tuple[int, ...]) -> Index:
+    index = (0,) * len(shape) if plane is None else plane
+    if len(index) != len(shape) or not all(
+        0 <= at < length for at, length in zip(index, shape, strict=True)
+    ):
+        raise ValueError(f"The plane is {index}; accepted is a position along axes of {shape}.")
+    return index
+
+
+def _grey(plane: Any, colour: bool) -> NDArray[np.float64]:
+    pixels = np.asarray(plane, np.float64)
+    return pixels[..., :3].mean(axis=-1) if colour else pixels
+
+
+def _story_of(
+    record: dict[str, Any], index: Index, channel: int
+) -> tuple[NDArray[np.float32], str, StopReason]:
+    """Kernel of a plane, where it came from, and why its run ended."""
+    told = record
+    for plane in record.get("planes", ()):
+        if tuple(plane["index"]) == index:
+            told = plane
+    kernel = told.get("kernel")
+    if kernel is None:
+        kernel = record["kernels"][channel] if record.get("kernels") else None
+    if told.get("failure") or kernel is None:
+        raise ValueError(
+            f"The plane {index} was not sharpened ({told.get('failure') or 'no kernel is known'}); "
+            "accepted is one that was."
+        )
+    return (
+        np.array(kernel, np.float32),
+        told.get("blur") or "given",
+        StopReason(told["stop_reason"]),
+    )

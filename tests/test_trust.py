@@ -1,0 +1,207 @@
+"""What a result is said to be worth, on cases whose worth is known."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import tifffile
+from scipy import ndimage
+
+from napari_blind_deconv import Settings, deconvolve
+from napari_blind_deconv.engine.quality import assess, doubts
+from napari_blind_deconv.engine.repeats import error_of_repeats
+from napari_blind_deconv.evidence import Evidence
+from napari_blind_deconv.figures import write_report
+from napari_blind_deconv.io.images import write_json
+from napari_blind_deconv.jobs import Job, run_job, sidecar_of
+from napari_blind_deconv.numerics.camera import CameraNoise
+from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.resolution import resolution
+from napari_blind_deconv.results import QualityFlag, StopReason, run_to_end
+from napari_blind_deconv.synthetic import fluorescence_scene
+
+KERNEL = gaussian_kernel((15, 15), 2.0).numpy()
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return fluorescence_scene((96, 96), kernel=KERNEL)
+
+
+@pytest.fixture(scope="module")
+def known(scene):
+    """The estimate with the true kernel."""
+    return deconvolve(scene.observed, psf=KERNEL)
+
+
+def smooth_light(seed: int = 0) -> np.ndarray:
+    light = ndimage.gaussian_filter(np.random.default_rng(seed).random((200, 200)), 6)
+    return 1000 * (light - light.min()) / np.ptp(light)
+
+
+class TestCameraNoise:
+    @pytest.mark.parametrize(("gain", "offset"), [(0.5, 0.0), (1.0, 100.0), (4.0, 500.0)])
+    def test_photon_noise_gives_gain_and_offset(self, gain, offset):
+        image = gain * np.random.default_rng(1).poisson(smooth_light() / gain) + offset
+        noise = CameraNoise.of(image)
+        assert noise.gain == pytest.approx(gain, rel=0.15)
+        assert noise.offset == pytest.approx(offset, abs=40)
+        light = smooth_light()
+        expected = np.sqrt(gain * light)
+        bright = light > 300
+        found = noise.deviation(light + offset)
+        wrong = np.abs(found[bright] / expected[bright] - 1)
+        assert np.percentile(wrong, 95) < 0.15  # the very brightest pixels are few
+
+    def test_noise_that_does_not_grow_has_no_gain(self):
+        noise = CameraNoise.of(smooth_light() + np.random.default_rng(1).normal(0, 5, (200, 200)))
+        assert noise.gain == 0
+        assert noise.offset is None
+        assert noise.deviation(np.zeros(1))[0] == pytest.approx(5, rel=0.05)
+
+    def test_units_do_not_matter(self):
+        image = np.random.default_rng(1).poisson(smooth_light()) + 100.0
+        one, other = CameraNoise.of(image), CameraNoise.of(3 * image + 7)
+        assert other.gain == pytest.approx(3 * one.gain, rel=1e-6)
+        assert other.offset == pytest.approx(3 * one.offset + 7, rel=1e-6)
+
+
+class TestResolution:
+    @pytest.mark.parametrize("period", [3.0, 5.0, 8.0])
+    @pytest.mark.parametrize("noise", [0.01, 0.3])
+    def test_a_cut_off_is_found(self, period, noise):
+        random = np.random.default_rng(0)
+        frequencies = np.fft.fftfreq(256)
+        radius = np.hypot(frequencies[:, None], frequencies[None, :])
+        spectrum = np.fft.fft2(random.normal(size=(256, 256))) * (radius < 1 / period)
+        image = np.fft.ifft2(spectrum).real
+        image += noise * image.std() * random.normal(size=image.shape)
+        assert resolution(image) == pytest.approx(period, rel=0.1)
+
+    def test_blur_coarsens_it(self, scene):
+        sharp, blurred = resolution(scene.truth), resolution(scene.observed.astype(float))
+        assert 2 <= sharp < blurred
+
+    def test_noise_has_none(self):
+        assert resolution(np.random.default_rng(0).normal(size=(128, 128))) is None
+
+
+class TestAssessment:
+    def test_a_sound_result_leaves_noise(self, scene, known):
+        trust = known.trust
+        assert trust.residual_level == pytest.approx(1, abs=0.35)
+        assert abs(trust.residual_correlation) < 0.2
+        assert trust.flux_ratio == pytest.approx(1, abs=0.02)
+        assert trust.resolution_after < trust.resolution_before
+        assert trust.gain == pytest.approx(1, abs=0.4)
+        assert trust.kernel_fwhm == pytest.approx((2 * 2.355, 2 * 2.355), rel=0.07)
+        assert trust.kernel_roundness == pytest.approx(1, abs=0.01)
+        assert known.flags == ()
+
+    def test_the_record_is_json_without_the_map(self, known):
+        record = json.loads(json.dumps(known.provenance()))["trust"]
+        assert "residual" not in record
+        assert record["noise"] == known.trust.noise
+
+    def test_a_wrong_kernel_does_not_explain_the_image(self, scene, known):
+        wide = gaussian_kernel((31, 31), 4.0).numpy()
+        trust = assess(scene.observed.astype(float), known.image.astype(float), wide)
+        flags = doubts(trust, blur_found="given", reason=StopReason.NOISE)
+        assert flags[0] is QualityFlag.MISFIT
+
+    def test_detail_that_was_drawn_in_shows(self, scene, known):
+        invented = known.image.astype(float)
+        invented[40:44, 40:44] += 2000
+        trust = assess(scene.observed.astype(float), invented, KERNEL)
+        there = np.abs(trust.residual[38:46, 38:46])
+        assert np.nanmax(there) > 5
+        assert np.nanmedian(np.abs(trust.residual)) < 1.2
+
+    def test_what_is_no_sharper_is_told(self, scene):
+        image = scene.observed.astype(float)
+        point = np.zeros((3, 3), np.float32)
+        point[1, 1] = 1
+        flags = doubts(assess(image, image, point), blur_found="Gaussian", reason=StopReason.NOISE)
+        assert flags == (QualityFlag.NOT_SHARPER,)
+
+    def test_a_kernel_as_wide_as_the_image_leaves_no_interior(self, scene):
+        image = scene.observed.astype(float)[:32, :32]
+        wide = np.full((31, 31), 1 / 961, np.float32)
+        trust = assess(image, image, wide)
+        assert trust.residual_level is None
+        assert np.isnan(trust.residual).all()
+        assert QualityFlag.MISFIT not in doubts(trust, blur_found="given", reason=StopReason.NOISE)
+
+    def test_colour_is_judged_by_its_mean(self, scene):
+        colour = np.repeat(scene.observed[:48, :48, None], 3, axis=2)
+        trust = deconvolve(colour, Settings(max_iterations=1), rgb=True).trust
+        assert trust.residual.shape == (48, 48)
+
+    def test_every_flag_has_a_sentence(self):
+        for flag in QualityFlag:
+            assert flag.sentence.endswith(".")
+
+
+class TestRepeats:
+    def test_the_map_is_of_the_size_of_the_true_error(self, scene):
+        result = deconvolve(scene.observed)
+        expected = error_of_repeats(scene.observed, result, repeats=2)
+        error = np.abs(result.image - scene.truth)
+        assert expected.shape == scene.observed.shape
+        assert 0.3 < np.median(expected) / np.median(error) < 3
+
+    def test_it_can_be_stopped(self, scene):
+        result = deconvolve(scene.observed, Settings(max_iterations=2))
+        seen = []
+        stopped = error_of_repeats(
+            scene.observed,
+            result,
+            should_stop=lambda: bool(seen),
+            on_snapshot=lambda repeat, _: seen.append(repeat),
+        )
+        assert seen == [0]
+        assert np.isnan(stopped).all()
+
+
+class TestEvidence:
+    @pytest.fixture
+    def written(self, tmp_path, scene):
+        stack = np.stack([scene.observed[:64, :64], scene.observed[32:, 32:]])
+        tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+        job = Job(input=tmp_path / "in.tif", output=tmp_path / "out.tif", settings=Settings())
+        run_to_end(run_job(job))
+        return tmp_path / "out.tif"
+
+    def test_a_plane_of_a_stack_is_judged_from_its_files(self, written):
+        found = Evidence.of(written, (1,))
+        assert found.image.shape == (64, 64)
+        assert "plane (1,)" in found.title
+        assert found.trust.residual_level == pytest.approx(1, abs=0.5)
+        assert json.loads(json.dumps(found.as_record()))["verdict"] == found.verdict
+        record = json.loads(sidecar_of(written).read_text())
+        assert record["planes"][1]["trust"]["gain"] >= 0
+
+    def test_the_page_is_written(self, written, tmp_path):
+        write_report(tmp_path / "page.png", Evidence.of(written))
+        assert (tmp_path / "page.png").stat().st_size > 10_000
+
+    def test_what_does_not_fit_is_refused(self, written, tmp_path):
+        with pytest.raises(ValueError, match="accepted is a position"):
+            Evidence.of(written, (7,))
+        with pytest.raises(ValueError, match="sidecar"):
+            Evidence.of(tmp_path / "in.tif")
+        tifffile.imwrite(tmp_path / "in.tif", np.zeros((32, 32), np.uint8))
+        with pytest.raises(ValueError, match="accepted is the image the result was made from"):
+            Evidence.of(written)
+        record = json.loads(sidecar_of(written).read_text())
+        record["job"]["seed"] = "many"
+        write_json(sidecar_of(written), record)
+        with pytest.raises(ValueError, match="is no sidecar"):
+            Evidence.of(written)
+
+
+def test_infinite_ratios_are_no_error():
+    image = smooth_light()
+    trust = assess(image, image, np.ones((1, 1), np.float32))
+    assert trust.signal_to_noise > 10 or math.isinf(trust.signal_to_noise)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -155,12 +156,13 @@ def _run(
 
 
 def _run_plane(job: Job, stack: Stack, kernel_out: Path | None, trace_out: Path | None) -> int:
+    from napari_blind_deconv.engine.stacks import read_slice
     from napari_blind_deconv.io.images import Plane, read_psf, write_json
     from napari_blind_deconv.jobs import sidecar_of
 
     rgb = stack.axes.endswith("S")
     result, interrupted = _deblur(
-        stack.data.compute(),
+        read_slice(stack.data, ()),
         job.settings,
         job.input.name,
         psf=None if job.psf is None else read_psf(job.psf),
@@ -430,7 +432,8 @@ def _report(result: Result, output: Path) -> None:
 
 
 def _check_distinct(*paths: Path | None) -> None:
-    named = [path.resolve() for path in paths if path is not None]
+    # realpath, since Path.resolve raises on links that go round in circles
+    named = [os.path.realpath(path) for path in paths if path is not None]
     for path in named:
         if named.count(path) > 1:
             raise ValueError(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_blind_deconv.engine.quality import assess, doubts
+from napari_blind_deconv.engine.stacks import read_slice
 from napari_blind_deconv.io.stacks import open_stack
 from napari_blind_deconv.jobs import Job, sidecar_of
 from napari_blind_deconv.plan import Index
@@ -70,7 +71,9 @@ class Evidence:
             shape = before.data.shape[: len(before.axes.removesuffix("S")) - 2]
             index = _checked(plane, shape)
             colour = before.axes.endswith("S")
-            image, estimate = (_grey(stack.data[index], colour) for stack in (before, after))
+            image, estimate = (
+                _grey(read_slice(stack.data, index), colour) for stack in (before, after)
+            )
             channel = index[before.axes.index("C")] if "C" in before.axes else 0
         kernel, blur, reason = _story_of(record, index, channel)
         trust = assess(image, estimate, kernel)

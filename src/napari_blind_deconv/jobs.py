@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -203,7 +204,7 @@ def _fill(
 
 def _check_places(job: Job, *, resume: bool, overwrite: bool) -> None:
     check_output(job.output, overwrite=overwrite, suffixes=OUTPUT_SUFFIXES)
-    if job.input.resolve() == job.output.resolve():
+    if os.path.realpath(job.input) == os.path.realpath(job.output):
         raise ValueError(
             f"The file {job.input} is named twice; input and output must be different files."
         )

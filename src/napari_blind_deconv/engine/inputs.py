@@ -23,6 +23,8 @@ __all__ = [
 ]
 
 SMALLEST_SIDE = 16
+# A range of fewer steps of single precision than this is not worth a picture.
+_FEWEST_STEPS = 16
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,24 @@ def check_image(image: ArrayLike, *, rgb: bool) -> NDArray[Any]:
         raise ValueError(
             f"Every pixel of the image is {array.flat[0]}; accepted is an image with some contrast."
         )
+    _check_single_precision(float(light.min()), float(light.max()))
     return array
+
+
+def _check_single_precision(low: float, high: float) -> None:
+    """Results are float32: refuse what they could not show."""
+    single = np.finfo(np.float32)
+    largest = max(abs(low), abs(high))
+    if not float(single.tiny) <= largest <= float(single.max):
+        raise ValueError(
+            f"The image has values up to {largest:.3g}; accepted are those of single precision, "
+            f"{single.tiny:.1g} to {single.max:.1g}."
+        )
+    if high - low < _FEWEST_STEPS * single.eps * largest:
+        raise ValueError(
+            f"The image has values from {low:.9g} to {high:.9g}, which single precision hardly "
+            "tells apart; take an offset off."
+        )
 
 
 def to_channels(image: NDArray[Any], *, rgb: bool) -> NDArray[np.float64]:

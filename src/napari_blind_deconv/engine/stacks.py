@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -37,6 +38,8 @@ __all__ = [
 
 # With its kernel known a plane starts this much nearer to its end.
 WARM_SHARE = 5
+# A plane is looked at in float64, with its median, gradient and result beside it.
+_BYTES_PER_PIXEL = 64
 
 
 class ArrayLike(Protocol):
@@ -181,11 +184,21 @@ def failed_slice(
 
 
 def read_slice(data: ArrayLike, index: Index) -> NDArray[Any]:
-    """One plane of a stack, in memory; `ValueError` if it cannot be read."""
+    """One plane of a stack, in memory; `ValueError` if it cannot be read or is too large."""
+    pixels = math.prod(data.shape[len(index) :])
+    free = psutil.virtual_memory().available
+    needed = pixels * _BYTES_PER_PIXEL
+    if needed > free:
+        raise ValueError(
+            f"A plane has {pixels:.3g} pixels and would take {needed / 2**30:.0f} GiB, of which "
+            f"{free / 2**30:.0f} are free; try a part of it (--select)."
+        )
     try:
         return np.asarray(data[index])
     except Exception as error:  # a damaged file can make a decoder raise anything
-        raise ValueError(f"The plane {index} cannot be read ({error}).") from error
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        which = f"The plane {index}" if index else "The image"
+        raise ValueError(f"{which} cannot be read ({reason}).") from error
 
 
 def _outcome(
@@ -221,6 +234,7 @@ def make_plan(
         mode = KernelMode.PER_SLICE  # neither neighbours nor tiles to hold a kernel for
     surveys = list(_survey(data, axes))
     if all(survey.sharpest is None for survey in surveys):
+        read_slice(data, (0,) * _leading(axes))  # says why, if it cannot be read
         raise ValueError(
             "No plane of the stack can be sharpened; accepted are planes with some contrast and "
             "finite pixels only."

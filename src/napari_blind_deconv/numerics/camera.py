@@ -24,6 +24,7 @@ _SMOOTHING = 2.0  # pixels over which the brightness is taken
 _LEAST_GROWTH = 0.2
 # No pixel is trusted to have less than this share of the mean noise.
 _LEAST_SHARE = 0.3
+_ROUNDING = 1e-7  # of single precision: no picture is known better
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ class CameraNoise:
                 gain, floor = float(slope), float(intercept)
         if gain == 0:
             levels, variances = [float(brightness.mean())], [whole]
-        believed = np.maximum(variances, _LEAST_SHARE * whole)
+        rounding = (_ROUNDING * float(np.abs(image).max())) ** 2
+        believed = np.maximum(variances, max(_LEAST_SHARE * whole, rounding))
         return cls(gain, floor, np.array(levels), believed)
 
     @property

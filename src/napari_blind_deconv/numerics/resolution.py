@@ -45,8 +45,11 @@ def resolution(image: NDArray[np.floating[Any]]) -> float | None:
         passed = strength
         if sigma is not None:
             passed = strength * -np.expm1(-((np.pi * sigma * radius) ** 2) / 2)
+        total = np.square(passed).sum()
+        if total == 0:
+            continue
         sums = np.concatenate([[0.0], np.cumsum(passed)])[ends]
-        curve = sums / np.sqrt(np.square(passed).sum() * np.maximum(ends, 1))
+        curve = sums / np.sqrt(total * np.maximum(ends, 1))
         peak = _last_peak(curve)
         if peak is not None:
             cutoffs.append((peak + 1) / _RADII)
@@ -56,6 +59,7 @@ def resolution(image: NDArray[np.floating[Any]]) -> float | None:
 def _spectrum(image: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Magnitudes within Nyquist's circle and their radii, 1 at its rim; without the mean."""
     values = image - image.mean()
+    values = values / max(float(np.abs(values).max()), np.finfo(np.float64).tiny)
     for axis, side in enumerate(image.shape):
         values = values * np.expand_dims(tukey(side, 2 * _BORDER), 1 - axis)
     strength = np.abs(fft.rfft2(values))

@@ -103,7 +103,10 @@ class Spectrum:
         for _ in range(_SCORING_STEPS):  # Fisher scoring on the logarithm
             model = 1 + math.exp(strength) * shape
             signal = 1 - 1 / model
-            step = np.mean(signal * (power / model - 1)) / np.mean(signal**2)
+            information = np.mean(signal**2)
+            if information == 0:  # nothing but noise
+                break
+            step = np.mean(signal * (power / model - 1)) / information
             strength += float(np.clip(step, -_LARGEST_STEP, _LARGEST_STEP))
         model = 1 + math.exp(strength) * shape
         misfit = float(np.mean(np.log(model) + power / model))

@@ -416,6 +416,7 @@ class TestAfterwards:
         assert "No image layer is selected" in notification.message
         ((label, copy),) = notification.actions
         assert label == "Copy details"
+        QApplication.clipboard().clear()
         copy("the dialog, as napari does")
         assert "max_iterations" in QApplication.clipboard().text()
 
@@ -424,6 +425,38 @@ class TestAfterwards:
         assert "deconvolve(image" in QApplication.clipboard().text()
         dock.command_button.click()
         assert "blind-deconv run" in QApplication.clipboard().text()
+
+    def test_a_copy_that_fails_leaves_the_run_alone(self, dock, wait, refusals):
+        endless(dock)
+        dock.start()
+        wait(sharpening(dock))
+        dock.choices.scope.value = "drawn rectangle"
+        dock.python_button.click()
+        assert "No rectangle is drawn" in refusals[0]
+        assert dock.stop_button.isEnabled()
+        assert not dock.run_button.isEnabled()
+        dock.stop_button.click()
+        wait(idle(dock))
+        assert dock.result.apply_button.isEnabled()
+
+    def test_a_line_profile_is_no_region(self, dock, wait):
+        dock.start()
+        wait(idle(dock))
+        dock.result.comparison.add_line()
+        dock.choices.scope.value = "drawn rectangle"
+        assert "region" in names(dock)
+        assert "No rectangle is drawn" in dock.choices.expected.value
+
+    def test_a_picture_only_looked_at_does_not_stay(self, dock, wait, monkeypatch):
+        monkeypatch.setattr(worker, "_SECONDS_BETWEEN_PICTURES", 0)
+        dock.start()
+        wait(idle(dock))
+        layer = viewer_of(dock).layers["cells [deblurred]"]
+        result = layer.data.copy()
+        dock.result.slider.slider.setValue(0)
+        assert not np.array_equal(layer.data, result)
+        dock.result.clear()
+        np.testing.assert_array_equal(layer.data, result)
 
     def test_the_choices_of_a_run_are_remembered(self, dock, wait):
         dock.start()
@@ -480,6 +513,9 @@ class TestForm:
         viewer.layers.selection.active = viewer.layers["cells"]
         assert dock.choices.layer.value.name == "cells"
         other.name = "renamed"
+        viewer.layers["cells"].name = "mine"
+        assert dock.choices.layer.value.name == "mine"
+        viewer.layers["mine"].name = "cells"
         box = dock.choices.layer.native
         assert "renamed" in [box.itemText(index) for index in range(box.count())]
         viewer.layers.remove(other)

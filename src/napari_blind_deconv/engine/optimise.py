@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor
 from napari_blind_deconv.engine.devices import choose_device
 from napari_blind_deconv.engine.fit import Fit
 from napari_blind_deconv.engine.problem import Problem
-from napari_blind_deconv.engine.quality import assess, doubts
+from napari_blind_deconv.engine.quality import assess, doubts, luminance
 from napari_blind_deconv.numerics.blur import crop_to_field_of_view
 from napari_blind_deconv.numerics.kernel_shape import KernelShape
 from napari_blind_deconv.numerics.location import moved_back, recentre
@@ -225,7 +224,7 @@ def _run(
     # torch's out-of-memory is a RuntimeError.
     except (RuntimeError, MemoryError, FloatingPointError) as error:
         raise _explained(error, problem, device) from error
-    trust = assess(_grey(problem.image, problem.rgb), _grey(image, problem.rgb), kernel)
+    trust = assess(luminance(problem.image, problem.rgb), luminance(image, problem.rgb), kernel)
     shape, start = KernelShape.of(kernel), _start_of(problem)
     return Result(
         image=image,
@@ -245,10 +244,6 @@ def _run(
         trust=trust,
         flags=doubts(trust, blur_found=start, reason=reason),
     )
-
-
-def _grey(image: NDArray[Any], rgb: bool) -> NDArray[np.float64]:
-    return image[..., :3].mean(axis=-1) if rgb else image.astype(np.float64)
 
 
 def _start_of(problem: Problem) -> str:

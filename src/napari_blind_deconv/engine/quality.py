@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from napari_blind_deconv.numerics.blur import blur
 from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.numerics.kernel_shape import KernelShape, border_share
+from napari_blind_deconv.numerics.location import centre_kernel, origin_at_centroid
 from napari_blind_deconv.numerics.resolution import resolution
 from napari_blind_deconv.results import QualityFlag, StopReason, TrustReport
 
-__all__ = ["assess", "doubts"]
+__all__ = ["assess", "doubts", "luminance"]
 
 # Share of the kernel on its window's outermost pixels from which on it may reach beyond.
 _MOST_AT_BORDER = 0.02
@@ -34,6 +35,11 @@ _OUTLIERS = 5.0  # in standard deviations
 _MAD_OF_NORMAL = 1.4826
 
 
+def luminance(image: NDArray[Any], rgb: bool) -> NDArray[np.float64]:
+    """A grey image ``(H, W)``: itself, or the mean of the channels of a colour one."""
+    return image[..., :3].mean(axis=-1) if rgb else image.astype(np.float64)
+
+
 def assess(
     image: NDArray[np.floating[Any]],
     estimate: NDArray[np.floating[Any]],
@@ -47,8 +53,9 @@ def assess(
         Blurred image and its estimate ``(H, W)``, in the same units; of colour the mean of the
         channels.
     kernel : ndarray
-        ``(kh, kw)``, centred, sum 1.
+        ``(kh, kw)``, sum 1; what it is off its centre has been taken out of the estimate.
     """
+    kernel, _ = centre_kernel(origin_at_centroid(kernel)[0])
     camera = CameraNoise.of(image)
     residual = _residual(image, estimate, kernel, camera)
     known = residual[np.isfinite(residual)]

@@ -53,12 +53,13 @@ class CameraNoise:
         """Noise of an image ``(H, W)``; its finest detail counts as noise."""
         response = ndimage.convolve(image.astype(np.float64), _MASK) ** 2 / _MASK_POWER
         brightness = ndimage.gaussian_filter(image.astype(np.float64), _SMOOTHING)
-        whole = float(np.median(response)) / _MEDIAN_SQUARE
+        noisy = response > 0  # a background that was cut off at 0 says nothing of the noise
+        whole = float(np.median(response[noisy])) / _MEDIAN_SQUARE if noisy.any() else 0.0
         edges = np.linspace(brightness.min(), brightness.max(), _BINS + 1)
         place = np.clip(np.digitize(brightness, edges) - 1, 0, _BINS - 1)
         levels, variances = [], []
         for level in range(_BINS):
-            inside = place == level
+            inside = (place == level) & noisy
             if np.count_nonzero(inside) >= _FEWEST_IN_A_BIN:
                 levels.append(float(brightness[inside].mean()))
                 variances.append(float(np.median(response[inside])) / _MEDIAN_SQUARE)

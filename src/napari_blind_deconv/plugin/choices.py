@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tifffile
 from magicgui.widgets import ComboBox, Label, RangeSlider, SpinBox
 from napari.layers import Image, Layer, Shapes
 from qtpy.compat import isalive
@@ -15,7 +16,7 @@ from napari_blind_deconv.plugin.kernel_source import KernelChoice, KernelSource
 from napari_blind_deconv.plugin.layers import Source, is_output, pixel_size, plane_shape
 from napari_blind_deconv.plugin.paces import Paces
 from napari_blind_deconv.plugin.preferences import DEVICES, Preferences
-from napari_blind_deconv.plugin.regions import Region, drawn_region, visible_region
+from napari_blind_deconv.plugin.regions import Region, drawn_region, is_for_regions, visible_region
 from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows, show_row
 from napari_blind_deconv.plugin.snippets import Recipe
 from napari_blind_deconv.plugin.stack_run import StackJob, stack_axes
@@ -161,6 +162,7 @@ class Choices(QWidget):
             self.kernel.source,
             self.kernel.held,
             *self.basic.widgets.values(),
+            *self.advanced.widgets.values(),
         ):
             choice.changed.connect(self._show_expected)
         for choice in (
@@ -229,7 +231,7 @@ class Choices(QWidget):
         changes = self.preferences().changes or {}
         return Recipe(
             name=layer.name,
-            path=layer.source.path,
+            path=_tiff_of(layer),
             index=self._index(layer),
             axes=stack_axes(layer) if self.is_stack else "",
             rgb=layer.rgb,
@@ -302,8 +304,11 @@ class Choices(QWidget):
         return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
 
     def _refresh_layers(self) -> None:
-        self.layer.reset_choices()
-        self.kernel.layer.reset_choices()
+        for box in (self.layer, self.kernel.layer):
+            chosen = box.value
+            box.reset_choices()  # which knows layers by their names, and loses a renamed one
+            if chosen in box.choices:
+                box.value = chosen
 
     def _follow_selection(self) -> None:
         active = self._viewer.layers.selection.active
@@ -354,7 +359,7 @@ class Choices(QWidget):
     def _offer_drawing(self) -> None:
         """Something to draw the rectangle with, if there is nothing yet."""
         layer: Image | None = self.layer.value
-        if layer is None or any(isinstance(other, Shapes) for other in self._viewer.layers):
+        if layer is None or any(map(is_for_regions, self._viewer.layers)):
             return
         place = Source.of(layer, self._viewer.dims).placement()
         drawing = self._viewer.add_shapes(
@@ -441,8 +446,21 @@ class Choices(QWidget):
             return
         if not chosen:
             with self.kernel_pixels.changed.blocked():
-                self.kernel_pixels.value = max(rows, columns)
+                self.kernel_pixels.value = min(max(rows, columns), int(self.kernel_pixels.max))
         height, width, unit = pixel_size(layer, self._viewer.dims)
         self.kernel_size_text.value = f"{rows} × {columns} px"
         if unit != "px":
             self.kernel_size_text.value += f" = {rows * height:.3g} × {columns * width:.3g} {unit}"
+
+
+def _tiff_of(layer: Image) -> str | None:
+    """The TIFF file a layer was read from, if it holds the layer's array as it is."""
+    path = layer.source.path
+    if path is None:
+        return None
+    data = layer.data[0] if layer.multiscale else layer.data
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return path if tuple(tiff.series[0].shape) == tuple(data.shape) else None
+    except Exception:  # of another format
+        return None

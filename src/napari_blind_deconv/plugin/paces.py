@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["Paces"]
 
 _Key = tuple[Settings, str]
+# What changes how long a pixel takes; the rest changes how many steps there are, or the picture.
+_COSTLY = (
+    *("channels", "skip_channels", "input_channels", "precision", "kernel_network"),
+    *("kernel_features", "kernel_layers", "image_start"),
+)
 
 
 class Paces:
@@ -45,8 +50,7 @@ class Paces:
         kernels : int
             How many kernels are to be found.
         """
-        # The number of iterations does not change the pace.
-        key = (settings.with_changes(max_iterations=1), device)
+        key = (Settings(**{name: getattr(settings, name) for name in _COSTLY}), device)
         if key not in self._known:
             self._known[key] = "measuring this machine …"
             self._measure(key)

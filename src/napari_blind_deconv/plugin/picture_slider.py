@@ -42,6 +42,16 @@ class PictureSlider(QWidget):
         column.addLayout(row)
         self.clear()
 
+    @property
+    def in_use(self) -> int:
+        """Place of the picture that is the result."""
+        return self._in_use
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether another picture than that is looked at."""
+        return self.slider.value() != self._in_use
+
     def clear(self) -> None:
         """No run to choose from."""
         self.offer([], 0)

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import numpy as np
 from napari.components import Dims, LayerList
-from napari.layers import Image, Shapes
+from napari.layers import Image, Layer, Shapes
 from numpy.typing import NDArray
 
 from napari_blind_deconv.plugin.layers import plane_axes
 
-__all__ = ["Region", "drawn_region", "visible_region"]
+__all__ = ["Region", "drawn_region", "is_for_regions", "visible_region"]
 
 Region = tuple[slice, slice]
 """Rows and columns of a plane."""
+
+
+_LINES = ("line", "path")
+
+
+def is_for_regions(layer: Layer) -> TypeGuard[Shapes]:
+    """Whether regions are drawn in a layer: not in one that has lines only."""
+    if not isinstance(layer, Shapes):
+        return False
+    return not len(layer.data) or any(kind not in _LINES for kind in layer.shape_type)
 
 
 def drawn_region(layer: Image, layers: LayerList, dims: Dims) -> Region:
@@ -25,10 +37,10 @@ def drawn_region(layer: Image, layers: LayerList, dims: Dims) -> Region:
     ValueError
         In one sentence, if there is none, or it lies outside of the layer.
     """
-    drawn = [other for other in reversed(layers) if isinstance(other, Shapes) and other.visible]
-    for shapes in drawn:
-        if len(shapes.data):
-            which = max(shapes.selected_data, default=len(shapes.data) - 1)
+    for shapes in reversed([other for other in layers if is_for_regions(other)]):
+        areas = [at for at, kind in enumerate(shapes.shape_type) if kind not in _LINES]
+        if areas and shapes.visible:
+            which = max(shapes.selected_data & set(areas), default=areas[-1])
             world = [shapes.data_to_world(corner) for corner in shapes.data[which]]
             return _box(layer, dims, np.array(world))
     raise ValueError("No rectangle is drawn; add a shapes layer and draw one over the image.")

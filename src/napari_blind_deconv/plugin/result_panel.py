@@ -69,7 +69,10 @@ class ResultPanel(QWidget):
         self.clear()
 
     def clear(self) -> None:
-        """There is no result."""
+        """There is no result; what was looked at only gives way to what is in use."""
+        run, in_use = self._run, self.slider.in_use
+        if run is not None and run.layer in self._viewer.layers and self.slider.is_elsewhere:
+            run.look_at(in_use)
         self._run = self._result = None
         self.slider.clear()
         self.comparison.compare(None, None)

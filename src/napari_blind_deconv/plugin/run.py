@@ -192,13 +192,21 @@ class Run(LayerRun[Progress, Result]):
         """Make a picture of the run the result: its layers are put in place of the present ones."""
         assert self._result is not None
         picture = self.look_at(place)
-        shape = KernelShape.of(picture.kernel)
+        from napari_blind_deconv.engine.quality import assess, doubts, luminance  # torch is there
+
+        before = self._result
+        image, estimate = (
+            luminance(plane, self.source.rgb) for plane in (self.source.pixels, picture.image)
+        )
+        trust, shape = assess(image, estimate, picture.kernel), KernelShape.of(picture.kernel)
         self._result = replace(
             self._result,
             stop_iteration=picture.iteration,
             image=picture.image,
             kernel=picture.kernel,
             kernel_fwhm=(shape.rows, shape.columns),
+            trust=trust,
+            flags=doubts(trust, blur_found=before.blur, reason=before.stop_reason),
             chosen_by_hand=place != self.chosen,
         )
         self.layer.metadata = layer_metadata(self.source, self._result)

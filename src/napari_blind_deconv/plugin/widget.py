@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import Notification, notification_manager
@@ -58,14 +57,13 @@ class BlindDeconvolutionWidget(QWidget):
         self._run: Run | StackRun | None = None
         self._first: tuple[int, float] | None = None  # count and time of the first report
         self._plane_warnings: Counter[str] = Counter()
-        self._problem = ""
         self.choices = Choices(napari_viewer)
         self.result = ResultPanel(napari_viewer)
         self._make_controls()
         self._lay_out()
         self.result.apply_to_all.connect(self._apply_to_all)
         self.result.picture_taken.connect(self._on_picture_taken)
-        self.result.failed.connect(self._on_failure)
+        self.result.failed.connect(self._tell)
         self.result.deleted.connect(self._forget)
         self._show_running(False)
 
@@ -232,9 +230,14 @@ class BlindDeconvolutionWidget(QWidget):
         self._warn([f"{count} planes: {text}" for text, count in self._plane_warnings.items()])
 
     def _on_failure(self, sentence: str, error: BaseException | None = None) -> None:
-        self._problem = self._report(sentence, error)
-        notify(sentence, self.copy_problem)
+        """The run could not start, or ended badly."""
+        self._tell(sentence, error)
         self._finish(sentence)
+
+    def _tell(self, sentence: str, error: BaseException | None = None) -> None:
+        """Something could not be done; a run that is on goes on."""
+        notify(sentence, self._report(sentence, error))
+        self._say(sentence)
 
     def _finish(self, sentence: str) -> None:
         if self._run is not None:
@@ -256,13 +259,6 @@ class BlindDeconvolutionWidget(QWidget):
         self.warnings.setText("\n".join(f"⚠ {sentence}" for sentence in sentences))
         self.warnings.setVisible(bool(sentences))
 
-    def copy_problem(self, *_dialog: object) -> None:
-        """Put the details of the last error on the clipboard, for a bug report.
-
-        napari's notification hands itself over.
-        """
-        _copy(self._problem)
-
     def _report(self, sentence: str, error: BaseException | None) -> str:
         try:
             settings = self.choices.settings()
@@ -275,7 +271,7 @@ class BlindDeconvolutionWidget(QWidget):
         try:
             recipe = self.choices.recipe()
         except (ValueError, TypeError, OSError) as error:
-            self._on_failure(str(error), error)
+            self._tell(str(error), error)
             return
         _copy(recipe.as_python() if as_python else recipe.as_command())
         self._say("Copied; paste it into a script." if as_python else "Copied; paste it.")
@@ -295,14 +291,23 @@ class BlindDeconvolutionWidget(QWidget):
         """A closed dock keeps the best so far: napari takes the parent of its widget away."""
         super().changeEvent(event)
         undocked = event is not None and event.type() == QEvent.Type.ParentChange
-        if undocked and self.parent() is None and self._run is not None:
-            self._run.detach()
-            self._run = None
+        if undocked and self.parent() is None:
+            self.result.clear()
+            if self._run is not None:
+                self._run.detach()
+                self._run = None
 
 
-def notify(sentence: str, copy_details: Callable[..., None]) -> None:
-    """Show an error as napari does, with a button that copies its details."""
-    actions = [("Copy details", copy_details)]
+def notify(sentence: str, details: str) -> None:
+    """Show an error as napari does, with a button that copies its details for a bug report.
+
+    napari keeps its notifications as long as it runs: they must not know the panel.
+    """
+
+    def copy(*_dialog: object) -> None:  # napari hands its dialog over
+        _copy(details)
+
+    actions = [("Copy details", copy)]
     notification_manager.dispatch(Notification(sentence, "error", actions))
 
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_blind_deconv.engine.quality import assess, doubts
+from napari_blind_deconv.engine.quality import assess, doubts, luminance
 from napari_blind_deconv.engine.stacks import read_slice
 from napari_blind_deconv.io.stacks import open_stack
 from napari_blind_deconv.jobs import Job, sidecar_of
@@ -72,7 +72,7 @@ class Evidence:
             index = _checked(plane, shape)
             colour = before.axes.endswith("S")
             image, estimate = (
-                _grey(read_slice(stack.data, index), colour) for stack in (before, after)
+                luminance(read_slice(stack.data, index), colour) for stack in (before, after)
             )
             channel = index[before.axes.index("C")] if "C" in before.axes else 0
         kernel, blur, reason = _story_of(record, index, channel)
@@ -123,11 +123,6 @@ def _checked(plane: Index | None, shape: tuple[int, ...]) -> Index:
     ):
         raise ValueError(f"The plane is {index}; accepted is a position along axes of {shape}.")
     return index
-
-
-def _grey(plane: Any, colour: bool) -> NDArray[np.float64]:
-    pixels = np.asarray(plane, np.float64)
-    return pixels[..., :3].mean(axis=-1) if colour else pixels
 
 
 def _story_of(

@@ -37,7 +37,7 @@ _MAD_OF_NORMAL = 1.4826
 
 def luminance(image: NDArray[Any], rgb: bool) -> NDArray[np.float64]:
     """A grey image ``(H, W)``: itself, or the mean of the channels of a colour one."""
-    return image[..., :3].mean(axis=-1) if rgb else image.astype(np.float64)
+    return image[..., :3].mean(axis=-1, dtype=np.float64) if rgb else image.astype(np.float64)
 
 
 def assess(

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["KernelShape", "border_share"]
+__all__ = ["FINENESS", "KernelShape", "border_share", "finely_sampled"]
 
 # Samples to a pixel at which the half maximum is drawn.
-_FINENESS = 8
+FINENESS = 8
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,11 @@ class KernelShape:
         They are those of the ellipse that has the moments of what lies above half the maximum and
         hangs together with it: a Gaussian gives its own 2.355 σ in every direction.
         """
-        padded = np.pad(kernel.astype(np.float64), 1)
-        samples = [np.linspace(0, side - 1, _FINENESS * (side - 1) + 1) for side in padded.shape]
-        fine = ndimage.map_coordinates(padded, np.meshgrid(*samples, indexing="ij"), order=1)
+        fine = finely_sampled(kernel)
         pieces, _ = ndimage.label(fine >= fine.max() / 2)
-        points = np.argwhere(pieces == pieces.flat[fine.argmax()]) / _FINENESS * pixel_size
+        points = np.argwhere(pieces == pieces.flat[fine.argmax()]) / FINENESS * pixel_size
         # A sample stands for a square around it.
-        square = np.diag(np.square(pixel_size)) / (12 * _FINENESS**2)
+        square = np.diag(np.square(pixel_size)) / (12 * FINENESS**2)
         covariance = np.cov(points.T, bias=True) + square
         variances, axes = np.linalg.eigh(covariance)
         down, right = axes[:, 1]
@@ -62,6 +60,16 @@ class KernelShape:
             shortest=4 * math.sqrt(variances[0]),
             angle=math.degrees(math.atan2(-down, right)) % 180,
         )
+
+
+def finely_sampled(kernel: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """A kernel with a border of zeros, interpolated linearly, `FINENESS` samples to a pixel."""
+    padded = np.pad(kernel.astype(np.float64), 1)
+    samples = [np.linspace(0, side - 1, FINENESS * (side - 1) + 1) for side in padded.shape]
+    fine: NDArray[np.float64] = ndimage.map_coordinates(
+        padded, np.meshgrid(*samples, indexing="ij"), order=1
+    )
+    return fine
 
 
 def border_share(kernel: NDArray[np.floating[Any]]) -> float:

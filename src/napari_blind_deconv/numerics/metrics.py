@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.signal import fftconvolve
 from skimage.metrics import structural_similarity
+
+from napari_blind_deconv.numerics.kernel_shape import FINENESS, finely_sampled
 
 __all__ = [
     "Aligned",
@@ -24,8 +25,6 @@ __all__ = [
 
 # Neighbours to each side that an interpolated value may depend on.
 _TAPS = 2
-# Samples a pixel for the area inside a kernel's half maximum.
-_FINENESS = 8
 
 
 @dataclass(frozen=True)
@@ -126,10 +125,7 @@ def kernel_width(kernel: NDArray[np.floating]) -> float:
     The area where the kernel, interpolated linearly, is above half its maximum serves any shape, of
     several pieces even. A Gaussian gives its own 2.355 σ.
     """
-    padded = np.pad(kernel.astype(np.float64), 1)
-    samples = [np.linspace(0, side - 1, _FINENESS * (side - 1) + 1) for side in padded.shape]
-    fine = ndimage.map_coordinates(padded, np.meshgrid(*samples, indexing="ij"), order=1)
-    area = np.count_nonzero(fine >= kernel.max() / 2) / _FINENESS**2
+    area = np.count_nonzero(finely_sampled(kernel) >= kernel.max() / 2) / FINENESS**2
     return 2 * math.sqrt(area / math.pi)
 
 

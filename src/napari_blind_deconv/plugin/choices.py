@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_blind_deconv.engine.inputs import check_image, kernel_window
 from napari_blind_deconv.plugin.kernel_source import KernelChoice, KernelSource
-from napari_blind_deconv.plugin.layers import Source, is_output, pixel_size, plane_shape
+from napari_blind_deconv.plugin.layers import Source, full_data, is_output, pixel_size, plane_shape
 from napari_blind_deconv.plugin.paces import Paces
 from napari_blind_deconv.plugin.preferences import DEVICES, Preferences
 from napari_blind_deconv.plugin.regions import Region, drawn_region, is_for_regions, visible_region
@@ -252,7 +252,7 @@ class Choices(QWidget):
         layer: Image | None = self.layer.value
         if layer is None:
             return "none"
-        data = layer.data[0] if layer.multiscale else layer.data
+        data = full_data(layer)
         return f"{tuple(data.shape)} {data.dtype}{' colour' if layer.rgb else ''}"
 
     def take_kernel_to_all(self) -> None:
@@ -342,7 +342,7 @@ class Choices(QWidget):
         is_stack = layer is not None and layer.ndim > 2
         self.scope.choices = (*_OF_A_PLANE, *_OF_A_STACK) if is_stack else _OF_A_PLANE
         if layer is not None and is_stack:
-            data = layer.data[0] if layer.multiscale else layer.data
+            data = full_data(layer)
             last = data.shape[0] - 1
             if self.span.max != last:
                 self.span.max = last
@@ -399,7 +399,7 @@ class Choices(QWidget):
             if region is not None:
                 rows, columns = (part.stop - part.start for part in region)
             return {"planes": 1, "pixels": rows * columns, "kernels": 0 if held else 1}
-        data = layer.data[0] if layer.multiscale else layer.data
+        data = full_data(layer)
         span = self._chosen_span() or (0, data.shape[0] - 1)
         leading = (span[1] - span[0] + 1, *data.shape[1 : layer.ndim - 2])
         axes, planes = stack_axes(layer), int(np.prod(leading))
@@ -458,7 +458,7 @@ def _tiff_of(layer: Image) -> str | None:
     path = layer.source.path
     if path is None:
         return None
-    data = layer.data[0] if layer.multiscale else layer.data
+    data = full_data(layer)
     try:
         with tifffile.TiffFile(path) as tiff:
             return path if tuple(tiff.series[0].shape) == tuple(data.shape) else None

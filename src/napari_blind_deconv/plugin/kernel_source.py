@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_blind_deconv.io.images import read_psf
 from napari_blind_deconv.numerics.optics import widefield_psf
+from napari_blind_deconv.plugin.layers import full_data
 from napari_blind_deconv.plugin.settings_form import form_rows, show_row
 
 __all__ = [
@@ -173,7 +174,7 @@ class KernelSource(QWidget):
         layer: Image | None = self.layer.value
         if layer is None:
             raise ValueError("No layer is chosen as the PSF; choose one.")
-        pixels = np.squeeze(np.asarray(layer.data[0] if layer.multiscale else layer.data))
+        pixels = np.squeeze(np.asarray(full_data(layer)))
         if layer.rgb or pixels.ndim != 2:
             raise ValueError(
                 f"The PSF layer {layer.name} has shape {pixels.shape}; accepted is one grey plane."

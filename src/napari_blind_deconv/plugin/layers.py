@@ -17,6 +17,7 @@ __all__ = [
     "LayerData",
     "Source",
     "displayable",
+    "full_data",
     "image_layer",
     "is_output",
     "is_shown_flat",
@@ -78,7 +79,7 @@ class Source:
     def of(cls, layer: Image, dims: Dims) -> Self:
         """The plane of `layer` that the viewer shows now."""
         axes = plane_axes(layer, dims)
-        data = layer.data[0] if layer.multiscale else layer.data
+        data = full_data(layer)
         centre = layer.world_to_data(np.asarray(dims.point)[-layer.ndim :])
         index = [
             slice(None)
@@ -164,6 +165,11 @@ class Source:
         return np.asarray(Affine(**parts, ndim=len(self.position)).linear_matrix)
 
 
+def full_data(layer: Image) -> Any:
+    """A layer's array; of a pyramid its finest level."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
 def plane_axes(layer: Image, dims: Dims) -> tuple[int, int]:
     """The layer's axes that are on the screen, in their order in the array; else the last two."""
     shown = sorted(axis - (dims.ndim - layer.ndim) for axis in dims.displayed)
@@ -180,7 +186,7 @@ def is_shown_flat(layer: Image, dims: Dims) -> bool:
 
 def plane_shape(layer: Image, dims: Dims) -> tuple[int, int]:
     """Rows and columns of the plane that `Source.of` would take, without reading it."""
-    shape = (layer.data[0] if layer.multiscale else layer.data).shape
+    shape = full_data(layer).shape
     rows, columns = plane_axes(layer, dims)
     return shape[rows], shape[columns]
 

@@ -9,7 +9,7 @@ from napari.components import Dims, LayerList
 from napari.layers import Image, Layer, Shapes
 from numpy.typing import NDArray
 
-from napari_blind_deconv.plugin.layers import plane_axes
+from napari_blind_deconv.plugin.layers import full_data, plane_axes
 
 __all__ = ["Region", "drawn_region", "is_for_regions", "visible_region"]
 
@@ -68,7 +68,7 @@ def _box(layer: Image, dims: Dims, world: NDArray[np.float64]) -> Region:
 def _clipped(
     layer: Image, dims: Dims, low: NDArray[np.float64], high: NDArray[np.float64]
 ) -> Region:
-    data = layer.data[0] if layer.multiscale else layer.data
+    data = full_data(layer)
     sides = [data.shape[axis] for axis in plane_axes(layer, dims)]
     rows, columns = (
         slice(int(np.clip(round(first), 0, side)), int(np.clip(round(last), 0, side)))

@@ -17,6 +17,7 @@ from napari_blind_deconv.plan import Index
 from napari_blind_deconv.plugin.layers import (
     Source,
     displayable,
+    full_data,
     is_shown_flat,
     kernel_layer,
     layer_metadata,
@@ -72,7 +73,7 @@ class StackJob:
                 "roll the dimensions back to run over its planes."
             )
         axes = stack_axes(layer)
-        data = layer.data[0] if layer.multiscale else layer.data
+        data = full_data(layer)
         start = 0
         if span is not None:
             start = span[0]

@@ -137,19 +137,24 @@ def _run(
     scheduler: str | None,
 ) -> int:
     from napari_blind_deconv.io.images import check_output
-    from napari_blind_deconv.jobs import OUTPUT_SUFFIXES
+    from napari_blind_deconv.io.claim import claimed
+    from napari_blind_deconv.io.store import is_under_way, is_zarr
+    from napari_blind_deconv.jobs import OUTPUT_SUFFIXES, is_finished
 
     _check_distinct(job.input, job.psf, job.psf_guess, job.output, kernel_out, trace_out)
-    for path, suffixes in (
-        (job.output, OUTPUT_SUFFIXES),
-        (kernel_out, None),
-        (trace_out, {".csv"}),
-    ):
+    check_output(job.output, overwrite=resume or overwrite, suffixes=OUTPUT_SUFFIXES)
+    begun = resume and is_under_way(job.output)
+    for path, suffixes in ((kernel_out, None), (trace_out, {".csv"})):
         if path is not None:
-            check_output(path, overwrite=overwrite, suffixes=suffixes)
+            check_output(path, overwrite=begun or overwrite, suffixes=suffixes)
     with job.open() as stack:
-        if stack.is_small_plane and job.output.suffix.lower() != ".zarr":
-            return _run_plane(job, stack, kernel_out, trace_out)
+        if stack.is_small_plane and not is_zarr(job.output):
+            with claimed(job.output):
+                if resume and is_finished(job):
+                    errors.print(f"{job.output} is there already.", soft_wrap=True)
+                    return 0
+                check_output(job.output, overwrite=overwrite, suffixes=OUTPUT_SUFFIXES)
+                return _run_plane(job, stack, kernel_out, trace_out)
     if trace_out is not None:
         raise ValueError(f"{job.input} is a stack or a large plane; --trace-out is for one plane.")
     return _run_stack(job, kernel_out, resume=resume, overwrite=overwrite, scheduler=scheduler)

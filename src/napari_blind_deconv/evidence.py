@@ -75,15 +75,20 @@ class Evidence:
                 luminance(read_slice(stack.data, index), colour) for stack in (before, after)
             )
             channel = index[before.axes.index("C")] if "C" in before.axes else 0
-        kernel, blur, reason = _story_of(record, index, channel)
-        trust = assess(image, estimate, kernel)
+        kernel, told = _story_of(record, index, channel)
+        trust, reason = assess(image, estimate, kernel), StopReason(told["stop_reason"])
         return cls(
             title=f"{result.name}{f', plane {index}' if index else ''}",
             image=image,
             estimate=estimate,
             kernel=kernel,
             trust=trust,
-            flags=doubts(trust, blur_found=blur, reason=reason),
+            flags=doubts(
+                trust,
+                blur_found=told.get("blur") or "given",
+                reason=reason,
+                slowed_at=told.get("slowed_at"),
+            ),
             stop=reason.sentence,
         )
 
@@ -127,8 +132,8 @@ def _checked(plane: Index | None, shape: tuple[int, ...]) -> Index:
 
 def _story_of(
     record: dict[str, Any], index: Index, channel: int
-) -> tuple[NDArray[np.float32], str, StopReason]:
-    """Kernel of a plane, where it came from, and why its run ended."""
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Kernel of a plane, and what is told of its run."""
     told = record
     for plane in record.get("planes", ()):
         if tuple(plane["index"]) == index:
@@ -141,8 +146,4 @@ def _story_of(
             f"The plane {index} was not sharpened ({told.get('failure') or 'no kernel is known'}); "
             "accepted is one that was."
         )
-    return (
-        np.array(kernel, np.float32),
-        told.get("blur") or "given",
-        StopReason(told["stop_reason"]),
-    )
+    return np.array(kernel, np.float32), told

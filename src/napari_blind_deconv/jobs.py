@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from napari_blind_deconv.io.claim import claimed
 from napari_blind_deconv.io.images import check_output, read_psf, write_json, write_kernels
 from napari_blind_deconv.io.stacks import Stack, open_stack
-from napari_blind_deconv.io.store import StackStore, partial_folder
+from napari_blind_deconv.io.store import StackStore, is_under_way, partial_folder, publish
 from napari_blind_deconv.plan import Index, KernelMode, Plan
 from napari_blind_deconv.results import SliceResult, Snapshot
 from napari_blind_deconv.settings import Settings
@@ -23,9 +24,9 @@ from napari_blind_deconv.settings import Settings
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["OUTPUT_SUFFIXES", "Job", "Summary", "run_job", "sidecar_of"]
+__all__ = ["OUTPUT_SUFFIXES", "Job", "Summary", "is_finished", "run_job", "sidecar_of"]
 
-_TOLD_OF_A_PLANE = ("stop_reason", "blur", "iterations", "tiles", "warnings", "trust")
+_TOLD_OF_A_PLANE = ("stop_reason", "blur", "iterations", "slowed_at", "tiles", "warnings", "trust")
 OUTPUT_SUFFIXES = {".tif", ".tiff", ".zarr"}
 
 
@@ -113,7 +114,7 @@ def run_job(
     Parameters
     ----------
     resume : bool
-        Go on with the planes that a run of the same job left behind.
+        Go on from where a run of the same job was cut off; nothing is done if it was not.
     overwrite : bool
         Replace an output that exists, and planes left behind.
     scheduler : str, optional
@@ -141,8 +142,11 @@ def run_job(
         raise ValueError(
             "Got a guess of the PSF for a stack or a large plane; accepted is a PSF to hold."
         )
-    _check_places(job, resume=resume, overwrite=overwrite)
-    with _cluster(scheduler) as client, job.open() as stack:
+    check_output(job.output, overwrite=resume or overwrite, suffixes=OUTPUT_SUFFIXES)
+    with claimed(job.output), _cluster(scheduler) as client, job.open() as stack:
+        if resume and is_finished(job):
+            return Summary(True, stack.planes, 0, _failures_told(job), time.monotonic() - started)
+        _check_places(job, resume=resume, overwrite=overwrite)
         if on_stack is not None:
             on_stack(stack)
         store = StackStore.resume(job.output, stack, job.as_record()) if resume else None
@@ -156,13 +160,30 @@ def run_job(
         records = store.records()
         if missing == 0:
             story = _story(job, store, records)
-            store.finish(story)
+            # The output comes last: where it is, all is.
             write_json(sidecar_of(job.output), story)
             if kernel_out is not None:
                 _write_kernels(kernel_out, store, story)
+            store.finish(story)
     failures = {index: r["failure"] for index, r in sorted(records.items()) if r["failure"]}
     seconds = time.monotonic() - started
     return Summary(missing == 0, stack.planes, done, failures, seconds)
+
+
+def is_finished(job: Job) -> bool:
+    """Whether this very job has its result already; one that only waits for its name gets it."""
+    publish(job.output)
+    try:
+        same = Job.from_sidecar(sidecar_of(job.output)) == job
+        newer = job.output.stat().st_mtime >= job.input.stat().st_mtime
+    except (ValueError, OSError):
+        return False
+    return same and newer and not is_under_way(job.output)
+
+
+def _failures_told(job: Job) -> dict[Index, str]:
+    planes = json.loads(sidecar_of(job.output).read_text(encoding="utf-8")).get("planes", ())
+    return {tuple(plane["index"]): plane["failure"] for plane in planes if plane["failure"]}
 
 
 @contextmanager
@@ -208,10 +229,9 @@ def _check_places(job: Job, *, resume: bool, overwrite: bool) -> None:
         raise ValueError(
             f"The file {job.input} is named twice; input and output must be different files."
         )
-    left = partial_folder(job.output)
-    if left.exists() and not (resume or overwrite):
+    if is_under_way(job.output) and not (resume or overwrite):
         raise ValueError(
-            f"{left} holds the planes of a run that did not end; "
+            f"{partial_folder(job.output)} holds the planes of a run that did not end; "
             "--resume goes on with them, --overwrite begins anew."
         )
 

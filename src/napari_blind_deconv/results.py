@@ -69,6 +69,7 @@ class StopReason(StrEnum):
     NOISE = "noise reached"
     ITERATION_LIMIT = "iteration limit"
     STOPPED = "stopped"
+    DIVERGED = "numbers lost"
 
     @property
     def sentence(self) -> str:
@@ -81,6 +82,7 @@ _SENTENCES = {
     StopReason.NOISE: "The picture explains the image down to its noise.",
     StopReason.ITERATION_LIMIT: "The iteration limit was reached before the picture settled.",
     StopReason.STOPPED: "It was stopped by hand and the best picture so far was kept.",
+    StopReason.DIVERGED: "The fit lost its numbers twice, and the best picture before was kept.",
 }
 
 
@@ -92,6 +94,7 @@ class QualityFlag(StrEnum):
     KERNEL_FILLS_WINDOW = "kernel fills its window"
     LOW_SIGNAL = "signal too low to trust detail"
     NOT_SHARPER = "no sharper than the input"
+    UNSTABLE = "fit lost its numbers on the way"
     ITERATION_LIMIT = "stopped at the iteration limit"
 
     @property
@@ -115,6 +118,9 @@ _DOUBTS = {
     ),
     QualityFlag.LOW_SIGNAL: (
         "The signal is too low to trust detail: there is more noise than picture."
+    ),
+    QualityFlag.UNSTABLE: (
+        "The fit lost its numbers on the way and went back a step: lower learning rates are safer."
     ),
     QualityFlag.ITERATION_LIMIT: (
         "The run was stopped at the iteration limit: more iterations may sharpen it further."
@@ -251,6 +257,9 @@ class Result:
         Pieces the plane was cut into; trace, stop and noise are those of the one that took longest.
     chosen_by_hand : bool
         Whether a person chose the iteration, after the run.
+    slowed_at : int or None
+        Iteration at which objective or gradients were not finite, and the fit went back to the last
+        good weights and on at a tenth of its rates.
     """
 
     image: NDArray[np.float32]
@@ -271,6 +280,7 @@ class Result:
     flags: tuple[QualityFlag, ...] = ()
     tiles: int = 1
     chosen_by_hand: bool = False
+    slowed_at: int | None = None
 
     def provenance(self) -> dict[str, Any]:
         """All but the arrays, ready for JSON: what a file or a layer says about its origin."""
@@ -284,6 +294,7 @@ class Result:
             "stop_iteration": self.stop_iteration,
             "chosen_by_hand": self.chosen_by_hand,
             "iterations": len(self.trace),
+            "slowed_at": self.slowed_at,
             "warnings": [flag.sentence for flag in self.flags],
             "blur": self.blur,
             "kernel_fwhm": list(self.kernel_fwhm),

@@ -43,9 +43,8 @@ __all__ = ["Fit", "Step"]
 
 # The coarsest scale of the image network keeps at least this many pixels a side.
 _COARSEST_SIDE = 4
-# Twice a fit became NaN where the same fit, run again, did not; why is not known. A step is worth a
-# second try; a run is not worth losing.
-_ATTEMPTS = 3
+# What the learning rates become, by a factor, where the fit has lost its numbers.
+_SLOWER = 0.1
 _drawing = Lock()
 
 
@@ -88,16 +87,35 @@ class Fit:
         self.misfit = _misfit(settings)
         self.regulariser = _regulariser(settings)
         self.half = settings.precision is Precision.AUTO and computes_bfloat16(device)
+        self.slowed_at: int | None = None
+        self._good = [weights.detach().clone() for weights in self._weights()]
 
     def step(self, iteration: int) -> Step:
-        """One step on Eq. 21; tried again if it gave no numbers, an error if it never does."""
-        for _ in range(_ATTEMPTS):
+        """One step on Eq. 21, from weights whose objective and gradients are finite.
+
+        Where they are not, they are computed once more: twice a fit became NaN where the same fit,
+        run again, did not, and why is not known. If that is no help the fit goes back to its last
+        good weights and on at a tenth of its rates, once in a run; `slowed_at` then says when.
+
+        Raises
+        ------
+        FloatingPointError
+            If there are no finite numbers to be had.
+        """
+        step = self._evaluate()
+        if not self._is_finite(step):
             step = self._evaluate()
-            if self._gradients_are_finite() and math.isfinite(step.loss):
-                self.optimiser.step()
-                self.schedule.step()
-                return step
-        raise FloatingPointError(f"the objective became {step.loss} at iteration {iteration}")
+        if not self._is_finite(step) and self.slowed_at is None:
+            self._go_back_slower()
+            self.slowed_at = iteration
+            step = self._evaluate()
+        if not self._is_finite(step):
+            raise FloatingPointError(f"the objective became {step.loss} at iteration {iteration}")
+        for kept, weights in zip(self._good, self._weights(), strict=True):
+            kept.copy_(weights.detach())
+        self.optimiser.step()
+        self.schedule.step()
+        return step
 
     def explains_all_but_noise(self, step: Step) -> bool:
         """Whether what a step left unexplained is no more than the noise (Morozov's principle)."""
@@ -117,10 +135,23 @@ class Fit:
         loss.backward()
         return Step(canvas.detach(), kernel.detach(), loss.item(), data.item(), regulariser.item())
 
-    def _gradients_are_finite(self) -> bool:
-        parameters = [*self.image_prior.parameters(), *self.kernel_prior.parameters()]
+    def _is_finite(self, step: Step) -> bool:
+        """Whether the objective and all its gradients are."""
         # torch's one public norm of all gradients; a bound of infinity clips nothing.
-        return bool(nn.utils.clip_grad_norm_(parameters, math.inf).isfinite())
+        norm = nn.utils.clip_grad_norm_(self._weights(), math.inf)
+        return math.isfinite(step.loss) and bool(norm.isfinite())
+
+    def _go_back_slower(self) -> None:
+        """The last good weights again, none of Adam's memory, and a tenth of the rates."""
+        with torch.no_grad():
+            for kept, weights in zip(self._good, self._weights(), strict=True):
+                weights.copy_(kept)
+        self.optimiser.state.clear()
+        for group in self.optimiser.param_groups:
+            group["lr"] *= _SLOWER
+
+    def _weights(self) -> list[nn.Parameter]:
+        return [*self.image_prior.parameters(), *self.kernel_prior.parameters()]
 
 
 def _misfit(settings: Settings) -> Callable[[Tensor], Tensor]:

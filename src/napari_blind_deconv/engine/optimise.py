@@ -179,6 +179,16 @@ class _Estimate:
     kernel: Tensor
 
 
+@dataclass(frozen=True)
+class _End:
+    """What the loop leaves: the estimate to return, its trace, and how it went."""
+
+    best: _Estimate
+    trace: NDArray[np.void]
+    reason: StopReason
+    slowed_at: int | None
+
+
 class _Keeper:
     """Averages the pictures, watches their variance and keeps the estimate to return.
 
@@ -217,10 +227,8 @@ def _run(
     started = time.monotonic()
     try:
         problem = problem.with_blur_found()
-        best, trace, reason = yield from _optimise(
-            problem, device, seed, should_stop, preview_seconds
-        )
-        image, kernel = _located(problem, best)
+        end = yield from _optimise(problem, device, seed, should_stop, preview_seconds)
+        image, kernel = _located(problem, end.best)
     # torch's out-of-memory is a RuntimeError.
     except (RuntimeError, MemoryError, FloatingPointError) as error:
         raise _explained(error, problem, device) from error
@@ -229,9 +237,9 @@ def _run(
     return Result(
         image=image,
         kernel=kernel,
-        trace=trace,
-        stop_reason=reason,
-        stop_iteration=best.iteration,
+        trace=end.trace,
+        stop_reason=end.reason,
+        stop_iteration=end.best.iteration,
         settings=problem.settings,
         seed=seed,
         device=str(device),
@@ -242,7 +250,8 @@ def _run(
         blur=start,
         kernel_fwhm=(shape.rows, shape.columns),
         trust=trust,
-        flags=doubts(trust, blur_found=start, reason=reason),
+        slowed_at=end.slowed_at,
+        flags=doubts(trust, blur_found=start, reason=end.reason, slowed_at=end.slowed_at),
     )
 
 
@@ -258,7 +267,7 @@ def _optimise(
     seed: int,
     should_stop: Callable[[], bool],
     preview_seconds: float,
-) -> Generator[Snapshot, None, tuple[_Estimate, NDArray[np.void], StopReason]]:
+) -> Generator[Snapshot, None, _End]:
     """Lines 1 to 14 of Algorithm 1."""
     limit = problem.settings.max_iterations
     fit = Fit(problem, device, seed)
@@ -267,10 +276,17 @@ def _optimise(
     reason = StopReason.ITERATION_LIMIT
     preview_due = -math.inf
     for iteration in range(1, limit + 1):
-        step = fit.step(iteration)
+        try:
+            step = fit.step(iteration)
+        except FloatingPointError:
+            if iteration == 1:
+                raise
+            reason = StopReason.DIVERGED
+            break
         variance = keeper.update(iteration, step.canvas, step.kernel)
         row = (iteration, step.loss, step.data, step.regulariser, variance)
         trace[iteration - 1] = row
+        steps = iteration
         previews: tuple[NDArray[np.float32], ...] = ()
         if preview_seconds == 0 or time.monotonic() >= preview_due:
             begun = time.monotonic()
@@ -288,7 +304,7 @@ def _optimise(
         if keeper.stopping.exhausted:
             reason = StopReason.EARLY_STOPPING
             break
-    return keeper.best, trace[:iteration].copy(), reason
+    return _End(keeper.best, trace[:steps].copy(), reason, fit.slowed_at)
 
 
 def _monitored_pixels(canvas_shape: tuple[int, int], seed: int) -> Tensor:

@@ -80,7 +80,9 @@ def assess(
     )
 
 
-def doubts(trust: TrustReport, *, blur_found: str, reason: StopReason) -> tuple[QualityFlag, ...]:
+def doubts(
+    trust: TrustReport, *, blur_found: str, reason: StopReason, slowed_at: int | None = None
+) -> tuple[QualityFlag, ...]:
     """Flags of a result, gravest first.
 
     Parameters
@@ -90,6 +92,8 @@ def doubts(trust: TrustReport, *, blur_found: str, reason: StopReason) -> tuple[
         As `Result.blur`.
     reason : StopReason
         Why its run ended.
+    slowed_at : int, optional
+        As `Result.slowed_at`.
     """
     level, correlation = trust.residual_level, trust.residual_correlation
     before, after = trust.resolution_before, trust.resolution_after
@@ -106,6 +110,7 @@ def doubts(trust: TrustReport, *, blur_found: str, reason: StopReason) -> tuple[
         and after is not None
         and before > _FINEST
         and after > (1 - _LEAST_GAIN_IN_RESOLUTION) * before,
+        QualityFlag.UNSTABLE: slowed_at is not None or reason is StopReason.DIVERGED,
         QualityFlag.ITERATION_LIMIT: reason is StopReason.ITERATION_LIMIT,
     }
     return tuple(flag for flag, doubtful in raised.items() if doubtful)

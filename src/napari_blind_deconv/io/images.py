@@ -280,6 +280,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     try:
         with _temporary_neighbour(path) as part:
             write(part)
+            with part.open("rb+") as written:
+                os.fsync(written.fileno())  # a name must not outlive what it names
             part.replace(path)
     except OSError as error:
         reason = error.strerror or f"{error}; is the disk full?"

@@ -1,8 +1,8 @@
 """A stack on its way to a file: each plane is on disk before the next is begun.
 
 Planes collect in a folder beside the output, an OME-Zarr with a record of what is done. Only when
-all are there does anything get the output's name: the OME-Zarr by being renamed, a TIFF by being
-written from it. What was killed goes on from the planes that are there.
+all are there does anything get the output's name, and by being renamed: the OME-Zarr itself, or a
+TIFF written into it. What was killed goes on from where it was, at whatever moment that happened.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from napari_blind_deconv.io.images import TiffLayout, write_atomically, write_js
 from napari_blind_deconv.io.stacks import Stack
 from napari_blind_deconv.plan import Index, Plan
 
-__all__ = ["StackStore", "is_zarr", "partial_folder"]
+__all__ = ["StackStore", "is_under_way", "is_zarr", "partial_folder", "publish"]
 
 _PLAN, _RECORDS, _LEVEL = "plan.json", "planes.jsonl", "0"
+# The plan's name once the result is whole and waits for its own.
+_WHOLE_PLAN, _WHOLE_TIFF = "whole.json", "whole.tif"
 _IMAGEJ_ORDER = "TZCYXS"
 _LONG_UNITS = {"µm": "micrometer", "nm": "nanometer", "mm": "millimeter"}
 
@@ -38,6 +40,11 @@ def is_zarr(path: Path) -> bool:
 def partial_folder(output: Path) -> Path:
     """Where planes collect until the output is whole."""
     return output.with_name(f"{output.name}.partial")
+
+
+def is_under_way(output: Path) -> bool:
+    """Whether there are planes on their way to this output, or all that wait for its name."""
+    return any((partial_folder(output) / name).is_file() for name in (_PLAN, _WHOLE_PLAN))
 
 
 @dataclass(frozen=True)
@@ -137,12 +144,10 @@ class StackStore:
         folder = partial_folder(self.output)
         if is_zarr(self.output):
             self._describe(provenance)
-            (folder / _PLAN).unlink()
-            self._records.unlink(missing_ok=True)
-            _replace_folder(folder, self.output)
         else:
-            write_atomically(self.output, lambda part: self._write_tiff(part, provenance))
-            shutil.rmtree(folder)
+            write_atomically(folder / _WHOLE_TIFF, lambda part: self._write_tiff(part, provenance))
+        (folder / _PLAN).replace(folder / _WHOLE_PLAN)
+        publish(self.output)
 
     @property
     def _records(self) -> Path:
@@ -212,13 +217,26 @@ def _omero(name: str) -> dict[str, Any]:
     return {"label": name, "color": "FFFFFF", "active": True, "window": window}
 
 
+def publish(output: Path) -> None:
+    """Give a result that is whole its name, if one is waiting for it."""
+    folder = partial_folder(output)
+    if (folder / _WHOLE_PLAN).is_file():
+        if is_zarr(output):
+            _replace_folder(folder, output)
+        else:
+            if (folder / _WHOLE_TIFF).is_file():  # else it was killed right after
+                (folder / _WHOLE_TIFF).replace(output)
+            shutil.rmtree(folder)
+    if is_zarr(output):
+        for name in (_RECORDS, _WHOLE_PLAN):
+            (output / name).unlink(missing_ok=True)
+
+
 def _replace_folder(folder: Path, target: Path) -> None:
     """Rename a folder; what was there under that name goes last."""
-    if not target.exists():
-        folder.replace(target)
-        return
-    old = target.with_name(f"{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    target.replace(old)
+    old = target.with_name(f".{target.name}.replaced")
+    if target.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        target.replace(old)
     folder.replace(target)
-    shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)

@@ -81,6 +81,7 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
         self._observer = observer
         self._stop = Event()
         self._discarded = False
+        self._worth_keeping = False  # whether the layer holds what an error must not take along
         viewer.layers.events.removed.connect(self._on_layer_removed)
         # An unconnected `errored` would be raised again in the GUI thread as a traceback window.
         self._worker: GeneratorWorker[_Progress, None, _Result] = create_worker(
@@ -139,9 +140,12 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
 
     def _on_error(self, error: BaseException) -> None:
         observer = self._close()
-        if not self._discarded:
+        reason = str(error) or type(error).__name__
+        if self._worth_keeping and not self._discarded:
+            reason += " What was done stays."
+        elif not self._discarded:
             self._viewer.layers.remove(self.layer)
-        observer.failed(str(error) or type(error).__name__, error)
+        observer.failed(reason, error)
 
     def _on_finished(self) -> None:
         # A worker that is quit while its generator returns says neither `returned` nor `aborted`.
@@ -206,7 +210,12 @@ class Run(LayerRun[Progress, Result]):
             kernel=picture.kernel,
             kernel_fwhm=(shape.rows, shape.columns),
             trust=trust,
-            flags=doubts(trust, blur_found=before.blur, reason=before.stop_reason),
+            flags=doubts(
+                trust,
+                blur_found=before.blur,
+                reason=before.stop_reason,
+                slowed_at=before.slowed_at,
+            ),
             chosen_by_hand=place != self.chosen,
         )
         self.layer.metadata = layer_metadata(self.source, self._result)

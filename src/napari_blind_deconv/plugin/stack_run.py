@@ -23,7 +23,8 @@ from napari_blind_deconv.plugin.layers import (
     layer_metadata,
 )
 from napari_blind_deconv.plugin.run import LayerRun, Observer
-from napari_blind_deconv.results import DeconvolutionError, SliceResult, StackResult
+from napari_blind_deconv.plugin.worker import guarded
+from napari_blind_deconv.results import SliceResult, StackResult
 from napari_blind_deconv.settings import Settings
 
 if TYPE_CHECKING:
@@ -120,10 +121,11 @@ class StackProgress:
 
 
 def work(job: StackJob, stop: Event) -> Generator[StackProgress, None, StackResult]:
-    """Run a job; `stop` ends it and leaves out the plane in hand.
+    """Run a job; `stop` ends it and leaves out the plane in hand."""
+    return (yield from guarded(_work(job, stop)))
 
-    Raises no `RuntimeError`: a generator worker would report it to nobody.
-    """
+
+def _work(job: StackJob, stop: Event) -> Generator[StackProgress, None, StackResult]:
     from napari_blind_deconv.engine.stacks import deconvolve_stack  # torch takes seconds to load
 
     finished: list[SliceResult] = []
@@ -144,8 +146,6 @@ def work(job: StackJob, stop: Event) -> Generator[StackProgress, None, StackResu
         except StopIteration as end:
             yield from _told(finished, done, job.planes)
             return end.value
-        except RuntimeError as error:
-            raise DeconvolutionError(f"The computation failed: {error}") from error
         told = list(_told(finished, done, job.planes))
         yield from told
         done += len(told)
@@ -185,6 +185,7 @@ class StackRun(LayerRun[StackProgress, StackResult]):
 
     def _draw(self, progress: StackProgress) -> None:
         if progress.result is not None:
+            self._worth_keeping = True
             plane = progress.result.image
             self._image[progress.index] = displayable(self._job.source, plane).reshape(plane.shape)
             self.layer.refresh()

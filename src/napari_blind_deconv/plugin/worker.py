@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from napari_blind_deconv.results import TRACE_DTYPE, DeconvolutionError, Result
 from napari_blind_deconv.settings import Settings
 
-__all__ = ["Job", "Progress", "work"]
+__all__ = ["Job", "Progress", "guarded", "work"]
+
+_Step = TypeVar("_Step")
+_Outcome = TypeVar("_Outcome")
+
 
 # Each picture crosses to the GUI thread; more often than this a person does not see.
 _SECONDS_BETWEEN_PICTURES = 0.4
@@ -61,14 +65,24 @@ class Progress:
 
 
 def work(job: Job, stop: Event) -> Generator[Progress, None, Result]:
-    """Run a job; `stop` ends it after the iteration in hand, with the best so far.
+    """Run a job; `stop` ends it after the iteration in hand, with the best so far."""
+    return (yield from guarded(_work(job, stop)))
 
-    Raises no `RuntimeError`: a generator worker would report it to nobody.
+
+def guarded(steps: Generator[_Step, None, _Outcome]) -> Generator[_Step, None, _Outcome]:
+    """The same steps, every error of theirs one that a generator worker reports.
+
+    It tells nobody of a `RuntimeError`, and what is no `Exception` would end napari.
     """
     try:
-        return (yield from _work(job, stop))
-    except RuntimeError as error:
-        raise DeconvolutionError(f"The computation failed: {error}") from error
+        return (yield from steps)
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        if isinstance(error, Exception) and not isinstance(error, RuntimeError):
+            raise
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise DeconvolutionError(f"The computation failed: {reason}.") from error
 
 
 def _work(job: Job, stop: Event) -> Generator[Progress, None, Result]:

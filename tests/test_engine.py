@@ -300,6 +300,47 @@ class TestEnding:
         monkeypatch.setattr(fit, "mean_huber", faulty)
         assert deconvolve(small_scene[1], TINY).image.tobytes() == expected.image.tobytes()
 
+    def test_a_fit_that_loses_its_numbers_goes_back_and_on_slower(self, small_scene, monkeypatch):
+        weights_at: list[torch.Tensor] = []
+        rates = []
+        calls = itertools.count()
+        sound, step = fit.mean_huber, fit.Fit.step
+
+        def faulty(residual, delta):  # iteration 4, and again with the same weights
+            return sound(residual, delta) * (math.nan if next(calls) in (3, 4) else 1)
+
+        def watched(self, iteration):
+            found = step(self, iteration)
+            weights_at.append(self._good[0].clone())
+            rates.append(self.optimiser.param_groups[0]["lr"])
+            return found
+
+        monkeypatch.setattr(fit, "mean_huber", faulty)
+        monkeypatch.setattr(fit.Fit, "step", watched)
+        result = deconvolve(small_scene[1], TINY.with_changes(stop_at_noise=False))
+        assert result.slowed_at == 4
+        assert torch.equal(weights_at[3], weights_at[2]), "it goes back to the last good weights"
+        assert rates[3] == pytest.approx(rates[2] / 10)
+        assert len(result.trace) == TINY.max_iterations
+        assert np.isfinite(result.trace["loss"]).all()
+        assert np.isfinite(result.image).all()
+        assert QualityFlag.UNSTABLE in result.flags
+        assert result.provenance()["slowed_at"] == 4
+
+    def test_a_fit_that_loses_its_numbers_for_good_keeps_the_best_before(
+        self, small_scene, monkeypatch
+    ):
+        calls = itertools.count()
+        sound = fit.mean_huber
+        monkeypatch.setattr(
+            fit, "mean_huber", lambda r, delta: sound(r, delta) * (math.inf if next(calls) > 3 else 1)
+        )
+        result = deconvolve(small_scene[1], TINY.with_changes(stop_at_noise=False))
+        assert result.stop_reason is StopReason.DIVERGED
+        assert result.stop_iteration <= len(result.trace) == 4
+        assert np.isfinite(result.image).all()
+        assert QualityFlag.UNSTABLE in result.flags
+
 
 GOOD = np.random.default_rng(0).random((20, 24))
 

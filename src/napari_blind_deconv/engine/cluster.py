@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,12 @@ from napari_blind_deconv.engine.stacks import (
     read_slice,
 )
 from napari_blind_deconv.plan import Index, Plan
-from napari_blind_deconv.results import SliceResult, StackResult, run_to_end
+from napari_blind_deconv.results import (
+    DeconvolutionError,
+    SliceResult,
+    StackResult,
+    run_to_end,
+)
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -80,6 +87,11 @@ def deconvolve_on_cluster(
         Called here with the `SliceResult` of each plane, as they come.
     should_stop : callable
         Asked after every plane; True gives up those under way.
+
+    Raises
+    ------
+    DeconvolutionError
+        If the scheduler is lost; planes handed over before are good.
     """
     from distributed import as_completed
 
@@ -108,17 +120,31 @@ def deconvolve_on_cluster(
             yield future
 
     workers = len(client.scheduler_info()["workers"])
-    under_way = as_completed(list(send(_AHEAD * max(workers, 1))), loop=client.loop)
-    for future in under_way:
-        index = places.pop(future)
-        take(_outcome(future, data, plan, index))
-        if should_stop():
-            client.cancel(list(places))
-            break
-        for follower in send(1):
-            under_way.add(follower)
+    with _loss_told():
+        under_way = as_completed(list(send(_AHEAD * max(workers, 1))), loop=client.loop)
+        for future in under_way:
+            index = places.pop(future)
+            take(_outcome(future, data, plan, index))
+            if should_stop():
+                client.cancel(list(places))
+                break
+            for follower in send(1):
+                under_way.add(follower)
     missing = math.prod(plan.shape) - done - len(finished)
     return StackResult(image=None, plan=plan, failures=failures, done=done, missing=missing)
+
+
+@contextmanager
+def _loss_told() -> Iterator[None]:
+    """What dask raises when its scheduler is gone, as one sentence."""
+    from distributed.comm import CommClosedError
+
+    try:
+        yield
+    except (CancelledError, CommClosedError) as error:
+        raise DeconvolutionError(
+            "The scheduler was lost; the planes that are done are kept, and --resume goes on."
+        ) from error
 
 
 def _work(plane: NDArray[Any], plan: Plan, index: Index) -> SliceResult:

@@ -1,0 +1,335 @@
+"""What goes wrong around a run: killed, out of memory, two at once, a thread that raises."""
+
+import builtins
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+from napari_blind_deconv import DeconvolutionError, Settings, deconvolve_stack
+from napari_blind_deconv.engine import fit
+from napari_blind_deconv.io.claim import claimed
+from napari_blind_deconv.io.stacks import open_stack
+from napari_blind_deconv.io.store import partial_folder
+from napari_blind_deconv.jobs import Job, run_job, sidecar_of
+from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.plugin.worker import guarded
+from napari_blind_deconv.results import run_to_end
+from napari_blind_deconv.synthetic import fluorescence_scene
+
+QUICK = Settings(channels=(8,), max_iterations=4, kernel_features=16, stop_at_noise=False)
+FAST = [
+    *("--set", "channels=[8]", "--set", "max_iterations=4", "--set", "kernel_features=16"),
+    *("--set", "stop_at_noise=false"),
+]
+COMMAND = [sys.executable, "-m", "napari_blind_deconv.cli"]
+KILLS = 50
+posix = pytest.mark.skipif(sys.platform == "win32", reason="needs signals and limits of POSIX")
+
+
+@pytest.fixture(scope="module")
+def planes() -> np.ndarray:
+    scenes = [fluorescence_scene((40, 48), seed=seed).observed for seed in range(8)]
+    return np.stack(scenes)
+
+
+@pytest.fixture
+def stack(tmp_path, planes) -> Path:
+    path = tmp_path / "in.tif"
+    tifffile.imwrite(path, planes, imagej=True, metadata={"axes": "ZYX"})
+    return path
+
+
+def pixels_of(output: Path) -> np.ndarray:
+    with open_stack(output) as result:
+        return result.data.compute()
+
+
+def files_beside(output: Path) -> set[str]:
+    return {path.name for path in output.parent.iterdir()}
+
+
+def go_on(job: Job) -> None:
+    """What a process that will be killed does."""
+    torch.set_num_threads(1)
+    run_to_end(run_job(job, resume=True, overwrite=True))
+
+
+class TestKilled:
+    @posix
+    @pytest.mark.parametrize("name", ["out.ome.tif", "out.ome.zarr"])
+    def test_at_any_moment_nothing_is_lost(self, stack, name):
+        """Half of fifty kills for each kind of output, each followed by going on."""
+        whole = Job(input=stack, output=stack.parent / f"whole_{name}", settings=QUICK)
+        started = time.monotonic()
+        run_to_end(run_job(whole))
+        duration = time.monotonic() - started
+        expected = pixels_of(whole.output)
+        job = whole.model_copy(update={"output": stack.parent / name})
+        # A server that has imported all but computed nothing: its forks start at once.
+        processes = multiprocessing.get_context("forkserver")
+        processes.set_forkserver_preload(["napari_blind_deconv.jobs", "tests.test_faults"])
+        random = np.random.default_rng(0)
+        kills = ends = 0
+        while kills < KILLS // 2:
+            child = processes.Process(target=go_on, args=(job,))
+            child.start()
+            child.join(random.uniform(0, 0.6 * duration))
+            if child.is_alive():
+                os.kill(child.pid, signal.SIGKILL)
+                child.join()
+                kills += 1
+            elif child.exitcode == 0:
+                ends += 1
+                np.testing.assert_array_equal(pixels_of(job.output), expected)
+                for path in (job.output, sidecar_of(job.output)):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            else:
+                pytest.fail(f"after {kills} kills a run ended with {child.exitcode}")
+        go_on(job)
+        np.testing.assert_array_equal(pixels_of(job.output), expected)
+        assert Job.from_sidecar(sidecar_of(job.output)) == job
+        assert not partial_folder(job.output).exists()
+
+    @pytest.mark.parametrize("name", ["out.ome.tif", "out.ome.zarr"])
+    @pytest.mark.parametrize("fatal", range(9))
+    def test_between_any_two_steps_of_its_end(self, stack, monkeypatch, name, fatal):
+        """The process dies at each rename or removal in turn; the old output is never lost."""
+        job = Job(input=stack, output=stack.parent / name, settings=QUICK)
+        run_to_end(run_job(job.model_copy(update={"seed": 1})))
+        before = pixels_of(job.output)
+        steps = 0
+
+        def deadly(real):
+            def step(*arguments, **options):
+                nonlocal steps
+                if threading.current_thread() is not threading.main_thread():
+                    return real(*arguments, **options)  # zarr's, which would wait for ever
+                steps += 1
+                if steps == fatal + 1:
+                    raise SystemExit("killed")
+                return real(*arguments, **options) if steps <= fatal else None
+
+            return step
+
+        kept = []
+        with monkeypatch.context() as patched:
+
+            def last_plane_done(result):
+                kept.append(result)
+                if len(kept) == 8:
+                    patched.setattr(Path, "replace", deadly(Path.replace))
+                    patched.setattr(Path, "unlink", deadly(Path.unlink))
+                    patched.setattr(shutil, "rmtree", deadly(shutil.rmtree))
+
+            try:
+                run_to_end(run_job(job, overwrite=True, on_slice=last_plane_done))
+            except SystemExit:
+                assert steps > fatal
+        survivors = [path for path in stack.parent.iterdir() if name in path.name]
+        assert any(
+            path.suffix != ".json" and (path / "zarr.json").exists() or path.suffix == ".tif"
+            for path in survivors
+        ), survivors
+        summary = run_to_end(run_job(job, resume=True, overwrite=True))
+        assert summary.finished
+        assert summary.done == 0, "no plane is computed again"
+        after = pixels_of(job.output)
+        assert not np.array_equal(after, before)
+        assert {name, f"{name}.json"} <= files_beside(job.output)
+        assert not partial_folder(job.output).exists()
+        again = run_to_end(run_job(job, resume=True))
+        assert again.finished
+        assert again.done == 0
+        np.testing.assert_array_equal(pixels_of(job.output), after)
+
+    def test_a_run_that_ended_is_not_run_again(self, stack):
+        job = Job(input=stack, output=stack.parent / "out.ome.tif", settings=QUICK)
+        run_to_end(run_job(job))
+        written = job.output.stat().st_mtime_ns
+        again = run_to_end(run_job(job, resume=True))
+        assert (again.finished, again.done, again.planes) == (True, 0, 8)
+        assert job.output.stat().st_mtime_ns == written
+        os.utime(stack)  # newer than the result
+        with pytest.raises(ValueError, match="is replaced only with --overwrite"):
+            run_to_end(run_job(job, resume=True))
+
+
+def hold(output: Path, held: object) -> None:
+    with claimed(output):
+        held.set()
+        time.sleep(600)
+
+
+class TestTwoAtOnce:
+    def test_the_second_is_refused_until_the_first_is_gone(self, stack):
+        output = stack.parent / "out.ome.tif"
+        processes = multiprocessing.get_context("spawn")
+        held = processes.Event()
+        first = processes.Process(target=hold, args=(output, held))
+        first.start()
+        assert held.wait(120)
+        arguments = [*COMMAND, "run", str(stack), str(output), *FAST, "--overwrite"]
+        second = subprocess.run(arguments, capture_output=True, text=True, check=False)
+        assert second.returncode == 2, second.stderr
+        assert "Another run is writing" in second.stderr
+        assert "Traceback" not in second.stderr
+        assert not output.exists()
+        first.kill()
+        first.join()
+        run_to_end(run_job(Job(input=stack, output=output, settings=QUICK)))
+        assert files_beside(output) == {"in.tif", "out.ome.tif", "out.ome.tif.json"}
+
+    def test_in_one_process_too(self, stack):
+        job = Job(input=stack, output=stack.parent / "out.tif", settings=QUICK)
+        first = run_job(job)
+        next(first)
+        with pytest.raises(ValueError, match="Another run is writing"):
+            run_to_end(run_job(job, overwrite=True))
+        assert run_to_end(first).finished
+
+
+class TestMemory:
+    @posix
+    @pytest.mark.skipif(sys.platform == "darwin", reason="macOS does not heed the limit")
+    def test_a_limit_on_memory_is_one_sentence(self, tmp_path):
+        import resource  # not on Windows
+
+        image = fluorescence_scene((900, 900)).observed
+        tifffile.imwrite(tmp_path / "in.tif", image)
+
+        def limit() -> None:
+            resource.setrlimit(resource.RLIMIT_AS, (2 * 2**30, 2 * 2**30))
+
+        arguments = [*COMMAND, "run", str(tmp_path / "in.tif"), str(tmp_path / "out.tif")]
+        done = subprocess.run(
+            arguments, capture_output=True, text=True, check=False, preexec_fn=limit, timeout=300
+        )
+        assert "Traceback" not in done.stderr
+        if done.returncode == 0:  # smaller tiles went into what there was
+            assert tifffile.imread(tmp_path / "out.tif").shape == image.shape
+        else:
+            assert done.returncode in (1, 2), done.stderr
+            assert "memory" in done.stderr
+            assert not (tmp_path / "out.tif").exists()
+
+    def test_a_gpu_without_room_is_given_smaller_tiles(self, monkeypatch):
+        image = fluorescence_scene((160, 192)).observed
+        sound = fit.Fit._evaluate
+        refused = []
+
+        def full(self):
+            if self.problem.image.shape[0] > 100:
+                refused.append(self.problem.image.shape)
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+            return sound(self)
+
+        monkeypatch.setattr(fit.Fit, "_evaluate", full)
+        kernel = gaussian_kernel((9, 9), 1.5).numpy()
+        result = run_to_end(deconvolve_stack(image[None], QUICK, axes="ZYX", kernel=kernel))
+        assert refused
+        assert not result.failures
+        assert result.image[0].std() > image.std(), "it is sharpened"
+
+    def test_a_gpu_without_any_room_fails_planes_and_not_the_run(self, planes, monkeypatch):
+        sound = fit.Fit._evaluate
+
+        def full(self):
+            if self.problem.image.mean() > 1000:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return sound(self)
+
+        monkeypatch.setattr(fit.Fit, "_evaluate", full)
+        data = planes[:3].astype(np.float32)
+        data[1] += 2000
+        kernel = gaussian_kernel((9, 9), 1.5).numpy()
+        result = run_to_end(deconvolve_stack(data, QUICK, axes="ZYX", kernel=kernel))
+        assert list(result.failures) == [(1,)]
+        assert "not enough memory" in result.failures[(1,)]
+        np.testing.assert_array_equal(result.image[1], data[1])
+
+
+def every_exception() -> list[type[BaseException]]:
+    found = [kind for kind in vars(builtins).values() if isinstance(kind, type)]
+    kinds = {kind for kind in found if issubclass(kind, BaseException)}
+    # The first two speak to the generator itself; groups and Unicode errors want arguments.
+    own = {StopIteration, StopAsyncIteration, GeneratorExit}
+    simple = {k for k in kinds - own if not issubclass(k, BaseExceptionGroup | UnicodeError)}
+    return sorted({*simple, UnicodeError, torch.OutOfMemoryError}, key=lambda kind: kind.__name__)
+
+
+@pytest.mark.parametrize("kind", every_exception(), ids=lambda kind: kind.__name__)
+def test_whatever_a_thread_raises_is_reported(kind):
+    """A generator worker reports what is an `Exception` and no `RuntimeError`."""
+
+    def steps():
+        yield 1
+        raise kind("the reason")
+
+    run = guarded(steps())
+    assert next(run) == 1
+    with pytest.raises(Exception, match="the reason") as told:
+        next(run)
+    assert not isinstance(told.value, RuntimeError)
+    if issubclass(kind, RuntimeError) or not issubclass(kind, Exception):
+        assert isinstance(told.value, DeconvolutionError)
+
+
+def test_a_scheduler_that_dies_is_one_sentence(stack):
+    """Of a cluster of two processes; what was done goes on at home."""
+    pytest.importorskip("distributed")
+    address_file = stack.parent / "scheduler.json"
+    module = [sys.executable, "-m", "distributed.cli"]
+    quiet = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    scheduler = subprocess.Popen(
+        [
+            *(f"{module[0]} {module[1]} {module[2]}.dask_scheduler".split()),
+            *("--port", "0", "--no-dashboard", "--scheduler-file", str(address_file)),
+        ],
+        **quiet,
+    )
+    worker = subprocess.Popen(
+        [
+            *(f"{module[0]} {module[1]} {module[2]}.dask_worker".split()),
+            *("--scheduler-file", str(address_file), "--nthreads", "1", "--no-dashboard"),
+            *("--death-timeout", "5"),
+        ],
+        **quiet,
+    )
+    try:
+        job = Job(input=stack, output=stack.parent / "out.ome.tif", settings=QUICK)
+        deadline = time.monotonic() + 60
+        while not address_file.is_file() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        address = json.loads(address_file.read_text())["address"]
+        done = []
+
+        def after_two(result):
+            done.append(result)
+            if len(done) == 2:
+                scheduler.kill()
+
+        with pytest.raises(DeconvolutionError, match="scheduler was lost"):
+            while True:  # until the worker has come
+                try:
+                    run_to_end(run_job(job, scheduler=address, on_slice=after_two, resume=True))
+                except ValueError as error:
+                    assert "has no workers" in str(error)
+                    assert time.monotonic() < deadline
+                    time.sleep(0.2)
+        assert run_to_end(run_job(job, resume=True)).done == 8 - len(done)
+    finally:
+        for process in (scheduler, worker):
+            process.kill()
+            process.wait()

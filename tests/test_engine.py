@@ -333,7 +333,9 @@ class TestEnding:
         calls = itertools.count()
         sound = fit.mean_huber
         monkeypatch.setattr(
-            fit, "mean_huber", lambda r, delta: sound(r, delta) * (math.inf if next(calls) > 3 else 1)
+            fit,
+            "mean_huber",
+            lambda r, delta: sound(r, delta) * (math.inf if next(calls) > 3 else 1),
         )
         result = deconvolve(small_scene[1], TINY.with_changes(stop_at_noise=False))
         assert result.stop_reason is StopReason.DIVERGED

@@ -1,0 +1,96 @@
+"""Many runs: in a row, side by side, and in one viewer; nothing piles up."""
+
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from qtpy.QtCore import QThreadPool
+from qtpy.QtWidgets import QApplication
+
+from napari_blind_deconv import Settings, deconvolve
+from napari_blind_deconv.plugin import run as run_module
+from napari_blind_deconv.synthetic import fluorescence_scene
+
+RUNS = 200
+VIEWER_RUNS = 100
+TINY = Settings(channels=(8,), max_iterations=3, kernel_features=16, stop_at_noise=False, window=2)
+# Nothing is looked for in the image: a run of a moment, through all its parts but that.
+BRIEF = TINY.with_changes(kernel_start="flat", image_start="random")
+PIXELS = np.random.default_rng(0).random((32, 36)).astype(np.float32)
+
+
+def test_two_hundred_runs_leave_nothing_behind():
+    process = psutil.Process()
+    memory, threads = [], []
+    for seed in range(RUNS):
+        deconvolve(PIXELS, TINY if seed % 5 == 0 else BRIEF, seed=seed)
+        if seed % 20 == 19:
+            gc.collect()
+            memory.append(process.memory_info().rss)
+            threads.append(process.num_threads())
+    settled = memory[2]  # allocators have grown by then
+    assert max(memory[3:]) - settled < 20 * 2**20, memory
+    assert max(threads) <= threads[0], threads
+
+
+def test_ten_runs_side_by_side_are_ten_runs_alone():
+    alone = [deconvolve(PIXELS, TINY, seed=seed).image for seed in range(10)]
+    with ThreadPoolExecutor(10) as pool:
+        together = list(pool.map(lambda seed: deconvolve(PIXELS, TINY, seed=seed).image, range(10)))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_threads_change_the_result_by_rounding_only():
+    before = torch.get_num_threads()
+    settings = TINY.with_changes(max_iterations=20, precision="float32")
+    image = fluorescence_scene((64, 64)).observed
+    try:
+        results = []
+        for count in (1, 2, 4):
+            torch.set_num_threads(count)
+            results.append(deconvolve(image, settings))
+    finally:
+        torch.set_num_threads(before)
+    contrast = float(np.ptp(results[0].image))
+    for other in results[1:]:
+        difference = np.abs(other.image - results[0].image)
+        assert difference.max() < 1e-2 * contrast
+        assert np.sqrt(np.square(difference).mean()) < 1e-3 * contrast
+        assert other.kernel_fwhm == pytest.approx(results[0].kernel_fwhm, rel=0.02)
+
+
+def test_a_viewer_open_for_a_hundred_runs_leaks_nothing(make_napari_viewer, qtbot, fresh_panel):
+    viewer = make_napari_viewer()
+    image = viewer.add_image(PIXELS, name="cells")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv", "Blind deconvolution")
+    forms = (widget.choices.basic, widget.choices.advanced)
+    for name, value in {
+        **{"stop_at_noise": False, "max_iterations": 2, "channels": "[8]", "window": 2},
+        **{"kernel_features": 16, "kernel_start": "flat", "image_start": "random"},
+    }.items():
+        next(form for form in forms if name in form.widgets).widgets[name].value = value
+
+    def one_run() -> None:
+        viewer.layers.selection.active = image
+        widget.start()
+        qtbot.waitUntil(lambda: not run_module._active, timeout=60_000)
+        for layer in list(viewer.layers):
+            if layer is not image and layer.name != "cells":
+                viewer.layers.remove(layer)
+
+    counts = []
+    for number in range(VIEWER_RUNS):
+        one_run()
+        if number in (9, VIEWER_RUNS - 1):
+            QThreadPool.globalInstance().waitForDone()
+            QApplication.processEvents()
+            gc.collect()
+            counts.append(
+                (len(QApplication.allWidgets()), threading.active_count(), len(viewer.layers))
+            )
+    assert counts[1] == counts[0]

@@ -27,7 +27,7 @@ exclude_patterns = ["_generated"]
 default_role = "code"
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header"]  # a page that is included begins at its own second level
-napoleon_use_ivar = True
+napoleon_use_ivar = False
 napoleon_google_docstring = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say what types there are, in words
@@ -36,7 +36,6 @@ autodoc_class_signature = "separated"
 html_theme = "pydata_sphinx_theme"
 html_title = "napari-blind-deconv"
 html_copy_source = False
-html_static_path = ["images"]
 html_theme_options = {
     "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
@@ -47,9 +46,9 @@ html_theme_options = {
 }
 copyright = "napari-blind-deconv maintainers, BSD-3-Clause"
 
-# Pages written for readers of the repository, and where the site has them.
-_ELSEWHERE = {
-    "README.md": "index.md",
+# Files of the repository that are pages of the site, too; their own text here is a placeholder.
+_PAGES = {
+    "README.md": "readme.md",
     "benchmarks/README.md": "benchmarks.md",
     "CHANGELOG.md": "changelog.md",
 }
@@ -57,20 +56,23 @@ _LINK = re.compile(r"\]\((?P<path>[^)#:\s]+)(?P<anchor>#[^)\s]*)?\)")
 
 
 def _lead_to_pages(app: Sphinx, page: str, source: list[str]) -> None:
-    """Let links to files of the repository lead to the pages they are on this site."""
-    folder = (Path(app.srcdir) / page).parent
+    """Take the texts of the repository's own files, and let links lead to pages of this site."""
+    here = Path(app.srcdir) / f"{page}.md"
+    origin = here
+    for file, name in _PAGES.items():
+        if f"{page}.md" == name:
+            origin = ROOT / file
+            source[0] = origin.read_text(encoding="utf-8")
 
-    def page_instead(link: re.Match[str]) -> str:
-        target = Path(os.path.normpath(folder / link["path"]))
-        if not target.is_relative_to(ROOT):
-            return link[0]
-        known = _ELSEWHERE.get(target.relative_to(ROOT).as_posix())
-        if known is None:
-            return link[0]
-        there = os.path.relpath(Path(app.srcdir) / known, folder)
-        return f"]({Path(there).as_posix()}{link['anchor'] or ''})"
+    def from_here(link: re.Match[str]) -> str:
+        target = Path(os.path.normpath(origin.parent / link["path"]))
+        if target.is_relative_to(ROOT):
+            known = _PAGES.get(target.relative_to(ROOT).as_posix())
+            target = target if known is None else Path(app.srcdir) / known
+        there = Path(os.path.relpath(target, here.parent)).as_posix()
+        return f"]({there}{link['anchor'] or ''})"
 
-    source[0] = _LINK.sub(page_instead, source[0])
+    source[0] = _LINK.sub(from_here, source[0])
 
 
 def _write_reference(app: Sphinx) -> None:

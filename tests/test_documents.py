@@ -4,9 +4,10 @@ Every Python block and every command is run, in the order of its page, or stands
 the reason. A tutorial begins in an empty folder and goes on in it, as its reader does; elsewhere
 each piece gets a folder of its own with files of the names it uses.
 
-For speed all `Settings` made meanwhile, presets too, have the values of `QUICK`, and made-up
-scenes are at most `SIDE` pixels a side: the pages are shown to run, not to give the figures they
-name. With ``DOCUMENTS_IN_FULL=1`` (and ``-s`` to read what is printed) they run as they stand.
+For speed all `Settings` made meanwhile, presets too, have the values of `QUICK`, kernel networks
+are brought to their start in few steps, and made-up scenes are at most `SIDE` pixels a side: the
+pages are shown to run, not to give the figures they name. With ``DOCUMENTS_IN_FULL=1`` (and ``-s``
+to read what is printed) they run as they stand.
 """
 
 import functools
@@ -25,6 +26,7 @@ from typer.testing import CliRunner
 
 from napari_blind_deconv import Settings, synthetic
 from napari_blind_deconv.cli import app
+from napari_blind_deconv.engine import fit
 from napari_blind_deconv.jobs import Job, run_job
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.results import run_to_end
@@ -140,6 +142,9 @@ def quick(monkeypatch, cluster):
         return
     make, draw = Settings.__init__, synthetic.fluorescence_scene
     monkeypatch.setattr(Settings, "__init__", lambda self, **v: make(self, **{**v, **QUICK}))
+
+    few = functools.partial(fit.fit_kernel, steps=20)
+    monkeypatch.setattr(fit, "fit_kernel", few)
 
     def small_scene(shape=(SIDE, SIDE), **options):
         return draw(tuple(min(SIDE, side) for side in shape), **options)

@@ -1,32 +1,93 @@
-"""Make the figures of `method.md` from pictures that come with the packages (`make figures`)."""
+"""Make the figures of the pages on the method, and the summary of a run (`make figures`).
+
+All are computed, from pictures that come with the packages; some minutes on two cores.
+"""
 
 from __future__ import annotations
 
+import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 from skimage import data
 
-from napari_blind_deconv import Settings, iterate
+from napari_blind_deconv import Result, Settings, deconvolve, iterate
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.start import first_kernel, first_picture
+from napari_blind_deconv.figures import summary_figure
 from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
 from napari_blind_deconv.numerics.blurs import placed
 from napari_blind_deconv.numerics.degrade import add_gaussian_noise
+from napari_blind_deconv.numerics.image_prior import ImagePrior
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.kernel_shape import KernelShape
 from napari_blind_deconv.numerics.metrics import psnr_up_to_shift
 from napari_blind_deconv.numerics.optics import line_kernel
 from napari_blind_deconv.numerics.spectrum import Spectrum, scene_power
-from napari_blind_deconv.synthetic import fluorescence_scene
+from napari_blind_deconv.numerics.stopping import EarlyStopping
+from napari_blind_deconv.synthetic import Scene, fluorescence_scene
 
 IMAGES = Path(__file__).parent / "images"
 SIDE = 256
 EXPONENT = 3.0
 WINDOW = (31, 31)  # the kernels are shown in
 RINGS = np.linspace(0.05, np.pi, 80)
+SMALL = (96, 96)  # scenes of the figures for which long runs are made
+WITHOUT_END = {"stop_at_noise": False, "early_stopping": False}
+
+
+def save(figure: Figure, name: str, dpi: int = 110) -> None:
+    """Write a figure with a palette of 256 colours, which is a third of the size."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=dpi)
+    picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture.save(IMAGES / f"{name}.png", optimize=True)
+
+
+def show(
+    axes: Axes, picture: NDArray[np.floating], title: str, span: tuple[float, float] | None = None
+) -> None:
+    """A grey picture without ticks."""
+    low, high = span or (picture.min(), picture.max())
+    axes.imshow(picture, cmap="gray", vmin=low, vmax=high)
+    axes.set(title=title, xticks=[], yticks=[])
+
+
+def show_kernel(axes: Axes, kernel: NDArray[np.float32], title: str) -> None:
+    """A kernel in the middle of the window all kernels are shown in."""
+    axes.imshow(placed(kernel, WINDOW), cmap="inferno")
+    axes.set(title=title, xticks=[], yticks=[])
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A run whose truth is known: PSNR and variance of every iteration, and its end."""
+
+    decibel: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    pictures: list[NDArray[np.float32]]
+    result: Result
+
+
+def watched(scene: Scene, settings: Settings) -> Watched:
+    """Run to the end and look at the truth on the way, which no user can."""
+    run = iterate(scene.observed, settings, preview_seconds=0)
+    decibel, variance, pictures = [], [], []
+    while True:
+        try:
+            snapshot = next(run)
+        except StopIteration as finished:
+            return Watched(np.array(decibel), np.array(variance), pictures, finished.value)
+        assert snapshot.image is not None
+        decibel.append(psnr_up_to_shift(scene.truth, snapshot.image, peak=scene.peak))
+        variance.append(snapshot.variance)
+        pictures.append(snapshot.image)
 
 
 def shaken() -> NDArray[np.float32]:
@@ -80,7 +141,7 @@ def draw_spectrum() -> None:
         axes.semilogy(RINGS[1:], line, label=f"{name}: misfit {predicted.misfit:.3f} nats")
     axes.set(xlabel="frequency, radians a pixel", ylabel="power", title="Gaussian blur of σ 2 px")
     axes.legend()
-    figure.savefig(IMAGES / "method_spectrum.png", dpi=110)
+    save(figure, "method_spectrum")
 
 
 def draw_kernels() -> None:
@@ -97,10 +158,8 @@ def draw_kernels() -> None:
         assert problem.blur is not None
         pair = ((true, "true"), (problem.blur.kernel, f"found: {problem.blur.kind}"))
         for row, (kernel, title) in enumerate(pair):
-            axes = figure.add_subplot(2, 3, 3 * row + column + 1)
-            axes.imshow(placed(kernel, WINDOW), cmap="inferno")
-            axes.set(title=title, xticks=[], yticks=[])
-    figure.savefig(IMAGES / "method_kernels.png", dpi=110)
+            show_kernel(figure.add_subplot(2, 3, 3 * row + column + 1), kernel, title)
+    save(figure, "method_kernels")
 
 
 def draw_stages() -> None:
@@ -130,16 +189,154 @@ def draw_stages() -> None:
         pictures, ((scene, "image"), (start, "2: linear"), (result.image, "3: fitted")), strict=True
     ):
         decibel = psnr_up_to_shift(truth, image, peak=1.0)
-        place.imshow(image[64:192, 64:192], cmap="gray", vmin=0, vmax=1)
-        place.set(title=f"{name}, {decibel:.1f} dB", xticks=[], yticks=[])
+        show(place, image[64:192, 64:192], f"{name}, {decibel:.1f} dB", (0, 1))
     axes.plot(range(1, len(curve) + 1), curve)
     axes.axvline(result.stop_iteration, color="tab:orange", label="kept")
     axes.set(xlabel="iteration", ylabel="PSNR of the running picture, dB")
     axes.legend()
-    figure.savefig(IMAGES / "method_stages.png", dpi=110)
+    save(figure, "method_stages", dpi=90)
+
+
+def draw_model() -> None:
+    """What the camera has is the specimen through the kernel, with noise."""
+    scene = fluorescence_scene(SMALL)
+    margin = scene.kernel.shape[0] // 2
+    inner = np.s_[margin:-margin, margin:-margin]
+    light = blur(torch.from_numpy(scene.truth), torch.from_numpy(scene.kernel)).numpy()
+    span = brightness(scene)
+    figure = Figure(figsize=(10, 2.9), layout="constrained")
+    sharp, kernel, blurred, image = figure.subplots(1, 4)
+    show(sharp, scene.truth[inner], "sharp picture x", span)
+    show_kernel(kernel, scene.kernel, "kernel k")
+    show(blurred, light, "k ∗ x: blurred", span)
+    show(image, scene.observed.astype(float)[inner], "y = k ∗ x + noise", span)
+    save(figure, "model")
+
+
+def brightness(scene: Scene) -> tuple[float, float]:
+    """Contrast limits that show filaments; nuclei and spots may saturate."""
+    return float(scene.truth.min()), float(np.percentile(scene.truth, 97))
+
+
+def fitted(
+    target: torch.Tensor, truth: torch.Tensor, steps: int = 600
+) -> tuple[list[float], list[float], list[NDArray[np.float32]]]:
+    """An untrained U-Net fitted to a picture: its misfit, its error to the truth, its pictures."""
+    torch.manual_seed(0)
+    sides = (target.shape[0], target.shape[1])
+    network = ImagePrior(
+        sides, outputs=1, channels=(32, 32, 32, 32), skip_channels=4, input_channels=8
+    )
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
+    misfits, errors, pictures = [], [], []
+    for _ in range(steps):
+        optimiser.zero_grad()
+        drawn = network()[0]
+        misfit = (drawn - target).square().mean()
+        misfit.backward()
+        optimiser.step()
+        misfits.append(misfit.item())
+        errors.append((drawn.detach() - truth).square().mean().item())
+        pictures.append(drawn.detach().numpy())
+    return misfits, errors, pictures
+
+
+def draw_networks() -> None:
+    """An untrained U-Net fits a picture in fewer steps than the same pixels in disorder."""
+    picture = torch.from_numpy(data.camera()[70:166, 180:276] / np.float32(255))
+    draw = torch.Generator().manual_seed(0)
+    order = torch.randperm(picture.numel(), generator=draw)
+    noisy = picture + 0.1 * torch.randn(picture.shape, generator=draw)
+    figure = Figure(figsize=(12, 3.2), layout="constrained")
+    axes, *places = figure.subplots(1, 4, width_ratios=(1.7, 1, 1, 1))
+    for target, name in (
+        (picture, "a photograph"),
+        (picture.flatten()[order].reshape(picture.shape), "its pixels in disorder"),
+    ):
+        axes.loglog(fitted(target, picture)[0], label=f"misfit to {name}")
+    misfits, errors, pictures = fitted(noisy, picture)
+    axes.loglog(misfits, label="misfit to the photograph with noise, and")
+    axes.loglog(errors, "k--", label="the same picture's distance to that without")
+    axes.set(xlabel="iteration", ylabel="mean square")
+    axes.legend(fontsize=7)
+    best = int(np.argmin(errors))
+    show(places[0], noisy.numpy(), "photograph with noise", (0, 1))
+    show(places[1], pictures[best], f"network, iteration {best + 1}", (0, 1))
+    show(places[2], pictures[-1], f"network, iteration {len(pictures)}", (0, 1))
+    save(figure, "networks", dpi=90)
+
+
+def draw_early_stopping() -> None:
+    """Variance and true error of a fit that is not stopped, and where the rule would end it."""
+    scene = fluorescence_scene(SMALL)
+    scratch = Settings(
+        image_start="random", kernel_start=2.0, averaging=0.0, max_iterations=600, **WITHOUT_END
+    )
+    run = watched(scene, scratch)
+    rule = EarlyStopping(scratch.patience)
+    for iteration, variance in enumerate(run.variance, 1):
+        rule.update(iteration, variance)
+        if rule.exhausted:
+            break
+    kept, peak = rule.best_iteration, int(np.argmax(run.decibel)) + 1
+    assert kept is not None
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    axes, *places = figure.subplots(1, 4, width_ratios=(2, 1, 1, 1))
+    steps = np.arange(1, len(run.decibel) + 1)
+    axes.plot(steps, run.decibel, color="tab:green", lw=1)
+    axes.set(xlabel="iteration", ylim=(24, None))
+    axes.set_ylabel("PSNR to the truth, dB", color="tab:green")
+    other = axes.twinx()
+    other.semilogy(steps, run.variance, color="tab:blue", lw=1)
+    other.set_ylabel("windowed variance", color="tab:blue")
+    axes.axvline(kept, color="tab:orange")
+    axes.axvline(peak, color="k", ls=":")
+    axes.set_title(f"kept by the rule: {kept} (orange); best by the truth: {peak} (dots)", size=9)
+    span = brightness(scene)
+    show(places[0], scene.observed.astype(float), "image", span)
+    for place, iteration in ((places[1], kept), (places[2], len(run.pictures))):
+        title = f"iteration {iteration}: {run.decibel[iteration - 1]:.1f} dB"
+        show(place, run.pictures[iteration - 1], title, span)
+    save(figure, "early_stopping")
+
+
+def draw_sparsity() -> None:
+    """Estimate and kernel for four λ, everything else alike, 150 iterations each."""
+    scene = fluorescence_scene(SMALL)
+    span = brightness(scene)
+    figure = Figure(figsize=(12, 5.2), layout="constrained")
+    pictures, kernels = figure.subplots(2, 5)
+    show(pictures[0], scene.truth, "truth", span)
+    show_kernel(kernels[0], scene.kernel, f"true: {widths(scene.kernel)}")
+    for place, below, sparsity in zip(
+        pictures[1:], kernels[1:], (0.0, 0.01, 0.1, 1.0), strict=True
+    ):
+        result = deconvolve(scene.observed, Settings(sparsity=sparsity, **WITHOUT_END))
+        decibel = psnr_up_to_shift(scene.truth, result.image, peak=scene.peak)
+        show(place, result.image, f"λ = {sparsity:g}: {decibel:.1f} dB", span)
+        show_kernel(below, result.kernel, widths(result.kernel))
+    save(figure, "sparsity")
+
+
+def widths(kernel: NDArray[np.float32]) -> str:
+    """Full widths at half maximum, in words."""
+    shape = KernelShape.of(kernel)
+    return f"{shape.longest:.1f} × {shape.shortest:.1f} px wide"
+
+
+def draw_summary() -> None:
+    """The fluorescence scene before and after, as `blind-deconv demo` draws it."""
+    scene = fluorescence_scene()
+    result = deconvolve(scene.observed)
+    save(summary_figure(scene.observed, result, "scene"), "scene_summary")
 
 
 if __name__ == "__main__":
+    draw_summary()
+    draw_model()
+    draw_networks()
+    draw_early_stopping()
+    draw_sparsity()
     draw_spectrum()
     draw_kernels()
     draw_stages()

@@ -136,8 +136,8 @@ def _run(
     overwrite: bool,
     scheduler: str | None,
 ) -> int:
-    from napari_blind_deconv.io.images import check_output
     from napari_blind_deconv.io.claim import claimed
+    from napari_blind_deconv.io.images import check_output
     from napari_blind_deconv.io.store import is_under_way, is_zarr
     from napari_blind_deconv.jobs import OUTPUT_SUFFIXES, is_finished
 

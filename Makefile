@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 XVFB_PACKAGES := xvfb xauth libgl1 libegl1 libglib2.0-0 libfontconfig1 libdbus-1-3 \
 	libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0
 
-.PHONY: demo test check bench format screenshots figures display clean
+.PHONY: demo test check bench format screenshots figures dist display clean
 
 demo: $(VENV)/.base
 	$(BIN)/blind-deconv demo --out demo
@@ -37,6 +37,16 @@ screenshots: $(VENV)/.test display
 figures: $(VENV)/.test
 	$(BIN)/python docs/make_method_figures.py
 
+# What goes to PyPI, checked; each file under 1 MB.
+dist: $(VENV)/.dist
+	rm -rf dist
+	$(BIN)/validate-pyproject pyproject.toml
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	@wc -c dist/*
+	@if find dist -type f -size +1000000c | grep .; then echo "is larger than 1 MB."; exit 1; fi
+
 $(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -e .
@@ -44,6 +54,10 @@ $(VENV)/.base: pyproject.toml constraints.txt
 
 $(VENV)/.test: $(VENV)/.base
 	$(PIP) -e '.[test]'
+	touch $@
+
+$(VENV)/.dist: $(VENV)/.base
+	$(PIP) -e '.[dist]'
 	touch $@
 
 # The tests of the widget need a display. On Debian's kin, where we may, install a virtual one.

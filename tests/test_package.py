@@ -45,6 +45,7 @@ def test_public_names_resolve():
 def test_manifest_is_found_and_every_command_resolves():
     manifest = PluginManifest.from_distribution("napari-blind-deconv")
     assert manifest.display_name == "Blind deconvolution"
+    pytest.importorskip("napari")  # which the command line does without
     for command in manifest.contributions.commands:
         module, _, name = str(command.python_name).partition(":")
         assert callable(getattr(import_module(module), name))

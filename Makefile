@@ -11,7 +11,7 @@ XVFB_PACKAGES := xvfb xauth libgl1 libegl1 libglib2.0-0 libfontconfig1 libdbus-1
 # Of the tests, those that meet the libraries.
 MEET := package cli doctor io jobs engine batch stacks hostile
 
-.PHONY: demo test lowest check bench format screenshots figures dist display clean
+.PHONY: demo test lowest check bench format screenshots figures dist audit display clean
 
 demo: $(VENV)/.base
 	$(BIN)/blind-deconv demo --out demo
@@ -44,6 +44,7 @@ check: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/npe2 validate src/napari_blind_deconv/napari.yaml
+	$(BIN)/zizmor --offline --quiet .github
 
 # A quarter of an hour on two cores; the images are not part of the repository.
 bench: $(VENV)/.test
@@ -69,6 +70,11 @@ dist: $(VENV)/.dist
 	$(BIN)/check-wheel-contents dist/*.whl
 	@wc -c dist/*
 	@if find dist -type f -size +1000000c | grep .; then echo "is larger than 1 MB."; exit 1; fi
+
+# Known vulnerabilities of what `pip install .` brings; asks the package index.
+audit: $(VENV)/.base
+	$(PIP) -e '.[audit]'
+	$(BIN)/pip-audit --skip-editable
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

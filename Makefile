@@ -2,12 +2,16 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
+LOW := .venv-lowest
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 XVFB_PACKAGES := xvfb xauth libgl1 libegl1 libglib2.0-0 libfontconfig1 libdbus-1-3 \
 	libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0
 
-.PHONY: demo test check bench format screenshots figures docs display clean
+# Of the tests, those that meet the libraries.
+MEET := package cli doctor io jobs engine batch stacks hostile
+
+.PHONY: demo test lowest check bench format screenshots figures docs dist audit display clean
 
 demo: $(VENV)/.base
 	$(BIN)/blind-deconv demo --out demo
@@ -15,12 +19,32 @@ demo: $(VENV)/.base
 test: $(VENV)/.test display
 	$(BIN)/python -m pytest --cov --cov-report=term
 
+# The oldest of every library that pyproject.toml accepts: first without napari, then with it.
+# uv reads UV_TORCH_BACKEND=cpu, which spares gigabytes of CUDA, and UV_OVERRIDE.
+lowest: display
+	rm -rf $(LOW)
+	$(PYTHON) -m venv $(LOW)
+	$(LOW)/bin/python -m pip --disable-pip-version-check install --quiet uv
+	$(call install_lowest,--extra cluster)
+	$(LOW)/bin/python -m pytest $(MEET:%=tests/test_%.py)
+	$(call install_lowest,--extra cluster --extra gui)
+	$(LOW)/bin/python -m pytest $(MEET:%=tests/test_%.py) tests/test_widget.py
+
+define install_lowest
+	$(LOW)/bin/uv pip compile --quiet --resolution lowest-direct $(1) \
+		--python $(LOW)/bin/python --output-file $(LOW)/lowest.txt pyproject.toml
+	$(LOW)/bin/uv pip install --quiet --python $(LOW)/bin/python -r $(LOW)/lowest.txt
+	$(LOW)/bin/uv pip install --quiet --python $(LOW)/bin/python -c $(LOW)/lowest.txt \
+		-e . hypothesis ome-types pytest pytest-xdist $(if $(findstring gui,$(1)),pytest-qt pytest-xvfb)
+endef
+
 check: $(VENV)/.test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/npe2 validate src/napari_blind_deconv/napari.yaml
+	$(BIN)/zizmor --offline --quiet .github
 
 # A quarter of an hour on two cores; the images are not part of the repository.
 bench: $(VENV)/.test
@@ -41,6 +65,21 @@ figures: $(VENV)/.test
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -q -E -W --keep-going -d build/doctrees docs site
 
+# What goes to PyPI, checked; each file under 1 MB.
+dist: $(VENV)/.dist
+	rm -rf dist
+	$(BIN)/validate-pyproject pyproject.toml
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	@wc -c dist/*
+	@if find dist -type f -size +1000000c | grep .; then echo "is larger than 1 MB."; exit 1; fi
+
+# Known vulnerabilities of what `pip install .` brings; asks the package index.
+audit: $(VENV)/.base
+	$(PIP) -e '.[audit]'
+	$(BIN)/pip-audit --skip-editable
+
 $(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -e .
@@ -52,6 +91,10 @@ $(VENV)/.test: $(VENV)/.base
 
 $(VENV)/.docs: $(VENV)/.base
 	$(PIP) -e '.[docs]'
+	touch $@
+
+$(VENV)/.dist: $(VENV)/.base
+	$(PIP) -e '.[dist]'
 	touch $@
 
 # The tests of the widget need a display. On Debian's kin, where we may, install a virtual one.
@@ -68,4 +111,4 @@ display:
 	fi
 
 clean:
-	rm -rf $(VENV) demo bench dist build
+	rm -rf $(VENV) $(LOW) demo bench dist build

@@ -160,7 +160,7 @@ def test_ctrl_c_keeps_the_best_so_far(image, tmp_path):
         text=True,
     )
     assert process.stderr is not None
-    assert "Sharpening" in process.stderr.readline()
+    assert any("Sharpening" in line for line in process.stderr)  # some libraries warn before
     time.sleep(3)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)

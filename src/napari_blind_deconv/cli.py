@@ -1,4 +1,4 @@
-"""The command line: ``blind-deconv run``, ``batch``, ``report``, ``demo`` and ``presets``."""
+"""The command line, ``blind-deconv``: its commands are the functions below."""
 
 from __future__ import annotations
 
@@ -370,6 +370,17 @@ def presets() -> None:
                 console.print(f"    {field} = {value}", markup=False)
 
 
+@app.command()
+def doctor() -> None:
+    """Print versions and devices, and try whether they work; exit code 1 if not."""
+    with _one_sentence_errors():
+        from napari_blind_deconv.doctor import examine
+
+        passed = examine(console)
+    if not passed:
+        raise typer.Exit(FAILED)
+
+
 def _demonstrate(
     image: Any, name: str, out: Path, settings: Settings, device: str, seed: int
 ) -> tuple[Result, bool]:
@@ -455,7 +466,17 @@ def _one_sentence_errors() -> Iterator[None]:
         yield
     except (ValueError, TypeError) as error:  # what the user gave
         _fail(str(error), BAD_INPUT)
+    except ImportError as error:
+        from napari_blind_deconv.doctor import torch_trouble
+
+        if (sentence := torch_trouble(error)) is None:
+            raise
+        _fail(sentence, FAILED)
     except OSError as error:
+        from napari_blind_deconv.doctor import torch_trouble
+
+        if sentence := torch_trouble(error):  # a library of its that is missing, or not for here
+            _fail(sentence, FAILED)
         where = f": {error.filename}." if error.filename else ""
         _fail(f"{error.strerror or error}{where}", BAD_INPUT)
     except DeconvolutionError as error:

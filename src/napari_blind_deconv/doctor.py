@@ -1,0 +1,160 @@
+"""``blind-deconv doctor``: what is installed, what it computes on, and whether that works."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from napari_blind_deconv.settings import Settings
+
+__all__ = ["Trial", "advice", "examine", "torch_trouble", "try_device"]
+
+_PACKAGES = ("napari-blind-deconv", "torch", "numpy", "scipy", "napari", "PyQt6", "PySide6")
+_LITTLE_MEMORY = 4 * 2**30
+# Devices add up in different orders, some in bfloat16; a broken one is off by far more.
+_TOLERANCE_DB = 0.5
+
+
+class Trial(NamedTuple):
+    """A short run on one device: PSNR gained, in dB, and a sentence if something is wrong."""
+
+    gain: float
+    seconds: float
+    trouble: str = ""
+
+
+def torch_trouble(error: BaseException) -> str | None:
+    """One sentence if this error came of loading PyTorch, None if it came of something else."""
+    if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+        return "PyTorch is not installed; install it with `pip install torch`."
+    trace = error.__traceback__
+    while trace is not None and "torch" not in sys.modules:  # where it stays once it was loaded
+        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "torch":
+            reason = str(error).strip().split("\n")[0].rstrip(".")
+            command = "pip install --force-reinstall torch"
+            return f"PyTorch cannot be loaded ({reason}); install it anew with `{command}`."
+        trace = trace.tb_next
+    return None
+
+
+def examine(console: Console) -> bool:
+    """Print what there is, try every device, say what to do; whether all devices work."""
+    _print_table(console, "Versions", _versions())
+    _print_table(console, "Devices", _devices())
+    with console.status("Trying the devices …"):
+        trials = {"cpu": try_device("cpu")}
+        for name in _found_devices()[1:]:
+            trials[name] = try_device(name, trials["cpu"].gain)
+    told = ((n, t.trouble or f"{t.gain:+.2f} dB in {t.seconds:.1f} s") for n, t in trials.items())
+    _print_table(console, "Self-test", told)
+    for sentence in advice():
+        console.print(sentence, markup=False, soft_wrap=True)
+    passed = not any(trial.trouble for trial in trials.values())
+    console.print(f"The self-test {'passed' if passed else 'failed'}.")
+    return passed
+
+
+def try_device(name: str, expected_gain: float | None = None) -> Trial:
+    """Sharpen a scene of known truth; `expected_gain` is the CPU's, of which it may not be far."""
+    from napari_blind_deconv.engine.optimise import deconvolve
+    from napari_blind_deconv.numerics.metrics import psnr_up_to_shift
+    from napari_blind_deconv.synthetic import fluorescence_scene
+
+    scene = fluorescence_scene((96, 96))
+    settings = Settings.preset("fast").with_changes(max_iterations=20)
+    start = time.perf_counter()
+    try:
+        estimate = deconvolve(scene.observed, settings, device=name).image
+    except Exception as error:  # whatever a driver raises is what is asked for here
+        return Trial(math.nan, time.perf_counter() - start, f"failed: {error}".split("\n")[0])
+    seconds = time.perf_counter() - start
+    before, after = (
+        psnr_up_to_shift(scene.truth, picture, peak=scene.peak)
+        for picture in (scene.observed.astype(float), estimate)
+    )
+    gain = after - before
+    if not gain > 0:  # NaN too
+        return Trial(gain, seconds, f"the picture got no better ({gain:+.2f} dB)")
+    if expected_gain is not None and not abs(gain - expected_gain) < _TOLERANCE_DB:
+        return Trial(gain, seconds, f"gains {gain:+.2f} dB, but the CPU {expected_gain:+.2f} dB")
+    return Trial(gain, seconds)
+
+
+def advice() -> Iterator[str]:
+    """What to do about what was found, a sentence each."""
+    import torch
+
+    driver, usable = shutil.which("nvidia-smi") is not None, torch.cuda.is_available()
+    if torch.version.cuda and driver and not usable:
+        yield (
+            f"PyTorch has CUDA {torch.version.cuda} but finds no GPU it can use: update the NVIDIA "
+            "driver, and see whether `nvidia-smi` lists the GPU."
+        )
+    elif torch.version.cuda and not usable:
+        yield "PyTorch has CUDA but finds no NVIDIA driver: install it if there is an NVIDIA GPU."
+    elif driver and not usable:
+        yield "There is an NVIDIA driver but no CUDA in this PyTorch: install a build with CUDA."
+    free = psutil.virtual_memory().available
+    if free < _LITTLE_MEMORY:
+        yield f"Only {free / 2**30:.1f} GiB of memory are free: close programs, or use --select."
+
+
+def _found_devices() -> list[str]:
+    import torch
+
+    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    yield "Python", f"{platform.python_version()} on {platform.platform()}"
+    for name in _PACKAGES:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            yield name, "not installed"
+
+
+def _devices() -> Iterator[tuple[str, str]]:
+    import torch
+
+    from napari_blind_deconv.engine.devices import choose_device, computes_bfloat16
+
+    yield "PyTorch", f"{torch.__version__}, CUDA {torch.version.cuda or 'not built in'}"
+    for name in _found_devices():
+        precision = "bfloat16" if computes_bfloat16(choose_device(name)) else "float32"
+        yield name, f"{_described(name)}, {precision}"
+
+
+def _described(name: str) -> str:
+    import torch
+
+    if name == "cpu":
+        memory = psutil.virtual_memory()
+        free, total = memory.available, memory.total
+        told = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    elif name == "mps":
+        total = torch.mps.recommended_max_memory()
+        told, free = "Apple GPU", total - torch.mps.driver_allocated_memory()
+    else:
+        told, (free, total) = torch.cuda.get_device_name(name), torch.cuda.mem_get_info(name)
+    return f"{told}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+
+
+def _print_table(console: Console, title: str, rows: Iterable[tuple[str, str]]) -> None:
+    table = Table(title=title, title_justify="left", show_header=False)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)

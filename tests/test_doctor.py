@@ -1,0 +1,135 @@
+"""``blind-deconv doctor``, and every command where PyTorch is missing or broken."""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from rich.console import Console
+
+from napari_blind_deconv import doctor
+from napari_blind_deconv.engine import optimise
+
+BROKEN = {
+    "missing": "raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')",
+    "no library": "raise ImportError('libtorch_cpu.so: cannot open shared object file')",
+    "no DLL": "raise OSError(126, 'The specified module could not be found')",
+}
+
+
+def blind_deconv(folder, *arguments) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(folder / "shim"), "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, "-m", "napari_blind_deconv.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=folder,
+        env=environment,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    tifffile.imwrite(tmp_path / "image.tif", np.zeros((20, 20), np.uint8))
+    return tmp_path
+
+
+def break_torch(folder, how: str) -> None:
+    (folder / "shim" / "torch").mkdir(parents=True)
+    (folder / "shim" / "torch" / "__init__.py").write_text(BROKEN[how])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "how"),
+    [
+        (("run", "image.tif", "out.tif"), "missing"),
+        (("run", "image.tif", "out.tif"), "no library"),
+        (("run", "image.tif", "out.tif"), "no DLL"),
+        (("batch", "image.tif", "--out", "out"), "no library"),
+        (("demo", "--out", "out"), "no DLL"),
+        (("doctor",), "missing"),
+        (("doctor",), "no library"),
+    ],
+)
+def test_without_torch_a_command_ends_in_one_sentence(folder, arguments, how):
+    break_torch(folder, how)
+    done = blind_deconv(folder, *arguments)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    *progress, sentence = done.stderr.splitlines()
+    assert sentence.startswith("error: PyTorch ")
+    assert "pip install" in sentence
+    assert not any("error" in line for line in progress)
+    assert not (folder / "out.tif").exists()
+
+
+def test_what_needs_no_torch_works_without(folder):
+    break_torch(folder, "no library")
+    assert blind_deconv(folder, "presets").returncode == 0
+    assert blind_deconv(folder, "--help").returncode == 0
+
+
+def test_a_missing_file_is_not_laid_to_torch():
+    with pytest.raises(FileNotFoundError) as caught:
+        Path("/no/such/file").read_text()
+    assert doctor.torch_trouble(caught.value) is None
+    assert doctor.torch_trouble(ModuleNotFoundError("No module named 'x'", name="x")) is None
+
+
+def test_doctor_passes_here(folder):
+    done = blind_deconv(folder, "doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert torch.__version__ in done.stdout
+    assert "GiB free" in done.stdout
+    assert "The self-test passed." in done.stdout
+
+
+def test_doctor_fails_where_the_picture_gets_no_better(monkeypatch):
+    def spoil(image, *_, **__):
+        return SimpleNamespace(image=np.random.default_rng(0).permuted(image.astype(np.float32)))
+
+    monkeypatch.setattr(optimise, "deconvolve", spoil)
+    console = Console(record=True, width=200)
+    assert not doctor.examine(console)
+    text = console.export_text()
+    assert "the picture got no better" in text
+    assert "The self-test failed." in text
+
+
+def test_a_device_that_raises_or_errs_is_told():
+    gone = doctor.try_device("cuda:99")
+    assert math.isnan(gone.gain)
+    assert "'cuda:99' was not found" in gone.trouble
+    far = doctor.try_device("cpu", expected_gain=9.0)
+    assert "but the CPU +9.00 dB" in far.trouble
+    assert not doctor.try_device("cpu", expected_gain=far.gain).trouble
+
+
+@pytest.mark.parametrize(
+    ("cuda", "driver", "usable", "free", "start"),
+    [
+        ("13.0", "/usr/bin/nvidia-smi", False, 16, "PyTorch has CUDA 13.0 but finds no GPU"),
+        ("13.0", None, False, 16, "PyTorch has CUDA but finds no NVIDIA driver"),
+        (None, "/usr/bin/nvidia-smi", False, 16, "There is an NVIDIA driver but no CUDA"),
+        (None, None, False, 2, "Only 2.0 GiB of memory are free"),
+        ("13.0", "/usr/bin/nvidia-smi", True, 16, None),
+        (None, None, False, 16, None),
+    ],
+)
+def test_advice(monkeypatch, cuda, driver, usable, free, start):
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: usable)
+    monkeypatch.setattr(doctor.shutil, "which", lambda _: driver)
+    memory = SimpleNamespace(available=free * 2**30)
+    monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: memory)
+    told = list(doctor.advice())
+    assert len(told) == (start is not None)
+    assert all(sentence.startswith(start) for sentence in told)

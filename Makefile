@@ -9,7 +9,7 @@ XVFB_PACKAGES := xvfb xauth libgl1 libegl1 libglib2.0-0 libfontconfig1 libdbus-1
 	libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0
 
 # Of the tests, those that meet the libraries.
-MEET := package cli doctor io jobs engine batch stacks hostile
+MEET := package cli doctor io jobs engine batch stacks hostile security
 
 .PHONY: demo test lowest check bench format screenshots figures docs dist audit display clean
 

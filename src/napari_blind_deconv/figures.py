@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -30,12 +31,25 @@ def summary_figure(image: NDArray[Any], result: Result, title: str) -> Figure:
         axes.set(title=name, xticks=[], yticks=[])
     kernel.imshow(result.kernel, cmap="inferno")
     kernel.set(title="kernel", xlabel="pixels", ylabel="pixels")
-    iterations = result.trace["iteration"]
-    trace.semilogy(iterations, result.trace["variance"], color="tab:blue")
-    trace.axvline(result.stop_iteration, color="tab:orange", label="kept")
-    trace.set(title="early stopping", xlabel="iteration", ylabel="windowed variance")
-    trace.legend()
+    _draw_trace(trace, result)
     return figure
+
+
+def _draw_trace(axes: Axes, result: Result) -> None:
+    iterations, variance = result.trace["iteration"], result.trace["variance"]
+    axes.set(title="early stopping")
+    if not np.isfinite(variance).any():  # the run ended before there was a window to take it over
+        steps = len(result.trace)
+        told = f"Ended after {steps} iteration{'s' * (steps > 1)}.\n\n{result.stop_reason.sentence}"
+        axes.set_axis_off()
+        axes.text(
+            0.5, 0.5, textwrap.fill(told, 30, replace_whitespace=False), ha="center", va="center"
+        )
+        return
+    axes.semilogy(iterations, variance, color="tab:blue")
+    axes.axvline(result.stop_iteration, color="tab:orange", label="kept")
+    axes.set(xlabel="iteration", ylabel="windowed variance")
+    axes.legend()
 
 
 def write_summary(path: Path, image: NDArray[Any], result: Result, title: str) -> None:

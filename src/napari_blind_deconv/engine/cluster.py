@@ -137,7 +137,7 @@ def deconvolve_on_cluster(
 @contextmanager
 def _loss_told() -> Iterator[None]:
     """What dask raises when its scheduler is gone, as one sentence."""
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
 
     try:
         yield

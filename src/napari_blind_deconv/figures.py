@@ -40,11 +40,9 @@ def _draw_trace(axes: Axes, result: Result) -> None:
     axes.set(title="early stopping")
     if not np.isfinite(variance).any():  # the run ended before there was a window to take it over
         steps = len(result.trace)
-        told = f"Ended after {steps} iteration{'s' * (steps > 1)}.\n\n{result.stop_reason.sentence}"
+        told = f"ended after {steps} iteration{'s' * (steps > 1)}: {result.stop_reason.sentence}"
         axes.set_axis_off()
-        axes.text(
-            0.5, 0.5, textwrap.fill(told, 30, replace_whitespace=False), ha="center", va="center"
-        )
+        axes.text(0.5, 0.5, textwrap.fill(told, 30), ha="center", va="center")
         return
     axes.semilogy(iterations, variance, color="tab:blue")
     axes.axvline(result.stop_iteration, color="tab:orange", label="kept")

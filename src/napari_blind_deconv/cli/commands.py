@@ -1,31 +1,29 @@
-"""The command line, ``blind-deconv``: its commands are the functions below."""
+"""The commands of ``blind-deconv`` and their options."""
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from napari_blind_deconv.cli.speech import (
+    FAILED,
+    INTERRUPTED,
+    SOME_FAILED,
+    console,
+    errors,
+    one_sentence_errors,
+)
+from napari_blind_deconv.cli.work import deblur, sharpen, tell, write
 from napari_blind_deconv.settings import PRESET_HELP, Settings
 
 if TYPE_CHECKING:
-    from napari_blind_deconv.io.stacks import Stack
-    from napari_blind_deconv.jobs import Job
     from napari_blind_deconv.plan import KernelMode
     from napari_blind_deconv.results import Result
 
-BAD_INPUT = 2
-FAILED = 1
-SOME_FAILED = 3
-INTERRUPTED = 130
+__all__ = ["app"]
 
 app = typer.Typer(
     help="Sharpen microscope images when nobody knows the point spread function.",
@@ -33,8 +31,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False, markup=False)
 
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 PresetOption = Annotated[str, typer.Option(help="See `blind-deconv presets`.")]
@@ -99,7 +95,7 @@ def run(
 
     Exit code 3 says that planes of a stack failed; they hold their input.
     """
-    with _one_sentence_errors():
+    with one_sentence_errors():
         from napari_blind_deconv.jobs import Job
 
         if from_sidecar is not None:
@@ -120,119 +116,11 @@ def run(
                 device=device,
                 seed=seed,
             )
-        code = _run(
+        code = sharpen(
             job, kernel_out, trace_out, resume=resume, overwrite=overwrite, scheduler=scheduler
         )
     if code:
         raise typer.Exit(code)
-
-
-def _run(
-    job: Job,
-    kernel_out: Path | None,
-    trace_out: Path | None,
-    *,
-    resume: bool,
-    overwrite: bool,
-    scheduler: str | None,
-) -> int:
-    from napari_blind_deconv.io.claim import claimed
-    from napari_blind_deconv.io.images import check_output
-    from napari_blind_deconv.io.store import is_under_way, is_zarr
-    from napari_blind_deconv.jobs import OUTPUT_SUFFIXES, is_finished
-
-    _check_distinct(job.input, job.psf, job.psf_guess, job.output, kernel_out, trace_out)
-    check_output(job.output, overwrite=resume or overwrite, suffixes=OUTPUT_SUFFIXES)
-    begun = resume and is_under_way(job.output)
-    for path, suffixes in ((kernel_out, None), (trace_out, {".csv"})):
-        if path is not None:
-            check_output(path, overwrite=begun or overwrite, suffixes=suffixes)
-    with job.open() as stack:
-        if stack.is_small_plane and not is_zarr(job.output):
-            with claimed(job.output):
-                if resume and is_finished(job):
-                    errors.print(f"{job.output} is there already.", soft_wrap=True)
-                    return 0
-                check_output(job.output, overwrite=overwrite, suffixes=OUTPUT_SUFFIXES)
-                return _run_plane(job, stack, kernel_out, trace_out)
-    if trace_out is not None:
-        raise ValueError(f"{job.input} is a stack or a large plane; --trace-out is for one plane.")
-    return _run_stack(job, kernel_out, resume=resume, overwrite=overwrite, scheduler=scheduler)
-
-
-def _run_plane(job: Job, stack: Stack, kernel_out: Path | None, trace_out: Path | None) -> int:
-    from napari_blind_deconv.engine.stacks import read_slice
-    from napari_blind_deconv.io.images import Plane, read_psf, write_json
-    from napari_blind_deconv.jobs import sidecar_of
-
-    rgb = stack.axes.endswith("S")
-    result, interrupted = _deblur(
-        read_slice(stack.data, ()),
-        job.settings,
-        job.input.name,
-        psf=None if job.psf is None else read_psf(job.psf),
-        psf_guess=None if job.psf_guess is None else read_psf(job.psf_guess),
-        rgb=rgb,
-        device=job.device,
-        seed=job.seed,
-    )
-    calibration: dict[str, Any] = {"pixel_size": stack.pixel_size, "unit": stack.unit}
-    _write(
-        result,
-        (Plane(result.image, rgb, **calibration), job.output),
-        (Plane(result.kernel, **calibration), kernel_out),
-        trace_out,
-    )
-    write_json(
-        sidecar_of(job.output),
-        {"job": job.as_record(), **result.provenance(), "kernel": result.kernel.tolist()},
-    )
-    _report(result, job.output)
-    return INTERRUPTED if interrupted else 0
-
-
-def _run_stack(
-    job: Job, kernel_out: Path | None, *, resume: bool, overwrite: bool, scheduler: str | None
-) -> int:
-    from napari_blind_deconv.jobs import run_job
-    from napari_blind_deconv.results import run_to_end
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("planes", markup=False),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=errors) as progress, _interrupt_flag() as interrupted:
-        task = progress.add_task("finding the kernel", total=None)
-
-        def opened(stack: Stack) -> None:
-            errors.print(f"{job.input.name}: {stack.described}", soft_wrap=True)
-            progress.update(task, total=stack.planes)
-
-        steps = run_job(
-            job,
-            resume=resume,
-            overwrite=overwrite,
-            scheduler=scheduler,
-            kernel_out=kernel_out,
-            should_stop=interrupted,
-            on_stack=opened,
-            on_slice=lambda _: progress.update(task, advance=1, description=job.input.name),
-        )
-        summary = run_to_end(steps)
-    for index, failure in summary.failures.items():
-        errors.print(f"plane {index}: {failure}", soft_wrap=True)
-    if not summary.finished:
-        errors.print("Interrupted; the planes that are done are kept, and --resume goes on.")
-        return INTERRUPTED
-    errors.print(
-        f"{job.output}: {summary.done} of {summary.planes} planes in {summary.seconds:.0f} s, "
-        f"{len(summary.failures)} failed.",
-        soft_wrap=True,
-    )
-    return SOME_FAILED if summary.failures else 0
 
 
 def _kernel_mode(name: str) -> KernelMode:
@@ -271,7 +159,7 @@ def batch(
 
     Exit code 3 says that some failed, or planes of them.
     """
-    with _one_sentence_errors():
+    with one_sentence_errors():
         from napari_blind_deconv.batch import plan_batch, run_batch
         from napari_blind_deconv.jobs import Job
 
@@ -314,7 +202,7 @@ def report(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Say how far a result can be trusted: numbers as JSON, and a page with the residual."""
-    with _one_sentence_errors():
+    with one_sentence_errors():
         from napari_blind_deconv.evidence import Evidence
         from napari_blind_deconv.figures import write_report
         from napari_blind_deconv.io.images import check_output
@@ -335,7 +223,7 @@ def demo(
     seed: SeedOption = 0,
 ) -> None:
     """Deblur a real microscope image and a synthetic scene whose truth is known."""
-    with _one_sentence_errors():
+    with one_sentence_errors():
         from napari_blind_deconv.numerics.metrics import psnr_up_to_shift
         from napari_blind_deconv.synthetic import cell_crop, fluorescence_scene
 
@@ -373,7 +261,7 @@ def presets() -> None:
 @app.command()
 def doctor() -> None:
     """Print versions and devices, and try whether they work; exit code 1 if not."""
-    with _one_sentence_errors():
+    with one_sentence_errors():
         from napari_blind_deconv.doctor import examine
 
         passed = examine(console)
@@ -387,128 +275,13 @@ def _demonstrate(
     from napari_blind_deconv.figures import write_summary
     from napari_blind_deconv.io.images import Plane
 
-    result, interrupted = _deblur(image, settings, name, device=device, seed=seed)
-    _write(
+    result, interrupted = deblur(image, settings, name, device=device, seed=seed)
+    write(
         result,
         (Plane(result.image), out / f"{name}_deblurred.tif"),
         (Plane(result.kernel), out / f"{name}_kernel.tif"),
         out / f"{name}_trace.csv",
     )
     write_summary(out / f"{name}_summary.png", image, result, name)
-    _report(result, out / f"{name}_deblurred.tif")
+    tell(result, out / f"{name}_deblurred.tif")
     return result, interrupted
-
-
-def _deblur(image: Any, settings: Settings, name: str, **options: Any) -> tuple[Result, bool]:
-    """Run with a progress bar; the result, and whether Ctrl-C ended it."""
-    with errors.status("Loading PyTorch …"):
-        from napari_blind_deconv.engine.optimise import deconvolve
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=errors) as progress, _interrupt_flag() as interrupted:
-        progress.console.print(f"Sharpening {name}; Ctrl-C keeps the best so far.")
-        task = progress.add_task(name, total=settings.max_iterations)
-        result = deconvolve(
-            image,
-            settings,
-            should_stop=interrupted,
-            on_snapshot=lambda snapshot: progress.update(task, completed=snapshot.iteration),
-            **options,
-        )
-        return result, interrupted()
-
-
-def _write(
-    result: Result,
-    image: tuple[Any, Path],
-    kernel: tuple[Any, Path | None],
-    trace_out: Path | None,
-) -> None:
-    from napari_blind_deconv.io.images import write_plane, write_trace
-
-    for plane, path in (image, kernel):
-        if path is not None:
-            write_plane(path, plane, result.provenance())
-    if trace_out is not None:
-        write_trace(trace_out, result.trace)
-
-
-def _report(result: Result, output: Path) -> None:
-    errors.print(
-        f"{output}: picture of iteration {result.stop_iteration} kept of {len(result.trace)} "
-        f"in {result.seconds:.0f} s on {result.device}. {result.stop_reason.sentence}",
-        soft_wrap=True,
-    )
-    for flag in result.flags:
-        errors.print(f"warning: {flag.sentence}", soft_wrap=True)
-
-
-def _check_distinct(*paths: Path | None) -> None:
-    # realpath, since Path.resolve raises on links that go round in circles
-    named = [os.path.realpath(path) for path in paths if path is not None]
-    for path in named:
-        if named.count(path) > 1:
-            raise ValueError(
-                f"The file {path} is named twice; input and outputs must be different files."
-            )
-
-
-@contextmanager
-def _one_sentence_errors() -> Iterator[None]:
-    """Anything a user can cause ends as one sentence and an exit code, not as a traceback."""
-    from napari_blind_deconv.results import DeconvolutionError
-
-    try:
-        yield
-    except (ValueError, TypeError) as error:  # what the user gave
-        _fail(str(error), BAD_INPUT)
-    except ImportError as error:
-        from napari_blind_deconv.doctor import torch_trouble
-
-        if (sentence := torch_trouble(error)) is None:
-            raise
-        _fail(sentence, FAILED)
-    except OSError as error:
-        from napari_blind_deconv.doctor import torch_trouble
-
-        if sentence := torch_trouble(error):  # a library of its that is missing, or not for here
-            _fail(sentence, FAILED)
-        where = f": {error.filename}." if error.filename else ""
-        _fail(f"{error.strerror or error}{where}", BAD_INPUT)
-    except DeconvolutionError as error:
-        _fail(str(error), FAILED)
-    except MemoryError:
-        _fail("There is not enough memory for this image; try a part of it.", FAILED)
-    except KeyboardInterrupt:
-        _fail("Interrupted; of a stack, --resume goes on with the planes done.", INTERRUPTED)
-
-
-def _fail(sentence: str, code: int) -> None:
-    errors.print("error:", style="red", end=" ")
-    errors.print(sentence, soft_wrap=True)
-    raise typer.Exit(code)
-
-
-@contextmanager
-def _interrupt_flag() -> Iterator[Callable[[], bool]]:
-    """A first Ctrl-C raises a flag; a second one interrupts as usual."""
-    pressed = False
-
-    def press(_number: int, _frame: FrameType | None) -> None:
-        nonlocal pressed
-        pressed = True
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, press)
-    try:
-        yield lambda: pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-if __name__ == "__main__":
-    app()

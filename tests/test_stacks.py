@@ -10,7 +10,7 @@ import pytest
 from napari_blind_deconv import Settings, deconvolve, deconvolve_stack
 from napari_blind_deconv.engine.estimate import Pace, measure_pace
 from napari_blind_deconv.engine.planes import Recipe, sharpen
-from napari_blind_deconv.engine.stacks import check_axes
+from napari_blind_deconv.engine.survey import check_axes
 from napari_blind_deconv.engine.tiles import blend_weights, tiles
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.numerics.metrics import kernel_width

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_blind_deconv.engine.quality import assess, doubts, luminance
-from napari_blind_deconv.engine.stacks import read_slice
+from napari_blind_deconv.engine.survey import check_position, leading, read_slice
 from napari_blind_deconv.io.stacks import open_stack
 from napari_blind_deconv.jobs import Job, sidecar_of
 from napari_blind_deconv.plan import Index
@@ -68,8 +68,9 @@ class Evidence:
                     f"{job.input} has shape {before.data.shape} and {result} {after.data.shape}; "
                     "accepted is the image the result was made from."
                 )
-            shape = before.data.shape[: len(before.axes.removesuffix("S")) - 2]
-            index = _checked(plane, shape)
+            shape = before.data.shape[: leading(before.axes)]
+            index = (0,) * len(shape) if plane is None else plane
+            check_position(index, before.axes, shape)
             colour = before.axes.endswith("S")
             image, estimate = (
                 luminance(read_slice(stack.data, index), colour) for stack in (before, after)
@@ -119,15 +120,6 @@ def _sidecar(result: Path) -> tuple[dict[str, Any], Job]:
     job = Job.from_sidecar(path)
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record, job
-
-
-def _checked(plane: Index | None, shape: tuple[int, ...]) -> Index:
-    index = (0,) * len(shape) if plane is None else plane
-    if len(index) != len(shape) or not all(
-        0 <= at < length for at, length in zip(index, shape, strict=True)
-    ):
-        raise ValueError(f"The plane is {index}; accepted is a position along axes of {shape}.")
-    return index
 
 
 def _story_of(

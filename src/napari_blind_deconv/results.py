@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ __all__ = [
     "StackResult",
     "StopReason",
     "TrustReport",
+    "mapped",
     "run_to_end",
 ]
 
@@ -38,6 +39,8 @@ TRACE_DTYPE = np.dtype(
 )
 
 
+_Step = TypeVar("_Step")
+_Told = TypeVar("_Told")
 _Outcome = TypeVar("_Outcome")
 
 
@@ -49,6 +52,19 @@ def run_to_end(steps: Generator[Any, None, _Outcome]) -> _Outcome:
         except StopIteration as end:
             outcome: _Outcome = end.value
             return outcome
+
+
+def mapped(
+    steps: Generator[_Step, None, _Outcome], change: Callable[[_Step], _Told]
+) -> Generator[_Told, None, _Outcome]:
+    """The same run with each of its snapshots changed on the way."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            outcome: _Outcome = end.value
+            return outcome
+        yield change(step)
 
 
 class DeconvolutionError(Exception):

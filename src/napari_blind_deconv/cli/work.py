@@ -54,7 +54,7 @@ def sharpen(
 
 
 def _run_plane(job: Job, stack: Stack, kernel_out: Path | None, trace_out: Path | None) -> int:
-    from napari_blind_deconv.engine.stacks import read_slice
+    from napari_blind_deconv.engine.survey import read_slice
     from napari_blind_deconv.io.images import Plane, read_psf, write_json
     from napari_blind_deconv.jobs import sidecar_of
 

@@ -9,12 +9,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from napari_blind_deconv.engine.stacks import (
-    ArrayLike,
-    deconvolve_slice,
-    failed_slice,
-    read_slice,
-)
+from napari_blind_deconv.engine.stacks import deconvolve_slice, failed_slice
+from napari_blind_deconv.engine.survey import ArrayLike, read_slice
 from napari_blind_deconv.plan import Index, Plan
 from napari_blind_deconv.results import (
     DeconvolutionError,

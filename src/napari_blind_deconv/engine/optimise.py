@@ -29,6 +29,8 @@ from napari_blind_deconv.results import (
     Result,
     Snapshot,
     StopReason,
+    mapped,
+    run_to_end,
 )
 from napari_blind_deconv.settings import Location, Settings
 
@@ -122,14 +124,7 @@ def deconvolve(
         intensity_range=intensity_range,
         should_stop=should_stop,
     )
-    while True:
-        try:
-            snapshot = next(run)
-        except StopIteration as finished:
-            result: Result = finished.value
-            return result
-        if on_snapshot is not None:
-            on_snapshot(snapshot)
+    return run_to_end(run if on_snapshot is None else mapped(run, on_snapshot))
 
 
 def iterate(

@@ -14,7 +14,7 @@ from napari_blind_deconv.engine.inputs import IntensityMap, check_image, local_m
 from napari_blind_deconv.engine.optimise import iterate
 from napari_blind_deconv.engine.tiles import blend_weights, tiles
 from napari_blind_deconv.numerics.blurs import region_with_contrast
-from napari_blind_deconv.results import OutOfMemoryError, Result, Snapshot
+from napari_blind_deconv.results import OutOfMemoryError, Result, Snapshot, mapped
 from napari_blind_deconv.settings import Settings
 
 __all__ = ["Recipe", "find_kernel", "sharpen"]
@@ -145,12 +145,7 @@ def _fit_tile(
 ) -> Generator[Snapshot, None, Result]:
     """Previews are of the whole plane, so a tile's own are left out."""
     run = _fit(piece, recipe, should_stop)
-    while True:
-        try:
-            yield replace(next(run), image=None)
-        except StopIteration as finished:
-            result: Result = finished.value
-            return result
+    return (yield from mapped(run, lambda snapshot: replace(snapshot, image=None)))
 
 
 def _range_of(plane: NDArray[Any], rgb: bool) -> tuple[float, float]:

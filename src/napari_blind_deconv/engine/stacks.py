@@ -8,48 +8,49 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Generator, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_blind_deconv.engine.devices import choose_device
-from napari_blind_deconv.engine.inputs import IntensityMap, check_kernel, local_median, to_channels
+from napari_blind_deconv.engine.inputs import check_kernel
 from napari_blind_deconv.engine.planes import Recipe, find_kernel, sharpen
+from napari_blind_deconv.engine.survey import (
+    ArrayLike,
+    Survey,
+    check_axes,
+    check_position,
+    leading,
+    plane_shape,
+    read_slice,
+    survey_channels,
+)
 from napari_blind_deconv.engine.tiles import largest_tile
 from napari_blind_deconv.plan import Index, KernelMode, Plan
-from napari_blind_deconv.results import DeconvolutionError, SliceResult, Snapshot, StackResult
+from napari_blind_deconv.results import (
+    DeconvolutionError,
+    SliceResult,
+    Snapshot,
+    StackResult,
+    mapped,
+)
 from napari_blind_deconv.settings import Settings
 
 __all__ = [
     "WARM_SHARE",
-    "ArrayLike",
-    "check_axes",
     "deconvolve_slice",
     "deconvolve_stack",
     "failed_slice",
     "make_plan",
-    "read_slice",
 ]
+
+_Outcome = TypeVar("_Outcome")
 
 # With its kernel known a plane starts this much nearer to its end.
 WARM_SHARE = 5
-# A plane is looked at in float64, with its median, gradient and result beside it.
-_BYTES_PER_PIXEL = 64
-
-
-class ArrayLike(Protocol):
-    """Anything that gives planes when indexed: numpy, dask, zarr."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Lengths of its axes."""
-
-    def __getitem__(self, index: Any, /) -> Any: ...
 
 
 def deconvolve_stack(
@@ -137,28 +138,6 @@ def deconvolve_stack(
     return StackResult(image=image, plan=plan, failures=failures, done=done, missing=missing)
 
 
-def check_axes(axes: str, shape: tuple[int, ...]) -> None:
-    """Refuse axes that are not those of an array of this shape; `ValueError` in one sentence."""
-    accepted = "letters of TCZ, each once at most, then YX, then S for colour"
-    lead = axes.removesuffix("S").removesuffix("YX")
-    if (
-        not axes.removesuffix("S").endswith("YX")
-        or not set(lead) <= set("TCZ")
-        or len(set(lead)) != len(lead)
-    ):
-        raise ValueError(f"The axes are {axes!r}; accepted are {accepted}.")
-    if len(axes) != len(shape):
-        raise ValueError(
-            f"The axes {axes!r} are {len(axes)} and the array has shape {shape}; "
-            "accepted is one letter an axis."
-        )
-    if axes.endswith("S") and shape[-1] not in (3, 4):
-        raise ValueError(
-            f"The axes {axes!r} say that the last axis is colour, and it has length {shape[-1]}; "
-            "accepted are 3 and 4."
-        )
-
-
 def deconvolve_slice(
     plane: NDArray[Any], plan: Plan, index: Index, should_stop: Callable[[], bool]
 ) -> Generator[tuple[Index, Snapshot], None, SliceResult]:
@@ -181,24 +160,6 @@ def failed_slice(
     if plane is None:
         plane = np.zeros((*plan.plane_shape, *plan.colours))
     return SliceResult(index, plane.astype(np.float32), None, {}, str(error), 0.0)
-
-
-def read_slice(data: ArrayLike, index: Index) -> NDArray[Any]:
-    """One plane of a stack, in memory; `ValueError` if it cannot be read or is too large."""
-    pixels = math.prod(data.shape[len(index) :])
-    free = psutil.virtual_memory().available
-    needed = pixels * _BYTES_PER_PIXEL
-    if needed > free:
-        raise ValueError(
-            f"A plane has {pixels:.3g} pixels and would take {needed / 2**30:.0f} GiB, of which "
-            f"{free / 2**30:.0f} are free; try a part of it (--select)."
-        )
-    try:
-        return np.asarray(data[index])
-    except Exception as error:  # a damaged file can make a decoder raise anything
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
-        which = f"The plane {index}" if index else "The image"
-        raise ValueError(f"{which} cannot be read ({reason}).") from error
 
 
 def _outcome(
@@ -224,25 +185,23 @@ def make_plan(
     should_stop: Callable[[], bool],
 ) -> Generator[tuple[Index, Snapshot], None, Plan]:
     """Read the stack once for its intensities and sharpest planes, and find the kernels there."""
-    known = (
-        None if isinstance(kernel, str) else check_kernel(kernel, _plane_shape(axes, data.shape))
-    )
+    known = None if isinstance(kernel, str) else check_kernel(kernel, plane_shape(axes, data.shape))
     mode = KernelMode.GIVEN if known is not None else _mode(kernel)
     tile_side = largest_tile(choose_device(device))
-    one = math.prod(data.shape[: _leading(axes)]) == 1
-    if one and known is None and math.prod(_plane_shape(axes, data.shape)) <= tile_side**2:
+    one = math.prod(data.shape[: leading(axes)]) == 1
+    if one and known is None and math.prod(plane_shape(axes, data.shape)) <= tile_side**2:
         mode = KernelMode.PER_SLICE  # neither neighbours nor tiles to hold a kernel for
-    surveys = list(_survey(data, axes))
-    if all(survey.sharpest is None for survey in surveys):
-        read_slice(data, (0,) * _leading(axes))  # says why, if it cannot be read
+    surveys = survey_channels(data, axes)
+    if all(seen.sharpest is None for seen in surveys):
+        read_slice(data, (0,) * leading(axes))  # says why, if it cannot be read
         raise ValueError(
             "No plane of the stack can be sharpened; accepted are planes with some contrast and "
             "finite pixels only."
         )
     plan = Plan(
         axes=axes,
-        shape=data.shape[: _leading(axes)],
-        plane_shape=_plane_shape(axes, data.shape),
+        shape=data.shape[: leading(axes)],
+        plane_shape=plane_shape(axes, data.shape),
         colours=data.shape[len(axes) - 1 :] if axes.endswith("S") else (),
         settings=settings,
         kernel_mode=mode,
@@ -250,7 +209,7 @@ def make_plan(
         device=device,
         seed=seed,
         tile_side=tile_side,
-        intensity_ranges=tuple(survey.intensity_range for survey in surveys),
+        intensity_ranges=tuple(seen.intensity_range for seen in surveys),
         kernels=(known,) * len(surveys),
     )
     if mode in (KernelMode.GIVEN, KernelMode.PER_SLICE):
@@ -270,19 +229,19 @@ def _mode(kernel: Any) -> KernelMode:
 def _find_kernels(
     data: ArrayLike,
     plan: Plan,
-    surveys: Sequence[_Survey],
+    surveys: Sequence[Survey],
     reference: Index | None,
     should_stop: Callable[[], bool],
 ) -> Generator[tuple[Index, Snapshot], None, tuple[NDArray[np.float32] | None, ...]]:
     if reference is not None:
-        _check_reference(reference, plan)
+        check_position(reference, plan.axes, plan.shape)
     if plan.kernel_mode is KernelMode.SHARED:
-        best = max(surveys, key=lambda survey: survey.contrast)
+        best = max(surveys, key=lambda seen: seen.contrast)
         kernel = yield from _kernel_on(data, plan, reference or best.sharpest, should_stop)
         return (kernel,) * len(surveys)
     kernels = []
-    for channel, survey in enumerate(surveys):
-        place = survey.sharpest
+    for channel, seen in enumerate(surveys):
+        place = seen.sharpest
         if reference is not None:
             place = tuple(
                 channel if letter == "C" else at
@@ -302,16 +261,6 @@ def _kernel_on(
     return (yield from _indexed(index, run)).kernel
 
 
-def _check_reference(reference: Index, plan: Plan) -> None:
-    if len(reference) != len(plan.shape) or not all(
-        0 <= at < length for at, length in zip(reference, plan.shape, strict=True)
-    ):
-        raise ValueError(
-            f"The reference plane is {reference}; accepted is a position along the axes "
-            f"{plan.axes[: len(plan.shape)]!r} of lengths {plan.shape}."
-        )
-
-
 def _recipe(plan: Plan, index: Index) -> Recipe:
     channel = plan.channel_of(index)
     kernel, settings = plan.kernels[channel], plan.settings
@@ -329,58 +278,7 @@ def _recipe(plan: Plan, index: Index) -> Recipe:
     )
 
 
-@dataclass(frozen=True)
-class _Survey:
-    """What one look at all planes of a channel tells."""
-
-    intensity_range: tuple[float, float] | None = None
-    sharpest: Index | None = None
-    contrast: float = -1.0
-
-    def with_plane(self, index: Index, plane: NDArray[Any], rgb: bool) -> _Survey:
-        if not np.isfinite(plane).all() or np.ptp(plane) == 0:
-            return self
-        channels = to_channels(plane, rgb=rgb)
-        seen = IntensityMap.of(channels, local_median(channels))
-        low, high = self.intensity_range or (seen.low, seen.high)
-        steps = ndimage.gaussian_gradient_magnitude(channels.mean(axis=0), 1.0)
-        contrast = float(np.square(steps).mean())
-        better = contrast > self.contrast
-        return _Survey(
-            (min(low, seen.low), max(high, seen.high)),
-            index if better else self.sharpest,
-            contrast if better else self.contrast,
-        )
-
-
-def _survey(data: ArrayLike, axes: str) -> Iterator[_Survey]:
-    lead = axes[: _leading(axes)]
-    place = lead.find("C")
-    surveys = [_Survey() for _ in range(data.shape[place] if place >= 0 else 1)]
-    for index in np.ndindex(data.shape[: len(lead)]):
-        try:
-            plane = read_slice(data, index)
-        except ValueError:
-            continue  # it will be told of when its turn comes
-        channel = index[place] if place >= 0 else 0
-        surveys[channel] = surveys[channel].with_plane(index, plane, axes.endswith("S"))
-    return iter(surveys)
-
-
 def _indexed(
-    index: Index, run: Generator[Snapshot, None, Any]
-) -> Generator[tuple[Index, Snapshot], None, Any]:
-    while True:
-        try:
-            yield index, next(run)
-        except StopIteration as finished:
-            return finished.value
-
-
-def _leading(axes: str) -> int:
-    return len(axes.removesuffix("S")) - 2
-
-
-def _plane_shape(axes: str, shape: tuple[int, ...]) -> tuple[int, int]:
-    lead = _leading(axes)
-    return shape[lead], shape[lead + 1]
+    index: Index, run: Generator[Snapshot, None, _Outcome]
+) -> Generator[tuple[Index, Snapshot], None, _Outcome]:
+    return mapped(run, lambda snapshot: (index, snapshot))

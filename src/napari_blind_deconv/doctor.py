@@ -141,15 +141,12 @@ def _devices() -> Iterator[tuple[str, str]]:
 def _described(name: str) -> str:
     import torch
 
-    if name == "cpu":
-        memory = psutil.virtual_memory()
-        free, total = memory.available, memory.total
-        told = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    elif name == "mps":
-        total = torch.mps.recommended_max_memory()
-        told, free = "Apple GPU", total - torch.mps.driver_allocated_memory()
-    else:
+    if name.startswith("cuda"):
         told, (free, total) = torch.cuda.get_device_name(name), torch.cuda.mem_get_info(name)
+    else:  # Apple's GPU shares the memory
+        cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+        told, memory = "Apple's GPU" if name == "mps" else cores, psutil.virtual_memory()
+        free, total = memory.available, memory.total
     return f"{told}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
 
 

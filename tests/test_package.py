@@ -1,5 +1,6 @@
 """The package as pip, napari and the hub see it."""
 
+import os
 import re
 import subprocess
 import sys
@@ -94,3 +95,28 @@ def test_the_page_on_pypi_has_no_link_into_the_repository():
     targets = re.findall(r"\]\(([^)]*)\)", text)
     assert targets
     assert all(target.startswith("https://") for target in targets)
+
+
+def test_the_plugin_loads_torch_without_triton(tmp_path):
+    """Triton and Mesa's OpenGL in one process end it, each with an LLVM of its own."""
+    (tmp_path / "triton.py").write_text("print('triton was loaded')")
+    program = (
+        "from napari_blind_deconv.plugin.torch_loading import load_torch\n"
+        "load_torch()\n"
+        "import sys, torch\n"
+        "weight = torch.nn.Parameter(torch.zeros(2))\n"
+        "optimiser = torch.optim.Adam([weight])\n"
+        "weight.sum().backward()\n"
+        "optimiser.step()\n"
+        "assert 'triton' not in sys.modules\n"
+        "print(float(weight.sum()) < 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "True"

@@ -118,8 +118,8 @@ class Source:
     def pixel_size(self) -> tuple[float, float, str]:
         """Height and width of a pixel, and their unit in short."""
         rows, columns = self.axes
-        scale, unit = self.transform["scale"], f"{self.transform['units'][columns]:~P}"
-        return float(scale[rows]), float(scale[columns]), unit.replace("pixel", "px")
+        scale, unit = self.transform["scale"], self.transform["units"][columns]
+        return float(scale[rows]), float(scale[columns]), _in_short(unit)
 
     def cropped(self, rows: slice, columns: slice) -> Self:
         """The same for a part of the plane."""
@@ -194,8 +194,12 @@ def plane_shape(layer: Image, dims: Dims) -> tuple[int, int]:
 def pixel_size(layer: Image, dims: Dims) -> tuple[float, float, str]:
     """Height and width of a pixel of that plane, and their unit in short."""
     rows, columns = plane_axes(layer, dims)
-    unit = f"{layer.units[columns]:~P}".replace("pixel", "px")
-    return float(layer.scale[rows]), float(layer.scale[columns]), unit
+    return float(layer.scale[rows]), float(layer.scale[columns]), _in_short(layer.units[columns])
+
+
+def _in_short(unit: Any) -> str:
+    """A unit of pint, whose versions differ in which of Unicode's two signs stands for micro."""
+    return f"{unit:~P}".replace("μ", "µ").replace("pixel", "px")
 
 
 def image_layer(source: Source, image: NDArray[Any], metadata: dict[str, Any]) -> LayerData:

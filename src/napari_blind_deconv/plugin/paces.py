@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import create_worker
 
+from napari_blind_deconv.plugin.torch_loading import load_torch
 from napari_blind_deconv.results import DeconvolutionError
 from napari_blind_deconv.settings import Settings
 
@@ -73,6 +74,7 @@ class Paces:
 
 
 def _measured(settings: Settings, device: str) -> Any:
+    load_torch()
     from napari_blind_deconv.engine.estimate import measure_pace  # torch takes seconds to load
 
     try:

@@ -23,6 +23,7 @@ from napari_blind_deconv.plugin.layers import (
     layer_metadata,
 )
 from napari_blind_deconv.plugin.run import LayerRun, Observer
+from napari_blind_deconv.plugin.torch_loading import load_torch
 from napari_blind_deconv.plugin.worker import guarded
 from napari_blind_deconv.results import SliceResult, StackResult
 from napari_blind_deconv.settings import Settings
@@ -126,6 +127,7 @@ def work(job: StackJob, stop: Event) -> Generator[StackProgress, None, StackResu
 
 
 def _work(job: StackJob, stop: Event) -> Generator[StackProgress, None, StackResult]:
+    load_torch()
     from napari_blind_deconv.engine.stacks import deconvolve_stack  # torch takes seconds to load
 
     finished: list[SliceResult] = []

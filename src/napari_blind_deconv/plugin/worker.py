@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_blind_deconv.plugin.torch_loading import load_torch
 from napari_blind_deconv.results import TRACE_DTYPE, DeconvolutionError, Result
 from napari_blind_deconv.settings import Settings
 
@@ -87,6 +88,7 @@ def guarded(steps: Generator[_Step, None, _Outcome]) -> Generator[_Step, None, _
 
 def _work(job: Job, stop: Event) -> Generator[Progress, None, Result]:
     yield Progress("Loading PyTorch …")
+    load_torch()
     from napari_blind_deconv.engine.devices import choose_device
     from napari_blind_deconv.engine.optimise import iterate
 

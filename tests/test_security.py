@@ -47,13 +47,14 @@ print(json.dumps(seen))
 
 def watched(folder: Path, *arguments: object) -> list[list[str]]:
     """What a command did to sockets and files."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("TORCHINDUCTOR")}
     done = subprocess.run(
         [sys.executable, "-B", "-c", WATCHED, *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
         cwd=folder,
-        env={**os.environ, "TMPDIR": str(folder / "tmp"), "MPLCONFIGDIR": str(folder / "tmp")},
+        env={**inherited, "TMPDIR": str(folder / "tmp"), "MPLCONFIGDIR": str(folder / "tmp")},
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

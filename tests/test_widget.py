@@ -229,7 +229,7 @@ class TestWaysOut:
         monkeypatch.setattr(worker, "_work", fail)
         dock.start()
         wait(idle(dock))
-        assert refusals == ["The computation failed: a kernel of the GPU failed"]
+        assert refusals == ["The computation failed: a kernel of the GPU failed."]
         monkeypatch.undo()
         dock.start()
         wait(idle(dock))

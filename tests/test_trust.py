@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import tifffile
 from scipy import ndimage
+from typer.testing import CliRunner
 
 from napari_blind_deconv import Settings, deconvolve
+from napari_blind_deconv.cli import app
 from napari_blind_deconv.engine.quality import assess, doubts
 from napari_blind_deconv.engine.repeats import error_of_repeats
-from napari_blind_deconv.evidence import Evidence
+from napari_blind_deconv.evidence import Evidence, expected_error
 from napari_blind_deconv.figures import write_report
 from napari_blind_deconv.io.images import write_json
 from napari_blind_deconv.jobs import Job, run_job, sidecar_of
@@ -185,6 +187,19 @@ class TestEvidence:
     def test_the_page_is_written(self, written, tmp_path):
         write_report(tmp_path / "page.png", Evidence.of(written))
         assert (tmp_path / "page.png").stat().st_size > 10_000
+
+    def test_the_map_of_expected_errors_is_that_of_repeats(self, written, tmp_path):
+        out = tmp_path / "error.tif"
+        arguments = ["report", str(written), "--plane", "1", "--error-out", str(out)]
+        done = CliRunner().invoke(app, [*arguments, "--repeats", "2", "--device", "cpu"])
+        assert done.exit_code == 0, done.output
+        error = tifffile.imread(out)
+        assert error.shape == (64, 64)
+        assert (error > 0).all()
+        np.testing.assert_array_equal(error, expected_error(written, (1,), repeats=2, device="cpu"))
+        again = CliRunner().invoke(app, arguments)
+        assert again.exit_code == 2
+        assert "replaced only with --overwrite" in again.output
 
     def test_what_does_not_fit_is_refused(self, written, tmp_path):
         with pytest.raises(ValueError, match="accepted is a position"):

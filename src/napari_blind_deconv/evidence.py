@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -11,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_blind_deconv.engine.quality import assess, doubts, luminance
+from napari_blind_deconv.engine.repeats import error_of_repeats
 from napari_blind_deconv.engine.survey import check_position, leading, read_slice
 from napari_blind_deconv.io.stacks import open_stack
 from napari_blind_deconv.jobs import Job, sidecar_of
 from napari_blind_deconv.plan import Index
-from napari_blind_deconv.results import QualityFlag, StopReason, TrustReport
+from napari_blind_deconv.results import QualityFlag, Snapshot, StopReason, TrustReport
+from napari_blind_deconv.settings import Settings
 
-__all__ = ["Evidence"]
+__all__ = ["Evidence", "expected_error"]
 
 
 @dataclass(frozen=True)
@@ -61,34 +64,21 @@ class Evidence:
         ValueError, OSError
             In one sentence, if something is missing or does not fit.
         """
-        record, job = _sidecar(result)
-        with job.open() as before, open_stack(result) as after:
-            if before.data.shape != after.data.shape:
-                raise ValueError(
-                    f"{job.input} has shape {before.data.shape} and {result} {after.data.shape}; "
-                    "accepted is the image the result was made from."
-                )
-            shape = before.data.shape[: leading(before.axes)]
-            index = (0,) * len(shape) if plane is None else plane
-            check_position(index, before.axes, shape)
-            colour = before.axes.endswith("S")
-            image, estimate = (
-                luminance(read_slice(stack.data, index), colour) for stack in (before, after)
-            )
-            channel = index[before.axes.index("C")] if "C" in before.axes else 0
-        kernel, told = _story_of(record, index, channel)
-        trust, reason = assess(image, estimate, kernel), StopReason(told["stop_reason"])
+        found = _Read.of(result, plane)
+        image, estimate = (luminance(pixels, found.rgb) for pixels in (found.before, found.image))
+        trust = assess(image, estimate, found.kernel)
+        reason = StopReason(found.told["stop_reason"])
         return cls(
-            title=f"{result.name}{f', plane {index}' if index else ''}",
+            title=f"{result.name}{f', plane {found.index}' if found.index else ''}",
             image=image,
             estimate=estimate,
-            kernel=kernel,
+            kernel=found.kernel,
             trust=trust,
             flags=doubts(
                 trust,
-                blur_found=told.get("blur") or "given",
+                blur_found=found.blur,
                 reason=reason,
-                slowed_at=told.get("slowed_at"),
+                slowed_at=found.told.get("slowed_at"),
             ),
             stop=reason.sentence,
         )
@@ -111,6 +101,71 @@ class Evidence:
             "stop": self.stop,
             **self.trust.as_record(),
         }
+
+
+def expected_error(
+    result: Path,
+    plane: Index | None = None,
+    *,
+    repeats: int = 4,
+    device: str = "auto",
+    on_snapshot: Callable[[int, Snapshot], None] | None = None,
+) -> NDArray[np.float32]:
+    """Map of the expected error of a result on disk; `error_of_repeats` says of what kind.
+
+    Parameters
+    ----------
+    result, plane
+        As in `Evidence.of`, which says also what is raised.
+    repeats, device, on_snapshot
+        As in `error_of_repeats`.
+    """
+    found = _Read.of(result, plane)
+    return error_of_repeats(
+        found.before,
+        found,
+        repeats=repeats,
+        rgb=found.rgb,
+        device=device,
+        on_snapshot=on_snapshot,
+    )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A plane before and after, and what is told of its run."""
+
+    index: Index
+    rgb: bool
+    before: NDArray[Any]
+    image: NDArray[np.float32]
+    kernel: NDArray[np.float32]
+    told: dict[str, Any]
+    settings: Settings
+    seed: int
+
+    @classmethod
+    def of(cls, result: Path, plane: Index | None) -> Self:
+        record, job = _sidecar(result)
+        with job.open() as before, open_stack(result) as after:
+            if before.data.shape != after.data.shape:
+                raise ValueError(
+                    f"{job.input} has shape {before.data.shape} and {result} {after.data.shape}; "
+                    "accepted is the image the result was made from."
+                )
+            shape = before.data.shape[: leading(before.axes)]
+            index = (0,) * len(shape) if plane is None else plane
+            check_position(index, before.axes, shape)
+            pixels, estimate = (read_slice(stack.data, index) for stack in (before, after))
+            channel = index[before.axes.index("C")] if "C" in before.axes else 0
+            rgb = before.axes.endswith("S")
+        kernel, told = _story_of(record, index, channel)
+        return cls(index, rgb, pixels, estimate, kernel, told, job.settings, job.seed)
+
+    @property
+    def blur(self) -> str:
+        """As `Result.blur`."""
+        return self.told.get("blur") or "given"
 
 
 def _sidecar(result: Path) -> tuple[dict[str, Any], Job]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -199,21 +200,37 @@ def report(
     plane: Annotated[
         str | None, typer.Option(metavar="T,C,Z", help="Of a stack; the first if not given.")
     ] = None,
+    error_out: Annotated[
+        Path | None, typer.Option(help="Where a map of the expected error goes, as TIFF: slow.")
+    ] = None,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Runs that map is made from; more make it less noisy.")
+    ] = 4,
+    device: DeviceOption = "auto",
     overwrite: OverwriteOption = False,
 ) -> None:
     """Say how far a result can be trusted: numbers as JSON, and a page with the residual."""
     with one_sentence_errors():
-        from napari_blind_deconv.evidence import Evidence
+        from napari_blind_deconv.evidence import Evidence, expected_error
         from napari_blind_deconv.figures import write_report
-        from napari_blind_deconv.io.images import check_output
+        from napari_blind_deconv.io.images import Plane, check_output, write_plane
+        from napari_blind_deconv.io.stacks import open_stack
 
-        if out is not None:
-            check_output(out, overwrite=overwrite, suffixes={".png", ".pdf"})
+        for path, suffixes in ((out, {".png", ".pdf"}), (error_out, None)):
+            if path is not None:
+                check_output(path, overwrite=overwrite, suffixes=suffixes)
         found = Evidence.of(result, _position(plane))
         console.print_json(data=found.as_record())
         if out is not None:
             write_report(out, found)
             errors.print(f"{out}: {found.verdict}", soft_wrap=True)
+        if error_out is not None:
+            with errors.status(f"Sharpening {repeats} times again …"):
+                error = expected_error(result, _position(plane), repeats=repeats, device=device)
+            with open_stack(result) as stack:
+                drawn = Plane(error, pixel_size=stack.pixel_size, unit=stack.unit)
+            write_plane(error_out, drawn, {"expected_error_of": found.title})
+            errors.print(f"{error_out}: median {np.median(error):.4g}", soft_wrap=True)
 
 
 @app.command()

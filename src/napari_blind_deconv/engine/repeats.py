@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,16 +14,41 @@ from napari_blind_deconv.engine.inputs import check_image, to_channels
 from napari_blind_deconv.engine.optimise import deconvolve
 from napari_blind_deconv.numerics.blur import blur
 from napari_blind_deconv.numerics.camera import CameraNoise
-from napari_blind_deconv.results import Result, Snapshot
+from napari_blind_deconv.results import Snapshot
+from napari_blind_deconv.settings import Settings
 
-__all__ = ["error_of_repeats"]
+__all__ = ["Repeatable", "error_of_repeats"]
 
 _SMOOTHING = 1.0  # pixels; a few repeats say little of a single one
 
 
+class Repeatable(Protocol):
+    """What of a `Result` a repeat needs."""
+
+    @property
+    def image(self) -> NDArray[np.float32]:
+        """The estimate."""
+
+    @property
+    def kernel(self) -> NDArray[np.float32]:
+        """Its kernel."""
+
+    @property
+    def settings(self) -> Settings:
+        """Those of its run."""
+
+    @property
+    def seed(self) -> int:
+        """That of its run."""
+
+    @property
+    def blur(self) -> str:
+        """What the kernel started from."""
+
+
 def error_of_repeats(
     image: ArrayLike,
-    result: Result,
+    result: Repeatable,
     *,
     repeats: int = 4,
     rgb: bool = False,
@@ -42,6 +67,7 @@ def error_of_repeats(
     image : array_like
         The image the result was made from, as in `deconvolve`.
     result : Result
+        Or what of it is known from files.
     repeats : int
         Runs, each as long as the first; more make the map less noisy.
     rgb : bool

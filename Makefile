@@ -111,4 +111,4 @@ display:
 	fi
 
 clean:
-	rm -rf $(VENV) $(LOW) demo bench dist build
+	rm -rf $(VENV) $(LOW) demo bench dist build site docs/_generated

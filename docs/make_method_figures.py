@@ -85,7 +85,7 @@ def watched(scene: Scene, settings: Settings) -> Watched:
         except StopIteration as finished:
             return Watched(np.array(decibel), np.array(variance), pictures, finished.value)
         assert snapshot.image is not None
-        decibel.append(psnr_up_to_shift(scene.truth, snapshot.image, peak=scene.peak))
+        decibel.append(scene.psnr(snapshot.image))
         variance.append(snapshot.variance)
         pictures.append(snapshot.image)
 
@@ -312,7 +312,7 @@ def draw_sparsity() -> None:
         pictures[1:], kernels[1:], (0.0, 0.01, 0.1, 1.0), strict=True
     ):
         result = deconvolve(scene.observed, Settings(sparsity=sparsity, **WITHOUT_END))
-        decibel = psnr_up_to_shift(scene.truth, result.image, peak=scene.peak)
+        decibel = scene.psnr(result.image)
         show(place, result.image, f"λ = {sparsity:g}: {decibel:.1f} dB", span)
         show_kernel(below, result.kernel, widths(result.kernel))
     save(figure, "sparsity")

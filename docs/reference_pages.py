@@ -88,11 +88,8 @@ def _presets() -> str:
     default, *_ = Settings.presets().values()
     rows = []
     for name, settings in Settings.presets().items():
-        usual = default.model_dump(mode="json")
         changed = [
-            f"`{key}={_written(value)}`"
-            for key, value in settings.model_dump(mode="json").items()
-            if value != usual[key]
+            f"`{key}={_written(value)}`" for key, value in settings.changes_from(default).items()
         ]
         rows.append((f"`{name}`", PRESET_HELP[name], ", ".join(changed) or "nothing"))
     return _table(("preset", "what it is for", "sets otherwise than the default"), rows)

@@ -25,7 +25,7 @@ from napari_blind_deconv.io.stacks import open_stack
 from napari_blind_deconv.io.store import partial_folder
 from napari_blind_deconv.jobs import Job, run_job, sidecar_of
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
-from napari_blind_deconv.plugin.worker import guarded
+from napari_blind_deconv.plugin.worker import reportable_errors
 from napari_blind_deconv.results import run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
@@ -274,10 +274,11 @@ def test_whatever_a_thread_raises_is_reported(kind):
     """A generator worker reports what is an `Exception` and no `RuntimeError`."""
 
     def steps():
-        yield 1
-        raise kind("the reason")
+        with reportable_errors():
+            yield 1
+            raise kind("the reason")
 
-    run = guarded(steps())
+    run = steps()
     assert next(run) == 1
     with pytest.raises(Exception, match="the reason") as told:
         next(run)

@@ -13,7 +13,7 @@ from napari_blind_deconv import Settings, deconvolve
 from napari_blind_deconv.cli import app
 from napari_blind_deconv.engine.quality import assess, doubts
 from napari_blind_deconv.engine.repeats import error_of_repeats
-from napari_blind_deconv.evidence import Evidence, expected_error
+from napari_blind_deconv.evidence import Evidence
 from napari_blind_deconv.figures import write_report
 from napari_blind_deconv.io.images import write_json
 from napari_blind_deconv.jobs import Job, run_job, sidecar_of
@@ -196,7 +196,8 @@ class TestEvidence:
         error = tifffile.imread(out)
         assert error.shape == (64, 64)
         assert (error > 0).all()
-        np.testing.assert_array_equal(error, expected_error(written, (1,), repeats=2, device="cpu"))
+        again = Evidence.of(written, (1,)).expected_error(repeats=2, device="cpu")
+        np.testing.assert_array_equal(error, again)
         again = CliRunner().invoke(app, arguments)
         assert again.exit_code == 2
         assert "replaced only with --overwrite" in again.output

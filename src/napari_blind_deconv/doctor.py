@@ -69,7 +69,6 @@ def examine(console: Console) -> bool:
 def try_device(name: str, expected_gain: float | None = None) -> Trial:
     """Sharpen a scene of known truth; `expected_gain` is the CPU's, of which it may not be far."""
     from napari_blind_deconv.engine.optimise import deconvolve
-    from napari_blind_deconv.numerics.metrics import psnr_up_to_shift
     from napari_blind_deconv.synthetic import fluorescence_scene
 
     scene = fluorescence_scene((96, 96))
@@ -80,11 +79,7 @@ def try_device(name: str, expected_gain: float | None = None) -> Trial:
     except Exception as error:  # whatever a driver raises is what is asked for here
         return Trial(math.nan, time.perf_counter() - start, f"failed: {error}".split("\n")[0])
     seconds = time.perf_counter() - start
-    before, after = (
-        psnr_up_to_shift(scene.truth, picture, peak=scene.peak)
-        for picture in (scene.observed.astype(float), estimate)
-    )
-    gain = after - before
+    gain = scene.psnr(estimate) - scene.psnr(scene.observed)
     if not gain > 0:  # NaN too
         return Trial(gain, seconds, f"the picture got no better ({gain:+.2f} dB)")
     if expected_gain is not None and not abs(gain - expected_gain) < _TOLERANCE_DB:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,10 +16,10 @@ from napari_blind_deconv.engine.survey import check_position, leading, read_slic
 from napari_blind_deconv.io.stacks import open_stack
 from napari_blind_deconv.jobs import Job, sidecar_of
 from napari_blind_deconv.plan import Index
-from napari_blind_deconv.results import QualityFlag, Snapshot, StopReason, TrustReport
+from napari_blind_deconv.results import QualityFlag, StopReason, TrustReport
 from napari_blind_deconv.settings import Settings
 
-__all__ = ["Evidence", "expected_error"]
+__all__ = ["Evidence"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,9 @@ class Evidence:
     flags : tuple of QualityFlag
     stop : str
         Why the run ended, as a sentence.
+    pixel_size : tuple of float or None
+        Height and width of a pixel in `unit`, if the result says.
+    unit : str
     """
 
     title: str
@@ -47,6 +49,9 @@ class Evidence:
     trust: TrustReport
     flags: tuple[QualityFlag, ...]
     stop: str
+    pixel_size: tuple[float, float] | None
+    unit: str
+    _read: _Read = field(repr=False)
 
     @classmethod
     def of(cls, result: Path, plane: Index | None = None) -> Self:
@@ -81,6 +86,9 @@ class Evidence:
                 slowed_at=found.told.get("slowed_at"),
             ),
             stop=reason.sentence,
+            pixel_size=found.pixel_size,
+            unit=found.unit,
+            _read=found,
         )
 
     @property
@@ -92,6 +100,11 @@ class Evidence:
             )
         return " ".join(flag.sentence for flag in self.flags)
 
+    def expected_error(self, *, repeats: int = 4, device: str = "auto") -> NDArray[np.float32]:
+        """Map of the expected error; `error_of_repeats` says what that is and takes the same."""
+        read = self._read
+        return error_of_repeats(read.before, read, repeats=repeats, rgb=read.rgb, device=device)
+
     def as_record(self) -> dict[str, Any]:
         """Ready for JSON."""
         return {
@@ -101,34 +114,6 @@ class Evidence:
             "stop": self.stop,
             **self.trust.as_record(),
         }
-
-
-def expected_error(
-    result: Path,
-    plane: Index | None = None,
-    *,
-    repeats: int = 4,
-    device: str = "auto",
-    on_snapshot: Callable[[int, Snapshot], None] | None = None,
-) -> NDArray[np.float32]:
-    """Map of the expected error of a result on disk; `error_of_repeats` says of what kind.
-
-    Parameters
-    ----------
-    result, plane
-        As in `Evidence.of`, which says also what is raised.
-    repeats, device, on_snapshot
-        As in `error_of_repeats`.
-    """
-    found = _Read.of(result, plane)
-    return error_of_repeats(
-        found.before,
-        found,
-        repeats=repeats,
-        rgb=found.rgb,
-        device=device,
-        on_snapshot=on_snapshot,
-    )
 
 
 @dataclass(frozen=True)
@@ -143,6 +128,8 @@ class _Read:
     told: dict[str, Any]
     settings: Settings
     seed: int
+    pixel_size: tuple[float, float] | None
+    unit: str
 
     @classmethod
     def of(cls, result: Path, plane: Index | None) -> Self:
@@ -158,9 +145,19 @@ class _Read:
             check_position(index, before.axes, shape)
             pixels, estimate = (read_slice(stack.data, index) for stack in (before, after))
             channel = index[before.axes.index("C")] if "C" in before.axes else 0
-            rgb = before.axes.endswith("S")
-        kernel, told = _story_of(record, index, channel)
-        return cls(index, rgb, pixels, estimate, kernel, told, job.settings, job.seed)
+            kernel, told = _story_of(record, index, channel)
+            return cls(
+                index=index,
+                rgb=before.axes.endswith("S"),
+                before=pixels,
+                image=estimate,
+                kernel=kernel,
+                told=told,
+                settings=job.settings,
+                seed=job.seed,
+                pixel_size=after.pixel_size,
+                unit=after.unit,
+            )
 
     @property
     def blur(self) -> str:

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -143,10 +143,12 @@ def run_job(
             "Got a guess of the PSF for a stack or a large plane; accepted is a PSF to hold."
         )
     check_output(job.output, overwrite=resume or overwrite, suffixes=OUTPUT_SUFFIXES)
-    with claimed(job.output), _cluster(scheduler) as client, job.open() as stack:
+    with ExitStack() as held:
+        held.enter_context(claimed(job.output))
         if resume and is_finished(job):
-            return Summary(True, stack.planes, 0, _failures_told(job), time.monotonic() - started)
+            return _told_before(job, started)
         _check_places(job, resume=resume, overwrite=overwrite)
+        client, stack = held.enter_context(_cluster(scheduler)), held.enter_context(job.open())
         if on_stack is not None:
             on_stack(stack)
         store = StackStore.resume(job.output, stack, job.as_record()) if resume else None
@@ -181,9 +183,12 @@ def is_finished(job: Job) -> bool:
     return same and newer and not is_under_way(job.output)
 
 
-def _failures_told(job: Job) -> dict[Index, str]:
-    planes = json.loads(sidecar_of(job.output).read_text(encoding="utf-8")).get("planes", ())
-    return {tuple(plane["index"]): plane["failure"] for plane in planes if plane["failure"]}
+def _told_before(job: Job, started: float) -> Summary:
+    """What the sidecar of a finished job says; that of a single plane lists none."""
+    record = json.loads(sidecar_of(job.output).read_text(encoding="utf-8"))
+    planes = record.get("planes", ())
+    failures = {tuple(plane["index"]): plane["failure"] for plane in planes if plane["failure"]}
+    return Summary(True, max(len(planes), 1), 0, failures, time.monotonic() - started)
 
 
 @contextmanager

@@ -243,6 +243,12 @@ class Settings(BaseModel):
         """A copy with some values changed, checked like new ones."""
         return type(self)(**{**self.model_dump(), **changes})
 
+    def changes_from(self, other: Settings) -> dict[str, Any]:
+        """What differs from other settings, ready for JSON."""
+        theirs = other.model_dump(mode="json")
+        ours = self.model_dump(mode="json")
+        return {name: value for name, value in ours.items() if value != theirs[name]}
+
     def with_texts(self, assignments: list[str]) -> Self:
         """A copy changed by texts such as ``"sparsity=0.02"`` or ``"channels=[16, 32]"``."""
         changes = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,12 @@ class Scene:
     kernel: NDArray[np.float32]
     pixel_size: float = 0.1
     peak: float = PHOTONS
+
+    def psnr(self, picture: NDArray[Any]) -> float:
+        """PSNR of an estimate of the truth, up to a shift, in dB."""
+        from napari_blind_deconv.numerics.metrics import psnr_up_to_shift  # seconds to load
+
+        return psnr_up_to_shift(self.truth, picture.astype(np.float64), peak=self.peak)
 
 
 def astigmatic_kernel(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -211,10 +210,11 @@ def report(
 ) -> None:
     """Say how far a result can be trusted: numbers as JSON, and a page with the residual."""
     with one_sentence_errors():
-        from napari_blind_deconv.evidence import Evidence, expected_error
+        import numpy as np
+
+        from napari_blind_deconv.evidence import Evidence
         from napari_blind_deconv.figures import write_report
         from napari_blind_deconv.io.images import Plane, check_output, write_plane
-        from napari_blind_deconv.io.stacks import open_stack
 
         for path, suffixes in ((out, {".png", ".pdf"}), (error_out, None)):
             if path is not None:
@@ -226,9 +226,8 @@ def report(
             errors.print(f"{out}: {found.verdict}", soft_wrap=True)
         if error_out is not None:
             with errors.status(f"Sharpening {repeats} times again …"):
-                error = expected_error(result, _position(plane), repeats=repeats, device=device)
-            with open_stack(result) as stack:
-                drawn = Plane(error, pixel_size=stack.pixel_size, unit=stack.unit)
+                error = found.expected_error(repeats=repeats, device=device)
+            drawn = Plane(error, pixel_size=found.pixel_size, unit=found.unit)
             write_plane(error_out, drawn, {"expected_error_of": found.title})
             errors.print(f"{error_out}: median {np.median(error):.4g}", soft_wrap=True)
 
@@ -241,7 +240,6 @@ def demo(
 ) -> None:
     """Deblur a real microscope image and a synthetic scene whose truth is known."""
     with one_sentence_errors():
-        from napari_blind_deconv.numerics.metrics import psnr_up_to_shift
         from napari_blind_deconv.synthetic import cell_crop, fluorescence_scene
 
         out.mkdir(parents=True, exist_ok=True)
@@ -250,10 +248,7 @@ def demo(
         if not interrupted:
             scene = fluorescence_scene()
             result, interrupted = _demonstrate(scene.observed, "scene", out, settings, device, seed)
-            before, after = (
-                psnr_up_to_shift(scene.truth, picture, peak=scene.peak)
-                for picture in (scene.observed.astype(float), result.image)
-            )
+            before, after = scene.psnr(scene.observed), scene.psnr(result.image)
             errors.print(
                 f"Against the truth: {before:.2f} dB before, {after:.2f} dB after, "
                 f"gain {after - before:+.2f} dB."
@@ -269,10 +264,8 @@ def presets() -> None:
     default = Settings()
     for name, preset in Settings.presets().items():
         console.print(f"[bold]{name}[/bold]  {PRESET_HELP[name]}")
-        for field in Settings.model_fields:
-            value = getattr(preset, field)
-            if value != getattr(default, field):
-                console.print(f"    {field} = {value}", markup=False)
+        for field in preset.changes_from(default):
+            console.print(f"    {field} = {getattr(preset, field)}", markup=False)
 
 
 @app.command()

@@ -39,17 +39,13 @@ def one_sentence_errors() -> Iterator[None]:
         yield
     except (ValueError, TypeError) as error:  # what the user gave
         _fail(str(error), BAD_INPUT)
-    except ImportError as error:
-        from napari_blind_deconv.doctor import torch_trouble
-
-        if (sentence := torch_trouble(error)) is None:
-            raise
-        _fail(sentence, FAILED)
-    except OSError as error:
+    except (ImportError, OSError) as error:
         from napari_blind_deconv.doctor import torch_trouble
 
         if sentence := torch_trouble(error):  # a library of its that is missing, or not for here
             _fail(sentence, FAILED)
+        if isinstance(error, ImportError):
+            raise
         where = f": {error.filename}." if error.filename else ""
         _fail(f"{error.strerror or error}{where}", BAD_INPUT)
     except DeconvolutionError as error:

@@ -33,6 +33,8 @@ def claimed(output: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # Windows deletes no open file, and does it upon release
-            place.unlink(missing_ok=True)
-        lock.release()
+        try:
+            with suppress(OSError):  # Windows deletes no open file, and does it upon release
+                place.unlink(missing_ok=True)
+        finally:
+            lock.release()

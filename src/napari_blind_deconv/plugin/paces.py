@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari.qt.threading import create_worker
 
 from napari_blind_deconv.plugin.torch_loading import load_torch
-from napari_blind_deconv.results import DeconvolutionError
+from napari_blind_deconv.plugin.worker import reportable_errors
 from napari_blind_deconv.settings import Settings
 
 if TYPE_CHECKING:
@@ -74,13 +74,11 @@ class Paces:
 
 
 def _measured(settings: Settings, device: str) -> Any:
-    load_torch()
-    from napari_blind_deconv.engine.estimate import measure_pace  # torch takes seconds to load
+    with reportable_errors():
+        load_torch()
+        from napari_blind_deconv.engine.estimate import measure_pace  # torch takes seconds to load
 
-    try:
         return measure_pace(settings, device)
-    except RuntimeError as error:  # of which workers say nothing
-        raise DeconvolutionError(str(error)) from error
 
 
 def _clock(seconds: float) -> str:

@@ -33,11 +33,7 @@ class Preferences:
     @classmethod
     def of(cls, preset: str, settings: Settings, device: str) -> Preferences:
         """What makes these settings of that preset."""
-        plain, chosen = (
-            each.model_dump(mode="json") for each in (Settings.preset(preset), settings)
-        )
-        changes = {name: value for name, value in chosen.items() if value != plain[name]}
-        return cls(preset, device, changes)
+        return cls(preset, device, settings.changes_from(Settings.preset(preset)))
 
     @classmethod
     def load(cls) -> Preferences:

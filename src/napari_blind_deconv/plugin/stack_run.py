@@ -24,7 +24,7 @@ from napari_blind_deconv.plugin.layers import (
 )
 from napari_blind_deconv.plugin.run import LayerRun, Observer
 from napari_blind_deconv.plugin.torch_loading import load_torch
-from napari_blind_deconv.plugin.worker import guarded
+from napari_blind_deconv.plugin.worker import reportable_errors
 from napari_blind_deconv.results import SliceResult, StackResult
 from napari_blind_deconv.settings import Settings
 
@@ -123,7 +123,8 @@ class StackProgress:
 
 def work(job: StackJob, stop: Event) -> Generator[StackProgress, None, StackResult]:
     """Run a job; `stop` ends it and leaves out the plane in hand."""
-    return (yield from guarded(_work(job, stop)))
+    with reportable_errors():
+        return (yield from _work(job, stop))
 
 
 def _work(job: StackJob, stop: Event) -> Generator[StackProgress, None, StackResult]:

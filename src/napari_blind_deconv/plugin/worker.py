@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,7 @@ from napari_blind_deconv.plugin.torch_loading import load_torch
 from napari_blind_deconv.results import TRACE_DTYPE, DeconvolutionError, Result
 from napari_blind_deconv.settings import Settings
 
-__all__ = ["Job", "Progress", "guarded", "work"]
-
-_Step = TypeVar("_Step")
-_Outcome = TypeVar("_Outcome")
-
+__all__ = ["Job", "Progress", "reportable_errors", "work"]
 
 # Each picture crosses to the GUI thread; more often than this a person does not see.
 _SECONDS_BETWEEN_PICTURES = 0.4
@@ -67,16 +64,18 @@ class Progress:
 
 def work(job: Job, stop: Event) -> Generator[Progress, None, Result]:
     """Run a job; `stop` ends it after the iteration in hand, with the best so far."""
-    return (yield from guarded(_work(job, stop)))
+    with reportable_errors():
+        return (yield from _work(job, stop))
 
 
-def guarded(steps: Generator[_Step, None, _Outcome]) -> Generator[_Step, None, _Outcome]:
-    """The same steps, every error of theirs one that a generator worker reports.
+@contextmanager
+def reportable_errors() -> Iterator[None]:
+    """Every error becomes one that a worker of napari reports.
 
     It tells nobody of a `RuntimeError`, and what is no `Exception` would end napari.
     """
     try:
-        return (yield from steps)
+        yield
     except GeneratorExit:
         raise
     except BaseException as error:

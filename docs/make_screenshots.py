@@ -67,7 +67,7 @@ class Walk:
     def region(self) -> None:
         """A rectangle is tried first."""
         panel = self.panel
-        panel.choices.scope.value = "drawn rectangle"
+        panel.choices.target.scope.value = "drawn rectangle"
         self.viewer.layers["region"].add_rectangles(REGION)
         self.viewer.layers["region"].mode = "pan_zoom"
         panel.start()
@@ -81,7 +81,7 @@ class Walk:
         panel = self.panel
         for layer in list(self.viewer.layers)[1:]:
             self.viewer.layers.remove(layer)
-        panel.choices.scope.value = "this plane"
+        panel.choices.target.scope.value = "this plane"
         self.unfold()
         self.viewer.fit_to_view()
         panel.start()
@@ -125,7 +125,7 @@ class Walk:
         self.viewer.layers.clear()
         self.viewer.open_sample("napari-blind-deconv", "stack")
         self.viewer.fit_to_view()
-        panel.choices.scope.value = "whole stack"
+        panel.choices.target.scope.value = "whole stack"
         wait(lambda: " to " in panel.choices.expected.value)
         panel.start()
         wait(lambda: panel.progress.value() > 1)

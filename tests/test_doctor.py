@@ -133,3 +133,13 @@ def test_advice(monkeypatch, cuda, driver, usable, free, start):
     told = list(doctor.advice())
     assert len(told) == (start is not None)
     assert all(sentence.startswith(start) for sentence in told)
+
+
+@pytest.mark.parametrize(
+    ("python", "pyside", "told"),
+    [((3, 11), "6.12.0", 1), ((3, 12), "6.12.0", 0), ((3, 11), "6.11.3", 0), ((3, 11), None, 0)],
+)
+def test_a_pyside_that_ends_napari_is_told(monkeypatch, python, pyside, told):
+    monkeypatch.setattr(doctor.sys, "version_info", python)
+    monkeypatch.setattr(doctor, "_installed", lambda _: pyside)
+    assert sum("PySide6" in sentence for sentence in doctor.advice()) == told

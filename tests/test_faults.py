@@ -25,7 +25,7 @@ from napari_blind_deconv.io.stacks import open_stack
 from napari_blind_deconv.io.store import partial_folder
 from napari_blind_deconv.jobs import Job, run_job, sidecar_of
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
-from napari_blind_deconv.plugin.worker import reportable_errors
+from napari_blind_deconv.plugin.worker import Failure, attempted
 from napari_blind_deconv.results import run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
@@ -271,20 +271,20 @@ def every_exception() -> list[type[BaseException]]:
 
 @pytest.mark.parametrize("kind", every_exception(), ids=lambda kind: kind.__name__)
 def test_whatever_a_thread_raises_is_reported(kind):
-    """A generator worker reports what is an `Exception` and no `RuntimeError`."""
+    """It is handed over as a result: a worker of napari reports only some errors."""
 
-    def steps():
-        with reportable_errors():
-            yield 1
-            raise kind("the reason")
+    def steps(reason):
+        yield 1
+        raise kind(reason)
 
-    run = steps()
+    run = attempted(steps, "the reason")
     assert next(run) == 1
-    with pytest.raises(Exception, match="the reason") as told:
+    with pytest.raises(StopIteration) as end:
         next(run)
-    assert not isinstance(told.value, RuntimeError)
-    if issubclass(kind, RuntimeError) or not issubclass(kind, Exception):
-        assert isinstance(told.value, DeconvolutionError)
+    failure = end.value.value
+    assert isinstance(failure, Failure)
+    assert type(failure.error) is kind
+    assert "the reason" in str(failure)
 
 
 def workers_at(address: str) -> bool:

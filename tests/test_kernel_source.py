@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tifffile
+from napari.components import LayerList
 from napari.layers import Image
 
 from napari_blind_deconv.numerics.kernel_shape import KernelShape
@@ -23,7 +24,7 @@ def layers() -> list[Image]:
 
 @pytest.fixture
 def source(qtbot, layers) -> KernelSource:
-    widget = KernelSource(lambda _: layers)
+    widget = KernelSource(LayerList(layers))
     qtbot.addWidget(widget)
     return widget
 

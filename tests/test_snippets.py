@@ -13,7 +13,7 @@ from napari.components import ViewerModel
 
 from napari_blind_deconv import deconvolve
 from napari_blind_deconv.engine.stacks import deconvolve_stack
-from napari_blind_deconv.plugin import choices as choices_module
+from napari_blind_deconv.plugin import target
 from napari_blind_deconv.plugin.choices import Choices
 from napari_blind_deconv.results import run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
@@ -84,7 +84,7 @@ def test_a_plane_of_a_stack(panel):
 def test_a_rectangle_with_a_kernel_that_is_held(panel):
     panel._viewer.add_shapes([np.array([[4, 6], [4, 40], [35, 40], [35, 6]])])
     panel._viewer.layers.selection.active = panel._viewer.layers["cells"]
-    panel.scope.value = choices_module.DRAWN
+    panel.target.scope.value = target.DRAWN
     kernel = np.outer([1, 2, 1], [1, 3, 1]).astype(np.float32) / 20
     panel.kernel.remember(kernel)
     panel.kernel.hold_last()
@@ -105,8 +105,8 @@ def test_a_guess_of_the_kernel(panel):
 
 
 def test_some_planes(panel):
-    panel.scope.value = choices_module.SPAN
-    panel.span.value = (1, 2)
+    panel.target.scope.value = target.SPAN
+    panel.target.span.value = (1, 2)
     job = panel.stack()
     wanted = run_to_end(
         deconvolve_stack(job.data, job.settings, axes=job.axes, kernel=job.kernel, seed=job.seed)

@@ -29,7 +29,7 @@ def dock(make_napari_viewer, qtbot, monkeypatch, fresh_panel) -> Iterator[BlindD
     widget.choices.basic.widgets["max_iterations"].value = 4
     widget.choices.advanced.widgets["channels"].value = "[8]"
     widget.choices.advanced.widgets["kernel_features"].value = 16
-    widget.choices.scope.value = "whole stack"
+    widget.choices.target.scope.value = "whole stack"
     yield widget
     for under_way in list(run_module._active):
         under_way.stop_and_keep()
@@ -80,8 +80,8 @@ def test_every_channel_shows_its_own_kernel(dock, qtbot):
 
 
 def test_some_planes_lie_where_they_were(dock, qtbot):
-    dock.choices.scope.value = "some planes"
-    dock.choices.span.value = (1, 2)
+    dock.choices.target.scope.value = "some planes"
+    dock.choices.target.span.value = (1, 2)
     dock.start()
     finish(dock, qtbot)
     layer = result_of(dock)
@@ -150,15 +150,15 @@ def test_what_it_will_take_is_told_beforehand(dock, qtbot):
     assert " to " in told.value  # at once: this machine is known by now
     assert told.value != few
     many = told.value
-    dock.choices.scope.value = "this plane"
+    dock.choices.target.scope.value = "this plane"
     assert told.value != many
 
 
 def test_a_plane_has_no_stack_to_choose(dock):
     dock._viewer.add_image(STACK[0], name="plane")
-    dock.choices.layer.value = dock._viewer.layers["plane"]
-    assert "whole stack" not in dock.choices.scope.choices
-    assert dock.choices.scope.value == "this plane"
+    dock.choices.target.layer.value = dock._viewer.layers["plane"]
+    assert "whole stack" not in dock.choices.target.scope.choices
+    assert dock.choices.target.scope.value == "this plane"
 
 
 def test_a_stack_seen_from_the_side_is_refused(dock):

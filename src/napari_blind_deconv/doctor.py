@@ -101,6 +101,8 @@ def advice() -> Iterator[str]:
         yield "PyTorch has CUDA but finds no NVIDIA driver: install it if there is an NVIDIA GPU."
     elif driver and not usable:
         yield "There is an NVIDIA driver but no CUDA in this PyTorch: install a build with CUDA."
+    if sys.version_info < (3, 12) and _installed("PySide6") == "6.12.0":  # loses references to None
+        yield "PySide6 6.12.0 ends napari on Python 3.11: `pip install PySide6!=6.12.0`."
     free = psutil.virtual_memory().available
     if free < _LITTLE_MEMORY:
         yield f"Only {free / 2**30:.1f} GiB of memory are free: close programs, or use --select."
@@ -116,10 +118,14 @@ def _found_devices() -> list[str]:
 def _versions() -> Iterator[tuple[str, str]]:
     yield "Python", f"{platform.python_version()} on {platform.platform()}"
     for name in _PACKAGES:
-        try:
-            yield name, version(name)
-        except PackageNotFoundError:
-            yield name, "not installed"
+        yield name, _installed(name) or "not installed"
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _devices() -> Iterator[tuple[str, str]]:

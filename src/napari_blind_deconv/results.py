@@ -68,10 +68,7 @@ def mapped(
 
 
 class DeconvolutionError(Exception):
-    """A run failed while computing; the message is one sentence for a person.
-
-    It is no `RuntimeError` on purpose: napari's generator workers do not report those.
-    """
+    """A run failed while computing; the message is one sentence for a person."""
 
 
 class OutOfMemoryError(DeconvolutionError):

@@ -6,18 +6,19 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from magicgui.widgets import CheckBox, ComboBox, FileEdit, FloatSpinBox
 from magicgui.widgets.bases import Widget
+from napari.components import LayerList
 from napari.layers import Image
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_blind_deconv.io.images import read_psf
 from napari_blind_deconv.numerics.optics import widefield_psf
-from napari_blind_deconv.plugin.layers import full_data
+from napari_blind_deconv.plugin.layer_box import LayerBox
+from napari_blind_deconv.plugin.layers import full_data, unit_in_short
 from napari_blind_deconv.plugin.settings_form import form_rows, show_row
 
 __all__ = [
@@ -74,11 +75,11 @@ class KernelSource(QWidget):
 
     Parameters
     ----------
-    layers : callable
-        Image layers there are, for the box to choose a PSF from.
+    layers : LayerList
+        Of the viewer, to choose a PSF from.
     """
 
-    def __init__(self, layers: Callable[[Any], list[Image]]) -> None:
+    def __init__(self, layers: LayerList) -> None:
         super().__init__()
         self._last: NDArray[np.float32] | None = None
         self.source = ComboBox(
@@ -86,9 +87,7 @@ class KernelSource(QWidget):
             choices=[FOUND, *_KNOWN, *_MODELLED],
             tooltip="Where the kernel (PSF) comes from. Nothing needs to be known.",
         )
-        self.layer = ComboBox(
-            label="PSF layer", choices=layers, nullable=True, tooltip="A 2D layer: the PSF."
-        )
+        self.layer = LayerBox(layers, label="PSF layer", tooltip="A 2D layer: the PSF.")
         self.file = FileEdit(
             label="PSF file", filter="*.tif *.tiff", tooltip="One plane, at the image's pixel size."
         )
@@ -114,10 +113,9 @@ class KernelSource(QWidget):
             self.wavelength: (MICROSCOPE,),
             self.held: (*_KNOWN, *_MODELLED),
         }
-        self.rows = form_rows([self.source, *self._rows])
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.rows)
+        column.addWidget(form_rows([self.source, *self._rows]))
         self.source.changed.connect(self._show_source)
         self._show_source()
 
@@ -159,7 +157,7 @@ class KernelSource(QWidget):
 
     def _show_source(self) -> None:
         for widget, sources in self._rows.items():
-            show_row(self.rows, widget, self.source.value in sources)
+            show_row(widget, self.source.value in sources)
         if self.source.value != FOUND:
             self.held.value = self.source.value in _KNOWN
 
@@ -179,9 +177,9 @@ class KernelSource(QWidget):
             raise ValueError(
                 f"The PSF layer {layer.name} has shape {pixels.shape}; accepted is one grey plane."
             )
-        own = f"{layer.units[-1]:~P}"
+        own = unit_in_short(layer.units[-1])
         sizes = (float(layer.scale[-2]), float(layer.scale[-1]))
-        if own == unit and not np.allclose(sizes, (height, width), rtol=_SAME_SIZE):
+        if own == unit != "px" and not np.allclose(sizes, (height, width), rtol=_SAME_SIZE):
             raise ValueError(
                 f"The PSF layer {layer.name} has pixels of {sizes[0]:.3g} × {sizes[1]:.3g} {unit} "
                 f"and the image of {height:.3g} × {width:.3g}; accepted is a PSF at the image's "

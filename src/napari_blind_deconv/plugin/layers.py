@@ -27,6 +27,7 @@ __all__ = [
     "pixel_size",
     "plane_axes",
     "plane_shape",
+    "unit_in_short",
 ]
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -119,7 +120,7 @@ class Source:
         """Height and width of a pixel, and their unit in short."""
         rows, columns = self.axes
         scale, unit = self.transform["scale"], self.transform["units"][columns]
-        return float(scale[rows]), float(scale[columns]), _in_short(unit)
+        return float(scale[rows]), float(scale[columns]), unit_in_short(unit)
 
     def cropped(self, rows: slice, columns: slice) -> Self:
         """The same for a part of the plane."""
@@ -194,10 +195,14 @@ def plane_shape(layer: Image, dims: Dims) -> tuple[int, int]:
 def pixel_size(layer: Image, dims: Dims) -> tuple[float, float, str]:
     """Height and width of a pixel of that plane, and their unit in short."""
     rows, columns = plane_axes(layer, dims)
-    return float(layer.scale[rows]), float(layer.scale[columns]), _in_short(layer.units[columns])
+    return (
+        float(layer.scale[rows]),
+        float(layer.scale[columns]),
+        unit_in_short(layer.units[columns]),
+    )
 
 
-def _in_short(unit: Any) -> str:
+def unit_in_short(unit: Any) -> str:
     """A unit of pint, whose versions differ in which of Unicode's two signs stands for micro."""
     return f"{unit:~P}".replace("μ", "µ").replace("pixel", "px")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari.qt.threading import create_worker
 
 from napari_blind_deconv.plugin.torch_loading import load_torch
-from napari_blind_deconv.plugin.worker import reportable_errors
+from napari_blind_deconv.plugin.worker import Failure
 from napari_blind_deconv.settings import Settings
 
 if TYPE_CHECKING:
@@ -62,23 +62,21 @@ class Paces:
         return f"{_clock(least)} to {_clock(most)}"
 
     def _measure(self, key: _Key) -> None:
-        def keep(pace: Pace) -> None:
-            self._known[key] = pace
+        def keep(pace: Pace | Failure) -> None:
+            self._known[key] = f"unknown ({pace})" if isinstance(pace, Failure) else pace
             self._on_measured()
 
-        def give_up(error: BaseException) -> None:
-            self._known[key] = f"unknown ({error})"
-            self._on_measured()
-
-        create_worker(_measured, *key, _connect={"returned": keep, "errored": give_up})
+        create_worker(_measured, *key, _connect={"returned": keep})
 
 
-def _measured(settings: Settings, device: str) -> Any:
-    with reportable_errors():
+def _measured(settings: Settings, device: str) -> Pace | Failure:
+    try:
         load_torch()
         from napari_blind_deconv.engine.estimate import measure_pace  # torch takes seconds to load
 
         return measure_pace(settings, device)
+    except BaseException as error:  # as in `attempted`
+        return Failure(error)
 
 
 def _clock(seconds: float) -> str:

@@ -20,7 +20,7 @@ from napari_blind_deconv.plugin.layers import (
     layer_metadata,
     outputs_beside,
 )
-from napari_blind_deconv.plugin.worker import Job, Progress, work
+from napari_blind_deconv.plugin.worker import Failure, Job, Progress, attempted, work
 from napari_blind_deconv.results import Result
 
 if TYPE_CHECKING:
@@ -80,11 +80,12 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
         self.layer = layer
         self._observer = observer
         self._stop = Event()
+        self._is_open = True
         self._discarded = False
         self._worth_keeping = False  # whether the layer holds what an error must not take along
         viewer.layers.events.removed.connect(self._on_layer_removed)
-        # An unconnected `errored` would be raised again in the GUI thread as a traceback window.
-        self._worker: GeneratorWorker[_Progress, None, _Result] = create_worker(
+        self._worker: GeneratorWorker[_Progress, None, _Result | Failure] = create_worker(
+            attempted,
             work,
             job,
             self._stop,
@@ -92,7 +93,6 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
             _connect={
                 "yielded": self._on_progress,
                 "returned": self._on_result,
-                "errored": self._on_error,
                 "finished": self._on_finished,
             },
         )
@@ -125,8 +125,11 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
         self._draw(progress)
         self._observer.progressed(progress)
 
-    def _on_result(self, result: _Result) -> None:
+    def _on_result(self, result: _Result | Failure) -> None:
         observer = self._close()
+        if isinstance(result, Failure):
+            self._give_up(result, observer)
+            return
         if self._discarded:
             observer.failed("The result layer was deleted, so the run was ended.", None)
             return
@@ -138,20 +141,19 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
             return
         observer.ended(result)
 
-    def _on_error(self, error: BaseException) -> None:
-        observer = self._close()
-        reason = str(error) or type(error).__name__
+    def _give_up(self, failure: Failure, observer: Observer[_Progress, _Result]) -> None:
+        reason = str(failure)
         if self._worth_keeping and not self._discarded:
             reason += " What was done stays."
         elif not self._discarded:
             self._viewer.layers.remove(self.layer)
-        observer.failed(reason, error)
+        observer.failed(reason, failure.error)
 
     def _on_finished(self) -> None:
         # A worker that is quit while its generator returns says neither `returned` nor `aborted`.
-        if self not in _active:
-            return
-        self._close().failed("The run was ended from outside; its last picture stays.", None)
+        if self._is_open:
+            self._close().failed("The run was ended from outside; its last picture stays.", None)
+        _active.discard(self)  # not before: PySide6 crashes if a worker goes within its own call
 
     def _on_layer_removed(self, event: Any) -> None:
         removed: Layer = event.value
@@ -160,11 +162,11 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
             self.stop_and_keep()
 
     def _close(self) -> Observer[_Progress, _Result]:
-        """Let go of the viewer and the thread; whom to tell how it ended."""
+        """Let go of the viewer; whom to tell how it ended."""
+        self._is_open = False
         observer, self._observer = self._observer, _NOBODY
         self._stop.set()
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
-        _active.discard(self)
         return observer
 
 

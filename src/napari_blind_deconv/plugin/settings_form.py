@@ -65,9 +65,9 @@ def form_rows(widgets: Iterable[Widget]) -> QWidget:
     return rows
 
 
-def show_row(rows: QWidget, widget: Widget, shown: bool) -> None:
+def show_row(widget: Widget, shown: bool) -> None:
     """Show or hide a widget of :func:`form_rows` together with its label."""
-    layout = rows.layout()
+    layout = widget.native.parentWidget().layout()
     assert isinstance(layout, QFormLayout)
     layout.setRowVisible(widget.native, shown)
 

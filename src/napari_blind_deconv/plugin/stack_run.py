@@ -24,7 +24,6 @@ from napari_blind_deconv.plugin.layers import (
 )
 from napari_blind_deconv.plugin.run import LayerRun, Observer
 from napari_blind_deconv.plugin.torch_loading import load_torch
-from napari_blind_deconv.plugin.worker import reportable_errors
 from napari_blind_deconv.results import SliceResult, StackResult
 from napari_blind_deconv.settings import Settings
 
@@ -123,11 +122,6 @@ class StackProgress:
 
 def work(job: StackJob, stop: Event) -> Generator[StackProgress, None, StackResult]:
     """Run a job; `stop` ends it and leaves out the plane in hand."""
-    with reportable_errors():
-        return (yield from _work(job, stop))
-
-
-def _work(job: StackJob, stop: Event) -> Generator[StackProgress, None, StackResult]:
     load_torch()
     from napari_blind_deconv.engine.stacks import deconvolve_stack  # torch takes seconds to load
 

@@ -128,7 +128,7 @@ class BlindDeconvolutionWidget(QWidget):
         self.choices.preferences().save()
         self._first = None
         self._plane_warnings.clear()
-        self.trace_plot.empty = _NO_TRACE if self.choices.is_stack else _NO_TRACE_YET
+        self.trace_plot.empty = _NO_TRACE if self.choices.target.is_stack else _NO_TRACE_YET
         self._forget()
         self.result.clear()
         self._say("Starting …")
@@ -138,7 +138,7 @@ class BlindDeconvolutionWidget(QWidget):
         self._run.start()
 
     def _make_run(self) -> Run | StackRun:
-        if self.choices.is_stack:
+        if self.choices.target.is_stack:
             watcher = Observer(self._on_plane, self._on_stack_end, self._on_failure)
             return StackRun(self._viewer, self.choices.stack(), watcher)
         source, job = self.choices.plane()

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_blind_deconv.plugin.torch_loading import load_torch
-from napari_blind_deconv.results import TRACE_DTYPE, DeconvolutionError, Result
+from napari_blind_deconv.results import TRACE_DTYPE, Result
 from napari_blind_deconv.settings import Settings
 
-__all__ = ["Job", "Progress", "reportable_errors", "work"]
+__all__ = ["Failure", "Job", "Progress", "attempted", "work"]
+
+_Progress = TypeVar("_Progress")
+_Result = TypeVar("_Result")
 
 # Each picture crosses to the GUI thread; more often than this a person does not see.
 _SECONDS_BETWEEN_PICTURES = 0.4
@@ -62,30 +64,37 @@ class Progress:
     trace: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, TRACE_DTYPE))
 
 
-def work(job: Job, stop: Event) -> Generator[Progress, None, Result]:
-    """Run a job; `stop` ends it after the iteration in hand, with the best so far."""
-    with reportable_errors():
-        return (yield from _work(job, stop))
+@dataclass(frozen=True)
+class Failure:
+    """What a computation in a thread hands over in place of a result."""
+
+    error: BaseException
+
+    def __str__(self) -> str:
+        reason = str(self.error) or type(self.error).__name__
+        if isinstance(self.error, Exception) and not isinstance(self.error, RuntimeError):
+            return reason
+        return f"The computation failed: {reason.rstrip('.')}."
 
 
-@contextmanager
-def reportable_errors() -> Iterator[None]:
-    """Every error becomes one that a worker of napari reports.
+def attempted(
+    work: Callable[..., Generator[_Progress, None, _Result]], *arguments: Any
+) -> Generator[_Progress, None, _Result | Failure]:
+    """Do a work of which no error reaches the worker.
 
-    It tells nobody of a `RuntimeError`, and what is no `Exception` would end napari.
+    A worker of napari tells nobody of a `RuntimeError`, what is no `Exception` would end napari,
+    and with PySide6 any error does.
     """
     try:
-        yield
+        return (yield from work(*arguments))
     except GeneratorExit:
         raise
     except BaseException as error:
-        if isinstance(error, Exception) and not isinstance(error, RuntimeError):
-            raise
-        reason = str(error).rstrip(".") or type(error).__name__
-        raise DeconvolutionError(f"The computation failed: {reason}.") from error
+        return Failure(error)
 
 
-def _work(job: Job, stop: Event) -> Generator[Progress, None, Result]:
+def work(job: Job, stop: Event) -> Generator[Progress, None, Result]:
+    """Run a job; `stop` ends it after the iteration in hand, with the best so far."""
     yield Progress("Loading PyTorch …")
     load_torch()
     from napari_blind_deconv.engine.devices import choose_device

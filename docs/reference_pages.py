@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from napari_blind_deconv.results import QualityFlag, StopReason
+from napari_blind_deconv.reasons import QualityFlag, StopReason
 from napari_blind_deconv.settings import PRESET_HELP, Settings
 
 __all__ = ["pages"]

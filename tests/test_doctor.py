@@ -141,5 +141,5 @@ def test_advice(monkeypatch, cuda, driver, usable, free, start):
 )
 def test_a_pyside_that_ends_napari_is_told(monkeypatch, python, pyside, told):
     monkeypatch.setattr(doctor.sys, "version_info", python)
-    monkeypatch.setattr(doctor, "_installed", lambda _: pyside)
+    monkeypatch.setattr(doctor, "installed_version", lambda _: pyside)
     assert sum("PySide6" in sentence for sentence in doctor.advice()) == told

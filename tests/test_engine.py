@@ -31,7 +31,7 @@ from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.numerics.kernel_shape import KernelShape
 from napari_blind_deconv.numerics.location import kernel_centroid
 from napari_blind_deconv.numerics.metrics import kernel_similarity, psnr_up_to_shift
-from napari_blind_deconv.results import QualityFlag
+from napari_blind_deconv.reasons import QualityFlag
 from napari_blind_deconv.synthetic import Scene, fluorescence_scene
 
 TINY = Settings(

@@ -20,7 +20,8 @@ from napari_blind_deconv.jobs import Job, run_job, sidecar_of
 from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.numerics.resolution import resolution
-from napari_blind_deconv.results import QualityFlag, StopReason, run_to_end
+from napari_blind_deconv.reasons import QualityFlag, StopReason
+from napari_blind_deconv.results import run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 KERNEL = gaussian_kernel((15, 15), 2.0).numpy()

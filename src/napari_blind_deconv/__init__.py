@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_blind_deconv.engine.optimise import deconvolve, iterate
     from napari_blind_deconv.engine.stacks import deconvolve_stack
+    from napari_blind_deconv.reasons import StopReason
     from napari_blind_deconv.results import (
         DeconvolutionError,
         Result,
         SliceResult,
         Snapshot,
         StackResult,
-        StopReason,
     )
     from napari_blind_deconv.settings import Settings
 
@@ -45,7 +45,7 @@ _HOMES = {
     "SliceResult": "results",
     "Snapshot": "results",
     "StackResult": "results",
-    "StopReason": "results",
+    "StopReason": "reasons",
     "Settings": "settings",
 }
 

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from napari_blind_deconv.settings import Settings
 
-__all__ = ["Trial", "advice", "examine", "torch_trouble", "try_device"]
+__all__ = ["Trial", "advice", "examine", "installed_version", "torch_trouble", "try_device"]
 
 _PACKAGES = ("napari-blind-deconv", "torch", "numpy", "scipy", "napari", "PyQt6", "PySide6")
 _LITTLE_MEMORY = 4 * 2**30
@@ -101,7 +101,8 @@ def advice() -> Iterator[str]:
         yield "PyTorch has CUDA but finds no NVIDIA driver: install it if there is an NVIDIA GPU."
     elif driver and not usable:
         yield "There is an NVIDIA driver but no CUDA in this PyTorch: install a build with CUDA."
-    if sys.version_info < (3, 12) and _installed("PySide6") == "6.12.0":  # loses references to None
+    # It loses references to None, which Python counts up to 3.11.
+    if sys.version_info < (3, 12) and installed_version("PySide6") == "6.12.0":
         yield "PySide6 6.12.0 ends napari on Python 3.11: `pip install PySide6!=6.12.0`."
     free = psutil.virtual_memory().available
     if free < _LITTLE_MEMORY:
@@ -118,10 +119,11 @@ def _found_devices() -> list[str]:
 def _versions() -> Iterator[tuple[str, str]]:
     yield "Python", f"{platform.python_version()} on {platform.platform()}"
     for name in _PACKAGES:
-        yield name, _installed(name) or "not installed"
+        yield name, installed_version(name) or "not installed"
 
 
-def _installed(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """Version of a package, or None if it is not there."""
     try:
         return version(name)
     except PackageNotFoundError:

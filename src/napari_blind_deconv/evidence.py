@@ -16,7 +16,8 @@ from napari_blind_deconv.engine.survey import check_position, leading, read_slic
 from napari_blind_deconv.io.stacks import open_stack
 from napari_blind_deconv.jobs import Job, sidecar_of
 from napari_blind_deconv.plan import Index
-from napari_blind_deconv.results import QualityFlag, StopReason, TrustReport
+from napari_blind_deconv.reasons import QualityFlag, StopReason
+from napari_blind_deconv.results import TrustReport
 from napari_blind_deconv.settings import Settings
 
 __all__ = ["Evidence"]

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from napari_blind_deconv.cli.speech import (
     FAILED,
@@ -15,6 +14,7 @@ from napari_blind_deconv.cli.speech import (
     console,
     errors,
     one_sentence_errors,
+    progress_bar,
 )
 from napari_blind_deconv.cli.work import deblur, sharpen, tell, write
 from napari_blind_deconv.settings import PRESET_HELP, Settings
@@ -175,10 +175,9 @@ def batch(
         pairs = plan_batch(images, out, suffix)
         out.mkdir(parents=True, exist_ok=True)
         todo = [Job(input=source, output=target, **common) for source, target in pairs]
-        columns = (TextColumn("files"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         troubles = {}
-        with Progress(*columns, console=errors) as progress:
-            task = progress.add_task("files", total=len(todo))
+        with progress_bar("files") as progress:
+            task = progress.add_task("sharpening", total=len(todo))
             for job, trouble in run_batch(todo, at_a_time=jobs, resume=resume, overwrite=overwrite):
                 progress.advance(task)
                 if trouble:

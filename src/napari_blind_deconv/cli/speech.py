@@ -9,6 +9,7 @@ from types import FrameType
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 __all__ = [
     "BAD_INPUT",
@@ -19,6 +20,7 @@ __all__ = [
     "errors",
     "interrupt_flag",
     "one_sentence_errors",
+    "progress_bar",
 ]
 
 BAD_INPUT = 2
@@ -28,6 +30,18 @@ INTERRUPTED = 130
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False, markup=False)
+
+
+def progress_bar(unit: str) -> Progress:
+    """A bar of what is done, how many of how many units, and the time left."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),  # names of files may have brackets
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+        console=errors,
+    )
 
 
 @contextmanager

@@ -6,9 +6,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from napari_blind_deconv.cli.speech import INTERRUPTED, SOME_FAILED, errors, interrupt_flag
+from napari_blind_deconv.cli.speech import (
+    INTERRUPTED,
+    SOME_FAILED,
+    errors,
+    interrupt_flag,
+    progress_bar,
+)
 from napari_blind_deconv.settings import Settings
 
 if TYPE_CHECKING:
@@ -90,14 +94,7 @@ def _run_stack(
     from napari_blind_deconv.jobs import run_job
     from napari_blind_deconv.results import run_to_end
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("planes", markup=False),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=errors) as progress, interrupt_flag() as interrupted:
+    with progress_bar("planes") as progress, interrupt_flag() as interrupted:
         task = progress.add_task("finding the kernel", total=None)
 
         def opened(stack: Stack) -> None:
@@ -132,13 +129,7 @@ def deblur(image: Any, settings: Settings, name: str, **options: Any) -> tuple[R
     """Run with a progress bar; the result, and whether Ctrl-C ended it."""
     with errors.status("Loading PyTorch …"):
         from napari_blind_deconv.engine.optimise import deconvolve
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=errors) as progress, interrupt_flag() as interrupted:
+    with progress_bar("iterations") as progress, interrupt_flag() as interrupted:
         progress.console.print(f"Sharpening {name}; Ctrl-C keeps the best so far.")
         task = progress.add_task(name, total=settings.max_iterations)
         result = deconvolve(

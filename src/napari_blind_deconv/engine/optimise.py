@@ -22,13 +22,13 @@ from napari_blind_deconv.numerics.blur import crop_to_field_of_view
 from napari_blind_deconv.numerics.kernel_shape import KernelShape
 from napari_blind_deconv.numerics.location import moved_back, recentre
 from napari_blind_deconv.numerics.stopping import EarlyStopping, WindowedVariance
+from napari_blind_deconv.reasons import StopReason
 from napari_blind_deconv.results import (
     TRACE_DTYPE,
     DeconvolutionError,
     OutOfMemoryError,
     Result,
     Snapshot,
-    StopReason,
     mapped,
     run_to_end,
 )

@@ -14,7 +14,8 @@ from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.numerics.kernel_shape import KernelShape, border_share
 from napari_blind_deconv.numerics.location import centre_kernel, origin_at_centroid
 from napari_blind_deconv.numerics.resolution import resolution
-from napari_blind_deconv.results import QualityFlag, StopReason, TrustReport
+from napari_blind_deconv.reasons import QualityFlag, StopReason
+from napari_blind_deconv.results import TrustReport
 
 __all__ = ["assess", "doubts", "luminance"]
 

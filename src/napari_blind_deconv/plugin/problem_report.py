@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import platform
 import traceback
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from qtpy import API_NAME
 
+from napari_blind_deconv.doctor import installed_version
 from napari_blind_deconv.settings import Settings
 
 __all__ = ["problem_report"]
@@ -36,12 +36,13 @@ def problem_report(
         As chosen.
     """
     kind = "" if error is None else f"{type(error).__name__}: "
+    packages = (f"{name} {installed_version(name) or 'missing'}" for name in _PACKAGES)
     lines = [
         f"{kind}{_without_paths(sentence)}",
         f"image: {image}",
         f"device: {device}",
         f"system: {platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        f"packages: {', '.join(f'{name} {_version(name)}' for name in _PACKAGES)}, {API_NAME}",
+        f"packages: {', '.join(packages)}, {API_NAME}",
     ]
     if settings is not None:
         lines.append(f"settings: {json.dumps(settings.model_dump(mode='json'))}")
@@ -72,10 +73,3 @@ def _without_paths(sentence: str) -> str:
 
 def _is_path(word: str) -> bool:
     return len(word) > 1 and (word.count("/") + word.count("\\") > 1)
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "missing"

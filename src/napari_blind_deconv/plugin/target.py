@@ -65,6 +65,7 @@ class Target:
 
     def follow_viewer(self) -> None:
         """Choose the layer that is selected, now and whenever another one is."""
+        self._follow_selection()
         self.layer.changed.connect(self._watch_layer)
         self.scope.changed.connect(self._show_scope)
         self.span.changed.connect(self._on_changed)
@@ -72,8 +73,7 @@ class Target:
         for layer in self._viewer.layers:
             self._watch_drawing(layer)
         self._viewer.layers.selection.events.active.connect(self._follow_selection)
-        self._viewer.dims.events.order.connect(self._tell)
-        self._follow_selection()
+        self._viewer.dims.events.order.connect(self._on_changed)
         self._watch_layer()
 
     # What is chosen
@@ -146,9 +146,6 @@ class Target:
 
     # What is shown
 
-    def _tell(self) -> None:
-        self._on_changed()
-
     def _follow_selection(self) -> None:
         active = self._viewer.layers.selection.active
         if isinstance(active, Image) and not is_output(active):
@@ -161,17 +158,17 @@ class Target:
     def _watch_drawing(self, layer: Layer) -> None:
         """A rectangle that is drawn or moved changes what a run takes."""
         if isinstance(layer, Shapes):
-            layer.events.data.connect(self._tell)
+            layer.events.data.connect(self._on_changed)
 
     def _watch_layer(self) -> None:
         """Keep sizes in micrometres true when the layer is calibrated anew."""
         if self._watched is not None:
-            self._watched.events.scale.disconnect(self._tell)
-            self._watched.events.units.disconnect(self._tell)
+            self._watched.events.scale.disconnect(self._on_changed)
+            self._watched.events.units.disconnect(self._on_changed)
         self._watched = self.layer.value
         if self._watched is not None:
-            self._watched.events.scale.connect(self._tell)
-            self._watched.events.units.connect(self._tell)
+            self._watched.events.scale.connect(self._on_changed)
+            self._watched.events.units.connect(self._on_changed)
         self._offer_scopes()
 
     def _offer_scopes(self) -> None:
@@ -190,7 +187,7 @@ class Target:
         if self.scope.value == DRAWN:
             self._offer_drawing()
         show_row(self.span, self.scope.value == SPAN)
-        self._tell()
+        self._on_changed()
 
     def _offer_drawing(self) -> None:
         """Something to draw the rectangle with, if there is nothing yet."""

@@ -612,9 +612,18 @@ def test_sample_data_opens(make_napari_viewer):
     viewer.open_sample("napari-blind-deconv", "scene")
     assert [layer.name for layer in viewer.layers] == [
         "cell",
-        "scene kernel",
         "scene truth",
+        "scene kernel",
         "scene",
     ]
     assert all(isinstance(layer, Image) for layer in viewer.layers)
     assert len(sample_data.scene()) == 3
+
+
+def test_the_sample_scene_is_what_one_sees_first(make_napari_viewer):
+    viewer = make_napari_viewer()
+    viewer.open_sample("napari-blind-deconv", "scene")
+    scene = viewer.layers["scene"]
+    assert viewer.layers.selection.active is scene
+    middle = scene.extent.world.mean(axis=0)
+    assert np.allclose(viewer.scene.camera.center[-2:], middle, atol=0.02 * middle.max())

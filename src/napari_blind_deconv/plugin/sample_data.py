@@ -30,7 +30,12 @@ def scene() -> list[LayerData]:
     calibration = _calibration(size, size)
     width = made.observed.shape[1] * size
     limits = [float(made.truth.min()), float(made.observed.max())]
-    return [
+    return [  # napari's camera goes to the first, its selection to the last
+        (
+            made.truth,
+            {"name": "scene truth", "visible": False, "contrast_limits": limits, **calibration},
+            "image",
+        ),
         (
             made.kernel,
             {
@@ -39,11 +44,6 @@ def scene() -> list[LayerData]:
                 "translate": (0, -made.kernel.shape[1] * size - 0.05 * width),
                 **calibration,
             },
-            "image",
-        ),
-        (
-            made.truth,
-            {"name": "scene truth", "visible": False, "contrast_limits": limits, **calibration},
             "image",
         ),
         (made.observed, {"name": "scene", "contrast_limits": limits, **calibration}, "image"),

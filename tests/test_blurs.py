@@ -76,9 +76,7 @@ def test_a_shake_longer_than_the_smaller_window_is_found():
     _, recorded = exposure(long, 0.001)
     found = find_blur(recorded, 81)
     assert found.kind == "free"
-    assert find_blur(recorded, 31).kind == "none"  # a similarity of 0.29
-    # Other noise, or other arithmetic of another processor, gives 0.73 to 0.93.
-    assert kernel_similarity(long, found.kernel) > 0.6
+    assert kernel_similarity(long, found.kernel) > 0.8
 
 
 def test_a_cell_with_soft_edges_is_no_camera_shake():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -43,6 +43,10 @@ _FREE_SIGMAS = (0.0, 0.4, 0.8)
 # Windows a shape is searched in. The larger one holds longer drifts, the smaller one finds short
 # ones more often.
 _FREE_SIDES = (31, 61)
+# The search looks along rows and columns in one direction, and rounding decides between kernels
+# that are nearly as good: a mirror image leads to another one of them.
+_AS_IT_IS = np.s_[:, :]
+_MIRRORED = (np.s_[::-1, :], np.s_[:, ::-1], np.s_[::-1, ::-1])
 # Nats a frequency a kind with more parameters must explain the spectrum better by.
 _WORTH_A_DRIFT = 0.01
 _TIE = 3e-4
@@ -90,9 +94,16 @@ def find_blur(image: NDArray[np.floating[Any]], largest: int) -> Blur:
         best = drift if drift.misfit < best.misfit - _WORTH_A_DRIFT else best
     # Both odd; at half the image there is little left that the kernel could be seen in.
     largest = min(largest, (min(region.shape) // 2 - 1) | 1)
-    shapes = (_free(region, spectrum, side) for side in {min(s, largest) for s in _FREE_SIDES})
-    free = min(filter(None, shapes), key=lambda shape: shape.misfit, default=best)
-    return free if free.misfit < best.misfit - _WORTH_A_SHAPE else best
+    sides = {min(side, largest) for side in _FREE_SIDES}
+    free = _least(_free(region, spectrum, side) for side in sides)
+    if free is None or free.misfit >= best.misfit - _WORTH_A_SHAPE:
+        return best
+    mirrored = (_free(region, spectrum, len(free.kernel), view) for view in _MIRRORED)
+    return _least([free, *mirrored]) or free
+
+
+def _least(blurs: Iterable[Blur | None]) -> Blur | None:
+    return min(filter(None, blurs), key=lambda blur: blur.misfit, default=None)
 
 
 def placed(kernel: NDArray[np.float32], window: tuple[int, int]) -> NDArray[np.float32]:
@@ -179,13 +190,18 @@ def _refined(
     return (length, angle, sigma), _misfit(spectrum, transfer(length, angle, sigma))
 
 
-def _free(image: NDArray[np.floating[Any]], spectrum: Spectrum, side: int) -> Blur | None:
-    """Any shape; None if it is that of a point, or reaches the border of its window.
+def _free(
+    image: NDArray[np.floating[Any]],
+    spectrum: Spectrum,
+    side: int,
+    view: tuple[slice, slice] = _AS_IT_IS,
+) -> Blur | None:
+    """Any shape, searched in a view of the image; None if a point, or at its window's border.
 
     Where noise or the want of edges hides the kernel, what is found instead sprawls, and explains
     the spectrum all the better. What the camera itself blurs is no fault of the shape.
     """
-    kernel = sparse_gradient_kernel(image, side)
+    kernel = sparse_gradient_kernel(image[view], side)[view]
     if kernel[1:-1, 1:-1].sum() < kernel.sum() * (1 - _TOUCH) or _sigma(kernel) <= _WIDEST_POINT:
         return None
     transfer = spectrum.transfer_of(kernel)

@@ -24,7 +24,7 @@ Picture = NDArray[np.float32]
 _SMALLEST_SIDE = 5
 _SCALE_RATIO = 2**0.5
 _SMOOTHING = 0.4  # σ before shrinking by two, over √3
-_TURNS = 16
+_TURNS = 32  # half of them end while the kernel still changes, and rounding decides
 # Square of the least edge kept, of a picture from 0 to 1: at first, its decay a turn, at last.
 _EDGE, _EDGE_DECAY, _LEAST_EDGE = 4e-3, 1 / 1.1, 1e-4
 _STRONGEST_SPLITTING = 1e3

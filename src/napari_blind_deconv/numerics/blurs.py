@@ -43,10 +43,12 @@ _FREE_SIGMAS = (0.0, 0.4, 0.8)
 # Windows a shape is searched in. The larger one holds longer drifts, the smaller one finds short
 # ones more often.
 _FREE_SIDES = (31, 61)
-# The search looks along rows and columns in one direction, and rounding decides between kernels
-# that are nearly as good: a mirror image leads to another one of them.
+# Turns of the search: enough to tell whether there is a shape, and to find it. Halfway the kernel
+# still changes, and rounding decides which it is.
+_FEW_TURNS, _TURNS = 16, 32
+# The search looks along rows and columns in one direction: a mirror image leads elsewhere.
 _AS_IT_IS = np.s_[:, :]
-_MIRRORED = (np.s_[::-1, :], np.s_[:, ::-1], np.s_[::-1, ::-1])
+_VIEWS = (_AS_IT_IS, np.s_[::-1, :], np.s_[:, ::-1], np.s_[::-1, ::-1])
 # Nats a frequency a kind with more parameters must explain the spectrum better by.
 _WORTH_A_DRIFT = 0.01
 _TIE = 3e-4
@@ -95,11 +97,11 @@ def find_blur(image: NDArray[np.floating[Any]], largest: int) -> Blur:
     # Both odd; at half the image there is little left that the kernel could be seen in.
     largest = min(largest, (min(region.shape) // 2 - 1) | 1)
     sides = {min(side, largest) for side in _FREE_SIDES}
-    free = _least(_free(region, spectrum, side) for side in sides)
+    free = _least(_free(region, spectrum, side, _FEW_TURNS) for side in sides)
     if free is None or free.misfit >= best.misfit - _WORTH_A_SHAPE:
         return best
-    mirrored = (_free(region, spectrum, len(free.kernel), view) for view in _MIRRORED)
-    return _least([free, *mirrored]) or free
+    side = len(free.kernel)
+    return _least(_free(region, spectrum, side, _TURNS, view) for view in _VIEWS) or free
 
 
 def _least(blurs: Iterable[Blur | None]) -> Blur | None:
@@ -194,6 +196,7 @@ def _free(
     image: NDArray[np.floating[Any]],
     spectrum: Spectrum,
     side: int,
+    turns: int,
     view: tuple[slice, slice] = _AS_IT_IS,
 ) -> Blur | None:
     """Any shape, searched in a view of the image; None if a point, or at its window's border.
@@ -201,7 +204,7 @@ def _free(
     Where noise or the want of edges hides the kernel, what is found instead sprawls, and explains
     the spectrum all the better. What the camera itself blurs is no fault of the shape.
     """
-    kernel = sparse_gradient_kernel(image[view], side)[view]
+    kernel = sparse_gradient_kernel(image[view], side, turns)[view]
     if kernel[1:-1, 1:-1].sum() < kernel.sum() * (1 - _TOUCH) or _sigma(kernel) <= _WIDEST_POINT:
         return None
     transfer = spectrum.transfer_of(kernel)

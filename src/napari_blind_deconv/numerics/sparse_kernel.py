@@ -24,7 +24,6 @@ Picture = NDArray[np.float32]
 _SMALLEST_SIDE = 5
 _SCALE_RATIO = 2**0.5
 _SMOOTHING = 0.4  # σ before shrinking by two, over √3
-_TURNS = 32  # half of them end while the kernel still changes, and rounding decides
 # Square of the least edge kept, of a picture from 0 to 1: at first, its decay a turn, at last.
 _EDGE, _EDGE_DECAY, _LEAST_EDGE = 4e-3, 1 / 1.1, 1e-4
 _STRONGEST_SPLITTING = 1e3
@@ -34,7 +33,7 @@ _KERNEL_THRESHOLD = 0.05  # share of the peak below which there is no kernel
 _STRAY = 0.1  # share of the largest piece's mass below which a piece is a stray
 
 
-def sparse_gradient_kernel(image: NDArray[np.floating[Any]], side: int) -> Picture:
+def sparse_gradient_kernel(image: NDArray[np.floating[Any]], side: int, turns: int) -> Picture:
     """Estimate the kernel of an image with edges.
 
     Parameters
@@ -43,6 +42,8 @@ def sparse_gradient_kernel(image: NDArray[np.floating[Any]], side: int) -> Pictu
         ``(H, W)``, in [0, 1].
     side : int
         Of the window, odd. It must hold the kernel; a much larger one costs robustness.
+    turns : int
+        Of image and kernel, at each scale. More keep weaker edges, and settle the kernel.
 
     Returns
     -------
@@ -54,7 +55,7 @@ def sparse_gradient_kernel(image: NDArray[np.floating[Any]], side: int) -> Pictu
     for size in _sides(side):
         picture = periodic_component(_shrunk(image, size / side)).astype(np.float32)
         kernel = _first_guess(size) if kernel is None else _grown(kernel, size)
-        kernel = _by_turns(picture, kernel)
+        kernel = _by_turns(picture, kernel, turns)
     assert kernel is not None
     return kernel
 
@@ -85,11 +86,11 @@ def _grown(kernel: Picture, size: int) -> Picture:
     return _centred(larger.clip(0))
 
 
-def _by_turns(picture: Picture, kernel: Picture) -> Picture:
+def _by_turns(picture: Picture, kernel: Picture, turns: int) -> Picture:
     gradients = _Gradients((picture.shape[0], picture.shape[1]))
     spectrum = fft.rfft2(picture)
     least = _EDGE
-    for _ in range(_TURNS):
+    for _ in range(turns):
         edges = _strong_edges(picture, spectrum, kernel, least, gradients)
         kernel = _centred(_kernel_between(edges, spectrum, kernel.shape[0], gradients))
         least = max(least * _EDGE_DECAY, _LEAST_EDGE)

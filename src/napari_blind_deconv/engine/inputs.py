@@ -16,8 +16,10 @@ __all__ = [
     "IntensityMap",
     "check_image",
     "check_kernel",
+    "has_contrast",
     "kernel_window",
     "local_median",
+    "luminance",
     "to_channels",
     "without_mad_pixels",
 ]
@@ -87,12 +89,18 @@ def check_image(image: ArrayLike, *, rgb: bool) -> NDArray[Any]:
             f"The image has {bad} NaN or infinite pixels; accepted are finite numbers only."
         )
     light = array[..., :3] if rgb else array  # alpha is no light
-    if light.min() == light.max():
+    if not has_contrast(array, rgb=rgb):
         raise ValueError(
-            f"Every pixel of the image is {array.flat[0]}; accepted is an image with some contrast."
+            f"Every pixel of the image is {light[0, 0]}; accepted is an image with some contrast."
         )
     _check_single_precision(float(light.min()), float(light.max()))
     return array
+
+
+def has_contrast(image: NDArray[Any], *, rgb: bool) -> bool:
+    """Whether any channel but alpha varies."""
+    light = image[..., :3] if rgb else image
+    return bool((light.min(axis=(0, 1)) != light.max(axis=(0, 1))).any())
 
 
 def _check_single_precision(low: float, high: float) -> None:
@@ -115,6 +123,11 @@ def to_channels(image: NDArray[Any], *, rgb: bool) -> NDArray[np.float64]:
     """Checked image to channels first, ``(C, H, W)``, without alpha, in native byte order."""
     planes = np.moveaxis(image[..., :3], -1, 0) if rgb else image[np.newaxis]
     return planes.astype(np.float64)
+
+
+def luminance(image: NDArray[Any], rgb: bool) -> NDArray[np.float64]:
+    """A grey image ``(H, W)``: itself, or the mean of the channels of a colour one."""
+    return image[..., :3].mean(axis=-1, dtype=np.float64) if rgb else image.astype(np.float64)
 
 
 def local_median(channels: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from napari_blind_deconv.engine.devices import choose_device
 from napari_blind_deconv.engine.fit import Fit
+from napari_blind_deconv.engine.inputs import luminance
 from napari_blind_deconv.engine.problem import Problem
-from napari_blind_deconv.engine.quality import assess, doubts, luminance
+from napari_blind_deconv.engine.quality import assess, doubts
 from napari_blind_deconv.numerics.blur import crop_to_field_of_view
 from napari_blind_deconv.numerics.kernel_shape import KernelShape
 from napari_blind_deconv.numerics.location import moved_back, recentre
@@ -40,6 +41,7 @@ __all__ = ["deconvolve", "iterate"]
 _MONITORED_PIXELS = 65_536
 # Pictures on the way take no more than this share of the time, where not all are asked for.
 _PREVIEW_SHARE = 0.2
+_PREVIEW_SECONDS = 0.5
 
 
 def deconvolve(
@@ -123,6 +125,7 @@ def deconvolve(
         rgb=rgb,
         intensity_range=intensity_range,
         should_stop=should_stop,
+        preview_seconds=math.inf if on_snapshot is None else _PREVIEW_SECONDS,
     )
     return run_to_end(run if on_snapshot is None else mapped(run, on_snapshot))
 
@@ -138,14 +141,15 @@ def iterate(
     rgb: bool = False,
     intensity_range: tuple[float, float] | None = None,
     should_stop: Callable[[], bool] | None = None,
-    preview_seconds: float = 0.5,
+    preview_seconds: float = _PREVIEW_SECONDS,
 ) -> Generator[Snapshot, None, Result]:
     """Run :func:`deconvolve` step by step: yields snapshots and *returns* the result.
 
     Parameters are those of :func:`deconvolve`, and
 
     preview_seconds : float
-        Least time between snapshots that carry pictures; 0 puts them into each.
+        Least time between snapshots that carry pictures; 0 puts them into each, infinity
+        into none.
 
     Input is checked by the call itself, before the first step.
     """
@@ -269,7 +273,7 @@ def _optimise(
     keeper = _Keeper(problem, device, seed)
     trace = np.zeros(limit, dtype=TRACE_DTYPE)
     reason = StopReason.ITERATION_LIMIT
-    preview_due = -math.inf
+    preview_due = math.inf if math.isinf(preview_seconds) else -math.inf
     for iteration in range(1, limit + 1):
         try:
             step = fit.step(iteration)

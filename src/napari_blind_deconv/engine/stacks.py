@@ -70,6 +70,8 @@ def deconvolve_stack(
 ) -> Generator[tuple[Index, Snapshot], None, StackResult]:
     """Sharpen every plane of a stack; yields ``(index, snapshot)``, *returns* a `StackResult`.
 
+    Snapshots carry no pictures.
+
     Parameters
     ----------
     data : array_like
@@ -103,6 +105,8 @@ def deconvolve_stack(
     ValueError, TypeError
         For axes, kernel or settings that cannot be; a *plane* that cannot be sharpened is reported
         in `StackResult.failures`, filled with its input, and the others go on.
+    DeconvolutionError
+        If the search for the kernels fails.
     """
     check_axes(axes, data.shape)
     stop = should_stop or (lambda: False)
@@ -241,8 +245,8 @@ def _find_kernels(
         return (kernel,) * len(surveys)
     kernels = []
     for channel, seen in enumerate(surveys):
-        place = seen.sharpest
-        if reference is not None:
+        place = None if should_stop() else seen.sharpest
+        if reference is not None and place is not None:
             place = tuple(
                 channel if letter == "C" else at
                 for letter, at in zip(plan.axes, reference, strict=False)
@@ -254,7 +258,7 @@ def _find_kernels(
 def _kernel_on(
     data: ArrayLike, plan: Plan, index: Index | None, should_stop: Callable[[], bool]
 ) -> Generator[tuple[Index, Snapshot], None, NDArray[np.float32] | None]:
-    """None for a channel without a single plane to find it on: its planes will say why."""
+    """None without a plane to find it on: those of its channel will say why, or are left out."""
     if index is None:
         return None
     run = find_kernel(read_slice(data, index), _recipe(plan, index), should_stop)

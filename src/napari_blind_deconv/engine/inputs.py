@@ -21,7 +21,7 @@ __all__ = [
     "local_median",
     "luminance",
     "to_channels",
-    "without_mad_pixels",
+    "without_hot_pixels",
 ]
 
 SMALLEST_SIDE = 16
@@ -90,17 +90,22 @@ def check_image(image: ArrayLike, *, rgb: bool) -> NDArray[Any]:
         )
     light = array[..., :3] if rgb else array  # alpha is no light
     if not has_contrast(array, rgb=rgb):
+        level, of = _grey(array, rgb).flat[0], " in the mean of its channels" if rgb else ""
         raise ValueError(
-            f"Every pixel of the image is {light[0, 0]}; accepted is an image with some contrast."
+            f"Every pixel of the image is {level:.9g}{of}; accepted is an image with some contrast."
         )
     _check_single_precision(float(light.min()), float(light.max()))
     return array
 
 
 def has_contrast(image: NDArray[Any], *, rgb: bool) -> bool:
-    """Whether any channel but alpha varies."""
-    light = image[..., :3] if rgb else image
-    return bool((light.min(axis=(0, 1)) != light.max(axis=(0, 1))).any())
+    """Whether the brightness varies, which blur is found and judged by; alpha is no light."""
+    grey = _grey(image, rgb)
+    return bool(grey.min() != grey.max())
+
+
+def _grey(image: NDArray[Any], rgb: bool) -> NDArray[Any]:
+    return image[..., :3].mean(axis=-1, dtype=np.float64) if rgb else image
 
 
 def _check_single_precision(low: float, high: float) -> None:
@@ -127,7 +132,7 @@ def to_channels(image: NDArray[Any], *, rgb: bool) -> NDArray[np.float64]:
 
 def luminance(image: NDArray[Any], rgb: bool) -> NDArray[np.float64]:
     """A grey image ``(H, W)``: itself, or the mean of the channels of a colour one."""
-    return image[..., :3].mean(axis=-1, dtype=np.float64) if rgb else image.astype(np.float64)
+    return _grey(image, rgb).astype(np.float64)
 
 
 def local_median(channels: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -135,7 +140,7 @@ def local_median(channels: NDArray[np.float64]) -> NDArray[np.float64]:
     return ndimage.median_filter(channels, size=(1, 3, 3))
 
 
-def without_mad_pixels(
+def without_hot_pixels(
     unit: NDArray[np.float32], median: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """An image ``(C, H, W)`` with hot and dead pixels replaced by the median around them.

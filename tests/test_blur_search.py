@@ -1,0 +1,132 @@
+"""Which blur a picture has, told from the picture alone."""
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
+from napari_blind_deconv.numerics.blur_search import find_blur, placed
+from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.metrics import kernel_similarity, kernel_width
+from napari_blind_deconv.numerics.optics import line_kernel
+from napari_blind_deconv.numerics.wiener import wiener
+from napari_blind_deconv.synthetic import cell_crop
+
+
+def hook() -> np.ndarray:
+    """A camera shake: an arc and a straight line, no simple shape."""
+    kernel = np.zeros((19, 19), np.float32)
+    angles = np.linspace(0, np.pi, 200)
+    np.add.at(
+        kernel,
+        (np.rint(9 + 5 * np.sin(angles)).astype(int), np.rint(9 + 5 * np.cos(angles)).astype(int)),
+        1,
+    )
+    kernel[3:10, 4] += 12
+    return kernel / kernel.sum()
+
+
+def exposure(kernel: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """Sharp and recorded view of a photograph, with real edges."""
+    scene = torch.from_numpy(data.camera()[100:330, 120:380] / 255).float()
+    sharp = crop_to_field_of_view(scene, kernel.shape).numpy()
+    recorded = blur(scene, torch.from_numpy(kernel)).numpy()
+    return sharp, recorded + noise * np.random.default_rng(0).standard_normal(
+        recorded.shape
+    ).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "kernel", "noise"),
+    [
+        ("Gaussian", gaussian_kernel((21, 21), 2.5).numpy(), 0.01),
+        ("drift", line_kernel(9, 30), 0.01),
+        ("free", hook(), 0.001),
+    ],
+)
+def test_blurs_are_told_apart_and_found(kind, kernel, noise):
+    _, recorded = exposure(kernel, noise)
+    found = find_blur(recorded, 61)
+    assert found.kind == kind
+    assert kernel_similarity(kernel, found.kernel) > 0.85
+    assert found.kernel.sum() == pytest.approx(1, abs=1e-5)
+    assert found.kernel.min() >= 0
+    assert found.kernel.shape[0] == found.kernel.shape[1] <= 61
+
+
+def test_a_picture_that_is_sharp_and_noisy_has_no_blur():
+    _, recorded = exposure(np.ones((1, 1), np.float32), 0.1)
+    found = find_blur(recorded, 61)
+    assert found.kind == "none"
+    assert kernel_width(found.kernel) < 1.5
+
+
+def test_the_grain_of_texture_is_no_drift():
+    bricks = data.brick()[:256, :256] / 255
+    noisy = bricks + 0.1 * np.random.default_rng(0).standard_normal(bricks.shape)
+    assert find_blur(noisy, 61).kind != "drift"
+
+
+def test_a_shake_longer_than_the_smaller_window_is_found():
+    steps = np.linspace(0, 1, 500)
+    way = np.rint([18 + 5 * np.sin(7 * steps), 2 + 35 * steps**1.5]).astype(int)
+    long = np.zeros((39, 39), np.float32)
+    np.add.at(long, tuple(way), 1 / 500)
+    _, recorded = exposure(long, 0.001)
+    found = find_blur(recorded, 81)
+    assert found.kind == "free"
+    assert kernel_similarity(long, found.kernel) > 0.8
+
+
+def test_a_cell_with_soft_edges_is_no_camera_shake():
+    assert find_blur(cell_crop() / 255, 81).kind == "Gaussian"
+
+
+def test_a_sharp_picture_has_no_blur():
+    assert find_blur(data.camera()[100:330, 120:380] / 255, 61).kind == "none"
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (17, 90)])
+def test_small_pictures_are_no_trouble(shape):
+    found = find_blur(np.random.default_rng(0).random(shape), 81)
+    assert found.kernel.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_kernel_is_never_larger_than_allowed():
+    _, recorded = exposure(gaussian_kernel((21, 21), 2.5).numpy(), 0.01)
+    assert find_blur(recorded, 9).kernel.shape == (9, 9)
+
+
+@pytest.mark.parametrize("window", [(5, 5), (21, 13), (31, 31)])
+def test_a_kernel_put_into_another_window_stays_centred(window):
+    moved = placed(gaussian_kernel((13, 13), 2.0).numpy(), window)
+    assert moved.shape == window
+    assert moved.sum() == pytest.approx(1, abs=1e-5)
+    assert np.unravel_index(moved.argmax(), window) == (window[0] // 2, window[1] // 2)
+
+
+def test_wiener_deconvolves_up_to_the_border():
+    kernel = hook()
+    sharp, recorded = exposure(kernel, 0.002)
+    canvas = wiener(recorded, kernel, noise_to_signal=1e-4, exponent=2.0)
+    estimate = crop_to_field_of_view(torch.from_numpy(canvas), kernel.shape).numpy()
+    assert estimate.shape == recorded.shape
+
+    def error(picture: np.ndarray, where: tuple[slice, slice]) -> float:
+        return float(np.mean((picture[where] - sharp[where]) ** 2))
+
+    inside, border = np.s_[20:-20, 20:-20], np.s_[:8, :]
+    assert error(estimate, inside) < 0.1 * error(recorded, inside)
+    assert error(estimate, border) < error(recorded, border)
+
+
+def test_wiener_smooths_where_noise_is_strong():
+    kernel = gaussian_kernel((13, 13), 1.5).numpy()
+    _, recorded = exposure(kernel, 0.05)
+    weak, strong = (
+        wiener(recorded, kernel, noise_to_signal=ratio, exponent=3.0) for ratio in (1e-3, 1.0)
+    )
+    assert np.diff(strong, axis=0).std() < 0.8 * np.diff(weak, axis=0).std()
+    seen = crop_to_field_of_view(torch.from_numpy(strong), kernel.shape)
+    assert seen.mean().item() == pytest.approx(recorded.mean(), rel=0.02)

@@ -11,13 +11,13 @@ import pytest
 from napari_blind_deconv import Settings, deconvolve, deconvolve_stack
 from napari_blind_deconv.engine.estimate import Pace, measure_pace
 from napari_blind_deconv.engine.planes import Recipe, find_kernel, sharpen
-from napari_blind_deconv.engine.survey import check_axes
+from napari_blind_deconv.engine.survey import check_axes, survey_channels
 from napari_blind_deconv.engine.tiles import blend_weights, tiles
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.numerics.metrics import kernel_width
 from napari_blind_deconv.plan import KernelMode, Plan
 from napari_blind_deconv.reasons import QualityFlag
-from napari_blind_deconv.results import DeconvolutionError, OutOfMemoryError, run_to_end
+from napari_blind_deconv.results import DeconvolutionError, OutOfMemoryError, mapped, run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)
@@ -143,6 +143,33 @@ class TestKernels:
         seen, _ = run(stack, axes="CZYX", reference=(0, 2))
         assert seen[0][0] == (0, 2)
         assert (1, 2) in [index for index, _ in seen[: len(seen) // 2]]
+
+    def test_an_empty_channel_does_not_fail_the_others(self, stack):
+        blank = stack.copy()
+        blank[0] = 7
+        _, result = run(blank, axes="CZYX", reference=(0, 2))
+        assert sorted(result.failures) == [(0, 0), (0, 1), (0, 2)]
+
+    def test_colour_of_one_kind_is_not_the_sharpest_plane(self):
+        planes = np.empty((2, 48, 48, 3), np.uint8)
+        planes[:] = 255, 240, 230
+        [survey] = survey_channels(planes, "ZYXS")
+        assert survey.sharpest is None
+        planes[1, 10:20, 10:20] = 20
+        [survey] = survey_channels(planes, "ZYXS")
+        assert survey.sharpest == (1,)
+
+    def test_stop_ends_the_search_for_kernels(self, stack):
+        searched = set()
+
+        def stopped():
+            return bool(searched)
+
+        steps = deconvolve_stack(stack, QUICK, axes="CZYX", should_stop=stopped)
+        result = run_to_end(mapped(steps, lambda step: searched.add(step[0])))
+        assert (1, 2) not in searched
+        assert {channel for channel, _ in searched} == {0}
+        assert result.plan.kernels[1] is None
 
     def test_known_kernels_save_iterations(self, stack):
         for warm, most in ((True, 1), (False, 4)):

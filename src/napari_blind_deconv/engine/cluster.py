@@ -16,6 +16,7 @@ from napari_blind_deconv.results import (
     DeconvolutionError,
     SliceResult,
     StackResult,
+    first_line,
     run_to_end,
 )
 
@@ -165,5 +166,6 @@ def _outcome(future: Future[SliceResult], data: ArrayLike, plan: Plan, index: In
 
 
 def _told(error: BaseException) -> Exception:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-    return RuntimeError(f"The cluster failed on this plane ({type(error).__name__}: {reason}).")
+    return RuntimeError(
+        f"The cluster failed on this plane ({type(error).__name__}: {first_line(error)})."
+    )

@@ -189,8 +189,10 @@ def make_plan(
     should_stop: Callable[[], bool],
 ) -> Generator[tuple[Index, Snapshot], None, Plan]:
     """Read the stack once for its intensities and sharpest planes, and find the kernels there."""
-    known = None if isinstance(kernel, str) else check_kernel(kernel, plane_shape(axes, data.shape))
-    mode = KernelMode.GIVEN if known is not None else _mode(kernel)
+    if isinstance(kernel, str):
+        known, mode = None, KernelMode.named(kernel)
+    else:
+        known, mode = check_kernel(kernel, plane_shape(axes, data.shape)), KernelMode.GIVEN
     tile_side = largest_tile(choose_device(device))
     one = math.prod(data.shape[: leading(axes)]) == 1
     if one and known is None and math.prod(plane_shape(axes, data.shape)) <= tile_side**2:
@@ -220,14 +222,6 @@ def make_plan(
         return plan
     kernels = yield from _find_kernels(data, plan, surveys, reference, should_stop)
     return replace(plan, kernels=kernels)
-
-
-def _mode(kernel: Any) -> KernelMode:
-    modes = [mode for mode in KernelMode if mode is not KernelMode.GIVEN]
-    if kernel not in modes:
-        names = ", ".join(repr(str(mode)) for mode in modes)
-        raise ValueError(f"The kernel is {kernel!r}; accepted are {names} and an array.")
-    return KernelMode(kernel)
 
 
 def _find_kernels(

@@ -22,7 +22,7 @@ from napari_blind_deconv import Result, Settings, deconvolve, iterate
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.start import first_kernel, first_picture
 from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
-from napari_blind_deconv.numerics.blurs import placed
+from napari_blind_deconv.numerics.blur_search import placed
 from napari_blind_deconv.numerics.degrade import add_gaussian_noise
 from napari_blind_deconv.numerics.image_prior import ImagePrior
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel

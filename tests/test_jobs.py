@@ -260,6 +260,8 @@ class TestResuming:
         assert store is not None
         assert len(store.records()) == 1
         assert run_to_end(run_job(job, resume=True)).done == 5
+        planes = json.loads(sidecar_of(job.output).read_text(encoding="utf-8"))["planes"]
+        assert len(planes) == 6, "none is lost to the half that was there"
 
     def test_a_killed_command_goes_on(self, hyperstack, tmp_path):
         out, whole = tmp_path / "out.ome.zarr", tmp_path / "whole.ome.zarr"

@@ -112,7 +112,8 @@ class StackStore:
             self._array(mode="r+")[index] = image
             if hasattr(os, "sync"):  # zarr renames whole files, but leaves it to the system when
                 os.sync()
-            line = json.dumps({"index": list(index), **record}) + "\n"
+            # A run that was killed may have left half a line, which must not swallow this one.
+            line = "\n" + json.dumps({"index": list(index), **record}) + "\n"
             with self._records.open("a", encoding="utf-8") as file:
                 file.write(line)
                 file.flush()

@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return
     skip = pytest.mark.skip(reason="a viewer needs a display; install Xvfb (see `make display`)")
     for item in items:
-        if "make_napari_viewer" in getattr(item, "fixturenames", ()):
+        if "qapp" in getattr(item, "fixturenames", ()):
             item.add_marker(skip)
 
 

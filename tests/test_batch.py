@@ -49,8 +49,8 @@ def test_a_bad_file_is_no_loss(folder, at_a_time):
 
 def test_one_that_is_left_ends_soon_and_leaves_nothing_behind(folder, monkeypatch):
     """As after Ctrl-C: what waits in the queue is not computed."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     job = jobs_of(folder)[0]
     jobs = [
         job.model_copy(update={"output": job.output.with_name(f"{number}.ome.tif")})
@@ -60,7 +60,7 @@ def test_one_that_is_left_ends_soon_and_leaves_nothing_behind(folder, monkeypatc
     next(run)
     run.close()
     assert 1 <= len(list((folder / "out").glob("*.ome.tif"))) < 20
-    assert os.environ["OMP_NUM_THREADS"] == "1"
+    assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
 def test_one_plane_of_a_batch_is_what_it_is_alone(folder):

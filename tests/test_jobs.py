@@ -189,7 +189,8 @@ class TestJob:
         run_to_end(run_job(job))
         attributes = zarr.open_group(job.output, mode="r").attrs
         assert attributes["napari-blind-deconv"]["job"]["seed"] == 0
-        assert run_to_end(run_job(Job(input=job.output, output=tmp_path / "x.tif", settings=QUICK)))
+        again = Job(input=job.output, output=tmp_path / "x.tif", settings=QUICK)
+        assert run_to_end(run_job(again)).finished
 
     def test_a_sidecar_runs_the_job_again(self, hyperstack, tmp_path):
         job = Job(input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK, seed=3)
@@ -212,7 +213,7 @@ class TestJob:
         job = Job(input=tmp_path / "in.tif", output=tmp_path / "out.tif", settings=QUICK)
         summary = run_to_end(run_job(job))
         assert list(summary.failures) == [(1,)]
-        planes = json.loads(sidecar_of(job.output).read_text())["planes"]
+        planes = json.loads(sidecar_of(job.output).read_text(encoding="utf-8"))["planes"]
         assert "NaN" in planes[1]["failure"]
         assert np.isnan(tifffile.imread(job.output)[1]).all()
 

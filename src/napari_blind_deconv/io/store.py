@@ -97,7 +97,7 @@ class StackStore:
         path = partial_folder(output) / _PLAN
         if not path.is_file():
             return None
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         if record["job"] != job:
             changed = [key for key in job if record["job"].get(key) != job[key]]
             raise ValueError(
@@ -181,7 +181,7 @@ class StackStore:
         from ome_zarr.writer import add_metadata, write_multiscales_metadata
 
         group = zarr.open_group(partial_folder(self.output), mode="r+")
-        kinds = {"T": "time", "C": "channel", "S": "channel"}
+        kinds = {"T": "time", "C": "channel"}
         axes = [
             {"name": axis.lower(), "type": kinds.get(axis, "space")} for axis in self.stack.axes
         ]

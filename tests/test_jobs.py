@@ -74,6 +74,40 @@ class TestOpening:
             assert stack.unit == "µm"
             np.testing.assert_array_equal(stack.data.compute(), pixels.swapaxes(0, 1))
 
+    def test_steps_come_in_the_units_of_the_stack(self, tmp_path):
+        """Z in that of X, T in seconds; a step in a unit nobody knows is no step."""
+        metadata = {
+            "axes": "TZYX",
+            **{"PhysicalSizeX": 0.1, "PhysicalSizeXUnit": "µm"},
+            **{"PhysicalSizeY": 200, "PhysicalSizeYUnit": "nm"},
+            **{"PhysicalSizeZ": 0.002, "PhysicalSizeZUnit": "mm"},
+            **{"TimeIncrement": 100, "TimeIncrementUnit": "ms"},
+        }
+        image = np.zeros((2, 3, 20, 30), np.uint8)
+        tifffile.imwrite(tmp_path / "t.ome.tif", image, ome=True, metadata=metadata)
+        with open_stack(tmp_path / "t.ome.tif") as stack:
+            assert stack.sizes == pytest.approx({"T": 0.1, "Z": 2, "Y": 0.2, "X": 0.1})
+            assert stack.unit == "µm"
+        metadata["PhysicalSizeZUnit"] = "reference frame"
+        tifffile.imwrite(tmp_path / "t.ome.tif", image, ome=True, metadata=metadata)
+        with open_stack(tmp_path / "t.ome.tif") as stack:
+            assert set(stack.sizes) == {"T", "Y", "X"}
+
+    def test_steps_of_an_ome_zarr_too(self, tmp_path):
+        units = {"t": "millisecond", "z": "nanometer", "y": "micrometer", "x": "micrometer"}
+        group = zarr.open_group(tmp_path / "t.zarr", mode="w", zarr_format=2)
+        group.create_array("0", shape=(2, 3, 20, 30), dtype="u1", chunks=(1, 1, 20, 30))
+        kinds = {"t": "time"}
+        axes = [
+            {"name": name, "type": kinds.get(name, "space"), "unit": unit}
+            for name, unit in units.items()
+        ]
+        scale = [{"type": "scale", "scale": [100.0, 400.0, 0.2, 0.1]}]
+        datasets = [{"path": "0", "coordinateTransformations": scale}]
+        group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+        with open_stack(tmp_path / "t.zarr") as stack:
+            assert stack.sizes == pytest.approx({"T": 0.1, "Z": 0.4, "Y": 0.2, "X": 0.1})
+
     def test_nothing_is_read_before_it_is_asked_for(self, hyperstack):
         with open_stack(hyperstack) as stack:
             assert all(side == 1 for side in stack.data.chunksize[:2])

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from napari_blind_deconv.io.images import TiffLayout, write_atomically, write_json, write_tiff
 from napari_blind_deconv.io.stacks import Stack
+from napari_blind_deconv.io.units import long_unit
 from napari_blind_deconv.plan import Index, Plan
 
 __all__ = ["StackStore", "is_under_way", "is_zarr", "partial_folder", "publish"]
@@ -29,7 +30,6 @@ _PLAN, _RECORDS, _LEVEL = "plan.json", "planes.jsonl", "0"
 # The plan's name once the result is whole and waits for its own.
 _WHOLE_PLAN, _WHOLE_TIFF = "whole.json", "whole.tif"
 _IMAGEJ_ORDER = "TZCYXS"
-_LONG_UNITS = {"µm": "micrometer", "nm": "nanometer", "mm": "millimeter"}
 
 
 def is_zarr(path: Path) -> bool:
@@ -186,7 +186,7 @@ class StackStore:
             {"name": axis.lower(), "type": kinds.get(axis, "space")} for axis in self.stack.axes
         ]
         units = {
-            axis.lower(): _LONG_UNITS.get(self.stack.unit, self.stack.unit)
+            axis.lower(): long_unit(self.stack.unit)
             for axis in "ZYX"
             if axis in self.stack.sizes and self.stack.unit != "pixel"
         }

@@ -330,7 +330,12 @@ class TestCommandLine:
         tifffile.imwrite(tmp_path / "in.tif", noise, imagej=True, metadata={"axes": "ZYX"})
         arguments = [*COMMAND, "run", str(tmp_path / "in.tif"), str(tmp_path / name), *FAST]
         full = subprocess.run(
-            arguments, capture_output=True, text=True, check=False, preexec_fn=limit_file_size
+            arguments,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+            preexec_fn=limit_file_size,
         )
         assert full.returncode == 2, full.stderr
         assert "could not be written" in full.stderr.replace("\n", " ")

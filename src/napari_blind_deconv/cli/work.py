@@ -35,7 +35,7 @@ def sharpen(
     """Run a job, plane or stack; the exit code. Raises before anything is written."""
     from napari_blind_deconv.io.claim import claimed
     from napari_blind_deconv.io.images import check_output
-    from napari_blind_deconv.io.store import is_under_way, is_zarr
+    from napari_blind_deconv.io.store import is_under_way, is_zarr, publish
     from napari_blind_deconv.jobs import OUTPUT_SUFFIXES, is_finished
 
     check_distinct(job.input, job.psf, job.psf_guess, job.output, kernel_out, trace_out)
@@ -47,6 +47,8 @@ def sharpen(
     with job.open() as stack:
         if stack.is_small_plane and not is_zarr(job.output):
             with claimed(job.output):
+                if resume:
+                    publish(job.output)
                 if resume and is_finished(job):
                     errors.print(f"{job.output} is there already.", soft_wrap=True)
                     return 0

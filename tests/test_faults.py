@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from tests.command import as_options, blind_deconv, limited
 
 from napari_blind_deconv import DeconvolutionError, Settings, deconvolve_stack
 from napari_blind_deconv.engine import fit
@@ -31,11 +32,6 @@ from napari_blind_deconv.results import run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 QUICK = Settings(channels=(8,), max_iterations=4, kernel_features=16, stop_at_noise=False)
-FAST = [
-    *("--set", "channels=[8]", "--set", "max_iterations=4", "--set", "kernel_features=16"),
-    *("--set", "stop_at_noise=false"),
-]
-COMMAND = [sys.executable, "-m", "napari_blind_deconv.cli"]
 KILLS = 50
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs signals and limits of POSIX")
 
@@ -178,8 +174,7 @@ class TestTwoAtOnce:
         first = processes.Process(target=hold, args=(output, held), daemon=True)
         first.start()
         assert held.wait(120)
-        arguments = [*COMMAND, "run", str(stack), str(output), *FAST, "--overwrite"]
-        second = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=300)
+        second = blind_deconv("run", stack, output, *as_options(QUICK), "--overwrite")
         assert second.returncode == 2, second.stderr
         assert "Another run is writing" in second.stderr
         assert "Traceback" not in second.stderr
@@ -202,18 +197,10 @@ class TestMemory:
     @posix
     @pytest.mark.skipif(sys.platform == "darwin", reason="macOS does not heed the limit")
     def test_a_limit_on_memory_is_one_sentence(self, tmp_path):
-        import resource  # not on Windows
-
         image = fluorescence_scene((900, 900)).observed
         tifffile.imwrite(tmp_path / "in.tif", image)
-
-        def limit() -> None:
-            resource.setrlimit(resource.RLIMIT_AS, (2 * 2**30, 2 * 2**30))
-
-        arguments = [*COMMAND, "run", str(tmp_path / "in.tif"), str(tmp_path / "out.tif")]
-        done = subprocess.run(
-            arguments, capture_output=True, text=True, check=False, preexec_fn=limit, timeout=300
-        )
+        arguments = ("run", tmp_path / "in.tif", tmp_path / "out.tif")
+        done = blind_deconv(*arguments, preexec_fn=limited("AS", 2 * 2**30))
         assert "Traceback" not in done.stderr
         if done.returncode == 0:  # smaller tiles went into what there was
             assert tifffile.imread(tmp_path / "out.tif").shape == image.shape

@@ -11,6 +11,7 @@ import ome_types
 import pytest
 import tifffile
 import zarr
+from tests.command import as_options, blind_deconv, command, limited
 
 from napari_blind_deconv import Settings
 from napari_blind_deconv.io.stacks import open_stack
@@ -20,14 +21,7 @@ from napari_blind_deconv.results import run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)
-COMMAND = [sys.executable, "-m", "napari_blind_deconv.cli"]
-FAST = ["--set", "channels=[8, 16]", "--set", "max_iterations=4", "--set", "kernel_features=64"]
-
-
-def blind_deconv(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False
-    )
+FAST = as_options(QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -301,7 +295,7 @@ class TestResuming:
     def test_a_killed_command_goes_on(self, hyperstack, tmp_path):
         out, whole = tmp_path / "out.ome.zarr", tmp_path / "whole.ome.zarr"
         assert blind_deconv("run", hyperstack, whole, *FAST).returncode == 0
-        arguments = [*COMMAND, "run", str(hyperstack), str(out), *FAST]
+        arguments = command("run", hyperstack, out, *FAST)
         killed = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
         records = partial_folder(out) / "planes.jsonl"
         deadline = time.monotonic() + 120
@@ -321,22 +315,10 @@ class TestCommandLine:
     @pytest.mark.skipif(sys.platform == "win32", reason="a limit on file size needs POSIX")
     @pytest.mark.parametrize("name", ["out.ome.tif", "out.ome.zarr"])
     def test_a_full_disk_is_one_sentence_and_loses_nothing(self, tmp_path, name):
-        def limit_file_size() -> None:
-            import resource  # not on Windows
-
-            resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
-
         noise = np.random.default_rng(0).integers(0, 60_000, (2, 160, 160), dtype=np.uint16)
         tifffile.imwrite(tmp_path / "in.tif", noise, imagej=True, metadata={"axes": "ZYX"})
-        arguments = [*COMMAND, "run", str(tmp_path / "in.tif"), str(tmp_path / name), *FAST]
-        full = subprocess.run(
-            arguments,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-            preexec_fn=limit_file_size,
-        )
+        arguments = ("run", tmp_path / "in.tif", tmp_path / name, *FAST)
+        full = blind_deconv(*arguments, preexec_fn=limited("FSIZE", 30_000))
         assert full.returncode == 2, full.stderr
         assert "could not be written" in full.stderr.replace("\n", " ")
         assert "Traceback" not in full.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,8 +57,7 @@ def main(
             console.print(f"A worker of {name} was killed, for want of memory maybe; run it again.")
             raise typer.Exit(1) from None
         except FileNotFoundError as error:
-            missing = os.path.relpath(error.filename)
-            console.print(f"Suite {name} was skipped: its images are missing ({missing}).")
+            console.print(f"Suite {name} was skipped: its images are missing ({error.filename}).")
     if failures:
         console.print(f"{failures} task(s) failed; their records say why.")
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.suites import Key, Options, Suite, Task, find_suites
+from napari_blind_deconv.batch import environment
 from napari_blind_deconv.engine.devices import choose_device
 
 __all__ = ["HERE", "read_records", "results_file", "run_suite"]
@@ -85,7 +86,9 @@ def run_suite(
     ]
     folder.mkdir(parents=True, exist_ok=True)
     _end_last_line(path)
-    with _pool(suite, options, jobs, threads) as pool:
+    # Threads of BLAS and OpenMP that wait for one another are slower than none.
+    few = environment(OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS="1")
+    with few, _pool(suite, options, jobs, threads) as pool:
         futures = {pool.submit(_measure, key): key for key in wanted}
         try:
             for future in as_completed(futures):
@@ -100,9 +103,6 @@ def run_suite(
 
 
 def _pool(suite: Suite, options: Options, jobs: int, threads: int) -> ProcessPoolExecutor:
-    # Threads of BLAS and OpenMP that wait for one another are slower than none; new processes read
-    # these when they start.
-    os.environ |= {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
     return ProcessPoolExecutor(
         jobs,
         mp_context=multiprocessing.get_context("spawn"),
@@ -115,7 +115,7 @@ def _pool(suite: Suite, options: Options, jobs: int, threads: int) -> ProcessPoo
 def _end_last_line(path: Path) -> None:
     """A killed run may have left half a line, which must not swallow the next."""
     if path.is_file() and not path.read_bytes().endswith(b"\n"):
-        with path.open("a") as file:
+        with path.open("a", encoding="utf-8") as file:
             file.write("\n")
 
 
@@ -181,7 +181,9 @@ def _commit() -> str:
 
 
 def _git(*words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=HERE, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["git", *words], cwd=HERE, capture_output=True, encoding="utf-8", check=True
+    )
     return done.stdout.strip()
 
 

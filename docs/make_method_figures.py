@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
-from napari_blind_deconv import Result, Settings, deconvolve, iterate
+from napari_blind_deconv import Result, Settings, Snapshot, deconvolve, iterate
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.start import first_kernel, first_picture
 from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
@@ -31,6 +31,7 @@ from napari_blind_deconv.numerics.metrics import psnr_up_to_shift
 from napari_blind_deconv.numerics.optics import line_kernel
 from napari_blind_deconv.numerics.spectrum import Spectrum, scene_power
 from napari_blind_deconv.numerics.stopping import EarlyStopping
+from napari_blind_deconv.results import mapped, run_to_end
 from napari_blind_deconv.synthetic import Scene, fluorescence_scene
 
 IMAGES = Path(__file__).parent / "images"
@@ -80,15 +81,15 @@ def watched(scene: Scene, settings: Settings) -> Watched:
     """Run to the end and look at the truth on the way, which no user can."""
     run = iterate(scene.observed, settings, preview_seconds=0)
     decibel, variance, pictures = [], [], []
-    while True:
-        try:
-            snapshot = next(run)
-        except StopIteration as finished:
-            return Watched(np.array(decibel), np.array(variance), pictures, finished.value)
+
+    def look(snapshot: Snapshot) -> None:
         assert snapshot.image is not None
         decibel.append(scene.psnr(snapshot.image))
         variance.append(snapshot.variance)
         pictures.append(snapshot.image)
+
+    result = run_to_end(mapped(run, look))
+    return Watched(np.array(decibel), np.array(variance), pictures, result)
 
 
 def shaken() -> NDArray[np.float32]:
@@ -176,14 +177,12 @@ def draw_stages() -> None:
     start = problem.to_user(crop_to_field_of_view(canvas, problem.window).numpy())
     run = iterate(scene, preview_seconds=0)
     curve = []
-    while True:
-        try:
-            picture = next(run).image
-        except StopIteration as finished:
-            result = finished.value
-            break
-        assert picture is not None
-        curve.append(psnr_up_to_shift(truth, picture, peak=1.0))
+
+    def look(snapshot: Snapshot) -> None:
+        assert snapshot.image is not None
+        curve.append(psnr_up_to_shift(truth, snapshot.image, peak=1.0))
+
+    result = run_to_end(mapped(run, look))
     figure = Figure(figsize=(13, 3.6), layout="constrained")
     *pictures, axes = figure.subplots(1, 4)
     for place, (image, name) in zip(

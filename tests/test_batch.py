@@ -1,5 +1,6 @@
 """Many files at once: each its own job, a bad one no loss."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,23 @@ def test_a_bad_file_is_no_loss(folder, at_a_time):
         "b_deblurred.ome.tif",
         "b_deblurred.ome.tif.json",
     }
+
+
+def test_one_that_is_left_ends_soon_and_leaves_nothing_behind(folder, monkeypatch):
+    """As after Ctrl-C: what waits in the queue is not computed."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    tifffile.imwrite(folder / "psf.tif", np.ones((3, 3), np.float32))
+    job = jobs_of(folder)[0].model_copy(update={"psf": folder / "psf.tif"})
+    jobs = [
+        job.model_copy(update={"output": job.output.with_name(f"{number}.ome.tif")})
+        for number in range(12)
+    ]
+    run = run_batch(jobs, at_a_time=2)
+    next(run)
+    run.close()
+    assert 1 <= len(list((folder / "out").glob("*.ome.tif"))) < 12
+    assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
 def test_one_plane_of_a_batch_is_what_it_is_alone(folder):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from tests.command import blind_deconv, command, limited
 
 QUICK = [
     *("--set", "channels=[8, 16]"),
@@ -17,16 +18,6 @@ QUICK = [
     *("--set", "kernel_size=9"),
     *("--set", "window=3"),
 ]
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "napari_blind_deconv.cli", *map(str, arguments)]
-
-
-def blind_deconv(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=120, check=False, **options
-    )
 
 
 @pytest.fixture
@@ -129,13 +120,8 @@ def test_bad_input_is_one_sentence_and_exit_code_2(image, tmp_path, arguments, s
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a limit on file size needs POSIX")
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(image, tmp_path):
-    def limit_file_size() -> None:
-        import resource  # not on Windows
-
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-
     out = tmp_path / "out.tif"
-    done = blind_deconv("run", image, out, *QUICK, preexec_fn=limit_file_size)
+    done = blind_deconv("run", image, out, *QUICK, preexec_fn=limited("FSIZE", 4096))
     assert done.returncode == 2, done.stderr
     assert "could not be written" in done.stderr
     assert "is the disk full?" in done.stderr

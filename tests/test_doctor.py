@@ -3,7 +3,6 @@
 import math
 import os
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +11,7 @@ import pytest
 import tifffile
 import torch
 from rich.console import Console
+from tests.command import blind_deconv
 
 from napari_blind_deconv import doctor
 from napari_blind_deconv.engine import optimise
@@ -23,17 +23,9 @@ BROKEN = {
 }
 
 
-def blind_deconv(folder, *arguments) -> subprocess.CompletedProcess[str]:
+def beside_a_shim(folder, *arguments) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(folder / "shim"), "COLUMNS": "200"}
-    return subprocess.run(
-        [sys.executable, "-m", "napari_blind_deconv.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=folder,
-        env=environment,
-    )
+    return blind_deconv(*arguments, cwd=folder, env=environment)
 
 
 @pytest.fixture
@@ -61,7 +53,7 @@ def break_torch(folder, how: str) -> None:
 )
 def test_without_torch_a_command_ends_in_one_sentence(folder, arguments, how):
     break_torch(folder, how)
-    done = blind_deconv(folder, *arguments)
+    done = beside_a_shim(folder, *arguments)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     *progress, sentence = done.stderr.splitlines()
@@ -73,8 +65,8 @@ def test_without_torch_a_command_ends_in_one_sentence(folder, arguments, how):
 
 def test_what_needs_no_torch_works_without(folder):
     break_torch(folder, "no library")
-    assert blind_deconv(folder, "presets").returncode == 0
-    assert blind_deconv(folder, "--help").returncode == 0
+    assert beside_a_shim(folder, "presets").returncode == 0
+    assert beside_a_shim(folder, "--help").returncode == 0
 
 
 def test_a_missing_file_is_not_laid_to_torch():
@@ -85,7 +77,7 @@ def test_a_missing_file_is_not_laid_to_torch():
 
 
 def test_doctor_passes_here(folder):
-    done = blind_deconv(folder, "doctor")
+    done = beside_a_shim(folder, "doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     assert torch.__version__ in done.stdout
     assert "GiB free" in done.stdout

@@ -3,7 +3,6 @@
 import json
 import struct
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -80,7 +79,6 @@ WRITERS = (write_plain, write_imagej, write_ome, write_deflated, write_colour)
 def test_corrupt_files(tmp_path, write: Callable[[Path], None], seed: int):
     """Bytes changed, cut off, doubled or taken out, most of them in the header."""
     random = np.random.default_rng(seed)
-    ends: Counter[int] = Counter()
     for kind in ("change", "cut", "double", "remove", "header"):
         folder = tmp_path / kind
         folder.mkdir()
@@ -101,8 +99,7 @@ def test_corrupt_files(tmp_path, write: Callable[[Path], None], seed: int):
             for place in random.integers(4, min(400, len(content)), 3):
                 content[place] = random.integers(256)
         path.write_bytes(content)
-        ends[survives(folder)] += 1
-    assert sum(ends.values()) == 5
+        survives(folder)
 
 
 @pytest.mark.parametrize("side", [10**5, 2**31 - 1, 2**32 - 1])
@@ -221,7 +218,7 @@ def test_sidecars_that_were_tampered_with(tmp_path, seed):
     write_plain(source)
     code, said = run("run", source, output, *TINY)
     assert code == 0, said
-    good = json.loads((tmp_path / "out.tif.json").read_text())
+    good = json.loads((tmp_path / "out.tif.json").read_text(encoding="utf-8"))
     output.unlink()
     for _ in range(20):
         record = json.loads(json.dumps(good))

@@ -11,6 +11,7 @@ import ome_types
 import pytest
 import tifffile
 import zarr
+from tests.command import as_options, blind_deconv, command, limited
 
 from napari_blind_deconv import Settings
 from napari_blind_deconv.evidence import Evidence
@@ -21,14 +22,7 @@ from napari_blind_deconv.results import run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)
-COMMAND = [sys.executable, "-m", "napari_blind_deconv.cli"]
-FAST = ["--set", "channels=[8, 16]", "--set", "max_iterations=4", "--set", "kernel_features=64"]
-
-
-def blind_deconv(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False
-    )
+FAST = as_options(QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +84,40 @@ class TestOpening:
             assert stack.sizes == pytest.approx({"Y": 0.1, "X": 0.1, "Z": 0.4})
             assert stack.unit == "µm"
             np.testing.assert_array_equal(stack.data.compute(), pixels.swapaxes(0, 1))
+
+    def test_steps_come_in_the_units_of_the_stack(self, tmp_path):
+        """Z in that of X, T in seconds; a step in a unit nobody knows is no step."""
+        metadata = {
+            "axes": "TZYX",
+            **{"PhysicalSizeX": 0.1, "PhysicalSizeXUnit": "µm"},
+            **{"PhysicalSizeY": 200, "PhysicalSizeYUnit": "nm"},
+            **{"PhysicalSizeZ": 0.002, "PhysicalSizeZUnit": "mm"},
+            **{"TimeIncrement": 100, "TimeIncrementUnit": "ms"},
+        }
+        image = np.zeros((2, 3, 20, 30), np.uint8)
+        tifffile.imwrite(tmp_path / "t.ome.tif", image, ome=True, metadata=metadata)
+        with open_stack(tmp_path / "t.ome.tif") as stack:
+            assert stack.sizes == pytest.approx({"T": 0.1, "Z": 2, "Y": 0.2, "X": 0.1})
+            assert stack.unit == "µm"
+        metadata["PhysicalSizeZUnit"] = "reference frame"
+        tifffile.imwrite(tmp_path / "t.ome.tif", image, ome=True, metadata=metadata)
+        with open_stack(tmp_path / "t.ome.tif") as stack:
+            assert set(stack.sizes) == {"T", "Y", "X"}
+
+    def test_steps_of_an_ome_zarr_too(self, tmp_path):
+        units = {"t": "millisecond", "z": "nanometer", "y": "micrometer", "x": "micrometer"}
+        group = zarr.open_group(tmp_path / "t.zarr", mode="w", zarr_format=2)
+        group.create_array("0", shape=(2, 3, 20, 30), dtype="u1", chunks=(1, 1, 20, 30))
+        kinds = {"t": "time"}
+        axes = [
+            {"name": name, "type": kinds.get(name, "space"), "unit": unit}
+            for name, unit in units.items()
+        ]
+        scale = [{"type": "scale", "scale": [100.0, 400.0, 0.2, 0.1]}]
+        datasets = [{"path": "0", "coordinateTransformations": scale}]
+        group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+        with open_stack(tmp_path / "t.zarr") as stack:
+            assert stack.sizes == pytest.approx({"T": 0.1, "Z": 0.4, "Y": 0.2, "X": 0.1})
 
     def test_nothing_is_read_before_it_is_asked_for(self, hyperstack):
         with open_stack(hyperstack) as stack:
@@ -206,7 +234,8 @@ class TestJob:
         run_to_end(run_job(job))
         attributes = zarr.open_group(job.output, mode="r").attrs
         assert attributes["napari-blind-deconv"]["job"]["seed"] == 0
-        assert run_to_end(run_job(Job(input=job.output, output=tmp_path / "x.tif", settings=QUICK)))
+        again = Job(input=job.output, output=tmp_path / "x.tif", settings=QUICK)
+        assert run_to_end(run_job(again)).finished
 
     def test_a_sidecar_runs_the_job_again(self, hyperstack, tmp_path):
         job = Job(input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK, seed=3)
@@ -229,7 +258,7 @@ class TestJob:
         job = Job(input=tmp_path / "in.tif", output=tmp_path / "out.tif", settings=QUICK)
         summary = run_to_end(run_job(job))
         assert list(summary.failures) == [(1,)]
-        planes = json.loads(sidecar_of(job.output).read_text())["planes"]
+        planes = json.loads(sidecar_of(job.output).read_text(encoding="utf-8"))["planes"]
         assert "NaN" in planes[1]["failure"]
         assert np.isnan(tifffile.imread(job.output)[1]).all()
 
@@ -277,11 +306,13 @@ class TestResuming:
         assert store is not None
         assert len(store.records()) == 1
         assert run_to_end(run_job(job, resume=True)).done == 5
+        planes = json.loads(sidecar_of(job.output).read_text(encoding="utf-8"))["planes"]
+        assert len(planes) == 6, "none is lost to the half that was there"
 
     def test_a_killed_command_goes_on(self, hyperstack, tmp_path):
         out, whole = tmp_path / "out.ome.zarr", tmp_path / "whole.ome.zarr"
         assert blind_deconv("run", hyperstack, whole, *FAST).returncode == 0
-        arguments = [*COMMAND, "run", str(hyperstack), str(out), *FAST]
+        arguments = command("run", hyperstack, out, *FAST)
         killed = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
         records = partial_folder(out) / "planes.jsonl"
         deadline = time.monotonic() + 120
@@ -301,17 +332,10 @@ class TestCommandLine:
     @pytest.mark.skipif(sys.platform == "win32", reason="a limit on file size needs POSIX")
     @pytest.mark.parametrize("name", ["out.ome.tif", "out.ome.zarr"])
     def test_a_full_disk_is_one_sentence_and_loses_nothing(self, tmp_path, name):
-        def limit_file_size() -> None:
-            import resource  # not on Windows
-
-            resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
-
         noise = np.random.default_rng(0).integers(0, 60_000, (2, 160, 160), dtype=np.uint16)
         tifffile.imwrite(tmp_path / "in.tif", noise, imagej=True, metadata={"axes": "ZYX"})
-        arguments = [*COMMAND, "run", str(tmp_path / "in.tif"), str(tmp_path / name), *FAST]
-        full = subprocess.run(
-            arguments, capture_output=True, text=True, check=False, preexec_fn=limit_file_size
-        )
+        arguments = ("run", tmp_path / "in.tif", tmp_path / name, *FAST)
+        full = blind_deconv(*arguments, preexec_fn=limited("FSIZE", 30_000))
         assert full.returncode == 2, full.stderr
         assert "could not be written" in full.stderr.replace("\n", " ")
         assert "Traceback" not in full.stderr

@@ -53,6 +53,7 @@ def watched(folder: Path, *arguments: object) -> list[list[str]]:
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
         cwd=folder,
         env={**inherited, "TMPDIR": str(folder / "tmp"), "MPLCONFIGDIR": str(folder / "tmp")},
     )

@@ -182,7 +182,7 @@ class TestEvidence:
         assert "plane (1,)" in found.title
         assert found.trust.residual_level == pytest.approx(1, abs=0.5)
         assert json.loads(json.dumps(found.as_record()))["verdict"] == found.verdict
-        record = json.loads(sidecar_of(written).read_text())
+        record = json.loads(sidecar_of(written).read_text(encoding="utf-8"))
         assert record["planes"][1]["trust"]["gain"] >= 0
 
     def test_the_page_is_written(self, written, tmp_path):
@@ -203,6 +203,24 @@ class TestEvidence:
         assert again.exit_code == 2
         assert "replaced only with --overwrite" in again.output
 
+    def test_what_is_judged_is_not_replaced(self, written):
+        for place in (written, sidecar_of(written)):
+            before = place.read_bytes()
+            arguments = ["report", str(written), "--error-out", str(place), "--overwrite"]
+            done = CliRunner().invoke(app, [*arguments, "--repeats", "2", "--device", "cpu"])
+            assert done.exit_code == 2
+            assert "is named twice" in done.output.replace("\n", " ")
+            assert place.read_bytes() == before
+
+    def test_numbers_are_ascii(self, written):
+        """A Windows console's code page has few other characters."""
+        named = written.with_name("кривая.tif")
+        written.rename(named)
+        sidecar_of(written).rename(sidecar_of(named))
+        done = CliRunner().invoke(app, ["report", str(named)])
+        assert done.stdout.isascii()
+        assert json.loads(done.stdout)["result"].startswith("кривая.tif")
+
     def test_what_does_not_fit_is_refused(self, written, tmp_path):
         with pytest.raises(ValueError, match="accepted is a position"):
             Evidence.of(written, (7,))
@@ -211,7 +229,7 @@ class TestEvidence:
         tifffile.imwrite(tmp_path / "in.tif", np.zeros((32, 32), np.uint8))
         with pytest.raises(ValueError, match="accepted is the image the result was made from"):
             Evidence.of(written)
-        record = json.loads(sidecar_of(written).read_text())
+        record = json.loads(sidecar_of(written).read_text(encoding="utf-8"))
         record["job"]["seed"] = "many"
         write_json(sidecar_of(written), record)
         with pytest.raises(ValueError, match="is no sidecar"):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.cases import Case
 from benchmarks.scoring import quality
+from napari_blind_deconv import Settings
 
 __all__ = ["Context", "Method", "Outcome", "best_of", "find_methods", "version_of"]
 
@@ -54,7 +55,7 @@ class Method(Protocol):
         """Sharpen the observed picture of a case."""
 
 
-def version_of(method: Method) -> str:
+def version_of(method: Method | Settings) -> str:
     """Changes when the settings of a method do, so that what was measured before is not reused."""
     return hashlib.sha256(repr(method).encode()).hexdigest()[:8]
 

@@ -15,6 +15,7 @@ from benchmarks.methods import Context, Method, Outcome
 from benchmarks.scoring import quality
 from napari_blind_deconv import Result, Settings, Snapshot, iterate
 from napari_blind_deconv.numerics.stopping import EarlyStopping
+from napari_blind_deconv.results import mapped, run_to_end
 from napari_blind_deconv.settings import DataTerm
 
 __all__ = ["EVERY", "GAUSSIAN_START", "METHODS", "REDUCED", "DoubleDip", "Kernel", "reduced"]
@@ -135,13 +136,12 @@ def _watch(
 ) -> tuple[Result, NDArray[np.float64]]:
     """Run to the end; PSNR of the running picture, every so many iterations."""
     curve: list[float] = []
-    while True:
-        try:
-            snapshot = next(run)
-        except StopIteration as finished:
-            return finished.value, np.array(curve)
+
+    def look(snapshot: Snapshot) -> None:
         if snapshot.iteration % EVERY == 0 and snapshot.image is not None:
             curve.append(quality(case, snapshot.image))
+
+    return run_to_end(mapped(run, look)), np.array(curve)
 
 
 METHODS: list[Method] = [

@@ -15,11 +15,12 @@ import tifffile
 from numpy.typing import NDArray
 
 from benchmarks.cases import Case, fluorescence
+from benchmarks.methods import version_of
 from benchmarks.scoring import quality
 from benchmarks.suites import Options, Task
 from benchmarks.suites.speed import GIBI, peak_memory
 from benchmarks.tables import markdown
-from napari_blind_deconv import deconvolve_stack
+from napari_blind_deconv import Settings, deconvolve_stack
 from napari_blind_deconv.engine.devices import choose_device
 from napari_blind_deconv.results import SliceResult, run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
@@ -46,18 +47,22 @@ class Stacks:
     def tasks(self, options: Options) -> Iterator[Task]:
         """One process a stack and mode, so that the peak of memory is its own."""
         options.refuse_methods(self.name)
+        version = version_of(Settings.preset("fast"))
         for case, file in REAL.items():
             read = partial(_frames, options.data / "io" / file)
             for mode in MODES:
-                yield Task("real", case, mode, partial(_measure, read, mode, options))
+                yield Task(
+                    "real", case, mode, partial(_measure, read, mode, options), version=version
+                )
         for optics in ("Airy", "drift"):
             exposures = partial(_exposures, options.data, optics)
             for mode in MODES:
                 work = partial(_measure_truth, exposures, mode, options)
-                yield Task("five micrographs", optics, mode, work)
+                yield Task("five micrographs", optics, mode, work, version=version)
         for case, (planes, side) in SYNTHETIC.items():
             make = partial(_scenes, planes, side)
-            yield Task("synthetic", case, MODES[0], partial(_measure, make, MODES[0], options))
+            work = partial(_measure, make, MODES[0], options)
+            yield Task("synthetic", case, MODES[0], work, version=version)
 
     def report(self, records: pd.DataFrame, figures: Path) -> str:
         """A row a stack and mode."""

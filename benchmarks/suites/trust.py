@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, stats
 
 from benchmarks.cases import Case, fluorescence_cases
+from benchmarks.methods import version_of
 from benchmarks.suites import Options, Task
 from benchmarks.tables import markdown
 from napari_blind_deconv import Result, Settings, deconvolve
@@ -45,9 +46,10 @@ class Trust:
     def tasks(self, options: Options) -> Iterator[Task]:
         """Each case once."""
         options.refuse_methods(self.name)
+        version = version_of(Settings.preset("fast"))
         for case in fluorescence_cases(options.data):
             group, _, kind = case.name.partition(", ")
-            yield Task(group, kind, "fast", _Judged(case, options), seed=options.seed)
+            yield Task(group, kind, "fast", _Judged(case, options), options.seed, version)
 
     def report(self, records: pd.DataFrame, figures: Path) -> str:
         """Means by sample and over all."""

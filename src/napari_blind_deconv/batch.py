@@ -5,15 +5,17 @@ from __future__ import annotations
 import glob
 import multiprocessing
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 
 from napari_blind_deconv.jobs import Job, run_job
 from napari_blind_deconv.results import DeconvolutionError, run_to_end
 
-__all__ = ["plan_batch", "run_batch"]
+__all__ = ["environment", "plan_batch", "run_batch"]
 
 
 def plan_batch(patterns: Sequence[str], folder: Path, suffix: str) -> list[tuple[Path, Path]]:
@@ -29,9 +31,9 @@ def plan_batch(patterns: Sequence[str], folder: Path, suffix: str) -> list[tuple
     if not sources:
         raise ValueError(f"No file is called {' or '.join(patterns)}.")
     pairs = [(source, folder / f"{_stem(source)}{suffix}") for source in sources]
-    targets = [target for _, target in pairs]
+    times = Counter(target for _, target in pairs)
     for source, target in pairs:
-        if targets.count(target) > 1:
+        if times[target] > 1:
             raise ValueError(
                 f"{source} and another input would both become {target}; accepted are inputs of "
                 "different names."
@@ -67,17 +69,41 @@ def run_batch(
         for job in jobs:
             yield job, _run(job, resume, overwrite)
         return
-    # Read by new processes when they start; threads that wait for one another are slow.
-    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // at_a_time))
+    threads = max(1, (os.cpu_count() or 1) // at_a_time)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(at_a_time, mp_context=context) as pool:
+    # Threads that wait for one another are slow.
+    with (
+        environment(OMP_NUM_THREADS=str(threads)),
+        ProcessPoolExecutor(at_a_time, mp_context=context) as pool,
+    ):
         futures = {pool.submit(_run, job, resume, overwrite): job for job in jobs}
-        for future in as_completed(futures):
-            try:
-                trouble = future.result()
-            except BrokenProcessPool:
-                trouble = "The process was killed, for want of memory maybe; --resume goes on."
-            yield futures[future], trouble
+        try:
+            for future in as_completed(futures):
+                yield futures[future], _trouble(future)
+        finally:
+            pool.shutdown(cancel_futures=True)  # after Ctrl-C nobody waits for those in the queue
+
+
+@contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """Set variables for processes that start within the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _trouble(future: Future[str]) -> str:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return "The process was killed, for want of memory maybe; --resume goes on."
 
 
 def _run(job: Job, resume: bool, overwrite: bool) -> str:

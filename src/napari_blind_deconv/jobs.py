@@ -145,6 +145,8 @@ def run_job(
     check_output(job.output, overwrite=resume or overwrite, suffixes=OUTPUT_SUFFIXES)
     with ExitStack() as held:
         held.enter_context(claimed(job.output))
+        if resume:
+            publish(job.output)
         if resume and is_finished(job):
             return _told_before(job, started)
         _check_places(job, resume=resume, overwrite=overwrite)
@@ -173,8 +175,7 @@ def run_job(
 
 
 def is_finished(job: Job) -> bool:
-    """Whether this very job has its result already; one that only waits for its name gets it."""
-    publish(job.output)
+    """Whether this very job has its result already, under its name: see `publish`."""
     try:
         same = Job.from_sidecar(sidecar_of(job.output)) == job
         newer = job.output.stat().st_mtime >= job.input.stat().st_mtime
@@ -269,10 +270,10 @@ def _write_kernels(path: Path, store: StackStore, story: dict[str, Any]) -> None
 
 def _record(result: SliceResult) -> dict[str, Any]:
     told = {name: result.provenance.get(name) for name in _TOLD_OF_A_PLANE}
-    own = result.provenance.get("blur") not in (None, "given") and result.kernel is not None
+    kernel = result.kernel if result.provenance.get("blur") not in (None, "given") else None
     return {
         **told,
-        "kernel": result.kernel.tolist() if own and result.kernel is not None else None,
+        "kernel": None if kernel is None else kernel.tolist(),
         "failure": result.failure,
         "seconds": round(result.seconds, 2),
     }

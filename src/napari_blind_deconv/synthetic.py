@@ -153,7 +153,9 @@ def _puncta(shape: tuple[int, int], random: np.random.Generator) -> NDArray[np.f
     return ndimage.gaussian_filter(drawing, 0.8)
 
 
-def _splat(drawing: NDArray[np.float64], points: NDArray[np.float64], weight: object) -> None:
+def _splat(
+    drawing: NDArray[np.float64], points: NDArray[np.float64], weight: float | NDArray[np.float64]
+) -> None:
     """Add points ``(2, N)`` of some weight, each shared bilinearly by its four pixels."""
     corner = np.floor(points).astype(int)
     rest = points - corner

@@ -16,7 +16,7 @@ from napari_blind_deconv.cli.speech import (
     one_sentence_errors,
     progress_bar,
 )
-from napari_blind_deconv.cli.work import deblur, sharpen, tell, write
+from napari_blind_deconv.cli.work import check_distinct, deblur, sharpen, tell, write
 from napari_blind_deconv.settings import PRESET_HELP, Settings
 
 if TYPE_CHECKING:
@@ -211,12 +211,15 @@ def report(
         from napari_blind_deconv.evidence import Evidence
         from napari_blind_deconv.figures import write_report
         from napari_blind_deconv.io.images import Plane, check_output, write_plane
+        from napari_blind_deconv.jobs import sidecar_of
 
+        check_distinct(result, sidecar_of(result), out, error_out)
         for path, suffixes in ((out, {".png", ".pdf"}), (error_out, None)):
             if path is not None:
                 check_output(path, overwrite=overwrite, suffixes=suffixes)
         found = Evidence.of(result, _position(plane))
-        console.print_json(data=found.as_record())
+        # Redirected on Windows, the output takes few characters beyond ASCII.
+        console.print_json(data=found.as_record(), ensure_ascii=True)
         if out is not None:
             write_report(out, found)
             errors.print(f"{out}: {found.verdict}", soft_wrap=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_blind_deconv.jobs import Job
     from napari_blind_deconv.results import Result
 
-__all__ = ["deblur", "sharpen", "tell", "write"]
+__all__ = ["check_distinct", "deblur", "sharpen", "tell", "write"]
 
 
 def sharpen(
@@ -35,10 +35,10 @@ def sharpen(
     """Run a job, plane or stack; the exit code. Raises before anything is written."""
     from napari_blind_deconv.io.claim import claimed
     from napari_blind_deconv.io.images import check_output
-    from napari_blind_deconv.io.store import is_under_way, is_zarr
+    from napari_blind_deconv.io.store import is_under_way, is_zarr, publish
     from napari_blind_deconv.jobs import OUTPUT_SUFFIXES, is_finished
 
-    _check_distinct(job.input, job.psf, job.psf_guess, job.output, kernel_out, trace_out)
+    check_distinct(job.input, job.psf, job.psf_guess, job.output, kernel_out, trace_out)
     check_output(job.output, overwrite=resume or overwrite, suffixes=OUTPUT_SUFFIXES)
     begun = resume and is_under_way(job.output)
     for path, suffixes in ((kernel_out, None), (trace_out, {".csv"})):
@@ -47,6 +47,8 @@ def sharpen(
     with job.open() as stack:
         if stack.is_small_plane and not is_zarr(job.output):
             with claimed(job.output):
+                if resume:
+                    publish(job.output)
                 if resume and is_finished(job):
                     errors.print(f"{job.output} is there already.", soft_wrap=True)
                     return 0
@@ -169,7 +171,8 @@ def tell(result: Result, output: Path) -> None:
         errors.print(f"warning: {flag.sentence}", soft_wrap=True)
 
 
-def _check_distinct(*paths: Path | None) -> None:
+def check_distinct(*paths: Path | None) -> None:
+    """Refuse two names of one file, before one output replaces what another holds."""
     # realpath, since Path.resolve raises on links that go round in circles
     named = [os.path.realpath(path) for path in paths if path is not None]
     for path in named:

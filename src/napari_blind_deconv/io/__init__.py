@@ -1,1 +1,1 @@
-"""Files: image planes with their pixel size, kernels and traces."""
+"""Files: planes and stacks with their pixel sizes, kernels and traces."""

@@ -17,6 +17,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from napari_blind_deconv.io.units import in_unit, short_unit
 from napari_blind_deconv.results import first_line
 
 __all__ = [
@@ -116,8 +117,14 @@ def pixel_calibration(tiff: tifffile.TiffFile) -> tuple[tuple[float, float] | No
     """Pixel height and width and their unit, from OME-XML, ImageJ's tags or plain TIFF's."""
     if tiff.ome_metadata:
         pixels = find_value(tifffile.xml2dict(tiff.ome_metadata), "Pixels") or {}
-        size = tuple(float(pixels.get(f"PhysicalSize{axis}", 0)) for axis in "YX")
         unit = pixels.get("PhysicalSizeXUnit", "µm")
+        size = tuple(
+            in_unit(
+                pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm"), unit
+            )
+            or 0.0
+            for axis in "YX"
+        )
     else:
         page = tiff.pages.first
         unit = (tiff.imagej_metadata or {}).get("unit") or (
@@ -127,10 +134,7 @@ def pixel_calibration(tiff: tifffile.TiffFile) -> tuple[tuple[float, float] | No
         size = tuple(1 / value if value else 0.0 for value in reversed(per_unit))
     if unit in ("pixel", "inch") or not all(0 < side < np.inf for side in size):
         return None, "pixel"
-    return (size[0], size[1]), _UNITS.get(str(unit), str(unit))
-
-
-_UNITS = {"micron": "µm", "microns": "µm", "um": "µm", "\\u00B5m": "µm", "μm": "µm"}
+    return (size[0], size[1]), short_unit(str(unit))
 
 
 def find_value(tree: Any, key: str) -> Any:

@@ -12,6 +12,7 @@ import tifffile
 import zarr
 
 from napari_blind_deconv.io.images import find_value, pixel_calibration
+from napari_blind_deconv.io.units import in_unit, short_unit
 from napari_blind_deconv.results import first_line
 
 __all__ = ["Stack", "open_stack"]
@@ -171,10 +172,20 @@ def _steps(tiff: tifffile.TiffFile) -> dict[str, float]:
     """Distance of planes and frames, where the file says."""
     if tiff.ome_metadata:
         pixels = find_value(tifffile.xml2dict(tiff.ome_metadata), "Pixels") or {}
-        found = {"Z": pixels.get("PhysicalSizeZ"), "T": pixels.get("TimeIncrement")}
+        found = {
+            "Z": in_unit(
+                pixels.get("PhysicalSizeZ"),
+                pixels.get("PhysicalSizeZUnit", "µm"),
+                pixels.get("PhysicalSizeXUnit", "µm"),
+            ),
+            "T": in_unit(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"), "s"),
+        }
     else:
         ours = tiff.imagej_metadata or {}
-        found = {"Z": ours.get("spacing"), "T": ours.get("finterval")}
+        found = {
+            "Z": ours.get("spacing"),  # in the unit of all lengths
+            "T": in_unit(ours.get("finterval"), ours.get("tunit", "s"), "s"),
+        }
     numbers = {axis: float(value) for axis, value in found.items() if value}
     return {axis: value for axis, value in numbers.items() if 0 < value < math.inf}
 
@@ -207,23 +218,23 @@ def _open_zarr(path: Path) -> Stack:
     )
     letters = "".join(axis["name"].upper() for axis in axes)
     units = {axis["name"].upper(): axis.get("unit") for axis in axes}
-    sizes = {
-        letter: float(step)
+    length = str(units.get("X") or "pixel")
+    wanted = {"Z": length, "Y": length, "X": length, "T": "s"}
+    found = {
+        letter: in_unit(step, str(units.get(letter)), wanted[letter])
         for letter, step in zip(letters, scale, strict=True)
-        if units.get(letter) is not None
+        if letter in wanted
     }
+    sizes = {letter: step for letter, step in found.items() if step is not None}
     data = image.data[0]
     planes = tuple(
         side if letter in "YX" else 1 for side, letter in zip(data.shape, letters, strict=True)
     )
     names = tuple(str(name) for name in image.metadata.get("channel_names", ()))
-    unit = _SHORT.get(units.get("X") or "pixel", units.get("X") or "pixel")
+    unit = short_unit(length)
     return Stack(
         data.rechunk(planes), letters, sizes, unit, names, _pyramid_note(path, len(image.data))
     )
-
-
-_SHORT = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm", "meter": "m"}
 
 
 def _pyramid_note(path: Path, levels: int) -> tuple[str, ...]:

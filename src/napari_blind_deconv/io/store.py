@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from napari_blind_deconv.io.images import TiffLayout, write_atomically, write_json, write_tiff
 from napari_blind_deconv.io.stacks import Stack
+from napari_blind_deconv.io.units import long_unit
 from napari_blind_deconv.plan import Index, Plan
 
 __all__ = ["StackStore", "is_under_way", "is_zarr", "partial_folder", "publish"]
@@ -29,7 +30,6 @@ _PLAN, _RECORDS, _LEVEL = "plan.json", "planes.jsonl", "0"
 # The plan's name once the result is whole and waits for its own.
 _WHOLE_PLAN, _WHOLE_TIFF = "whole.json", "whole.tif"
 _IMAGEJ_ORDER = "TZCYXS"
-_LONG_UNITS = {"µm": "micrometer", "nm": "nanometer", "mm": "millimeter"}
 
 
 def is_zarr(path: Path) -> bool:
@@ -97,7 +97,7 @@ class StackStore:
         path = partial_folder(output) / _PLAN
         if not path.is_file():
             return None
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         if record["job"] != job:
             changed = [key for key in job if record["job"].get(key) != job[key]]
             raise ValueError(
@@ -112,7 +112,8 @@ class StackStore:
             self._array(mode="r+")[index] = image
             if hasattr(os, "sync"):  # zarr renames whole files, but leaves it to the system when
                 os.sync()
-            line = json.dumps({"index": list(index), **record}) + "\n"
+            # A run that was killed may have left half a line, which must not swallow this one.
+            line = "\n" + json.dumps({"index": list(index), **record}) + "\n"
             with self._records.open("a", encoding="utf-8") as file:
                 file.write(line)
                 file.flush()
@@ -180,12 +181,12 @@ class StackStore:
         from ome_zarr.writer import add_metadata, write_multiscales_metadata
 
         group = zarr.open_group(partial_folder(self.output), mode="r+")
-        kinds = {"T": "time", "C": "channel", "S": "channel"}
+        kinds = {"T": "time", "C": "channel"}
         axes = [
             {"name": axis.lower(), "type": kinds.get(axis, "space")} for axis in self.stack.axes
         ]
         units = {
-            axis.lower(): _LONG_UNITS.get(self.stack.unit, self.stack.unit)
+            axis.lower(): long_unit(self.stack.unit)
             for axis in "ZYX"
             if axis in self.stack.sizes and self.stack.unit != "pixel"
         }

@@ -1,5 +1,7 @@
 """The widget in a real viewer: every way into a run, and every way out."""
 
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import napari
@@ -12,8 +14,8 @@ from superqt import QCollapsible
 
 from napari_blind_deconv import DeconvolutionError, Settings
 from napari_blind_deconv.io.images import read_plane
+from napari_blind_deconv.plugin import paces, sample_data, worker
 from napari_blind_deconv.plugin import run as run_module
-from napari_blind_deconv.plugin import sample_data, worker
 from napari_blind_deconv.plugin.commands import sharpen
 from napari_blind_deconv.plugin.preferences import Preferences
 from napari_blind_deconv.plugin.stack_run import stack_axes
@@ -530,6 +532,27 @@ class TestForm:
         for choice in ("paper-real", "paper-synthetic", name):
             dock.choices.preset.value = choice
         assert dock.choices.settings() == Settings.preset(name)
+
+    def test_a_preset_is_measured_once(self, dock, wait, monkeypatch):
+        wait(lambda: " to " in dock.choices.expected.value)
+        pace, measured, under_way = paces._measured(), [], Counter()
+
+        def slowly(settings, _device):
+            under_way["now"] += 1
+            measured.append((settings, under_way["now"]))
+            time.sleep(0.1)
+            under_way["now"] -= 1
+            return pace
+
+        monkeypatch.setattr(paces, "_measured", slowly)
+        dock.choices.preset.value = "paper-real"
+        wait(lambda: " to " in dock.choices.expected.value)
+        ((settings, _),) = measured
+        assert settings.channels == Settings.preset("paper-real").channels
+        set_form(dock, channels="[4]")
+        set_form(dock, channels="[4, 4]")
+        wait(lambda: " to " in dock.choices.expected.value)
+        assert [number for _, number in measured] == [1, 1, 1]
 
     def test_every_setting_is_in_the_form_with_label_and_tooltip(self, dock):
         widgets = {**dock.choices.basic.widgets, **dock.choices.advanced.widgets}

@@ -242,16 +242,17 @@ class Choices(QWidget):
         }[self.stack_kernel.value]
 
     def _show(self, preferences: Preferences) -> None:
-        self.preset.value = preferences.preset
-        self.device.value = preferences.device
-        self._show_preset()
+        with self.preset.changed.blocked(), self.device.changed.blocked():
+            self.preset.value = preferences.preset
+            self.device.value = preferences.device
         settings = preferences.settings()
-        for part in (self.basic, self.advanced, self.kernel_window):
-            part.show_settings(settings)
-        self._show_kernel_size()
+        self.kernel_window.show_settings(settings)
+        self._show_settings(settings)
 
     def _show_preset(self) -> None:
-        settings = Settings.preset(self.preset.value)
+        self._show_settings(Settings.preset(self.preset.value))
+
+    def _show_settings(self, settings: Settings) -> None:
         self.preset.tooltip = PRESET_HELP[self.preset.value]
         self.basic.show_settings(settings)
         self.advanced.show_settings(settings)

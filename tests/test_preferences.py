@@ -56,7 +56,6 @@ class TestReport:
             text = problem_report(str(error), error, Settings(), "(9, 9) uint8", "cpu")
         assert "DeconvolutionError: It failed at cells.tif." in text
         assert "OSError at test_preferences.py:" in text
-        assert '"preset"' not in text
         assert '"max_iterations": 150' in text
         assert "napari-blind-deconv 0" in text
         assert "(9, 9) uint8" in text

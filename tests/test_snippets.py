@@ -104,6 +104,14 @@ def test_a_guess_of_the_kernel(panel):
     np.testing.assert_array_equal(run_command(panel.recipe().as_command()), of_the_panel(panel))
 
 
+def test_a_guess_for_a_stack_is_refused_as_a_run_of_it_is(panel):
+    panel.kernel.source.value = "a Gaussian"
+    panel.target.scope.value = target.STACK
+    for ask in (panel.stack, panel.recipe):
+        with pytest.raises(ValueError, match="a stack accepts one that is held"):
+            ask()
+
+
 def test_some_planes(panel):
     panel.target.scope.value = target.SPAN
     panel.target.span.value = (1, 2)

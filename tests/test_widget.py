@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import napari
 import numpy as np
@@ -263,6 +264,33 @@ class TestWaysOut:
         wait(idle(dock))
         assert names(dock) == []
 
+    def test_a_refused_run_stands_beside_no_other_ones_trace(self, dock, wait, refusals):
+        dock.start()
+        wait(idle(dock))
+        with_kernel = dock.kernel_view.grab().toImage()
+        set_form(dock, sparsity="lots")
+        dock.start()
+        assert "'sparsity'" in refusals[0]
+        assert dock.trace_plot.points == 0
+        assert dock.kernel_view.grab().toImage() != with_kernel
+        assert len(names(dock)) == 4
+        assert dock.result.save_button.isEnabled()
+
+    def test_settings_that_cannot_be_written_do_not_keep_from_running(
+        self, dock, wait, monkeypatch
+    ):
+        class ReadOnly:
+            def __setattr__(self, *_):
+                raise PermissionError("the home is read-only")
+
+        monkeypatch.setattr(
+            "napari_blind_deconv.plugin.preferences.get_plugin_settings",
+            lambda _: SimpleNamespace(panel=ReadOnly()),
+        )
+        dock.start()
+        wait(idle(dock))
+        assert "cells [kernel]" in names(dock)
+
     def test_a_closed_dock_keeps_the_best_so_far(self, dock, wait):
         endless(dock)
         viewer = viewer_of(dock)
@@ -352,8 +380,11 @@ class TestAfterwards:
         np.testing.assert_allclose(part.data_to_world((0, 0)), image.data_to_world((2, 3)))
         assert list(part.contrast_limits) == list(image.contrast_limits)
         kernel = viewer.layers["cells [kernel]"].data
+        assert not dock.choices.kernel_told.native.isVisibleTo(dock)
         dock.result.apply_button.click()
         wait(idle(dock))
+        assert dock.choices.kernel_told.native.isVisibleTo(dock)
+        assert dock.choices.kernel_told.value == "the last result's, held"
         assert viewer.layers["cells [deblurred] [1]"].data.shape == PIXELS.shape
         held = viewer.layers["cells [kernel] [1]"].data
         held, kernel = (k[np.ix_(k.any(axis=1), k.any(axis=0))] for k in (held, kernel))
@@ -388,6 +419,8 @@ class TestAfterwards:
             assert record["stop_iteration"] == 2
             assert record["chosen_by_hand"]
         assert dock.trace_plot.kept == 2
+        assert record["warnings"]
+        assert all(warning in dock.warnings.text() for warning in record["warnings"])
         assert len(viewer.layers) == 4
 
     def test_the_kernel_is_saved_with_its_pixel_size(self, dock, wait, tmp_path):
@@ -428,6 +461,14 @@ class TestAfterwards:
         assert "deconvolve(image" in QApplication.clipboard().text()
         dock.command_button.click()
         assert "blind-deconv run" in QApplication.clipboard().text()
+
+    def test_a_copy_of_what_no_reader_can_read_is_told(self, dock, refusals, monkeypatch):
+        def unreadable():
+            raise RuntimeError("the chunk is damaged")
+
+        monkeypatch.setattr(dock.choices, "recipe", unreadable)
+        dock.command_button.click()
+        assert refusals == ["the chunk is damaged"]
 
     def test_a_copy_that_fails_leaves_the_run_alone(self, dock, wait, refusals):
         endless(dock)
@@ -471,6 +512,8 @@ class TestPanel:
     def test_it_fits_a_narrow_dock_when_folded(self, dock):
         scroll = dock.findChild(QScrollArea)
         dock.resize(300, 720)
+        dock.choices.kernel.source.value = "the microscope's"
+        assert dock.choices.kernel_told.value == "the microscope's, to start from"
         needed = scroll.widget().minimumSizeHint()
         assert needed.width() <= 300
         assert needed.height() <= 720

@@ -77,9 +77,11 @@ class Choices(QWidget):
             "before its limit. Measured on this machine."
         )
         target = self.target
-        rows = [target.layer, target.scope, target.span]
-        rows += [self.stack_kernel, self.preset, self.expected]
+        self.kernel_told = Label(label="Kernel", tooltip="As chosen in the section Kernel below.")
+        rows = [target.layer, target.scope, target.span, self.stack_kernel]
+        rows += [self.preset, self.kernel_told, self.expected]
         _column(self, form_rows(rows))
+        show_row(self.kernel_told, False)
 
     def _make_kernel_section(self) -> QWidget:
         window = self.kernel_window
@@ -108,6 +110,8 @@ class Choices(QWidget):
 
     def _follow_choices(self) -> None:
         self.preset.changed.connect(self._show_preset)
+        for choice in (self.kernel.source, self.kernel.held):
+            choice.changed.connect(self._show_kernel)
         for choice in (
             self.stack_kernel,
             self.device,
@@ -150,10 +154,6 @@ class Choices(QWidget):
     def stack(self) -> StackJob:
         """The planes that are chosen; raises as :meth:`plane`."""
         kernel = self.kernel_given()
-        if kernel.kernel is not None and not kernel.held:
-            raise ValueError(
-                "The kernel is a guess to start from; a stack accepts one that is held, or none."
-            )
         return StackJob.of(
             self.target.chosen_layer(),
             self._viewer.dims,
@@ -167,7 +167,6 @@ class Choices(QWidget):
     def recipe(self) -> Recipe:
         """The run as text; raises as :meth:`plane`."""
         layer = self.target.chosen_layer()
-        changes = self.preferences().changes or {}
         return Recipe(
             name=layer.name,
             path=_tiff_of(layer),
@@ -175,7 +174,7 @@ class Choices(QWidget):
             axes=stack_axes(layer) if self.target.is_stack else "",
             rgb=layer.rgb,
             preset=self.preset.value,
-            changes=changes,
+            changes=self.preferences().changes,
             kernel=self.kernel_given(),
             stack_kernel=self.stack_kernel.value,
             device=self.device.value,
@@ -184,7 +183,12 @@ class Choices(QWidget):
 
     def kernel_given(self) -> KernelChoice:
         """The kernel that is chosen, if one is; raises as :meth:`plane`."""
-        return self.kernel.choice(*pixel_size(self.target.chosen_layer(), self._viewer.dims))
+        kernel = self.kernel.choice(*pixel_size(self.target.chosen_layer(), self._viewer.dims))
+        if self.target.is_stack and kernel.kernel is not None and not kernel.held:
+            raise ValueError(
+                "The kernel is a guess to start from; a stack accepts one that is held, or none."
+            )
+        return kernel
 
     def describe_image(self) -> str:
         """Shape and type of the layer's pixels."""
@@ -258,6 +262,11 @@ class Choices(QWidget):
         self.advanced.show_settings(settings)
         self._show_kernel_size()
         self._show_expected()
+
+    def _show_kernel(self) -> None:
+        """Say at sight when the kernel is not found: the section that says so may be folded."""
+        self.kernel_told.value = self.kernel.in_words
+        show_row(self.kernel_told, bool(self.kernel.in_words))
 
     def _show_kernel_size(self) -> None:
         """Say how wide the kernel window is."""

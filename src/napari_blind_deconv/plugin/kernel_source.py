@@ -124,6 +124,13 @@ class KernelSource(QWidget):
         """Whether the kernel is known and stays as it is."""
         return self.source.value != FOUND and bool(self.held.value)
 
+    @property
+    def in_words(self) -> str:
+        """Which kernel is taken, and how; empty if it is found in the image."""
+        if self.source.value == FOUND:
+            return ""
+        return f"{self.source.value}, {'held' if self.held.value else 'to start from'}"
+
     def remember(self, kernel: NDArray[np.float32] | None) -> None:
         """What "the last result's" stands for."""
         self._last = kernel

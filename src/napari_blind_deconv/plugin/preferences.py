@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from napari.settings import get_plugin_settings
@@ -28,7 +29,7 @@ class Preferences:
 
     preset: str = next(iter(PRESET_HELP))
     device: str = DEVICES[0]
-    changes: dict[str, Any] | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, preset: str, settings: Settings, device: str) -> Preferences:
@@ -47,11 +48,12 @@ class Preferences:
         return found if found.preset in PRESET_HELP else cls()
 
     def save(self) -> None:
-        """Remember them."""
+        """Remember them, where the user's settings can be written."""
         stored = get_plugin_settings("napari-blind-deconv").panel
-        stored.preset, stored.device = self.preset, self.device
-        stored.changes = json.dumps(self.changes or {})
+        with suppress(OSError):  # a home that is read-only is no reason against a run
+            stored.preset, stored.device = self.preset, self.device
+            stored.changes = json.dumps(self.changes)
 
     def settings(self) -> Settings:
         """The settings they make."""
-        return Settings.preset(self.preset).with_changes(**(self.changes or {}))
+        return Settings.preset(self.preset).with_changes(**self.changes)

@@ -120,8 +120,9 @@ class BlindDeconvolutionWidget(QWidget):
         """Sharpen what is chosen; refuses a second run while one is on."""
         if self._run is not None:
             return
+        self._forget()
         try:
-            self._run = self._make_run()
+            run = self._make_run()
         except Exception as error:  # a reader of lazy data can raise anything
             self._on_failure(str(error) or type(error).__name__, error)
             return
@@ -129,13 +130,13 @@ class BlindDeconvolutionWidget(QWidget):
         self._first = None
         self._plane_warnings.clear()
         self.trace_plot.empty = _NO_TRACE if self.choices.target.is_stack else _NO_TRACE_YET
-        self._forget()
         self.result.clear()
         self._say("Starting …")
         self.progress.setRange(0, 0)
         self._show_running(True)
-        self.destroyed.connect(self._run.detach)  # the viewer may close and take the widget along
-        self._run.start()
+        self.destroyed.connect(run.detach)  # the viewer may close and take the widget along
+        self._run = run
+        run.start()
 
     def _make_run(self) -> Run | StackRun:
         if self.choices.target.is_stack:
@@ -147,7 +148,8 @@ class BlindDeconvolutionWidget(QWidget):
         )
 
     def _forget(self) -> None:
-        """Show nothing of the last run."""
+        """Show nothing of how the last run went; its layers and its result stay."""
+        self.trace_plot.empty = _NO_TRACE_YET
         self.trace_plot.clear()
         self.kernel_view.clear()
 
@@ -202,23 +204,25 @@ class BlindDeconvolutionWidget(QWidget):
     def _on_end(self, result: Result) -> None:
         run = self._run
         assert isinstance(run, Run)
-        self.trace_plot.clear()
-        self.trace_plot.extend(result.trace, result.stop_iteration)
-        self.kernel_view.show_kernel(result.kernel)
-        self.choices.kernel.remember(result.kernel)
         self.result.show_run(run, result)
         self.result_fold.expand(animate=False)
         self._finish(
             f"{result.stop_reason.sentence} Picture of iteration {result.stop_iteration} kept of "
             f"{len(result.trace)}, in {result.seconds:.0f} s on the {result.device.upper()}."
         )
-        self._warn([flag.sentence for flag in result.flags])
+        self._show_result(result)
 
     def _on_picture_taken(self, result: Result) -> None:
-        self.trace_plot.mark(result.stop_iteration)
+        self._say(f"The picture of iteration {result.stop_iteration} is the result now.")
+        self._show_result(result)
+
+    def _show_result(self, result: Result) -> None:
+        """What the panel says of a result, chosen by the run or by hand."""
+        self.trace_plot.clear()
+        self.trace_plot.extend(result.trace, result.stop_iteration)
         self.kernel_view.show_kernel(result.kernel)
         self.choices.kernel.remember(result.kernel)
-        self._say(f"The picture of iteration {result.stop_iteration} is the result now.")
+        self._warn([flag.sentence for flag in result.flags])
 
     def _on_stack_end(self, result: StackResult) -> None:
         sentence = f"{result.done} planes done."
@@ -270,8 +274,8 @@ class BlindDeconvolutionWidget(QWidget):
     def _copy_recipe(self, *, as_python: bool) -> None:
         try:
             recipe = self.choices.recipe()
-        except (ValueError, TypeError, OSError) as error:
-            self._tell(str(error), error)
+        except Exception as error:  # a reader of lazy data can raise anything
+            self._tell(str(error) or type(error).__name__, error)
             return
         _copy(recipe.as_python() if as_python else recipe.as_command())
         self._say("Copied; paste it into a script." if as_python else "Copied; paste it.")

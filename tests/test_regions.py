@@ -72,6 +72,13 @@ def test_what_is_seen_is_the_region(viewer):
     assert visible_region(layer, viewer.dims) == (slice(5, 25), slice(10, 40))
 
 
+def test_what_is_seen_of_a_pyramid_is_whole_pixels_of_its_level(viewer):
+    layer = viewer.add_image([PIXELS, PIXELS[::4, ::4]], multiscale=True)
+    layer._data_level = 1
+    layer.corner_pixels = np.array([[1, 2], [4, 9]])
+    assert visible_region(layer, viewer.dims) == (slice(4, 20), slice(8, 40))
+
+
 def test_a_cropped_source_lies_where_it_was_and_its_kernel_beside_all(viewer):
     layer = viewer.add_image(PIXELS, scale=(2, 3), translate=(5, 7))
     whole = Source.of(layer, viewer.dims)

@@ -664,12 +664,23 @@ def test_sample_stacks_open_calibrated(make_napari_viewer, key):
     assert stack_axes(layer) == {"stack": "ZYX", "channels": "CYX"}[key]
 
 
-def test_the_menu_command_runs_at_once(dock, wait):
-    sharpen(viewer_of(dock))
+def test_the_menu_command_runs_at_once_on_the_selected_layers_plane(dock, wait):
+    viewer = viewer_of(dock)
+    viewer.add_image(np.stack([PIXELS] * 3), name="stack", units=("um",) * 3)
+    dock.choices.target.scope.value = "whole stack"
+    dock.choices.target.layer.value = viewer.layers["cells"]
+    sharpen(viewer)
     (under_way,) = run_module._active
     under_way.stop_and_keep()
     wait(lambda: not run_module._active)
-    assert "cells [kernel]" in names(dock)
+    assert viewer.layers["stack [deblurred]"].data.shape == (1, *PIXELS.shape)
+    assert "stack [ES trace]" in names(dock)
+
+
+def test_the_menu_command_wants_an_image_selected(dock, refusals):
+    viewer_of(dock).add_points(np.zeros((1, 2)), units=("um", "um"))
+    sharpen(viewer_of(dock))
+    assert "No image layer is selected" in refusals[0]
 
 
 def test_sample_data_opens(make_napari_viewer):

@@ -229,13 +229,13 @@ class Choices(QWidget):
         except (ValueError, TypeError) as error:
             self.expected.value = str(error)
             return
-        planes, pixels, _ = extent
+        planes, pixels, _, samples = extent
         kernels = 0 if self.kernel.is_held else self._kernels_to_find(extent)
         words = self._paces.told(
             settings, self.device.value, planes=planes, pixels=pixels, kernels=kernels
         )
         if self.target.is_stack:
-            words += f", {4 * planes * pixels / 2**20:.3g} MiB"
+            words += f", {4 * planes * pixels * samples / 2**20:.3g} MiB"
         self.expected.value = words
 
     def _kernels_to_find(self, extent: Extent) -> int:

@@ -48,11 +48,13 @@ def drawn_region(layer: Image, layers: LayerList, dims: Dims) -> Region:
 
 def visible_region(layer: Image, dims: Dims) -> Region:
     """What of a layer's plane the screen shows."""
-    corners = np.asarray(layer.corner_pixels, float)
-    if layer.multiscale:
-        corners = corners * layer.downsample_factors[layer.data_level]
+    first, last = np.asarray(layer.corner_pixels, float)
+    end = last + 1
+    if layer.multiscale:  # the corners are pixels of the level that is loaded
+        factors = layer.downsample_factors[layer.data_level]
+        first, end = first * factors, end * factors
     axes = list(plane_axes(layer, dims))
-    return _clipped(layer, dims, corners[0][axes], corners[1][axes] + 1)
+    return _clipped(layer, dims, first[axes], end[axes])
 
 
 def _box(layer: Image, dims: Dims, world: NDArray[np.float64]) -> Region:

@@ -58,6 +58,8 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
     Parameters
     ----------
     viewer : Viewer
+    source : Source
+        What the layer is made from.
     layer : Image
         In the viewer, there from the start.
     work : callable
@@ -71,12 +73,14 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
     def __init__(
         self,
         viewer: Viewer,
+        source: Source,
         layer: Image,
         work: Callable[[Any, Event], Generator[_Progress, None, _Result]],
         job: Any,
         observer: Observer[_Progress, _Result],
     ) -> None:
         self._viewer = viewer
+        self.source = source
         self.layer = layer
         self._observer = observer
         self._stop = Event()
@@ -137,7 +141,9 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
             self._show(result)
             self._viewer.layers.selection.active = self.layer
         except Exception as error:  # whatever napari has against a layer, the widget goes on
-            observer.failed(f"The result could not be shown ({error}).", error)
+            sentence = f"The result could not be shown ({error})."
+            self._note(sentence)
+            observer.failed(sentence, error)
             return
         observer.ended(result)
 
@@ -145,6 +151,7 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
         reason = str(failure)
         if self._worth_keeping and not self._discarded:
             reason += " What was done stays."
+            self._note(reason)
         elif not self._discarded:
             self._viewer.layers.remove(self.layer)
         observer.failed(reason, failure.error)
@@ -152,8 +159,14 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
     def _on_finished(self) -> None:
         # A worker that is quit while its generator returns says neither `returned` nor `aborted`.
         if self._is_open:
-            self._close().failed("The run was ended from outside; its last picture stays.", None)
+            sentence = "The run was ended from outside; its last picture stays."
+            self._note(sentence)
+            self._close().failed(sentence, None)
         _active.discard(self)  # not before: PySide6 crashes if a worker goes within its own call
+
+    def _note(self, sentence: str) -> None:
+        """Let a layer that stays without a result say how its run ended."""
+        self.layer.metadata = layer_metadata(self.source, record={"failure": sentence})
 
     def _on_layer_removed(self, event: Any) -> None:
         removed: Layer = event.value
@@ -180,13 +193,13 @@ class Run(LayerRun[Progress, Result]):
     def __init__(
         self, viewer: Viewer, source: Source, job: Job, observer: Observer[Progress, Result]
     ) -> None:
-        self.source = source
         self.pictures = KeptPictures()
         self.chosen = 0  # place among them of the one that the run has kept
         self._result: Result | None = None
         self._beside: list[Layer] = []
         data, arguments, _kind = image_layer(source, source.pixels, layer_metadata(source))
-        super().__init__(viewer, viewer.add_image(data, **arguments), work, job, observer)
+        layer = viewer.add_image(data, **arguments)
+        super().__init__(viewer, source, layer, work, job, observer)
 
     def look_at(self, place: int) -> KeptPicture:
         """Show a picture of the run, which has ended."""

@@ -178,23 +178,23 @@ class StackRun(LayerRun[StackProgress, StackResult]):
             **source.placement(),
             **source.display,
         )
-        super().__init__(viewer, layer, work, job, observer)
+        super().__init__(viewer, source, layer, work, job, observer)
 
     def _draw(self, progress: StackProgress) -> None:
         if progress.result is not None:
             self._worth_keeping = True
             plane = progress.result.image
-            self._image[progress.index] = displayable(self._job.source, plane).reshape(plane.shape)
+            self._image[progress.index] = displayable(self.source, plane).reshape(plane.shape)
             self.layer.refresh()
 
     def _show(self, result: StackResult) -> None:
         record = result.plan.as_record()
         record.pop("kernels")
         record["failures"] = {str(index): why for index, why in result.failures.items()}
-        self.layer.metadata = layer_metadata(self._job.source, record=record)
+        self.layer.metadata = layer_metadata(self.source, record=record)
         kernels = result.plan.kernels_on_one_window()
         if kernels is not None:
-            _, arguments, _ = kernel_layer(self._job.source, kernels[0], self.layer.metadata)
+            _, arguments, _ = kernel_layer(self.source, kernels[0], self.layer.metadata)
             self._viewer.add_image(self._beside_every_plane(kernels), **arguments)
 
     def _beside_every_plane(self, kernels: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -26,11 +26,12 @@ _OF_A_PLANE, _OF_A_STACK = (PLANE, DRAWN, VISIBLE), (SPAN, STACK)
 
 
 class Extent(NamedTuple):
-    """How many planes, pixels in each, and channels among them."""
+    """How many planes, pixels in each, channels among the planes, and numbers in a pixel."""
 
     planes: int
     pixels: int
     channels: int
+    samples: int
 
 
 class Target:
@@ -57,7 +58,7 @@ class Target:
             label="Process",
             choices=_OF_A_PLANE,
             tooltip="What of the layer is sharpened. Try a rectangle of a shapes layer, or what "
-            "the screen shows, before a large image.",
+            "the screen shows (of a pyramid, what is loaded of it), before a large image.",
         )
         self.span = RangeSlider(
             label="Planes", tooltip="First and last plane, along the layer's first axis."
@@ -120,22 +121,29 @@ class Target:
     def extent(self) -> Extent:
         """How much it is, without reading a pixel; raises as :meth:`source`."""
         layer = self.chosen_layer()
+        shape = full_data(layer).shape
+        samples = shape[-1] if layer.rgb else 1
         rows, columns = plane_shape(layer, self._viewer.dims)
         if not self.is_stack:
             region = self._region(layer)
             if region is not None:
                 rows, columns = (part.stop - part.start for part in region)
-            return Extent(1, rows * columns, 1)
-        shape = full_data(layer).shape
+            return Extent(1, rows * columns, 1, samples)
         first, last = self.planes() or (0, shape[0] - 1)
         leading = (last - first + 1, *shape[1 : layer.ndim - 2])
         axes = stack_axes(layer)
         channels = leading[axes.index("C")] if "C" in axes else 1
-        return Extent(math.prod(leading), rows * columns, channels)
+        return Extent(math.prod(leading), rows * columns, channels, samples)
 
     def take_all(self) -> None:
         """Choose all of the layer."""
         self.scope.value = STACK if STACK in self.scope.choices else PLANE
+
+    def take_selected_plane(self) -> None:
+        """Choose what is on the screen of the selected layer, if that is an image."""
+        active = self._viewer.layers.selection.active
+        self.layer.value = active if isinstance(active, Image) else None
+        self.scope.value = PLANE
 
     def _region(self, layer: Image) -> Region | None:
         if self.scope.value == DRAWN:

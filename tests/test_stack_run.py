@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import dask.array as da
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from scipy.ndimage import gaussian_filter
 
 from napari_blind_deconv.plugin import run as run_module
@@ -98,6 +99,23 @@ def test_lazy_layers_are_read_plane_by_plane(dock, qtbot):
     dock.start()
     finish(dock, qtbot)
     assert viewer.layers["cells2 [deblurred]"].data.shape == STACK.shape
+
+
+def test_a_damaged_plane_on_the_screen_does_not_refuse_the_stack():
+    def plane(block_info):
+        if block_info[None]["chunk-location"][0] == 0:
+            raise OSError("the chunk is damaged")
+        return STACK[1:2]
+
+    chunks = ((1,) * len(STACK), *[(side,) for side in STACK.shape[1:]])
+    lazy = da.map_blocks(plane, chunks=chunks, dtype=STACK.dtype, meta=STACK[:0])
+    viewer = ViewerModel()
+    layer = viewer.add_image(STACK)
+    layer._data = lazy
+    viewer.dims.set_point(0, 0)
+    options = {"settings": None, "kernel": "shared", "device": "cpu", "seed": 0}
+    job = StackJob.of(layer, viewer.dims, None, **options)
+    assert job.planes == len(STACK)
 
 
 def test_stopping_keeps_the_planes_that_are_done(dock, qtbot):

@@ -110,8 +110,8 @@ class Choices(QWidget):
 
     def _follow_choices(self) -> None:
         self.preset.changed.connect(self._show_preset)
-        for choice in (self.kernel.source, self.kernel.held):
-            choice.changed.connect(self._show_kernel)
+        self.kernel.source.changed.connect(self._show_kernel)
+        self.kernel.held.changed.connect(self._show_kernel)
         for choice in (
             self.stack_kernel,
             self.device,

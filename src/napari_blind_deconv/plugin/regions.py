@@ -9,13 +9,9 @@ from napari.components import Dims, LayerList
 from napari.layers import Image, Layer, Shapes
 from numpy.typing import NDArray
 
-from napari_blind_deconv.plugin.layers import full_data, plane_axes
+from napari_blind_deconv.plugin.layers import Region, full_data, plane_axes
 
-__all__ = ["Region", "drawn_region", "is_for_regions", "visible_region"]
-
-Region = tuple[slice, slice]
-"""Rows and columns of a plane."""
-
+__all__ = ["drawn_region", "is_for_regions", "visible_region"]
 
 _LINES = ("line", "path")
 

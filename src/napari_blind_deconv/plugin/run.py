@@ -14,6 +14,7 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from napari_blind_deconv.numerics.kernel_shape import KernelShape
 from napari_blind_deconv.plugin.kept_pictures import KeptPicture, KeptPictures
 from napari_blind_deconv.plugin.layers import (
+    Place,
     Source,
     displayable,
     image_layer,
@@ -58,8 +59,8 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
     Parameters
     ----------
     viewer : Viewer
-    source : Source
-        What the layer is made from.
+    place : Place
+        Where what the layer is made from lies.
     layer : Image
         In the viewer, there from the start.
     work : callable
@@ -73,14 +74,14 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
     def __init__(
         self,
         viewer: Viewer,
-        source: Source,
+        place: Place,
         layer: Image,
         work: Callable[[Any, Event], Generator[_Progress, None, _Result]],
         job: Any,
         observer: Observer[_Progress, _Result],
     ) -> None:
         self._viewer = viewer
-        self.source = source
+        self.place = place
         self.layer = layer
         self._observer = observer
         self._stop = Event()
@@ -166,7 +167,7 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
 
     def _note(self, sentence: str) -> None:
         """Let a layer that stays without a result say how its run ended."""
-        self.layer.metadata = layer_metadata(self.source, record={"failure": sentence})
+        self.layer.metadata = layer_metadata(self.place, record={"failure": sentence})
 
     def _on_layer_removed(self, event: Any) -> None:
         removed: Layer = event.value
@@ -193,6 +194,7 @@ class Run(LayerRun[Progress, Result]):
     def __init__(
         self, viewer: Viewer, source: Source, job: Job, observer: Observer[Progress, Result]
     ) -> None:
+        self.source = source
         self.pictures = KeptPictures()
         self.chosen = 0  # place among them of the one that the run has kept
         self._result: Result | None = None

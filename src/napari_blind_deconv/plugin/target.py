@@ -10,8 +10,15 @@ from magicgui.widgets import ComboBox, RangeSlider
 from napari.layers import Image, Layer, Shapes
 
 from napari_blind_deconv.plugin.layer_box import LayerBox
-from napari_blind_deconv.plugin.layers import Source, full_data, is_output, plane_shape
-from napari_blind_deconv.plugin.regions import Region, drawn_region, is_for_regions, visible_region
+from napari_blind_deconv.plugin.layers import (
+    Place,
+    Region,
+    Source,
+    full_data,
+    is_output,
+    plane_shape,
+)
+from napari_blind_deconv.plugin.regions import drawn_region, is_for_regions, visible_region
 from napari_blind_deconv.plugin.settings_form import show_row
 from napari_blind_deconv.plugin.stack_run import stack_axes
 
@@ -94,9 +101,7 @@ class Target:
     def source(self) -> Source:
         """The plane or the region; raises as :meth:`chosen_layer`, or if no region is there."""
         layer = self.chosen_layer()
-        source = Source.of(layer, self._viewer.dims)
-        region = self._region(layer)
-        return source if region is None else source.cropped(*region)
+        return Source.of(layer, self._viewer.dims, self._region(layer))
 
     def planes(self) -> tuple[int, int] | None:
         """First and last plane along the first axis; None for all."""
@@ -112,9 +117,9 @@ class Target:
             span = self.planes()
             first = ":" if span is None else f"{span[0]}:{span[1] + 1}"
             return (first, *[":"] * (layer.ndim - 1))
-        source = Source.of(layer, self._viewer.dims)
-        items = [str(at) for at in source.position]
-        for axis, part in zip(source.axes, self._region(layer) or (None, None), strict=True):
+        place = Place.of(layer, self._viewer.dims)
+        items = [str(at) for at in place.position]
+        for axis, part in zip(place.axes, self._region(layer) or (None, None), strict=True):
             items[axis] = ":" if part is None else f"{part.start}:{part.stop}"
         return tuple(items)
 
@@ -202,7 +207,7 @@ class Target:
         layer: Image | None = self.layer.value
         if layer is None or any(map(is_for_regions, self._viewer.layers)):
             return
-        place = Source.of(layer, self._viewer.dims).placement()
+        place = Place.of(layer, self._viewer.dims).placement()
         drawing = self._viewer.add_shapes(
             ndim=layer.ndim,
             name="region",

@@ -111,8 +111,8 @@ def test_a_damaged_plane_on_the_screen_does_not_refuse_the_stack():
     lazy = da.map_blocks(plane, chunks=chunks, dtype=STACK.dtype, meta=STACK[:0])
     viewer = ViewerModel()
     layer = viewer.add_image(STACK)
-    layer._data = lazy
     viewer.dims.set_point(0, 0)
+    layer._data = lazy
     options = {"settings": None, "kernel": "shared", "device": "cpu", "seed": 0}
     job = StackJob.of(layer, viewer.dims, None, **options)
     assert job.planes == len(STACK)

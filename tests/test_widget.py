@@ -466,7 +466,7 @@ class TestAfterwards:
         def unreadable():
             raise RuntimeError("the chunk is damaged")
 
-        monkeypatch.setattr(dock.choices, "recipe", unreadable)
+        monkeypatch.setattr(dock.choices, "script", unreadable)
         dock.command_button.click()
         assert refusals == ["the chunk is damaged"]
 
@@ -606,16 +606,16 @@ class TestForm:
         assert "Accepted: ≥ 1 and ≤ 100000." in dock.choices.basic.widgets["max_iterations"].tooltip
 
     def test_kernel_window_is_told_in_pixels_and_micrometres(self, dock):
-        assert dock.choices.kernel_window.size.value == "13 × 15 px = 2.6 × 1.5 µm"
-        assert not dock.choices.kernel_window.pixels.enabled
-        dock.choices.kernel_window.choice.value = "chosen"
-        dock.choices.kernel_window.pixels.value = 9
+        assert dock.choices.kernel_side.size.value == "13 × 15 px = 2.6 × 1.5 µm"
+        assert not dock.choices.kernel_side.pixels.enabled
+        dock.choices.kernel_side.choice.value = "chosen"
+        dock.choices.kernel_side.pixels.value = 9
         assert dock.choices.settings().kernel_size == 9
-        assert dock.choices.kernel_window.size.value == "9 × 9 px = 1.8 × 0.9 µm"
+        assert dock.choices.kernel_side.size.value == "9 × 9 px = 1.8 × 0.9 µm"
         viewer_of(dock).layers["cells"].scale = (0.4, 0.1)
-        assert dock.choices.kernel_window.size.value == "9 × 9 px = 3.6 × 0.9 µm"
-        dock.choices.kernel_window.pixels.value = 31
-        assert "no larger than the image" in dock.choices.kernel_window.size.value
+        assert dock.choices.kernel_side.size.value == "9 × 9 px = 3.6 × 0.9 µm"
+        dock.choices.kernel_side.pixels.value = 31
+        assert "no larger than the image" in dock.choices.kernel_side.size.value
 
     @pytest.mark.parametrize(
         ("pixels", "sentence"),

@@ -17,7 +17,7 @@ from napari_blind_deconv.plugin.layers import Source, full_data, pixel_size, pla
 from napari_blind_deconv.plugin.paces import Paces
 from napari_blind_deconv.plugin.preferences import DEVICES, Preferences
 from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows, show_row
-from napari_blind_deconv.plugin.snippets import Recipe
+from napari_blind_deconv.plugin.snippets import Script
 from napari_blind_deconv.plugin.stack_run import StackJob, stack_axes
 from napari_blind_deconv.plugin.target import Extent, Target
 from napari_blind_deconv.plugin.worker import Job
@@ -53,7 +53,7 @@ class Choices(QWidget):
         self._paces = Paces(self._show_expected)
         self.target = Target(viewer, self._show_target)
         self.kernel = KernelSource(viewer.layers)
-        self.kernel_window = KernelWindow()
+        self.kernel_side = KernelWindow()
         self._make_rows()
         self.kernel_section = self._make_kernel_section()
         self.settings_section = self._make_settings_section()
@@ -84,7 +84,7 @@ class Choices(QWidget):
         show_row(self.kernel_told, False)
 
     def _make_kernel_section(self) -> QWidget:
-        window = self.kernel_window
+        window = self.kernel_side
         rows = form_rows([window.choice, window.pixels, window.size])
         return _column(QWidget(), self.kernel, rows)
 
@@ -122,14 +122,14 @@ class Choices(QWidget):
         ):
             choice.changed.connect(self._show_expected)
         limit = self.advanced.widgets["kernel_size_limit"]
-        for choice in (limit, self.kernel_window.choice, self.kernel_window.pixels):
+        for choice in (limit, self.kernel_side.choice, self.kernel_side.pixels):
             choice.changed.connect(self._show_kernel_size)
 
     # What the form says
 
     def settings(self) -> Settings:
         """Settings as they stand in the form; `ValueError` in one sentence if they cannot be."""
-        texts = [*self.kernel_window.texts(), *self.basic.texts(), *self.advanced.texts()]
+        texts = [*self.kernel_side.texts(), *self.basic.texts(), *self.advanced.texts()]
         return Settings.preset(self.preset.value).with_texts(texts)
 
     def preferences(self) -> Preferences:
@@ -164,10 +164,10 @@ class Choices(QWidget):
             seed=self.seed.value,
         )
 
-    def recipe(self) -> Recipe:
+    def script(self) -> Script:
         """The run as text; raises as :meth:`plane`."""
         layer = self.target.chosen_layer()
-        return Recipe(
+        return Script(
             name=layer.name,
             path=_tiff_of(layer),
             index=self.target.index(),
@@ -206,7 +206,7 @@ class Choices(QWidget):
     def reset(self) -> None:
         """Back to the defaults, but for what is to be sharpened."""
         self.kernel.reset()
-        self.kernel_window.reset()
+        self.kernel_side.reset()
         self.seed.value = 0
         self._show(Preferences())
 
@@ -250,7 +250,7 @@ class Choices(QWidget):
             self.preset.value = preferences.preset
             self.device.value = preferences.device
         settings = preferences.settings()
-        self.kernel_window.show_settings(settings)
+        self.kernel_side.show_settings(settings)
         self._show_settings(settings)
 
     def _show_preset(self) -> None:
@@ -272,15 +272,15 @@ class Choices(QWidget):
         """Say how wide the kernel window is."""
         layer: Image | None = self.target.layer.value
         if layer is None:
-            self.kernel_window.say("")
+            self.kernel_side.say("")
             return
         try:
             shape = plane_shape(layer, self._viewer.dims)
             rows, columns = kernel_window(self.settings(), shape)
         except ValueError as error:
-            self.kernel_window.say(str(error))
+            self.kernel_side.say(str(error))
             return
-        self.kernel_window.show_size(rows, columns, pixel_size(layer, self._viewer.dims))
+        self.kernel_side.show_size(rows, columns, pixel_size(layer, self._viewer.dims))
 
 
 def _column(owner: QWidget, *widgets: QWidget) -> QWidget:

@@ -11,6 +11,7 @@ from napari.layers import Image, Layer
 from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
+from napari_blind_deconv.plugin.colours import BLUE, ORANGE
 from napari_blind_deconv.results import Result
 
 __all__ = [
@@ -40,8 +41,7 @@ Region = tuple[slice, slice]
 # Free space between the image and what is laid beside it, as a share of the image's width.
 _GAP = 0.05
 _OUR_KEY = "blind_deconvolution"
-_CURVE_COLOR = "#4c9be8"
-_KEPT_COLOR = "#ff9f1c"
+_CURVE_COLOR, _KEPT_COLOR = BLUE, ORANGE
 
 
 @dataclass(frozen=True, kw_only=True)

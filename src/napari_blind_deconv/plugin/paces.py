@@ -14,7 +14,7 @@ from napari_blind_deconv.settings import Settings
 if TYPE_CHECKING:
     from napari_blind_deconv.engine.estimate import Pace
 
-__all__ = ["Paces"]
+__all__ = ["Paces", "clock"]
 
 _Key = tuple[Settings, str]
 # What changes how long a pixel takes; the rest changes how many steps there are, or the picture.
@@ -60,7 +60,7 @@ class Paces:
         if isinstance(pace, str):
             return pace
         least, most = pace.seconds(settings, planes=planes, pixels=pixels, kernels=kernels)
-        return f"{_clock(least)} to {_clock(most)}"
+        return f"{clock(least)} to {clock(most)}"
 
     def _measure(self, key: _Key) -> None:
         """Measure, unless that is being done: two at once would slow each other down.
@@ -89,7 +89,8 @@ def _measured(settings: Settings, device: str) -> Pace | Failure:
         return Failure(error)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A duration in words, at least a second."""
     whole = max(1, round(seconds))
     if whole < 60:
         return f"{whole} s"

@@ -203,6 +203,11 @@ class Run(LayerRun[Progress, Result]):
         layer = viewer.add_image(data, **arguments)
         super().__init__(viewer, source, layer, work, job, observer)
 
+    @property
+    def result(self) -> Result | None:
+        """What it came to, once it has ended: with the picture in use."""
+        return self._result
+
     def look_at(self, place: int) -> KeptPicture:
         """Show a picture of the run, which has ended."""
         picture = self.pictures[place]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from magicgui.widgets import ComboBox, RangeSlider
 from napari.layers import Image, Layer, Shapes
 
+from napari_blind_deconv.plugin.colours import ORANGE
 from napari_blind_deconv.plugin.layer_box import LayerBox
 from napari_blind_deconv.plugin.layers import (
     Place,
@@ -211,7 +212,7 @@ class Target:
         drawing = self._viewer.add_shapes(
             ndim=layer.ndim,
             name="region",
-            edge_color="#ff9f1c",
+            edge_color=ORANGE,
             face_color="transparent",
             edge_width=max(1.0, min(plane_shape(layer, self._viewer.dims)) / 200),
             **place,

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
@@ -20,9 +21,8 @@ from skimage import data
 from napari_blind_deconv import Result, Settings, deconvolve, iterate
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.start import first_kernel, first_picture
-from napari_blind_deconv.figures import summary_figure
 from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
-from napari_blind_deconv.numerics.blurs import placed
+from napari_blind_deconv.numerics.blur_search import placed
 from napari_blind_deconv.numerics.degrade import add_gaussian_noise
 from napari_blind_deconv.numerics.image_prior import ImagePrior
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
@@ -38,6 +38,7 @@ SIDE = 256
 EXPONENT = 3.0
 WINDOW = (31, 31)  # the kernels are shown in
 RINGS = np.linspace(0.05, np.pi, 80)
+ENLARGED = np.s_[120:184, 60:124]  # of the scene
 SMALL = (96, 96)  # scenes of the figures for which long runs are made
 WITHOUT_END = {"stop_at_noise": False, "early_stopping": False}
 
@@ -325,10 +326,36 @@ def widths(kernel: NDArray[np.float32]) -> str:
 
 
 def draw_summary() -> None:
-    """The fluorescence scene before and after, as `blind-deconv demo` draws it."""
+    """The fluorescence scene before and after, enlarged beside its truth, with both kernels."""
     scene = fluorescence_scene()
     result = deconvolve(scene.observed)
-    save(summary_figure(scene.observed, result, "scene"), "scene_summary")
+    span = (float(np.percentile(scene.observed, 0.1)), float(np.percentile(scene.observed, 99.9)))
+    figure = Figure(figsize=(13, 2.9), layout="constrained")
+    before, after, *enlarged = figure.subplots(1, 5)
+    show(before, scene.observed, "image", span)
+    show(after, result.image, "estimated image", span)
+    inset(after, result.kernel)
+    rows, columns = ENLARGED
+    corner, size = (
+        (columns.start, rows.start),
+        (columns.stop - columns.start, rows.stop - rows.start),
+    )
+    before.add_patch(Rectangle(corner, *size, fill=False, color="tab:orange"))
+    names = ("image, enlarged", "estimated", "truth")
+    for axes, picture, name in zip(
+        enlarged, (scene.observed, result.image, scene.truth), names, strict=True
+    ):
+        show(axes, picture[ENLARGED], name, span)
+    inset(enlarged[2], scene.kernel)
+    save(figure, "scene_summary")
+
+
+def inset(axes: Axes, kernel: NDArray[np.float32]) -> None:
+    """A kernel in the corner of a picture."""
+    corner = axes.inset_axes((0.68, 0.68, 0.3, 0.3))
+    corner.imshow(placed(kernel, (15, 15)), cmap="inferno")
+    corner.set(xticks=[], yticks=[])
+    corner.spines[:].set_color("white")
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
 import os
 import signal
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tifffile
 
 from napari_blind_deconv import Settings, deconvolve_stack
-from napari_blind_deconv.engine.cluster import connect, deconvolve_on_cluster
+from napari_blind_deconv.engine.cluster import _outcome, connect, deconvolve_on_cluster
 from napari_blind_deconv.jobs import Job, run_job
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.results import run_to_end
@@ -66,6 +67,43 @@ def test_planes_that_are_there_are_left_out(cluster, stack):
         )
     assert sorted(each.index for each in handed) == [(2,), (3,), (4,)]
     assert result.missing == 0
+
+
+class Damaged:
+    """A stack whose first planes cannot be read, like a file with a damaged beginning."""
+
+    def __init__(self, planes: np.ndarray, unreadable: int) -> None:
+        self.planes, self.unreadable = planes, unreadable
+        self.shape = planes.shape
+
+    def __getitem__(self, index):
+        if index[0] < self.unreadable:
+            raise OSError("damaged")
+        return self.planes[index]
+
+
+def test_unreadable_planes_in_front_hold_up_none_behind(cluster, stack):
+    here = run_to_end(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF, device="cpu"))
+    many = np.concatenate([stack, stack])
+    plan = replace(here.plan, shape=(12,))
+    with connect(cluster.scheduler_address) as client:
+        result = deconvolve_on_cluster(Damaged(many, 5), plan, client, on_slice=lambda each: None)
+    assert sorted(result.failures) == [(0,), (1,), (2,), (3,), (4,)]
+    assert result.done == 12
+    assert result.missing == 0
+
+
+@pytest.mark.parametrize("again", ["damaged", "readable"])
+def test_a_plane_the_cluster_fails_on_is_reported_readable_or_not(stack, again):
+    class Failed:
+        def exception(self):
+            return MemoryError()
+
+    here = run_to_end(deconvolve_stack(stack[:1], QUICK, axes="ZYX", kernel=PSF, device="cpu"))
+    data = Damaged(stack[:1], unreadable=1 if again == "damaged" else 0)
+    result = _outcome(Failed(), data, here.plan, (0,))
+    assert "MemoryError" in result.failure
+    assert result.image.any() == (again == "readable")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills a process by a POSIX signal")

@@ -19,7 +19,7 @@ from napari_blind_deconv import (
     deconvolve,
     iterate,
 )
-from napari_blind_deconv.engine import fit
+from napari_blind_deconv.engine import fit, optimise
 from napari_blind_deconv.engine.devices import choose_device
 from napari_blind_deconv.engine.inputs import (
     IntensityMap,
@@ -27,11 +27,13 @@ from napari_blind_deconv.engine.inputs import (
     kernel_window,
     local_median,
 )
+from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.numerics.kernel_shape import KernelShape
 from napari_blind_deconv.numerics.location import kernel_centroid
 from napari_blind_deconv.numerics.metrics import kernel_similarity, psnr_up_to_shift
 from napari_blind_deconv.reasons import QualityFlag
+from napari_blind_deconv.results import OutOfMemoryError
 from napari_blind_deconv.synthetic import Scene, fluorescence_scene
 
 TINY = Settings(
@@ -244,6 +246,24 @@ class TestEnding:
         assert [snapshot.image is not None for snapshot in snapshots].index(True) == 0
         assert sum(snapshot.image is not None for snapshot in snapshots) == 1
 
+    def test_pictures_nobody_sees_are_not_made(self, small_scene, monkeypatch):
+        made = []
+        answer = Problem.answer
+
+        def counted(self, *estimate, **options):
+            made.append(options)
+            return answer(self, *estimate, **options)
+
+        monkeypatch.setattr(Problem, "answer", counted)
+        few = TINY.with_changes(max_iterations=3)
+        unseen = deconvolve(small_scene[1], few)
+        steps = iterate(small_scene[1], few, preview_seconds=math.inf)
+        assert all(snapshot.image is None for snapshot in steps)
+        assert len(made) == 2, "the answer of each run"
+        seen = deconvolve(small_scene[1], few, on_snapshot=lambda snapshot: None)
+        assert len(made) > 3
+        np.testing.assert_array_equal(seen.image, unseen.image)
+
     @pytest.mark.parametrize("after", [1, 3, 12])
     def test_stop_keeps_the_best_so_far_within_one_iteration(self, small_scene, after):
         seen: list[int] = []
@@ -279,10 +299,38 @@ class TestEnding:
             deconvolve(small_scene[1], TINY)
         assert "\n" not in str(told.value)
 
+    def test_a_fault_of_memory_is_no_want_of_it(self, small_scene, monkeypatch):
+        def faulty(*_):
+            raise RuntimeError("CUDA error: an illegal memory access was encountered\nMore.")
+
+        monkeypatch.setattr(fit, "blur", faulty)
+        with pytest.raises(DeconvolutionError, match="illegal memory access") as told:
+            deconvolve(small_scene[1], TINY)
+        assert not isinstance(told.value, OutOfMemoryError)
+
+    def test_want_of_memory_for_the_judgement_is_told_like_any(self, small_scene, monkeypatch):
+        def full(*_):
+            raise MemoryError
+
+        monkeypatch.setattr(optimise, "assess", full)
+        with pytest.raises(OutOfMemoryError, match="not enough memory on cpu"):
+            deconvolve(small_scene[1], TINY.with_changes(max_iterations=1))
+
+    def test_autocast_is_left_alone_where_it_is_not_used(self, small_scene, monkeypatch):
+        """Not all devices know of it."""
+
+        def unknown(*_, **__):
+            raise RuntimeError("unsupported autocast device_type")
+
+        monkeypatch.setattr(torch, "autocast", unknown)
+        single = TINY.with_changes(max_iterations=1, precision="float32")
+        assert deconvolve(small_scene[1], single).image.shape == (48, 48)
+
     def test_an_objective_that_is_no_number_is_an_error(self, small_scene, monkeypatch):
         monkeypatch.setattr(fit, "mean_huber", lambda residual, delta: math.nan * residual.sum())
         with pytest.raises(
-            DeconvolutionError, match=r"failed: the objective became nan at iteration 1\.$"
+            DeconvolutionError,
+            match=r"failed: objective or gradients were not finite at iteration 1\.$",
         ):
             deconvolve(small_scene[1], TINY)
 
@@ -458,18 +506,26 @@ class TestRefusals:
         with pytest.raises(ValueError, match="kernel window is 31 × 31 pixels and the image 20"):
             iterate(GOOD, Settings(kernel_size=31))
 
-    def test_colour_without_contrast(self):
-        flat = np.full((20, 20, 4), 7, np.uint8)
-        flat[..., 3] = 255
+    @pytest.mark.parametrize("colour", [(7, 7, 7, 255), (255, 240, 230, 255), (255, 240, 230)])
+    def test_colour_without_contrast(self, colour):
+        flat = np.empty((20, 20, len(colour)), np.uint8)
+        flat[:] = colour
         with pytest.raises(ValueError, match="Every pixel"):
             iterate(flat, rgb=True)
+
+    def test_colours_of_one_brightness(self):
+        red = np.random.default_rng(0).integers(0, 100, (20, 20))
+        with pytest.raises(ValueError, match=r"Every pixel .* in the mean of its channels"):
+            iterate(np.stack([red, 100 - red, 0 * red], axis=-1), rgb=True)
 
     @pytest.mark.parametrize("seed", [-1, 2**63])
     def test_seeds(self, seed):
         with pytest.raises(ValueError, match=f"seed is {seed}; accepted"):
             iterate(GOOD, seed=seed)
 
-    @pytest.mark.parametrize("device", ["tpu", "cuda:x", "", "cpu0", "auto:1", "cpu:0"])
+    @pytest.mark.parametrize(
+        "device", ["tpu", "cuda:x", "", "cpu0", "auto:1", "cpu:0", "cpu:", "cuda:"]
+    )
     def test_devices_that_do_not_exist(self, device):
         with pytest.raises(ValueError, match=f"no device '{device}'; devices are auto, cpu"):
             iterate(GOOD, device=device)

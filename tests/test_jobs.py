@@ -13,6 +13,7 @@ import tifffile
 import zarr
 
 from napari_blind_deconv import Settings
+from napari_blind_deconv.evidence import Evidence
 from napari_blind_deconv.io.stacks import open_stack
 from napari_blind_deconv.io.store import StackStore, partial_folder
 from napari_blind_deconv.jobs import Job, run_job, sidecar_of
@@ -48,6 +49,22 @@ def hyperstack(tmp_path, pixels) -> Path:
         metadata={"axes": "ZCYX", "unit": "um", "spacing": 0.4},
     )
     return path
+
+
+def test_a_tiled_plane_with_a_kernel_of_its_own_can_be_judged(tmp_path, monkeypatch):
+    monkeypatch.setattr("napari_blind_deconv.engine.stacks.largest_tile", lambda _: 96)
+    tifffile.imwrite(tmp_path / "in.tif", fluorescence_scene((120, 130)).observed)
+    job = Job(
+        input=tmp_path / "in.tif",
+        output=tmp_path / "out.tif",
+        settings=QUICK,
+        kernel="per-slice",
+        device="cpu",
+    )
+    run_to_end(run_job(job))
+    [told] = json.loads(sidecar_of(job.output).read_text())["planes"]
+    assert told["tiles"] > 1
+    assert np.shape(Evidence.of(job.output).kernel) == np.shape(told["kernel"])
 
 
 class TestSelecting:

@@ -88,13 +88,56 @@ def test_the_page_on_pypi_has_all_it_shows():
     assert pythons <= set(shown.get_all("Classifier"))
 
 
-def test_the_page_on_pypi_has_no_link_into_the_repository():
+def page_of_a_build(monkeypatch, **environment) -> dict:
+    """What `hatch_build.py` adds to the metadata, built with these environment variables."""
+    pytest.importorskip("hatchling")
+    for name in ("GITHUB_REPOSITORY", "GITHUB_SERVER_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.syspath_prepend(ROOT)
+    page = {"version": "1.2.3"}
+    import_module("hatch_build").PackagePage(str(ROOT), {}).update(page)
+    return page
+
+
+def targets(page: dict) -> list[str]:
+    return re.findall(r"\]\(([^)]*)\)", page["readme"]["text"])
+
+
+def test_the_page_of_a_release_leads_into_its_repository(monkeypatch):
+    home = "https://github.com/someone/napari-blind-deconv"
+    page = page_of_a_build(
+        monkeypatch,
+        GITHUB_SERVER_URL="https://github.com",
+        GITHUB_REPOSITORY="someone/napari-blind-deconv",
+    )
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(targets(page)) == len(re.findall(r"\]\(([^)]*)\)", readme))
+    assert all(target.startswith("https://") for target in targets(page))
+    assert f"]({home}/raw/v1.2.3/docs/images/scene_summary.png)" in page["readme"]["text"]
+    ours = [target.removeprefix(home) for target in targets(page) if target.startswith(home)]
+    for kind, tag, path in (target.strip("/").split("/", 2) for target in ours):
+        assert tag == "v1.2.3"
+        assert (ROOT / path.partition("#")[0]).is_file()
+        assert path.endswith(".png") == (kind == "raw")
+    assert page["urls"]["Source"] == home
+    assert page["urls"]["Documentation"] == "https://someone.github.io/napari-blind-deconv/"
+
+
+def test_the_page_of_another_build_has_no_link_into_the_repository(monkeypatch):
+    page = page_of_a_build(monkeypatch)
+    assert "blind-deconv run INPUT.tif OUTPUT.tif" in page["readme"]["text"]
+    assert targets(page)
+    assert all(target.startswith("https://") for target in targets(page))
+    assert "![" not in page["readme"]["text"]
+    assert set(page["urls"]) == {"Paper"}
+
+
+def test_the_installed_page_is_the_readme():
     text = metadata("napari-blind-deconv")["Description"]
     assert "# napari-blind-deconv" in text
     assert "blind-deconv run INPUT.tif OUTPUT.tif" in text
-    targets = re.findall(r"\]\(([^)]*)\)", text)
-    assert targets
-    assert all(target.startswith("https://") for target in targets)
 
 
 def test_the_plugin_loads_torch_without_triton(tmp_path):

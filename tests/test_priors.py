@@ -12,6 +12,7 @@ from napari_blind_deconv.numerics.kernel_prior import (
     fit_kernel,
     gaussian_kernel,
 )
+from napari_blind_deconv.numerics.unet import _convolution
 
 NETWORK = {"channels": (8, 8, 8), "skip_channels": 4, "input_channels": 4}
 
@@ -25,6 +26,15 @@ def test_image_prior_fills_its_canvas_within_range(canvas, outputs):
     assert picture.shape == (outputs, *canvas)
     assert picture.dtype == torch.float32
     assert 0 <= picture.min() < picture.max() <= 2.5
+
+
+def test_a_convolution_of_one_pixel_needs_no_border():
+    features = torch.rand(1, 4, 9, 8)
+    lean = _convolution(4, 3, 1)
+    bordered = torch.nn.Conv2d(4, 3, 1, padding_mode="reflect")
+    bordered.load_state_dict(lean.state_dict())
+    assert lean.padding_mode == "zeros"
+    assert torch.equal(lean(features), bordered(features))
 
 
 def test_image_prior_gets_finite_gradients_everywhere():

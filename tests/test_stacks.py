@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from dataclasses import replace
 
 import dask.array as da
 import numpy as np
@@ -9,13 +10,14 @@ import pytest
 
 from napari_blind_deconv import Settings, deconvolve, deconvolve_stack
 from napari_blind_deconv.engine.estimate import Pace, measure_pace
-from napari_blind_deconv.engine.planes import Recipe, sharpen
-from napari_blind_deconv.engine.survey import check_axes
+from napari_blind_deconv.engine.planes import Recipe, find_kernel, sharpen
+from napari_blind_deconv.engine.survey import check_axes, survey_channels
 from napari_blind_deconv.engine.tiles import blend_weights, tiles
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.numerics.metrics import kernel_width
 from napari_blind_deconv.plan import KernelMode, Plan
-from napari_blind_deconv.results import DeconvolutionError, OutOfMemoryError, run_to_end
+from napari_blind_deconv.reasons import QualityFlag
+from napari_blind_deconv.results import DeconvolutionError, OutOfMemoryError, mapped, run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)
@@ -142,6 +144,33 @@ class TestKernels:
         assert seen[0][0] == (0, 2)
         assert (1, 2) in [index for index, _ in seen[: len(seen) // 2]]
 
+    def test_an_empty_channel_does_not_fail_the_others(self, stack):
+        blank = stack.copy()
+        blank[0] = 7
+        _, result = run(blank, axes="CZYX", reference=(0, 2))
+        assert sorted(result.failures) == [(0, 0), (0, 1), (0, 2)]
+
+    def test_colour_of_one_kind_is_not_the_sharpest_plane(self):
+        planes = np.empty((2, 48, 48, 3), np.uint8)
+        planes[:] = 255, 240, 230
+        [survey] = survey_channels(planes, "ZYXS")
+        assert survey.sharpest is None
+        planes[1, 10:20, 10:20] = 20
+        [survey] = survey_channels(planes, "ZYXS")
+        assert survey.sharpest == (1,)
+
+    def test_stop_ends_the_search_for_kernels(self, stack):
+        searched = set()
+
+        def stopped():
+            return bool(searched)
+
+        steps = deconvolve_stack(stack, QUICK, axes="CZYX", should_stop=stopped)
+        result = run_to_end(mapped(steps, lambda step: searched.add(step[0])))
+        assert (1, 2) not in searched
+        assert {channel for channel, _ in searched} == {0}
+        assert result.plan.kernels[1] is None
+
     def test_known_kernels_save_iterations(self, stack):
         for warm, most in ((True, 1), (False, 4)):
             handed = []
@@ -169,6 +198,20 @@ class TestEstimate:
         own = pace.seconds(Settings(), planes=10, pixels=10_000, kernels=10)
         assert own[0] > few[0]
         assert own[1] > few[1]
+
+    def test_a_known_kernel_gets_all_iterations_and_a_found_one_a_fifth(self):
+        pace = Pace(start=0.0, step=1.0, search=0.0)
+        settings = Settings(max_iterations=100)
+        most = {
+            kernels: pace.seconds(settings, planes=10, pixels=1, kernels=kernels)[1]
+            for kernels in (0, 1)
+        }
+        assert most == {0: 10 * 100, 1: 10 * 20 + 100}
+
+    def test_a_plane_with_a_kernel_of_its_own_is_fitted_once(self):
+        pace = Pace(start=1.0, step=10.0, search=100.0)
+        told = pace.seconds(Settings(max_iterations=5), planes=3, pixels=1, kernels=3)
+        assert told == (3 * (100 + 10), 3 * (100 + 5 * 10))
 
 
 class TestBadPlanes:
@@ -245,14 +288,13 @@ class TestTiles:
         count = np.zeros(shape)
         weights = np.zeros(shape)
         for tile in tiles(shape, side, 8):
-            piece = np.s_[tile.rows, tile.columns]
-            assert max(count[piece].shape) <= max(side, 1)
-            count[piece] += 1
-            weights[piece] += blend_weights(tile, shape, 8)
+            assert max(count[tile].shape) <= max(side, 1)
+            count[tile] += 1
+            weights[tile] += blend_weights(tile, shape, 8)
         assert count.min() >= 1
         assert weights.min() > 0
         for axis, length in enumerate(shape):
-            starts = sorted({(t.rows, t.columns)[axis].start for t in tiles(shape, side, 8)})
+            starts = sorted({tile[axis].start for tile in tiles(shape, side, 8)})
             assert all(b - a <= side - 8 for a, b in itertools.pairwise(starts))
             assert starts[-1] + min(side, length) == length
 
@@ -270,8 +312,8 @@ class TestTiles:
         error = (tiled.image - whole.image) / np.ptp(whole.image)
         assert np.sqrt(np.mean(error**2)) < 0.01
         seams = np.zeros(plane.shape, bool)
-        for tile in tiles(plane.shape, 128, 32):
-            for edge in (tile.rows.start, tile.rows.stop):
+        for rows, _ in tiles(plane.shape, 128, 32):
+            for edge in (rows.start, rows.stop):
                 seams[max(edge - 2, 0) : edge + 2] |= 0 < edge < plane.shape[0]
         assert np.sqrt(np.mean(error[seams] ** 2)) < 2 * np.sqrt(np.mean(error**2))
 
@@ -282,6 +324,49 @@ class TestTiles:
         assert result.tiles > 1
         assert result.image.shape == plane.shape
         assert kernel_width(result.kernel) > 2
+        assert result.blur != "given"
+
+    def test_a_tiled_plane_is_judged_as_a_whole(self):
+        """Half of it is empty, so that no tile of it tells of the other."""
+        plane = np.full((64, 300), 5.0)
+        plane[:, :150] = fluorescence_scene((64, 150)).observed
+        kernel = gaussian_kernel((9, 9), 1.5).numpy()
+        recipe = Recipe(
+            settings=QUICK, device="cpu", seed=0, rgb=False, tile_side=100, kernel=kernel
+        )
+        result = run_to_end(sharpen(plane, recipe, never))
+        assert result.tiles > 1
+        assert result.trust.residual.shape == plane.shape
+        assert result.trust.flux_ratio == pytest.approx(result.image.sum() / plane.sum(), rel=1e-4)
+        assert result.blur == "given"
+
+    def test_tiles_that_were_slowed_are_told_of(self, monkeypatch):
+        from napari_blind_deconv.engine import planes
+
+        fit, fitted = planes._fit, itertools.count()
+
+        def slowed_at_first(*arguments):
+            result = yield from fit(*arguments)
+            return replace(result, slowed_at=7 if next(fitted) == 0 else None)
+
+        monkeypatch.setattr(planes, "_fit", slowed_at_first)
+        plane = fluorescence_scene((150, 160)).observed
+        kernel = gaussian_kernel((9, 9), 1.5).numpy()
+        recipe = Recipe(
+            settings=QUICK, device="cpu", seed=0, rgb=False, tile_side=100, kernel=kernel
+        )
+        result = run_to_end(sharpen(plane, recipe, never))
+        assert result.slowed_at == 7
+        assert QualityFlag.UNSTABLE in result.flags
+
+    def test_empty_tiles_of_colour_stay_as_they_are(self):
+        plane = np.empty((64, 300, 4))
+        plane[:] = 250, 240, 230, 255
+        seen = fluorescence_scene((64, 64)).observed[..., np.newaxis]
+        plane[:, :64, :3] = 200 * seen / seen.max() + [10, 20, 30]
+        recipe = Recipe(settings=QUICK, device="cpu", seed=0, rgb=True, tile_side=100)
+        result = run_to_end(sharpen(plane, recipe, never))
+        np.testing.assert_allclose(result.image[:, 200:], plane[:, 200:], rtol=1e-5)
 
     def test_empty_tiles_stay_as_they_are(self):
         plane = np.full((64, 300), 5.0)
@@ -289,6 +374,22 @@ class TestTiles:
         recipe = Recipe(settings=QUICK, device="cpu", seed=0, rgb=False, tile_side=100)
         result = run_to_end(sharpen(plane, recipe, never))
         np.testing.assert_allclose(result.image[:, 200:], 5.0, rtol=1e-5)
+
+    def test_too_little_memory_means_a_kernel_from_a_smaller_region(self, monkeypatch):
+        from napari_blind_deconv.engine import planes
+
+        fit = planes._fit
+
+        def starved(plane, recipe, should_stop):
+            if plane.size > 20_000:
+                raise OutOfMemoryError("no memory")
+            return fit(plane, recipe, should_stop)
+
+        monkeypatch.setattr(planes, "_fit", starved)
+        plane = fluorescence_scene((160, 160)).observed
+        recipe = Recipe(settings=QUICK, device="cpu", seed=0, rgb=False, tile_side=512)
+        assert run_to_end(sharpen(plane, recipe, never)).tiles > 1
+        assert run_to_end(find_kernel(plane, recipe, never)).image.shape == (80, 80)
 
     def test_too_little_memory_means_smaller_tiles(self, monkeypatch):
         from napari_blind_deconv.engine import planes

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from napari_blind_deconv.results import first_line
 from napari_blind_deconv.settings import Settings
 
 __all__ = ["Trial", "advice", "examine", "installed_version", "torch_trouble", "try_device"]
@@ -42,7 +43,7 @@ def torch_trouble(error: BaseException) -> str | None:
     trace = error.__traceback__
     while trace is not None and "torch" not in sys.modules:  # where it stays once it was loaded
         if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "torch":
-            reason = str(error).strip().split("\n")[0].rstrip(".")
+            reason = first_line(error).rstrip(".")
             command = "pip install --force-reinstall torch"
             return f"PyTorch cannot be loaded ({reason}); install it anew with `{command}`."
         trace = trace.tb_next

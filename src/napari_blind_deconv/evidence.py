@@ -10,7 +10,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_blind_deconv.engine.quality import assess, doubts, luminance
+from napari_blind_deconv.engine.inputs import luminance
+from napari_blind_deconv.engine.quality import assess, doubts
 from napari_blind_deconv.engine.repeats import error_of_repeats
 from napari_blind_deconv.engine.survey import check_position, leading, read_slice
 from napari_blind_deconv.io.stacks import open_stack

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from napari_blind_deconv.evidence import Evidence
@@ -21,32 +22,34 @@ _RESIDUAL_RANGE = 4  # in units of the expected noise
 
 
 def summary_figure(image: NDArray[Any], result: Result, title: str) -> Figure:
-    """Before and after at one contrast, the kernel, and the variance with its stopping point."""
-    figure = Figure(figsize=(13, 3.6), layout="constrained")
-    figure.suptitle(title)
-    before, after, kernel, trace = figure.subplots(1, 4)
+    """Before and after at one contrast, the kernel, and the variance if there is a trace of it."""
+    has_trace = bool(np.isfinite(result.trace["variance"]).any())
+    count = 4 if has_trace else 3
+    figure = Figure(figsize=(3.3 * count, 3.6), layout="constrained")
+    figure.suptitle(f"{title}: iteration {result.stop_iteration}. {result.stop_reason.sentence}")
+    before, after, kernel, *rest = figure.subplots(1, count)
     low, high = np.percentile(image, (0.1, 99.9))
     for axes, pixels, name in ((before, image, "before"), (after, result.image, "after")):
         axes.imshow(pixels, cmap="gray", vmin=low, vmax=high)
         axes.set(title=name, xticks=[], yticks=[])
-    kernel.imshow(result.kernel, cmap="inferno")
-    kernel.set(title="kernel", xlabel="pixels", ylabel="pixels")
-    _draw_trace(trace, result)
+    _draw_kernel(kernel, result.kernel)
+    for axes in rest:
+        _draw_trace(axes, result)
     return figure
 
 
+def _draw_kernel(axes: Axes, kernel: NDArray[np.float32]) -> None:
+    rows, columns = (side // 2 + 0.5 for side in kernel.shape)
+    axes.imshow(kernel, cmap="inferno", extent=(-columns, columns, rows, -rows))
+    axes.set(title="kernel", xlabel="pixels", ylabel="pixels")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5, integer=True))
+
+
 def _draw_trace(axes: Axes, result: Result) -> None:
-    iterations, variance = result.trace["iteration"], result.trace["variance"]
-    axes.set(title="early stopping")
-    if not np.isfinite(variance).any():  # the run ended before there was a window to take it over
-        steps = len(result.trace)
-        told = f"ended after {steps} iteration{'s' * (steps > 1)}: {result.stop_reason.sentence}"
-        axes.set_axis_off()
-        axes.text(0.5, 0.5, textwrap.fill(told, 30), ha="center", va="center")
-        return
-    axes.semilogy(iterations, variance, color="tab:blue")
+    axes.set(title="early stopping", xlabel="iteration", ylabel="windowed variance")
+    axes.semilogy(result.trace["iteration"], result.trace["variance"], color="tab:blue")
     axes.axvline(result.stop_iteration, color="tab:orange", label="kept")
-    axes.set(xlabel="iteration", ylabel="windowed variance")
     axes.legend()
 
 
@@ -73,8 +76,7 @@ def report_figure(evidence: Evidence) -> Figure:
     drawn = residual.imshow(evidence.trust.residual, cmap="RdBu_r", **span)
     residual.set(title="image less result blurred again", xticks=[], yticks=[])
     figure.colorbar(drawn, ax=residual, label="expected noise, σ", shrink=0.7)
-    kernel.imshow(evidence.kernel, cmap="inferno")
-    kernel.set(title="kernel", xlabel="pixels", ylabel="pixels")
+    _draw_kernel(kernel, evidence.kernel)
     words = figure.add_subplot(panels[2, 0].get_gridspec()[2, :])
     for axes in (*panels[2], words):
         axes.set_axis_off()

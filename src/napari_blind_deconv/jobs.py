@@ -18,7 +18,7 @@ from napari_blind_deconv.io.images import check_output, read_psf, write_json, wr
 from napari_blind_deconv.io.stacks import Stack, open_stack
 from napari_blind_deconv.io.store import StackStore, is_under_way, partial_folder, publish
 from napari_blind_deconv.plan import Index, KernelMode, Plan
-from napari_blind_deconv.results import SliceResult, Snapshot
+from napari_blind_deconv.results import SliceResult, Snapshot, first_line
 from napari_blind_deconv.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Job(BaseModel):
         try:
             return cls.model_validate(json.loads(path.read_text(encoding="utf-8"))["job"])
         except (ValueError, KeyError, TypeError, ValidationError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
             raise ValueError(
                 f"{path} is no sidecar of a run ({reason}); accepted is the .json beside a result."
             ) from error

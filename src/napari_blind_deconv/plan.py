@@ -26,6 +26,15 @@ class KernelMode(StrEnum):
     PER_SLICE = "per-slice"  # its own
     GIVEN = "given"  # known
 
+    @classmethod
+    def named(cls, text: str) -> KernelMode:
+        """The mode of this name, of those that are to be found; `ValueError` for any other."""
+        modes = [mode for mode in cls if mode is not cls.GIVEN]
+        if text not in modes:
+            names = ", ".join(repr(str(mode)) for mode in modes)
+            raise ValueError(f"The kernel is {text!r}; accepted are {names} and a known PSF.")
+        return cls(text)
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -22,6 +22,7 @@ __all__ = [
     "Snapshot",
     "StackResult",
     "TrustReport",
+    "first_line",
     "mapped",
     "run_to_end",
 ]
@@ -63,6 +64,11 @@ def mapped(
             outcome: _Outcome = end.value
             return outcome
         yield change(step)
+
+
+def first_line(error: BaseException) -> str:
+    """First line of an error's message, or how Python writes the error if it has none."""
+    return (str(error).strip() or repr(error)).splitlines()[0]
 
 
 class DeconvolutionError(Exception):

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 __all__ = [
     "PRESET_HELP",
     "DataTerm",
+    "ImageStart",
     "KernelNetwork",
     "Location",
     "Precision",
@@ -311,7 +312,6 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "kernel_features": 1000,
         "kernel_layers": 1,
         "regulariser": Regulariser.L1,
-        "sparsity": 1e-5,
     },
     # Wang et al. (2019): the same network for both, and nothing but the misfit. Rates and their
     # halving are SelfDeblur's.

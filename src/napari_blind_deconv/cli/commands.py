@@ -126,10 +126,7 @@ def run(
 def _kernel_mode(name: str) -> KernelMode:
     from napari_blind_deconv.plan import KernelMode
 
-    modes = [mode.value for mode in KernelMode if mode is not KernelMode.GIVEN]
-    if name not in modes:
-        raise ValueError(f"The kernel is {name!r}; accepted are {', '.join(modes)}, or --psf.")
-    return KernelMode(name)
+    return KernelMode.named(name)
 
 
 def _position(text: str | None) -> tuple[int, ...] | None:

@@ -16,6 +16,7 @@ from napari_blind_deconv.results import (
     DeconvolutionError,
     SliceResult,
     StackResult,
+    first_line,
     run_to_end,
 )
 
@@ -52,7 +53,7 @@ def connect(address: str) -> Client:
             f"No scheduler answers at {address}; accepted is the address of a running "
             "dask.distributed scheduler, such as tcp://host:8786."
         ) from error
-    if not client.scheduler_info()["workers"]:
+    if not client.nthreads():
         client.close()
         raise ValueError(f"The scheduler at {address} has no workers; start some first.")
     return client
@@ -104,8 +105,8 @@ def deconvolve_on_cluster(
         if result.failure is not None:
             failures[result.index] = result.failure
 
-    def send(count: int) -> Iterator[Future[SliceResult]]:
-        for index in islice(waiting, count):
+    def send() -> Iterator[Future[SliceResult]]:
+        for index in waiting:
             try:
                 plane = read_slice(data, index)
             except ValueError as error:
@@ -115,16 +116,17 @@ def deconvolve_on_cluster(
             places[future] = index
             yield future
 
-    workers = len(client.scheduler_info()["workers"])
+    sent = send()
+    ahead = _AHEAD * max(len(client.nthreads()), 1)
     with _loss_told():
-        under_way = as_completed(list(send(_AHEAD * max(workers, 1))), loop=client.loop)
+        under_way = as_completed(list(islice(sent, ahead)), loop=client.loop)
         for future in under_way:
             index = places.pop(future)
             take(_outcome(future, data, plan, index))
             if should_stop():
                 client.cancel(list(places))
                 break
-            for follower in send(1):
+            for follower in islice(sent, 1):
                 under_way.add(follower)
     missing = math.prod(plan.shape) - done - len(finished)
     return StackResult(image=None, plan=plan, failures=failures, done=done, missing=missing)
@@ -139,7 +141,7 @@ def _loss_told() -> Iterator[None]:
         yield
     except (CancelledError, CommClosedError) as error:
         raise DeconvolutionError(
-            "The scheduler was lost; the planes that are done are kept, and --resume goes on."
+            "The scheduler was lost; the planes that are done are kept, and resuming goes on."
         ) from error
 
 
@@ -156,9 +158,14 @@ def _outcome(future: Future[SliceResult], data: ArrayLike, plan: Plan, index: In
     error = future.exception()
     if error is None:
         return future.result()
-    return failed_slice(plan, index, read_slice(data, index), _told(error))
+    try:
+        plane = read_slice(data, index)
+    except ValueError:
+        plane = None
+    return failed_slice(plan, index, plane, _told(error))
 
 
 def _told(error: BaseException) -> Exception:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-    return RuntimeError(f"The cluster failed on this plane ({type(error).__name__}: {reason}).")
+    return RuntimeError(
+        f"The cluster failed on this plane ({type(error).__name__}: {first_line(error)})."
+    )

@@ -17,9 +17,12 @@ def choose_device(name: str) -> torch.device:
     ValueError
         For a name that is not a device, or a device this machine does not have.
     """
-    kind, _, index = name.partition(":")
-    if kind not in DEVICE_NAMES or (index and not (kind == "cuda" and index.isdecimal())):
-        raise ValueError(f"There is no device {name!r}; devices are {', '.join(DEVICE_NAMES)}.")
+    kind, colon, index = name.partition(":")
+    if kind not in DEVICE_NAMES or (colon and not (kind == "cuda" and index.isdecimal())):
+        raise ValueError(
+            f"There is no device {name!r}; devices are {', '.join(DEVICE_NAMES)} and cuda:N, "
+            "the GPU of number N."
+        )
     available = {
         "cuda": torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available(),

@@ -34,7 +34,7 @@ class Pace:
     step : float
         A step of its fit.
     search : float
-        For a kernel, in all.
+        Before the first step of a plane whose kernel is to be found.
     """
 
     start: float
@@ -57,8 +57,10 @@ class Pace:
             How many kernels are to be found: channels, one, as many as planes, or none.
         """
         limit = settings.max_iterations
-        held = math.ceil(limit / WARM_SHARE) if planes > 1 and kernels < planes else limit
         each = pixels * planes
+        if kernels >= planes:  # each plane finds its own, and its fit goes on from there
+            return each * (self.search + self.step), each * (self.search + limit * self.step)
+        held = math.ceil(limit / WARM_SHARE) if kernels else limit
         found = pixels * kernels
         least = each * (self.start + self.step) + found * (self.search + self.step)
         most = each * (self.start + held * self.step) + found * (self.search + limit * self.step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from threading import Lock
 from typing import NamedTuple
@@ -110,7 +111,9 @@ class Fit:
             self.slowed_at = iteration
             step = self._evaluate()
         if not self._is_finite(step):
-            raise FloatingPointError(f"the objective became {step.loss} at iteration {iteration}")
+            raise FloatingPointError(
+                f"objective or gradients were not finite at iteration {iteration}"
+            )
         for kept, weights in zip(self._good, self._weights(), strict=True):
             kept.copy_(weights.detach())
         self.optimiser.step()
@@ -125,7 +128,7 @@ class Fit:
 
     def _evaluate(self) -> Step:
         """The estimates, the objective and its gradients at the present weights."""
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
+        with torch.autocast(self.device.type, torch.bfloat16) if self.half else nullcontext():
             canvas = self.image_prior()
         kernel = self.kernel_prior()
         data = self.misfit(blur(canvas, kernel) - self.observed)

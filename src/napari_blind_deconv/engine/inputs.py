@@ -16,10 +16,12 @@ __all__ = [
     "IntensityMap",
     "check_image",
     "check_kernel",
+    "has_contrast",
     "kernel_window",
     "local_median",
+    "luminance",
     "to_channels",
-    "without_mad_pixels",
+    "without_hot_pixels",
 ]
 
 SMALLEST_SIDE = 16
@@ -87,12 +89,23 @@ def check_image(image: ArrayLike, *, rgb: bool) -> NDArray[Any]:
             f"The image has {bad} NaN or infinite pixels; accepted are finite numbers only."
         )
     light = array[..., :3] if rgb else array  # alpha is no light
-    if light.min() == light.max():
+    if not has_contrast(array, rgb=rgb):
+        level, of = _grey(array, rgb).flat[0], " in the mean of its channels" if rgb else ""
         raise ValueError(
-            f"Every pixel of the image is {array.flat[0]}; accepted is an image with some contrast."
+            f"Every pixel of the image is {level:.9g}{of}; accepted is an image with some contrast."
         )
     _check_single_precision(float(light.min()), float(light.max()))
     return array
+
+
+def has_contrast(image: NDArray[Any], *, rgb: bool) -> bool:
+    """Whether the brightness varies, which blur is found and judged by; alpha is no light."""
+    grey = _grey(image, rgb)
+    return bool(grey.min() != grey.max())
+
+
+def _grey(image: NDArray[Any], rgb: bool) -> NDArray[Any]:
+    return image[..., :3].mean(axis=-1, dtype=np.float64) if rgb else image
 
 
 def _check_single_precision(low: float, high: float) -> None:
@@ -117,12 +130,17 @@ def to_channels(image: NDArray[Any], *, rgb: bool) -> NDArray[np.float64]:
     return planes.astype(np.float64)
 
 
+def luminance(image: NDArray[Any], rgb: bool) -> NDArray[np.float64]:
+    """A grey image ``(H, W)``: itself, or the mean of the channels of a colour one."""
+    return _grey(image, rgb).astype(np.float64)
+
+
 def local_median(channels: NDArray[np.float64]) -> NDArray[np.float64]:
     """3×3 median of an image ``(C, H, W)``."""
     return ndimage.median_filter(channels, size=(1, 3, 3))
 
 
-def without_mad_pixels(
+def without_hot_pixels(
     unit: NDArray[np.float32], median: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """An image ``(C, H, W)`` with hot and dead pixels replaced by the median around them.

@@ -12,16 +12,14 @@ from importlib.metadata import version
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from napari_blind_deconv.engine.devices import choose_device
 from napari_blind_deconv.engine.fit import Fit
+from napari_blind_deconv.engine.inputs import luminance
+from napari_blind_deconv.engine.keeper import Estimate, Keeper
 from napari_blind_deconv.engine.problem import Problem
-from napari_blind_deconv.engine.quality import assess, doubts, luminance
-from napari_blind_deconv.numerics.blur import crop_to_field_of_view
+from napari_blind_deconv.engine.quality import assess, doubts
 from napari_blind_deconv.numerics.kernel_shape import KernelShape
-from napari_blind_deconv.numerics.location import moved_back, recentre
-from napari_blind_deconv.numerics.stopping import EarlyStopping, WindowedVariance
 from napari_blind_deconv.reasons import StopReason
 from napari_blind_deconv.results import (
     TRACE_DTYPE,
@@ -29,17 +27,19 @@ from napari_blind_deconv.results import (
     OutOfMemoryError,
     Result,
     Snapshot,
+    first_line,
     mapped,
     run_to_end,
 )
-from napari_blind_deconv.settings import Location, Settings
+from napari_blind_deconv.settings import Settings
 
 __all__ = ["deconvolve", "iterate"]
 
-# Pixels the windowed variance is taken over: a fixed random sample keeps its memory flat.
-_MONITORED_PIXELS = 65_536
 # Pictures on the way take no more than this share of the time, where not all are asked for.
 _PREVIEW_SHARE = 0.2
+_PREVIEW_SECONDS = 0.5
+# What libraries say when memory runs out. Access to *illegal* memory, say, is another matter.
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "alloc_failed")
 
 
 def deconvolve(
@@ -123,6 +123,7 @@ def deconvolve(
         rgb=rgb,
         intensity_range=intensity_range,
         should_stop=should_stop,
+        preview_seconds=math.inf if on_snapshot is None else _PREVIEW_SECONDS,
     )
     return run_to_end(run if on_snapshot is None else mapped(run, on_snapshot))
 
@@ -138,14 +139,15 @@ def iterate(
     rgb: bool = False,
     intensity_range: tuple[float, float] | None = None,
     should_stop: Callable[[], bool] | None = None,
-    preview_seconds: float = 0.5,
+    preview_seconds: float = _PREVIEW_SECONDS,
 ) -> Generator[Snapshot, None, Result]:
     """Run :func:`deconvolve` step by step: yields snapshots and *returns* the result.
 
     Parameters are those of :func:`deconvolve`, and
 
     preview_seconds : float
-        Least time between snapshots that carry pictures; 0 puts them into each.
+        Least time between snapshots that carry pictures; 0 puts them into each, infinity
+        into none.
 
     Input is checked by the call itself, before the first step.
     """
@@ -165,51 +167,14 @@ def iterate(
     return _run(problem, place, seed, should_stop or (lambda: False), preview_seconds)
 
 
-@dataclass
-class _Estimate:
-    """A canvas and its kernel, and the iteration they are from."""
-
-    iteration: int
-    canvas: Tensor
-    kernel: Tensor
-
-
 @dataclass(frozen=True)
 class _End:
     """What the loop leaves: the estimate to return, its trace, and how it went."""
 
-    best: _Estimate
+    best: Estimate
     trace: NDArray[np.void]
     reason: StopReason
     slowed_at: int | None
-
-
-class _Keeper:
-    """Averages the pictures, watches their variance and keeps the estimate to return.
-
-    Until early stopping has something to compare, that is the latest one.
-    """
-
-    def __init__(self, problem: Problem, device: torch.device, seed: int) -> None:
-        settings = problem.settings
-        self._averaging = settings.averaging
-        self._pixels = _monitored_pixels(problem.canvas_shape, seed).to(device)
-        self._variance = WindowedVariance(settings.window, len(self._pixels))
-        self._watches = settings.early_stopping
-        self.stopping = EarlyStopping(settings.patience)
-        self.latest: _Estimate
-        self.best: _Estimate
-
-    def update(self, iteration: int, canvas: Tensor, kernel: Tensor) -> float:
-        """Take the estimate of an iteration; the windowed variance of the pictures so far."""
-        variance = self._variance.update(canvas.mean(0).flatten()[self._pixels].cpu().numpy())
-        if iteration > 1:
-            canvas = torch.lerp(canvas, self.latest.canvas, self._averaging)
-        self.latest = _Estimate(iteration, canvas, kernel)
-        watched = variance if self._watches else math.nan
-        if self.stopping.update(iteration, watched) or math.isnan(watched):
-            self.best = self.latest
-        return variance
 
 
 def _run(
@@ -223,12 +188,12 @@ def _run(
     try:
         problem = problem.with_blur_found()
         end = yield from _optimise(problem, device, seed, should_stop, preview_seconds)
-        image, kernel = _located(problem, end.best)
+        image, kernel = problem.answer(end.best.canvas, end.best.kernel)
+        before, after = (luminance(pixels, problem.rgb) for pixels in (problem.image, image))
+        trust, shape = assess(before, after, kernel), KernelShape.of(kernel)
     # torch's out-of-memory is a RuntimeError.
     except (RuntimeError, MemoryError, FloatingPointError) as error:
         raise _explained(error, problem, device) from error
-    trust = assess(luminance(problem.image, problem.rgb), luminance(image, problem.rgb), kernel)
-    shape, start = KernelShape.of(kernel), _start_of(problem)
     return Result(
         image=image,
         kernel=kernel,
@@ -242,18 +207,12 @@ def _run(
         intensity_range=(problem.intensity.low, problem.intensity.high),
         versions=_versions(),
         seconds=time.monotonic() - started,
-        blur=start,
+        blur=problem.start,
         kernel_fwhm=(shape.rows, shape.columns),
         trust=trust,
         slowed_at=end.slowed_at,
-        flags=doubts(trust, blur_found=start, reason=end.reason, slowed_at=end.slowed_at),
+        flags=doubts(trust, blur_found=problem.start, reason=end.reason, slowed_at=end.slowed_at),
     )
-
-
-def _start_of(problem: Problem) -> str:
-    if problem.psf is not None:
-        return "given"
-    return "set" if problem.blur is None else problem.blur.kind
 
 
 def _optimise(
@@ -266,10 +225,10 @@ def _optimise(
     """Lines 1 to 14 of Algorithm 1."""
     limit = problem.settings.max_iterations
     fit = Fit(problem, device, seed)
-    keeper = _Keeper(problem, device, seed)
+    keeper = Keeper(problem, device, seed)
     trace = np.zeros(limit, dtype=TRACE_DTYPE)
     reason = StopReason.ITERATION_LIMIT
-    preview_due = -math.inf
+    preview_due = math.inf if math.isinf(preview_seconds) else -math.inf
     for iteration in range(1, limit + 1):
         try:
             step = fit.step(iteration)
@@ -284,8 +243,8 @@ def _optimise(
         steps = iteration
         previews: tuple[NDArray[np.float32], ...] = ()
         if preview_seconds == 0 or time.monotonic() >= preview_due:
-            begun = time.monotonic()
-            previews = _located(problem, keeper.latest, search=False)
+            begun, latest = time.monotonic(), keeper.latest
+            previews = problem.answer(latest.canvas, latest.kernel, search=False)
             spent = time.monotonic() - begun
             preview_due = begun + max(preview_seconds, spent / _PREVIEW_SHARE)
         yield Snapshot(*row, keeper.stopping.best_iteration, limit, *previews)
@@ -302,43 +261,6 @@ def _optimise(
     return _End(keeper.best, trace[:steps].copy(), reason, fit.slowed_at)
 
 
-def _monitored_pixels(canvas_shape: tuple[int, int], seed: int) -> Tensor:
-    count = canvas_shape[0] * canvas_shape[1]
-    if count <= _MONITORED_PIXELS:
-        return torch.arange(count)
-    chosen = np.random.default_rng(seed).choice(count, _MONITORED_PIXELS, replace=False)
-    return torch.from_numpy(np.sort(chosen))
-
-
-def _located(
-    problem: Problem, estimate: _Estimate, *, search: bool = True
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Line 15: locate the picture, and give it the flux of the input; on a GPU this waits for it.
-
-    Without `search` the content is taken to lie where the kernel says, which is quicker.
-    """
-    canvas, kernel = estimate.canvas.cpu(), estimate.kernel.cpu()
-    if problem.psf is None and problem.settings.location is Location.SIMILARITY:
-        reference = torch.from_numpy(problem.calm) if search else None
-        image, centred = recentre(canvas, kernel, reference)
-    else:
-        # A kernel whose centroid lies below its origin wants the picture as much further down.
-        moved = moved_back(canvas.numpy(), [-c for c in problem.psf_centroid])
-        image = crop_to_field_of_view(torch.from_numpy(moved), problem.window).numpy()
-        centred = kernel.numpy()
-    return problem.to_user(_with_flux_of(problem.calm, image)), centred
-
-
-def _with_flux_of(observed: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One gain a channel, above the offset that became 0, that gives the input's mean.
-
-    Huber and an early stop leave the mean a few percent off.
-    """
-    wanted = observed.mean(axis=(1, 2), keepdims=True)
-    found = image.mean(axis=(1, 2), keepdims=True)
-    return image * np.where((wanted > 0) & (found > 0), wanted / np.maximum(found, 1e-6), 1)
-
-
 def _versions() -> dict[str, str]:
     packages = ("napari-blind-deconv", "torch", "numpy")
     return {**{name: version(name) for name in packages}, "python": platform.python_version()}
@@ -346,11 +268,10 @@ def _versions() -> dict[str, str]:
 
 def _explained(error: BaseException, problem: Problem, device: torch.device) -> DeconvolutionError:
     rows, columns = problem.canvas_shape
-    text = str(error)
-    if "memory" in text.lower() or isinstance(error, MemoryError):
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or any(phrase in text for phrase in _OUT_OF_MEMORY):
         return OutOfMemoryError(
             f"There is not enough memory on {device} for a canvas of {rows} × {columns} pixels; "
             "try a smaller region, a smaller kernel window or device 'cpu'."
         )
-    reason = text.strip().splitlines()[0] if text.strip() else repr(error)
-    return DeconvolutionError(f"The computation on {device} failed: {reason}.")
+    return DeconvolutionError(f"The computation on {device} failed: {first_line(error)}.")

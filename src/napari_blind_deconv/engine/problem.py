@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from napari_blind_deconv.engine.inputs import (
     IntensityMap,
@@ -16,12 +18,13 @@ from napari_blind_deconv.engine.inputs import (
     kernel_window,
     local_median,
     to_channels,
-    without_mad_pixels,
+    without_hot_pixels,
 )
-from napari_blind_deconv.numerics.blurs import Blur, find_blur
-from napari_blind_deconv.numerics.location import origin_at_centroid
+from napari_blind_deconv.numerics.blur import crop_to_field_of_view
+from napari_blind_deconv.numerics.blur_search import Blur, find_blur
+from napari_blind_deconv.numerics.location import moved_back, origin_at_centroid, recentre
 from napari_blind_deconv.numerics.spectrum import white_noise
-from napari_blind_deconv.settings import Settings, SparsityScale
+from napari_blind_deconv.settings import Location, Settings, SparsityScale
 
 __all__ = ["Problem"]
 
@@ -75,7 +78,7 @@ class Problem:
             else IntensityMap.given(intensity_range)
         )
         unit = intensity.to_unit(channels)
-        calm = without_mad_pixels(unit, intensity.to_unit(median))
+        calm = without_hot_pixels(unit, intensity.to_unit(median))
         noise = white_noise(calm.mean(axis=0))
         return cls(
             settings, array, rgb, unit, calm, intensity, noise, known, centroid, window, blur
@@ -112,6 +115,31 @@ class Problem:
             return self.settings.sparsity * self.noise
         return self.settings.sparsity
 
+    @property
+    def start(self) -> str:
+        """What the kernel starts from, as `Result.blur` says it."""
+        if self.psf is not None:
+            return "given"
+        return "set" if self.blur is None else self.blur.kind
+
+    def answer(
+        self, canvas: Tensor, kernel: Tensor, *, search: bool = True
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Line 15: locate the picture, and give it the flux of the input; a GPU is waited for.
+
+        Without `search` the content is taken to lie where the kernel says, which is quicker.
+        """
+        canvas, kernel = canvas.cpu(), kernel.cpu()
+        if self.psf is None and self.settings.location is Location.SIMILARITY:
+            reference = torch.from_numpy(self.calm) if search else None
+            image, centred = recentre(canvas, kernel, reference)
+        else:
+            # A kernel whose centroid lies below its origin wants the picture as much further down.
+            moved = moved_back(canvas.numpy(), [-c for c in self.psf_centroid])
+            image = crop_to_field_of_view(torch.from_numpy(moved), self.window).numpy()
+            centred = kernel.numpy()
+        return self.to_user(_with_flux_of(self.calm, image)), centred
+
     def to_user(self, unit: NDArray[np.float32]) -> NDArray[np.float32]:
         """Channels ``(C, H, W)`` of the fit to the shape and units of the input."""
         values = self.intensity.from_unit(unit)
@@ -120,6 +148,16 @@ class Problem:
         return np.concatenate([np.moveaxis(values, 0, -1), self.image[..., 3:]], axis=-1).astype(
             np.float32
         )
+
+
+def _with_flux_of(observed: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """One gain a channel, above the offset that became 0, that gives the input's mean.
+
+    Huber and an early stop leave the mean a few percent off.
+    """
+    wanted = observed.mean(axis=(1, 2), keepdims=True)
+    found = image.mean(axis=(1, 2), keepdims=True)
+    return image * np.where((wanted > 0) & (found > 0), wanted / np.maximum(found, 1e-6), 1)
 
 
 def _guessed(psf: ArrayLike, image_shape: tuple[int, int]) -> Blur:

@@ -17,7 +17,7 @@ from napari_blind_deconv.numerics.resolution import resolution
 from napari_blind_deconv.reasons import QualityFlag, StopReason
 from napari_blind_deconv.results import TrustReport
 
-__all__ = ["assess", "doubts", "luminance"]
+__all__ = ["assess", "doubts"]
 
 # Share of the kernel on its window's outermost pixels from which on it may reach beyond.
 _MOST_AT_BORDER = 0.02
@@ -34,11 +34,6 @@ _KERNEL_MASS = 0.995
 _SMALLEST_INTERIOR = 8
 _OUTLIERS = 5.0  # in standard deviations
 _MAD_OF_NORMAL = 1.4826
-
-
-def luminance(image: NDArray[Any], rgb: bool) -> NDArray[np.float64]:
-    """A grey image ``(H, W)``: itself, or the mean of the channels of a colour one."""
-    return image[..., :3].mean(axis=-1, dtype=np.float64) if rgb else image.astype(np.float64)
 
 
 def assess(

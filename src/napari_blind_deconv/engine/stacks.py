@@ -70,6 +70,8 @@ def deconvolve_stack(
 ) -> Generator[tuple[Index, Snapshot], None, StackResult]:
     """Sharpen every plane of a stack; yields ``(index, snapshot)``, *returns* a `StackResult`.
 
+    Snapshots carry no pictures.
+
     Parameters
     ----------
     data : array_like
@@ -103,6 +105,8 @@ def deconvolve_stack(
     ValueError, TypeError
         For axes, kernel or settings that cannot be; a *plane* that cannot be sharpened is reported
         in `StackResult.failures`, filled with its input, and the others go on.
+    DeconvolutionError
+        If the search for the kernels fails.
     """
     check_axes(axes, data.shape)
     stop = should_stop or (lambda: False)
@@ -185,8 +189,10 @@ def make_plan(
     should_stop: Callable[[], bool],
 ) -> Generator[tuple[Index, Snapshot], None, Plan]:
     """Read the stack once for its intensities and sharpest planes, and find the kernels there."""
-    known = None if isinstance(kernel, str) else check_kernel(kernel, plane_shape(axes, data.shape))
-    mode = KernelMode.GIVEN if known is not None else _mode(kernel)
+    if isinstance(kernel, str):
+        known, mode = None, KernelMode.named(kernel)
+    else:
+        known, mode = check_kernel(kernel, plane_shape(axes, data.shape)), KernelMode.GIVEN
     tile_side = largest_tile(choose_device(device))
     one = math.prod(data.shape[: leading(axes)]) == 1
     if one and known is None and math.prod(plane_shape(axes, data.shape)) <= tile_side**2:
@@ -218,14 +224,6 @@ def make_plan(
     return replace(plan, kernels=kernels)
 
 
-def _mode(kernel: Any) -> KernelMode:
-    modes = [mode for mode in KernelMode if mode is not KernelMode.GIVEN]
-    if kernel not in modes:
-        names = ", ".join(repr(str(mode)) for mode in modes)
-        raise ValueError(f"The kernel is {kernel!r}; accepted are {names} and an array.")
-    return KernelMode(kernel)
-
-
 def _find_kernels(
     data: ArrayLike,
     plan: Plan,
@@ -241,8 +239,8 @@ def _find_kernels(
         return (kernel,) * len(surveys)
     kernels = []
     for channel, seen in enumerate(surveys):
-        place = seen.sharpest
-        if reference is not None:
+        place = None if should_stop() else seen.sharpest
+        if reference is not None and place is not None:
             place = tuple(
                 channel if letter == "C" else at
                 for letter, at in zip(plan.axes, reference, strict=False)
@@ -254,7 +252,7 @@ def _find_kernels(
 def _kernel_on(
     data: ArrayLike, plan: Plan, index: Index | None, should_stop: Callable[[], bool]
 ) -> Generator[tuple[Index, Snapshot], None, NDArray[np.float32] | None]:
-    """None for a channel without a single plane to find it on: its planes will say why."""
+    """None without a plane to find it on: those of its channel will say why, or are left out."""
     if index is None:
         return None
     run = find_kernel(read_slice(data, index), _recipe(plan, index), should_stop)

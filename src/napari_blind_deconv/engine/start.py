@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_blind_deconv.engine.problem import Problem
-from napari_blind_deconv.numerics.blurs import placed
+from napari_blind_deconv.numerics.blur_search import placed
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.numerics.spectrum import Spectrum
 from napari_blind_deconv.numerics.wiener import wiener

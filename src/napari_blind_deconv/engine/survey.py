@@ -11,8 +11,9 @@ import psutil
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_blind_deconv.engine.inputs import IntensityMap, local_median, to_channels
+from napari_blind_deconv.engine.inputs import IntensityMap, has_contrast, local_median, to_channels
 from napari_blind_deconv.plan import Index
+from napari_blind_deconv.results import first_line
 
 __all__ = [
     "ArrayLike",
@@ -91,14 +92,13 @@ def read_slice(data: ArrayLike, index: Index) -> NDArray[Any]:
     if needed > free:
         raise ValueError(
             f"A plane has {pixels:.3g} pixels and would take {needed / 2**30:.0f} GiB, of which "
-            f"{free / 2**30:.0f} are free; try a part of it (--select)."
+            f"{free / 2**30:.0f} are free; try a part of it."
         )
     try:
         return np.asarray(data[index])
     except Exception as error:  # a damaged file can make a decoder raise anything
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
         which = f"The plane {index}" if index else "The image"
-        raise ValueError(f"{which} cannot be read ({reason}).") from error
+        raise ValueError(f"{which} cannot be read ({first_line(error)}).") from error
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Survey:
 
     def with_plane(self, index: Index, plane: NDArray[Any], rgb: bool) -> Survey:
         """The same with one plane more; one of no contrast, or not finite, adds nothing."""
-        if not np.isfinite(plane).all() or np.ptp(plane) == 0:
+        if not np.isfinite(plane).all() or not has_contrast(plane, rgb=rgb):
             return self
         channels = to_channels(plane, rgb=rgb)
         seen = IntensityMap.of(channels, local_median(channels))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import psutil
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["Tile", "blend_weights", "largest_tile", "tiles"]
+__all__ = ["blend_weights", "largest_tile", "tiles"]
 
 # What a fit takes by pixel of its canvas, from the benchmark's peaks at 512² and 1024².
 _BYTES_PER_PIXEL = 2400
@@ -20,20 +19,6 @@ _BYTES_PER_PIXEL = 2400
 _SHARE = 0.5
 _MOST_BYTES = 2 * 2**30
 _SMALLEST_SIDE = 128
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One piece of a plane.
-
-    Attributes
-    ----------
-    rows, columns : slice
-        What of the plane it covers, overlap included.
-    """
-
-    rows: slice
-    columns: slice
 
 
 def largest_tile(device: torch.device) -> int:
@@ -46,15 +31,16 @@ def largest_tile(device: torch.device) -> int:
     return max(_SMALLEST_SIDE, math.isqrt(int(pixels)))
 
 
-def tiles(shape: tuple[int, int], side: int, overlap: int) -> Iterator[Tile]:
+def tiles(shape: tuple[int, int], side: int, overlap: int) -> Iterator[tuple[slice, slice]]:
     """Cover a plane with tiles of at most `side` pixels that overlap by at least `overlap`.
 
-    All have the same size or nearly; a plane no larger than `side` is one tile.
+    Each is its rows and columns, overlap included. All have the same size or nearly; a plane no
+    larger than `side` is one tile.
     """
     rows, columns = (_spans(length, side, overlap) for length in shape)
     for down in rows:
         for right in columns:
-            yield Tile(down, right)
+            yield down, right
 
 
 def _spans(length: int, side: int, overlap: int) -> list[slice]:
@@ -66,15 +52,14 @@ def _spans(length: int, side: int, overlap: int) -> list[slice]:
     return [slice(int(start), int(start) + side) for start in starts]
 
 
-def blend_weights(tile: Tile, shape: tuple[int, int], overlap: int) -> NDArray[np.float32]:
+def blend_weights(
+    tile: tuple[slice, slice], shape: tuple[int, int], overlap: int
+) -> NDArray[np.float32]:
     """Weights of a tile's pixels: 1 inside, falling to nearly 0 over the overlap with others.
 
     Weights at the border of the plane stay 1; sums over tiles are to be divided by.
     """
-    down, right = (
-        _ramp(span, length, overlap)
-        for span, length in zip((tile.rows, tile.columns), shape, strict=True)
-    )
+    down, right = (_ramp(span, length, overlap) for span, length in zip(tile, shape, strict=True))
     return np.outer(down, right)
 
 

@@ -17,6 +17,8 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from napari_blind_deconv.results import first_line
+
 __all__ = [
     "Plane",
     "TiffLayout",
@@ -78,7 +80,7 @@ def read_plane(path: Path) -> Plane:
     except OSError:
         raise
     except Exception as error:  # a damaged file can make a decoder raise anything
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        reason = first_line(error)
         raise ValueError(
             f"The file {path} cannot be read as TIFF ({reason}); accepted are TIFF files."
         ) from error

@@ -12,6 +12,7 @@ import tifffile
 import zarr
 
 from napari_blind_deconv.io.images import find_value, pixel_calibration
+from napari_blind_deconv.results import first_line
 
 __all__ = ["Stack", "open_stack"]
 
@@ -114,7 +115,7 @@ def open_stack(path: Path, axes: str | None = None, select: str | None = None) -
     except (OSError, _RefusedError):
         raise
     except Exception as error:  # a damaged file can make a decoder raise anything
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        reason = first_line(error)
         raise ValueError(
             f"{path} cannot be read ({reason}); accepted are TIFF files and OME-Zarr folders."
         ) from error

@@ -32,10 +32,13 @@ _NEGLIGIBLE_SHIFT = 0.02
 _PEDESTAL = 0.1
 # A shift that moves more of the kernel than this out of its window is a mistake.
 _LOST_MASS = 0.05
+# Windows compared by SSIM with its local Gaussian window. They are the best of *all* windows by the
+# SSIM of whole patches, which needs correlations only and so costs a few FFTs.
+_CANDIDATES = 9
 
 
 def content_shift(
-    canvas: Tensor, reference: Tensor, kernel_shape: tuple[int, int], *, candidates: int = 9
+    canvas: Tensor, reference: Tensor, kernel_shape: tuple[int, int]
 ) -> tuple[int, int]:
     """How far the content of a canvas lies from the field of view, in rows and columns.
 
@@ -47,12 +50,9 @@ def content_shift(
         The blurred image, shape ``(H, W)``.
     kernel_shape : tuple of int
         ``(kh, kw)``; it bounds the search.
-    candidates : int
-        Windows compared by SSIM with its local Gaussian window. They are the best of *all* windows
-        by the SSIM of whole patches, which needs correlations only and so costs a few FFTs.
     """
     scores = _whole_patch_ssim(canvas, reference)
-    best = torch.topk(scores.flatten(), min(candidates, scores.numel())).indices.tolist()
+    best = torch.topk(scores.flatten(), min(_CANDIDATES, scores.numel())).indices.tolist()
     y, x = reference.cpu().numpy(), canvas.cpu().numpy()
     height, width = y.shape
     corners = [divmod(index, scores.shape[1]) for index in best]

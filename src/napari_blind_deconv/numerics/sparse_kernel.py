@@ -83,7 +83,7 @@ def _first_guess(size: int) -> Picture:
 
 def _grown(kernel: Picture, size: int) -> Picture:
     larger = ndimage.zoom(kernel, size / kernel.shape[0], order=1)[:size, :size]
-    return _centred(larger.clip(0))
+    return _centred(larger)
 
 
 def _by_turns(picture: Picture, kernel: Picture, turns: int) -> Picture:

@@ -1,9 +1,9 @@
 """The power of a picture by frequency, and how well a blur explains it.
 
 The power of sharp pictures falls like a power of the frequency, from where their objects end. A
-blur multiplies it by its |H|²,
-noise adds a constant. How likely the power found is under that (Whittle, 1953) compares blurs of
-any kind without the sharp picture: what a blur spares and what it erases shows.
+blur multiplies it by its |H|², noise adds a constant. How likely the power found is under that
+(Whittle, 1953) compares blurs of any kind without the sharp picture: what a blur spares and what it
+erases shows.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +14,10 @@ __all__ = ["UNet"]
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
-    # Reflection keeps the border of the canvas free of the dark rim that zero padding grows.
-    return nn.Conv2d(
-        inputs, outputs, size, stride=stride, padding=size // 2, padding_mode="reflect"
-    )
+    # Reflection keeps the border of the canvas free of the dark rim that zero padding grows. Of one
+    # pixel, a convolution needs no border; torch would copy its input even so.
+    mode: Literal["reflect", "zeros"] = "reflect" if size > 1 else "zeros"
+    return nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, padding_mode=mode)
 
 
 def _normalised(channels: int) -> list[nn.Module]:
@@ -87,6 +89,8 @@ class UNet(nn.Module):
         """Return ``(batch, outputs, rows, columns)`` in float32, not yet bounded."""
         features = self.scales(features)
         # Half precision, where it is used, ends here: eight bits of mantissa would show as steps.
-        with torch.autocast(features.device.type, enabled=False):
+        # Not all devices know of autocast, so it is asked of only where it is in use.
+        half = features.dtype is not torch.float32
+        with torch.autocast(features.device.type, enabled=False) if half else nullcontext():
             values: Tensor = self.head(features.float())
         return values

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 from scipy import ndimage
 
+from napari_blind_deconv.engine.inputs import luminance
 from napari_blind_deconv.plugin.colours import BLUE, ORANGE
 from napari_blind_deconv.plugin.curves import Curve, CurvePlot
 from napari_blind_deconv.plugin.layers import Source
@@ -105,7 +106,7 @@ class Comparison(QWidget):
             ("input", _INPUT, source.pixels / source.white),
             ("result", _RESULT, after),
         ):
-            distance, values = line_profile(_grey(plane, source.rgb), ends)
+            distance, values = line_profile(luminance(plane, source.rgb), ends)
             curves.append(Curve(name, color, distance, values))
         self.plot.draw(curves)
 
@@ -140,7 +141,3 @@ def line_profile(
         plane.astype(np.float64), points.T, order=1, mode="constant", cval=np.nan
     )
     return share * length, values
-
-
-def _grey(plane: NDArray[Any], rgb: bool) -> NDArray[Any]:
-    return plane[..., :3].mean(axis=-1) if rgb else plane

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from napari.layers import Image, Layer
 from napari.qt.threading import GeneratorWorker, create_worker
 
+from napari_blind_deconv.engine.inputs import luminance
 from napari_blind_deconv.numerics.kernel_shape import KernelShape
 from napari_blind_deconv.plugin.kept_pictures import KeptPicture, KeptPictures
 from napari_blind_deconv.plugin.layers import (
@@ -218,7 +219,7 @@ class Run(LayerRun[Progress, Result]):
         """Make a picture of the run the result: its layers are put in place of the present ones."""
         assert self._result is not None
         picture = self.look_at(place)
-        from napari_blind_deconv.engine.quality import assess, doubts, luminance  # torch is there
+        from napari_blind_deconv.engine.quality import assess, doubts  # torch is there
 
         before = self._result
         image, estimate = (

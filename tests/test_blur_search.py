@@ -6,7 +6,7 @@ import torch
 from skimage import data
 
 from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
-from napari_blind_deconv.numerics.blurs import find_blur, placed
+from napari_blind_deconv.numerics.blur_search import find_blur, placed
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.numerics.metrics import kernel_similarity, kernel_width
 from napari_blind_deconv.numerics.optics import line_kernel

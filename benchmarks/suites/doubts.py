@@ -1,0 +1,101 @@
+"""Whether the residual tells good results from bad: the default, and the same with a wrong PSF."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from benchmarks.cases import TRUTHS, Case, camera_shakes, fluorescence
+from benchmarks.methods import version_of
+from benchmarks.scoring import quality
+from benchmarks.suites import Options, Task
+from benchmarks.tables import markdown
+from napari_blind_deconv import Settings, deconvolve
+from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.optics import line_kernel
+
+__all__ = ["SUITE"]
+
+Psf = NDArray[np.float32] | None
+PSFS: dict[str, Callable[[Case], Psf]] = {
+    "found": lambda case: None,
+    "the true one": lambda case: case.kernel,
+    "a drift of 9 px": lambda case: line_kernel(9, 30),
+    "a Gaussian, σ 4 px": lambda case: gaussian_kernel((29, 29), 4.0).numpy(),
+}
+OPTICS = ("Gaussian 2.5", "Airy")
+PHOTONS = 1000.0
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """Camera shakes and exposures, each with its kernel found, given, and given wrongly."""
+
+    name: str = "doubts"
+    alone: bool = False
+
+    def tasks(self, options: Options) -> Iterator[Task]:
+        """Every case with every PSF."""
+        options.refuse_methods(self.name)
+        version = version_of(Settings.preset("fast"))
+        for group, case in _cases(options.data):
+            for psf in PSFS:
+                judged = _Judged(case, psf, options)
+                yield Task(group, case.name, psf, judged, options.seed, version)
+
+    def report(self, records: pd.DataFrame, figures: Path) -> str:
+        """By group and PSF, what was gained and what the residual was."""
+        parts = records.groupby(["group", "method"], sort=False)
+        rows = {key: _summary(part) for key, part in parts}
+        table = pd.DataFrame(rows).T.rename_axis(["pictures", "PSF"]).round(2).reset_index()
+        return markdown(table.set_index("pictures"))
+
+
+@dataclass(frozen=True)
+class _Judged:
+    case: Case
+    psf: str
+    options: Options
+
+    def __call__(self) -> dict[str, Any]:
+        case, device, seed = self.case, self.options.device, self.options.seed
+        result = deconvolve(case.observed, psf=PSFS[self.psf](case), device=device, seed=seed)
+        return {
+            "psnr": quality(case, result.image),
+            "gain": quality(case, result.image) - quality(case, case.observed),
+            "level": result.trust.residual_level,
+            "correlation": result.trust.residual_correlation,
+            "warnings": [flag.name for flag in result.flags],
+        }
+
+
+def _cases(data: Path) -> Iterator[tuple[str, Case]]:
+    for case in camera_shakes(data):
+        yield "camera shake", case
+    for truth in TRUTHS:
+        for optics in OPTICS:
+            yield "fluorescence", fluorescence(data, truth, optics, PHOTONS)
+
+
+def _summary(records: pd.DataFrame) -> dict[str, float]:
+    misfit = records["warnings"].map(lambda names: "MISFIT" in names)
+    return {
+        "cases": len(records),
+        "gain": records["gain"].mean(),
+        "worst": records["gain"].min(),
+        "level": records["level"].median(),
+        "highest": records["level"].max(),
+        "correlation": records["correlation"].median(),
+        "lowest": records["correlation"].min(),
+        "highest ": records["correlation"].max(),
+        "warned, %": 100 * misfit.mean(),
+    }
+
+
+SUITE = Doubts()

@@ -1,0 +1,63 @@
+"""Which picture of a run is kept: they are averaged, watched, and the best is remembered."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_blind_deconv.engine.problem import Problem
+from napari_blind_deconv.numerics.stopping import EarlyStopping, WindowedVariance
+
+__all__ = ["Estimate", "Keeper"]
+
+# Pixels the windowed variance is taken over: a fixed random sample keeps its memory flat.
+_MONITORED_PIXELS = 65_536
+
+
+@dataclass
+class Estimate:
+    """A canvas and its kernel, and the iteration they are from."""
+
+    iteration: int
+    canvas: Tensor
+    kernel: Tensor
+
+
+class Keeper:
+    """Averages the pictures, watches their variance and keeps the estimate to return.
+
+    Until early stopping has something to compare, that is the latest one.
+    """
+
+    def __init__(self, problem: Problem, device: torch.device, seed: int) -> None:
+        settings = problem.settings
+        self._averaging = settings.averaging
+        self._pixels = _monitored_pixels(problem.canvas_shape, seed).to(device)
+        self._variance = WindowedVariance(settings.window, len(self._pixels))
+        self._watches = settings.early_stopping
+        self.stopping = EarlyStopping(settings.patience)
+        self.latest: Estimate
+        self.best: Estimate
+
+    def update(self, iteration: int, canvas: Tensor, kernel: Tensor) -> float:
+        """Take the estimate of an iteration; the windowed variance of the pictures so far."""
+        variance = self._variance.update(canvas.mean(0).flatten()[self._pixels].cpu().numpy())
+        if iteration > 1:
+            canvas = torch.lerp(canvas, self.latest.canvas, self._averaging)
+        self.latest = Estimate(iteration, canvas, kernel)
+        watched = variance if self._watches else math.nan
+        if self.stopping.update(iteration, watched) or math.isnan(watched):
+            self.best = self.latest
+        return variance
+
+
+def _monitored_pixels(canvas_shape: tuple[int, int], seed: int) -> Tensor:
+    count = canvas_shape[0] * canvas_shape[1]
+    if count <= _MONITORED_PIXELS:
+        return torch.arange(count)
+    chosen = np.random.default_rng(seed).choice(count, _MONITORED_PIXELS, replace=False)
+    return torch.from_numpy(np.sort(chosen))

@@ -1,5 +1,7 @@
 """The small plots: what they draw, seen in their pixels."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,29 @@ def test_every_curve_is_drawn_in_its_colour(plot):
     assert {RED, BLUE} <= colours(widget)
     widget.draw([])
     assert not {RED, BLUE} & colours(widget)
+
+
+def test_a_long_trace_is_painted_at_once(plot):
+    widget = plot(shared=False)
+    noise = np.random.default_rng(0).normal(size=10_000)
+    curves = [Curve(name, RED, np.arange(1e4), noise) for name in "ab"]
+    widget.draw(curves, (500.0, "kept 500", BLUE))
+    durations = []
+    for _ in range(3):
+        started = time.perf_counter()
+        widget.grab()
+        durations.append(time.perf_counter() - started)
+    assert min(durations) < 0.1
+
+
+def test_a_spike_among_ten_thousand_points_is_seen(plot):
+    widget = plot(shared=False)
+    values = np.zeros(10_000)
+    values[5003] = 1
+    widget.draw([Curve("spike", RED, np.arange(1e4), values)])
+    image = widget.grab().toImage()
+    top = [image.pixelColor(x, 15) for x in range(image.width())]
+    assert any(colour.red() > colour.blue() + 60 for colour in top)
 
 
 def test_a_shared_scale_keeps_the_lower_curve_low(plot):

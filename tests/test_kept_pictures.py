@@ -33,7 +33,7 @@ def test_memory_is_bounded(monkeypatch):
     pictures = KeptPictures()
     for iteration in range(1, 200):
         pictures.offer(picture(iteration))
-        assert len(pictures) <= 6
+        assert len(pictures) <= 5
     assert len(pictures) >= 2
 
 

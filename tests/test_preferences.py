@@ -62,5 +62,21 @@ class TestReport:
         assert "ada" not in text
         assert "/home" not in text
 
+    @pytest.mark.parametrize(
+        ("sentence", "told"),
+        [
+            ("'/home/ada lovelace/x/cells.tif' is gone", "'cells.tif' is gone"),
+            ("No /home/ada/a.tif in /mnt/ada l/b c.tif.", "No a.tif in b c.tif."),
+            (r"C:\Users\Ada Lovelace\x\cells.tif: no TIFF", "cells.tif: no TIFF"),
+            (r"(\\server\ada's share\cells.tif)", "(cells.tif)"),
+            ("data/ada/cells.tif is gone", "cells.tif is gone"),
+            ("file:///home/ada/cells.tif", "file:cells.tif"),
+            ("~/ada lovelace/cells.tif", "cells.tif"),
+            ("A grey/colour image of 3 px/µm.", "A grey/colour image of 3 px/µm."),
+        ],
+    )
+    def test_folders_are_left_out_with_their_spaces(self, sentence, told):
+        assert problem_report(sentence, None, None, "none", "auto").splitlines()[0] == told
+
     def test_settings_that_cannot_be_are_left_out(self):
         assert "settings" not in problem_report("No.", None, None, "none", "auto")

@@ -1,10 +1,11 @@
 """Rectangles on the screen to rows and columns of a plane."""
 
+import dask.array as da
 import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_blind_deconv.plugin.layers import Source, kernel_layer
+from napari_blind_deconv.plugin.layers import Place, Source, kernel_layer
 from napari_blind_deconv.plugin.regions import drawn_region, visible_region
 
 PIXELS = np.arange(60.0 * 80).reshape(60, 80)
@@ -72,10 +73,35 @@ def test_what_is_seen_is_the_region(viewer):
     assert visible_region(layer, viewer.dims) == (slice(5, 25), slice(10, 40))
 
 
+def test_what_is_seen_of_a_pyramid_is_whole_pixels_of_its_level(viewer):
+    layer = viewer.add_image([PIXELS, PIXELS[::4, ::4]], multiscale=True)
+    layer._data_level = 1
+    layer.corner_pixels = np.array([[1, 2], [4, 9]])
+    assert visible_region(layer, viewer.dims) == (slice(4, 20), slice(8, 40))
+
+
+def test_of_a_lazy_image_only_the_region_is_read(viewer):
+    read = []
+
+    def chunk(block_info):
+        read.append(block_info[None]["chunk-location"])
+        return np.ones((20, 20))
+
+    lazy = da.map_blocks(chunk, chunks=((20,) * 3, (20,) * 4), dtype=float, meta=np.zeros((0, 0)))
+    layer = viewer.add_image(lazy, contrast_limits=(0, 1))
+    read.clear()
+    part = Source.of(layer, viewer.dims, (slice(20, 40), slice(20, 50)))
+    assert part.pixels.shape == (20, 30)
+    assert set(read) == {(1, 1), (1, 2)}
+    read.clear()
+    Place.of(layer, viewer.dims)
+    assert not read
+
+
 def test_a_cropped_source_lies_where_it_was_and_its_kernel_beside_all(viewer):
     layer = viewer.add_image(PIXELS, scale=(2, 3), translate=(5, 7))
     whole = Source.of(layer, viewer.dims)
-    part = whole.cropped(slice(10, 30), slice(20, 50))
+    part = Source.of(layer, viewer.dims, (slice(10, 30), slice(20, 50)))
     np.testing.assert_array_equal(part.pixels, PIXELS[10:30, 20:50])
     np.testing.assert_allclose(part.translate, layer.data_to_world((10, 20)))
     kernel = np.ones((3, 3), np.float32)

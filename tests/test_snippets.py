@@ -58,8 +58,8 @@ def run_command(text: str) -> np.ndarray:
 
 
 def both(panel) -> list[np.ndarray]:
-    recipe = panel.recipe()
-    return [run_python(recipe.as_python()), run_command(recipe.as_command())]
+    script = panel.script()
+    return [run_python(script.as_python()), run_command(script.as_command())]
 
 
 def of_the_panel(panel) -> np.ndarray:
@@ -76,7 +76,7 @@ def of_the_panel(panel) -> np.ndarray:
 
 def test_a_plane_of_a_stack(panel):
     panel._viewer.dims.set_point(0, 2)
-    assert "[2, :, :]" in panel.recipe().as_python()
+    assert "[2, :, :]" in panel.script().as_python()
     for image in both(panel):
         np.testing.assert_array_equal(image, of_the_panel(panel))
 
@@ -88,26 +88,26 @@ def test_a_rectangle_with_a_kernel_that_is_held(panel):
     kernel = np.outer([1, 2, 1], [1, 3, 1]).astype(np.float32) / 20
     panel.kernel.remember(kernel)
     panel.kernel.hold_last()
-    assert "Save the kernel as 'kernel.tif'" in panel.recipe().as_python()
+    assert "Save the kernel as 'kernel.tif'" in panel.script().as_python()
     tifffile.imwrite("kernel.tif", kernel)
-    assert "Save the kernel" not in panel.recipe().as_python()
+    assert "Save the kernel" not in panel.script().as_python()
     for image in both(panel):
         np.testing.assert_array_equal(image, of_the_panel(panel))
 
 
 def test_a_guess_of_the_kernel(panel):
     panel.kernel.source.value = "a Gaussian"
-    python = panel.recipe().as_python()
+    python = panel.script().as_python()
     assert "psf_guess=gaussian_kernel(" in python
     np.testing.assert_array_equal(run_python(python), of_the_panel(panel))
     tifffile.imwrite("kernel.tif", panel.kernel_given().kernel)
-    np.testing.assert_array_equal(run_command(panel.recipe().as_command()), of_the_panel(panel))
+    np.testing.assert_array_equal(run_command(panel.script().as_command()), of_the_panel(panel))
 
 
 def test_a_guess_for_a_stack_is_refused_as_a_run_of_it_is(panel):
     panel.kernel.source.value = "a Gaussian"
     panel.target.scope.value = target.STACK
-    for ask in (panel.stack, panel.recipe):
+    for ask in (panel.stack, panel.script):
         with pytest.raises(ValueError, match="a stack accepts one that is held"):
             ask()
 
@@ -119,18 +119,18 @@ def test_some_planes(panel):
     wanted = run_to_end(
         deconvolve_stack(job.data, job.settings, axes=job.axes, kernel=job.kernel, seed=job.seed)
     ).image
-    assert "[1:3, :, :]" in panel.recipe().as_python()
+    assert "[1:3, :, :]" in panel.script().as_python()
     for image in both(panel):
         np.testing.assert_array_equal(image, wanted)
 
 
 def test_a_layer_without_a_file_says_what_to_save(panel):
-    notes = [line for line in panel.recipe().as_python().splitlines() if line.startswith("#")]
+    notes = [line for line in panel.script().as_python().splitlines() if line.startswith("#")]
     assert notes == ["# Save the layer 'cells' as 'cells.tif' before."]
-    assert panel.recipe().as_command().startswith("# Save the layer 'cells'")
+    assert panel.script().as_command().startswith("# Save the layer 'cells'")
 
 
 def test_only_what_differs_from_the_preset_is_written(panel):
     panel.reset()
-    assert "with_changes" not in panel.recipe().as_python()
-    assert "--set" not in panel.recipe().as_command()
+    assert "with_changes" not in panel.script().as_python()
+    assert "--set" not in panel.script().as_command()

@@ -1,13 +1,16 @@
 """Whole stacks in a real viewer: planes appear as they are done, and every way out is safe."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import dask.array as da
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from scipy.ndimage import gaussian_filter
 
 from napari_blind_deconv.plugin import run as run_module
+from napari_blind_deconv.plugin import stack_run
 from napari_blind_deconv.plugin.stack_run import StackJob, stack_axes
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 from napari_blind_deconv.synthetic import fluorescence_scene
@@ -98,6 +101,23 @@ def test_lazy_layers_are_read_plane_by_plane(dock, qtbot):
     assert viewer.layers["cells2 [deblurred]"].data.shape == STACK.shape
 
 
+def test_a_damaged_plane_on_the_screen_does_not_refuse_the_stack():
+    def plane(block_info):
+        if block_info[None]["chunk-location"][0] == 0:
+            raise OSError("the chunk is damaged")
+        return STACK[1:2]
+
+    chunks = ((1,) * len(STACK), *[(side,) for side in STACK.shape[1:]])
+    lazy = da.map_blocks(plane, chunks=chunks, dtype=STACK.dtype, meta=STACK[:0])
+    viewer = ViewerModel()
+    layer = viewer.add_image(STACK)
+    viewer.dims.set_point(0, 0)
+    layer._data = lazy
+    options = {"settings": None, "kernel": "shared", "device": "cpu", "seed": 0}
+    job = StackJob.of(layer, viewer.dims, None, **options)
+    assert job.planes == len(STACK)
+
+
 def test_stopping_keeps_the_planes_that_are_done(dock, qtbot):
     dock.choices.stack_kernel.value = "per-slice"
     dock.choices.basic.widgets["max_iterations"].value = 60
@@ -120,6 +140,19 @@ def test_a_bad_plane_is_told_and_the_rest_done(dock, qtbot):
     finish(dock, qtbot)
     assert "1 could not be sharpened; plane (2,)" in dock.status.text()
     assert result_of(dock).data[3].any()
+
+
+def test_a_stack_that_fails_half_way_says_so_for_good(dock, qtbot, monkeypatch):
+    def fail_after_one(*_):
+        plane = SimpleNamespace(index=(0,), image=STACK[0], kernel=None, provenance={})
+        yield stack_run.StackProgress(1, 4, (0,), plane)
+        raise RuntimeError("the GPU is gone")
+
+    monkeypatch.setattr(stack_run, "work", fail_after_one)
+    dock.start()
+    finish(dock, qtbot)
+    record = result_of(dock).metadata["blind_deconvolution"]
+    assert record == {"failure": "The computation failed: the GPU is gone. What was done stays."}
 
 
 def test_deleting_the_result_ends_the_run(dock, qtbot):
@@ -154,11 +187,25 @@ def test_what_it_will_take_is_told_beforehand(dock, qtbot):
     assert told.value != many
 
 
+def test_colours_count_for_the_memory_it_will_take(dock, qtbot):
+    colour = np.zeros((4, 256, 256, 4), np.uint8)
+    dock._viewer.add_image(colour, rgb=True, name="stain")
+    dock.choices.target.scope.value = "whole stack"
+    qtbot.waitUntil(lambda: " to " in dock.choices.expected.value)
+    assert dock.choices.expected.value.endswith(", 4 MiB")
+
+
 def test_a_plane_has_no_stack_to_choose(dock):
     dock._viewer.add_image(STACK[0], name="plane")
     dock.choices.target.layer.value = dock._viewer.layers["plane"]
     assert "whole stack" not in dock.choices.target.scope.choices
     assert dock.choices.target.scope.value == "this plane"
+
+
+def test_a_renamed_stack_stays_chosen_whole(dock):
+    dock._viewer.layers["cells"].name = "mine"
+    assert dock.choices.target.layer.value.name == "mine"
+    assert dock.choices.target.scope.value == "whole stack"
 
 
 def test_a_stack_seen_from_the_side_is_refused(dock):

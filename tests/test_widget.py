@@ -1,5 +1,7 @@
 """The widget in a real viewer: every way into a run, and every way out."""
 
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
@@ -13,8 +15,8 @@ from superqt import QCollapsible
 
 from napari_blind_deconv import DeconvolutionError, Settings
 from napari_blind_deconv.io.images import read_plane
+from napari_blind_deconv.plugin import paces, sample_data, worker
 from napari_blind_deconv.plugin import run as run_module
-from napari_blind_deconv.plugin import sample_data, worker
 from napari_blind_deconv.plugin.commands import sharpen
 from napari_blind_deconv.plugin.preferences import Preferences
 from napari_blind_deconv.plugin.stack_run import stack_axes
@@ -464,7 +466,7 @@ class TestAfterwards:
         def unreadable():
             raise RuntimeError("the chunk is damaged")
 
-        monkeypatch.setattr(dock.choices, "recipe", unreadable)
+        monkeypatch.setattr(dock.choices, "script", unreadable)
         dock.command_button.click()
         assert refusals == ["the chunk is damaged"]
 
@@ -574,6 +576,27 @@ class TestForm:
             dock.choices.preset.value = choice
         assert dock.choices.settings() == Settings.preset(name)
 
+    def test_a_preset_is_measured_once(self, dock, wait, monkeypatch):
+        wait(lambda: " to " in dock.choices.expected.value)
+        pace, measured, under_way = paces._measured(), [], Counter()
+
+        def slowly(settings, _device):
+            under_way["now"] += 1
+            measured.append((settings, under_way["now"]))
+            time.sleep(0.1)
+            under_way["now"] -= 1
+            return pace
+
+        monkeypatch.setattr(paces, "_measured", slowly)
+        dock.choices.preset.value = "paper-real"
+        wait(lambda: " to " in dock.choices.expected.value)
+        ((settings, _),) = measured
+        assert settings.channels == Settings.preset("paper-real").channels
+        set_form(dock, channels="[4]")
+        set_form(dock, channels="[4, 4]")
+        wait(lambda: " to " in dock.choices.expected.value)
+        assert [number for _, number in measured] == [1, 1, 1]
+
     def test_every_setting_is_in_the_form_with_label_and_tooltip(self, dock):
         widgets = {**dock.choices.basic.widgets, **dock.choices.advanced.widgets}
         assert set(widgets) | {"kernel_size"} == set(Settings.model_fields)
@@ -583,16 +606,16 @@ class TestForm:
         assert "Accepted: ≥ 1 and ≤ 100000." in dock.choices.basic.widgets["max_iterations"].tooltip
 
     def test_kernel_window_is_told_in_pixels_and_micrometres(self, dock):
-        assert dock.choices.kernel_window.size.value == "13 × 15 px = 2.6 × 1.5 µm"
-        assert not dock.choices.kernel_window.pixels.enabled
-        dock.choices.kernel_window.choice.value = "chosen"
-        dock.choices.kernel_window.pixels.value = 9
+        assert dock.choices.kernel_side.size.value == "13 × 15 px = 2.6 × 1.5 µm"
+        assert not dock.choices.kernel_side.pixels.enabled
+        dock.choices.kernel_side.choice.value = "chosen"
+        dock.choices.kernel_side.pixels.value = 9
         assert dock.choices.settings().kernel_size == 9
-        assert dock.choices.kernel_window.size.value == "9 × 9 px = 1.8 × 0.9 µm"
+        assert dock.choices.kernel_side.size.value == "9 × 9 px = 1.8 × 0.9 µm"
         viewer_of(dock).layers["cells"].scale = (0.4, 0.1)
-        assert dock.choices.kernel_window.size.value == "9 × 9 px = 3.6 × 0.9 µm"
-        dock.choices.kernel_window.pixels.value = 31
-        assert "no larger than the image" in dock.choices.kernel_window.size.value
+        assert dock.choices.kernel_side.size.value == "9 × 9 px = 3.6 × 0.9 µm"
+        dock.choices.kernel_side.pixels.value = 31
+        assert "no larger than the image" in dock.choices.kernel_side.size.value
 
     @pytest.mark.parametrize(
         ("pixels", "sentence"),
@@ -641,12 +664,23 @@ def test_sample_stacks_open_calibrated(make_napari_viewer, key):
     assert stack_axes(layer) == {"stack": "ZYX", "channels": "CYX"}[key]
 
 
-def test_the_menu_command_runs_at_once(dock, wait):
-    sharpen(viewer_of(dock))
+def test_the_menu_command_runs_at_once_on_the_selected_layers_plane(dock, wait):
+    viewer = viewer_of(dock)
+    viewer.add_image(np.stack([PIXELS] * 3), name="stack", units=("um",) * 3)
+    dock.choices.target.scope.value = "whole stack"
+    dock.choices.target.layer.value = viewer.layers["cells"]
+    sharpen(viewer)
     (under_way,) = run_module._active
     under_way.stop_and_keep()
     wait(lambda: not run_module._active)
-    assert "cells [kernel]" in names(dock)
+    assert viewer.layers["stack [deblurred]"].data.shape == (1, *PIXELS.shape)
+    assert "stack [ES trace]" in names(dock)
+
+
+def test_the_menu_command_wants_an_image_selected(dock, refusals):
+    viewer_of(dock).add_points(np.zeros((1, 2)), units=("um", "um"))
+    sharpen(viewer_of(dock))
+    assert "No image layer is selected" in refusals[0]
 
 
 def test_sample_data_opens(make_napari_viewer):

@@ -17,7 +17,7 @@ from napari_blind_deconv.plugin.layers import Source, full_data, pixel_size, pla
 from napari_blind_deconv.plugin.paces import Paces
 from napari_blind_deconv.plugin.preferences import DEVICES, Preferences
 from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows, show_row
-from napari_blind_deconv.plugin.snippets import Recipe
+from napari_blind_deconv.plugin.snippets import Script
 from napari_blind_deconv.plugin.stack_run import StackJob, stack_axes
 from napari_blind_deconv.plugin.target import Extent, Target
 from napari_blind_deconv.plugin.worker import Job
@@ -53,7 +53,7 @@ class Choices(QWidget):
         self._paces = Paces(self._show_expected)
         self.target = Target(viewer, self._show_target)
         self.kernel = KernelSource(viewer.layers)
-        self.kernel_window = KernelWindow()
+        self.kernel_side = KernelWindow()
         self._make_rows()
         self.kernel_section = self._make_kernel_section()
         self.settings_section = self._make_settings_section()
@@ -84,7 +84,7 @@ class Choices(QWidget):
         show_row(self.kernel_told, False)
 
     def _make_kernel_section(self) -> QWidget:
-        window = self.kernel_window
+        window = self.kernel_side
         rows = form_rows([window.choice, window.pixels, window.size])
         return _column(QWidget(), self.kernel, rows)
 
@@ -110,8 +110,8 @@ class Choices(QWidget):
 
     def _follow_choices(self) -> None:
         self.preset.changed.connect(self._show_preset)
-        for choice in (self.kernel.source, self.kernel.held):
-            choice.changed.connect(self._show_kernel)
+        self.kernel.source.changed.connect(self._show_kernel)
+        self.kernel.held.changed.connect(self._show_kernel)
         for choice in (
             self.stack_kernel,
             self.device,
@@ -122,14 +122,14 @@ class Choices(QWidget):
         ):
             choice.changed.connect(self._show_expected)
         limit = self.advanced.widgets["kernel_size_limit"]
-        for choice in (limit, self.kernel_window.choice, self.kernel_window.pixels):
+        for choice in (limit, self.kernel_side.choice, self.kernel_side.pixels):
             choice.changed.connect(self._show_kernel_size)
 
     # What the form says
 
     def settings(self) -> Settings:
         """Settings as they stand in the form; `ValueError` in one sentence if they cannot be."""
-        texts = [*self.kernel_window.texts(), *self.basic.texts(), *self.advanced.texts()]
+        texts = [*self.kernel_side.texts(), *self.basic.texts(), *self.advanced.texts()]
         return Settings.preset(self.preset.value).with_texts(texts)
 
     def preferences(self) -> Preferences:
@@ -164,10 +164,10 @@ class Choices(QWidget):
             seed=self.seed.value,
         )
 
-    def recipe(self) -> Recipe:
+    def script(self) -> Script:
         """The run as text; raises as :meth:`plane`."""
         layer = self.target.chosen_layer()
-        return Recipe(
+        return Script(
             name=layer.name,
             path=_tiff_of(layer),
             index=self.target.index(),
@@ -206,7 +206,7 @@ class Choices(QWidget):
     def reset(self) -> None:
         """Back to the defaults, but for what is to be sharpened."""
         self.kernel.reset()
-        self.kernel_window.reset()
+        self.kernel_side.reset()
         self.seed.value = 0
         self._show(Preferences())
 
@@ -229,13 +229,13 @@ class Choices(QWidget):
         except (ValueError, TypeError) as error:
             self.expected.value = str(error)
             return
-        planes, pixels, _ = extent
+        planes, pixels, _, samples = extent
         kernels = 0 if self.kernel.is_held else self._kernels_to_find(extent)
         words = self._paces.told(
             settings, self.device.value, planes=planes, pixels=pixels, kernels=kernels
         )
         if self.target.is_stack:
-            words += f", {4 * planes * pixels / 2**20:.3g} MiB"
+            words += f", {4 * planes * pixels * samples / 2**20:.3g} MiB"
         self.expected.value = words
 
     def _kernels_to_find(self, extent: Extent) -> int:
@@ -246,16 +246,17 @@ class Choices(QWidget):
         }[self.stack_kernel.value]
 
     def _show(self, preferences: Preferences) -> None:
-        self.preset.value = preferences.preset
-        self.device.value = preferences.device
-        self._show_preset()
+        with self.preset.changed.blocked(), self.device.changed.blocked():
+            self.preset.value = preferences.preset
+            self.device.value = preferences.device
         settings = preferences.settings()
-        for part in (self.basic, self.advanced, self.kernel_window):
-            part.show_settings(settings)
-        self._show_kernel_size()
+        self.kernel_side.show_settings(settings)
+        self._show_settings(settings)
 
     def _show_preset(self) -> None:
-        settings = Settings.preset(self.preset.value)
+        self._show_settings(Settings.preset(self.preset.value))
+
+    def _show_settings(self, settings: Settings) -> None:
         self.preset.tooltip = PRESET_HELP[self.preset.value]
         self.basic.show_settings(settings)
         self.advanced.show_settings(settings)
@@ -271,15 +272,15 @@ class Choices(QWidget):
         """Say how wide the kernel window is."""
         layer: Image | None = self.target.layer.value
         if layer is None:
-            self.kernel_window.say("")
+            self.kernel_side.say("")
             return
         try:
             shape = plane_shape(layer, self._viewer.dims)
             rows, columns = kernel_window(self.settings(), shape)
         except ValueError as error:
-            self.kernel_window.say(str(error))
+            self.kernel_side.say(str(error))
             return
-        self.kernel_window.show_size(rows, columns, pixel_size(layer, self._viewer.dims))
+        self.kernel_side.show_size(rows, columns, pixel_size(layer, self._viewer.dims))
 
 
 def _column(owner: QWidget, *widgets: QWidget) -> QWidget:

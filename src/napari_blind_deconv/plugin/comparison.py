@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 from scipy import ndimage
 
 from napari_blind_deconv.engine.inputs import luminance
+from napari_blind_deconv.plugin.colours import BLUE, ORANGE
 from napari_blind_deconv.plugin.curves import Curve, CurvePlot
 from napari_blind_deconv.plugin.layers import Source
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "line_profile"]
 
-_INPUT, _RESULT = "#ff9f1c", "#4c9be8"
+_INPUT, _RESULT = ORANGE, BLUE
 _LINE_NAME = "line profile"
 
 

@@ -15,6 +15,7 @@ __all__ = ["Curve", "CurvePlot"]
 
 _MARGIN = 4
 _GAP = 8  # pixels between the names in the caption
+_CROWD = 4  # points in a column of pixels
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class CurvePlot(QWidget):
         if self._mark is not None:
             where, text, color = self._mark
             painter.setPen(QPen(QColor(color), 1.5))
-            x = self._x(where, frame)
+            x = float(self._x(np.array(where), frame))
             painter.drawLine(QPointF(x, frame.top()), QPointF(x, frame.bottom()))
             painter.drawText(caption, Qt.AlignmentFlag.AlignRight, text)
 
@@ -107,7 +108,8 @@ class CurvePlot(QWidget):
         low, high = self._span(curve)
         heights = (curve.y - low) / ((high - low) or 1.0)
         ys = frame.bottom() - frame.height() * (0.05 + 0.9 * heights)
-        points = [QPointF(self._x(x, frame), y) for x, y in zip(curve.x, ys, strict=True)]
+        xs, ys = _outline(self._x(curve.x, frame), ys)
+        points = [QPointF(x, y) for x, y in zip(xs.tolist(), ys.tolist(), strict=True)]
         if len(points) == 1:  # a run that ended at its first step
             painter.drawEllipse(points[0], 2, 2)
         painter.drawPolyline(QPolygonF(points))
@@ -116,8 +118,20 @@ class CurvePlot(QWidget):
         drawn = self._curves if self._shared else [curve]
         return min(c.y.min() for c in drawn), max(c.y.max() for c in drawn)
 
-    def _x(self, value: float, frame: QRectF) -> float:
+    def _x(self, values: NDArray[np.float64], frame: QRectF) -> NDArray[np.float64]:
         first = min(curve.x[0] for curve in self._curves)
         last = max(curve.x[-1] for curve in self._curves)
-        share = (value - first) / (last - first) if last > first else 0.5
-        return frame.left() + frame.width() * float(np.clip(share, 0, 1))
+        share = (values - first) / (last - first) if last > first else np.full(values.shape, 0.5)
+        return frame.left() + frame.width() * np.clip(share, 0, 1)
+
+
+def _outline(
+    xs: NDArray[np.float64], ys: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of points that crowd, the lowest and the highest in each column of pixels: it looks alike."""
+    columns = xs.astype(int)
+    first = np.flatnonzero(np.diff(columns, prepend=columns[0] - 1))
+    if len(xs) <= _CROWD * len(first):
+        return xs, ys
+    ends = np.stack([np.minimum.reduceat(ys, first), np.maximum.reduceat(ys, first)], axis=1)
+    return np.repeat(xs[first], 2), ends.ravel()

@@ -59,7 +59,7 @@ class KernelChoice:
     held : bool
         Whether it stays as it is, or is only what the fit starts from.
     code : str
-        A Python expression for it, given ``tifffile`` and ``widefield_psf``.
+        A Python expression for it, given ``tifffile`` and the function it calls, if any.
     file : str
         The file to have it in for the command line.
     """

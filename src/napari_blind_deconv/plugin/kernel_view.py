@@ -24,11 +24,6 @@ class KernelView(QWidget):
         self._picture: QImage | None = None
         self.clear()
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is no kernel to show."""
-        return self._picture is None
-
     def clear(self) -> None:
         """Show none."""
         self._picture = None

@@ -35,6 +35,9 @@ class LayerBox(ComboBox):
     def refresh(self) -> None:
         """Offer the layers that are there now."""
         chosen = self.value
-        self.reset_choices()  # which knows layers by their names, and loses a renamed one
-        if chosen in self.choices:
-            self.value = chosen
+        with self.changed.blocked():
+            self.reset_choices()  # which knows layers by their names, and loses a renamed one
+            if chosen in self.choices:
+                self.value = chosen
+        if self.value != chosen:
+            self.changed.emit(self.value)

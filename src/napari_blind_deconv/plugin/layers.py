@@ -11,14 +11,18 @@ from napari.layers import Image, Layer
 from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
+from napari_blind_deconv.plugin.colours import BLUE, ORANGE
 from napari_blind_deconv.results import Result
 
 __all__ = [
     "LayerData",
+    "Place",
+    "Region",
     "Source",
     "displayable",
     "full_data",
     "image_layer",
+    "image_options",
     "is_output",
     "is_shown_flat",
     "kernel_layer",
@@ -31,24 +35,25 @@ __all__ = [
 ]
 
 LayerData = tuple[Any, dict[str, Any], str]
+Region = tuple[slice, slice]
+"""Rows and columns of a plane."""
 
 # Free space between the image and what is laid beside it, as a share of the image's width.
 _GAP = 0.05
 _OUR_KEY = "blind_deconvolution"
-_CURVE_COLOR = "#4c9be8"
-_KEPT_COLOR = "#ff9f1c"
+_CURVE_COLOR, _KEPT_COLOR = BLUE, ORANGE
 
 
-@dataclass(frozen=True)
-class Source:
-    """A snapshot of the plane to work on, taken from a layer; it needs the layer no more.
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a plane or a part of it lies, and how it looks; no pixel of it is read.
 
     Attributes
     ----------
     name : str
         The layer's name.
-    pixels : ndarray
-        A copy of the plane, ``(rows, columns)`` or ``(rows, columns, 3 or 4)`` if `rgb`.
+    white : float
+        Intensity that napari shows as 1: of a colour image its type's, else 1.
     axes : tuple of int
         The two axes of the layer that rows and columns are.
     position : tuple of int
@@ -62,12 +67,12 @@ class Source:
     columns : int
         Of the layer's plane.
     corner : tuple of int
-        Row and column of the first pixel in the layer's plane: 0 unless it was cropped.
+        Row and column of the first pixel in the layer's plane: 0 unless it is a part.
     """
 
     name: str
-    pixels: NDArray[Any]
     rgb: bool
+    white: float
     axes: tuple[int, int]
     position: tuple[int, ...]
     transform: dict[str, Any]
@@ -77,23 +82,20 @@ class Source:
     corner: tuple[int, int] = (0, 0)
 
     @classmethod
-    def of(cls, layer: Image, dims: Dims) -> Self:
-        """The plane of `layer` that the viewer shows now."""
+    def of(cls, layer: Image, dims: Dims, region: Region | None = None) -> Place:
+        """The plane of `layer` that the viewer shows now, or a part of it."""
         axes = plane_axes(layer, dims)
         data = full_data(layer)
-        centre = layer.world_to_data(np.asarray(dims.point)[-layer.ndim :])
-        index = [
-            slice(None)
-            if axis in axes
-            else int(np.clip(np.round(centre[axis]), 0, data.shape[axis] - 1))
-            for axis in range(layer.ndim)
-        ]
-        position = tuple(0 if isinstance(i, slice) else i for i in index)
+        corner = (0, 0) if region is None else (region[0].start, region[1].start)
+        centre = np.round(layer.world_to_data(np.asarray(dims.point)[-layer.ndim :]))
+        inside = np.clip(centre, 0, np.array(data.shape[: layer.ndim]) - 1)
+        inside[list(axes)] = corner
+        position = tuple(map(int, inside))
         display = {} if layer.rgb else {"contrast_limits": list(layer.contrast_limits)}
-        return cls(
+        return Place(
             name=layer.name,
-            pixels=np.array(data[tuple(index)]),
             rgb=layer.rgb,
+            white=_white(data.dtype) if layer.rgb else 1.0,
             axes=axes,
             position=position,
             transform={
@@ -107,13 +109,8 @@ class Source:
             translate=layer.affine.inverse(layer.data_to_world(position)),
             display=display if layer.rgb else {**display, "colormap": layer.colormap.name},
             columns=data.shape[axes[1]],
+            corner=corner,
         )
-
-    @property
-    def white(self) -> float:
-        """Intensity that napari shows as 1: of a colour image its type's, else 1."""
-        kind = self.pixels.dtype
-        return float(np.iinfo(kind).max) if self.rgb and kind.kind in "ui" else 1.0
 
     @property
     def pixel_size(self) -> tuple[float, float, str]:
@@ -121,18 +118,6 @@ class Source:
         rows, columns = self.axes
         scale, unit = self.transform["scale"], self.transform["units"][columns]
         return float(scale[rows]), float(scale[columns]), unit_in_short(unit)
-
-    def cropped(self, rows: slice, columns: slice) -> Self:
-        """The same for a part of the plane."""
-        moved = self.beside(rows.start, columns.start)
-        position = np.array(self.position)
-        position[list(self.axes)] = rows.start, columns.start
-        return replace(
-            moved,
-            pixels=self.pixels[rows, columns],
-            position=tuple(map(int, position)),
-            corner=(self.corner[0] + rows.start, self.corner[1] + columns.start),
-        )
 
     def beside(self, rows: float, columns: float) -> Self:
         """A copy that lies some rows and columns of pixels further on."""
@@ -164,6 +149,32 @@ class Source:
     def _linear_part(self) -> NDArray[np.float64]:
         parts = {key: self.transform[key] for key in ("scale", "rotate", "shear")}
         return np.asarray(Affine(**parts, ndim=len(self.position)).linear_matrix)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Place):
+    """A snapshot of what to work on, taken from a layer; it needs the layer no more.
+
+    Attributes
+    ----------
+    pixels : ndarray
+        A copy of it, ``(rows, columns)`` or ``(rows, columns, 3 or 4)`` if `rgb`.
+    """
+
+    pixels: NDArray[Any]
+
+    @classmethod
+    def of(cls, layer: Image, dims: Dims, region: Region | None = None) -> Source:
+        """The plane of `layer` that the viewer shows now, or a part, of which no more is read."""
+        place = Place.of(layer, dims, region)
+        index: list[int | slice] = list(place.position)
+        for axis, part in zip(place.axes, region or (slice(None), slice(None)), strict=True):
+            index[axis] = part
+        return cls(**vars(place), pixels=np.array(full_data(layer)[tuple(index)]))
+
+
+def _white(kind: np.dtype[Any]) -> float:
+    return float(np.iinfo(kind).max) if kind.kind in "ui" else 1.0
 
 
 def full_data(layer: Image) -> Any:
@@ -207,26 +218,30 @@ def unit_in_short(unit: Any) -> str:
     return f"{unit:~P}".replace("μ", "µ").replace("pixel", "px")
 
 
-def image_layer(source: Source, image: NDArray[Any], metadata: dict[str, Any]) -> LayerData:
+def image_layer(source: Place, image: NDArray[Any], metadata: dict[str, Any]) -> LayerData:
     """The estimate, over the plane it was made from."""
-    arguments = {
+    return displayable(source, image), image_options(source, metadata), "image"
+
+
+def image_options(source: Place, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of the layer of an estimate, besides its pixels."""
+    return {
         "name": f"{source.name} [deblurred]",
         "rgb": source.rgb,
         "metadata": metadata,
         **source.placement(),
         **source.display,
     }
-    return displayable(source, image), arguments, "image"
 
 
-def displayable(source: Source, image: NDArray[Any]) -> NDArray[Any]:
+def displayable(source: Place, image: NDArray[Any]) -> NDArray[Any]:
     """The estimate as napari shows it: as it is, but colour as floats from 0 to 1."""
     if not source.rgb:
         return source.embed(image)
     return source.embed(np.clip(image / source.white, 0, 1).astype(np.float32))
 
 
-def kernel_layer(source: Source, kernel: NDArray[Any], metadata: dict[str, Any]) -> LayerData:
+def kernel_layer(source: Place, kernel: NDArray[Any], metadata: dict[str, Any]) -> LayerData:
     """The kernel, beside the image at its top, at the image's own scale."""
     place = source.right_of_plane(0)
     arguments = {
@@ -319,7 +334,7 @@ def outputs_beside(source: Source, result: Result) -> list[LayerData]:
 
 
 def layer_metadata(
-    source: Source, result: Result | None = None, *, record: dict[str, Any] | None = None
+    source: Place, result: Result | None = None, *, record: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """What a layer says about where it came from; with nothing, that a run makes it now."""
     if record is None:

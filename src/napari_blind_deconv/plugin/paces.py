@@ -14,7 +14,7 @@ from napari_blind_deconv.settings import Settings
 if TYPE_CHECKING:
     from napari_blind_deconv.engine.estimate import Pace
 
-__all__ = ["Paces"]
+__all__ = ["Paces", "clock"]
 
 _Key = tuple[Settings, str]
 # What changes how long a pixel takes; the rest changes how many steps there are, or the picture.
@@ -36,6 +36,7 @@ class Paces:
     def __init__(self, on_measured: Callable[[], None]) -> None:
         self._on_measured = on_measured
         self._known: dict[_Key, Pace | str] = {}
+        self._is_measuring = False
 
     def told(
         self, settings: Settings, device: str, *, planes: int, pixels: int, kernels: int
@@ -52,17 +53,26 @@ class Paces:
             How many kernels are to be found.
         """
         key = (Settings(**{name: getattr(settings, name) for name in _COSTLY}), device)
-        if key not in self._known:
-            self._known[key] = "measuring this machine …"
+        pace = self._known.get(key)
+        if pace is None:
             self._measure(key)
-        pace = self._known[key]
+            return "measuring this machine …"
         if isinstance(pace, str):
             return pace
         least, most = pace.seconds(settings, planes=planes, pixels=pixels, kernels=kernels)
-        return f"{_clock(least)} to {_clock(most)}"
+        return f"{clock(least)} to {clock(most)}"
 
     def _measure(self, key: _Key) -> None:
+        """Measure, unless that is being done: two at once would slow each other down.
+
+        Who was told of the one that ends asks again, and has its own measured then.
+        """
+        if self._is_measuring:
+            return
+        self._is_measuring = True
+
         def keep(pace: Pace | Failure) -> None:
+            self._is_measuring = False
             self._known[key] = f"unknown ({pace})" if isinstance(pace, Failure) else pace
             self._on_measured()
 
@@ -79,7 +89,8 @@ def _measured(settings: Settings, device: str) -> Pace | Failure:
         return Failure(error)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A duration in words, at least a second."""
     whole = max(1, round(seconds))
     if whole < 60:
         return f"{whole} s"

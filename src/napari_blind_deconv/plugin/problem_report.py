@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import traceback
 from pathlib import Path
 
@@ -14,6 +15,13 @@ from napari_blind_deconv.settings import Settings
 
 __all__ = ["problem_report"]
 
+# Folders from a root or a drive, whose names may have spaces but do not end in one (between two
+# paths stand words), or else two and more without spaces.
+_FOLDERS = re.compile(
+    r"""(?<![^\s"'(\[<=,:]) (?:[A-Za-z]:|~)? [\\/]+ (?: [^\\/\n]* [^\\/\s"'(\[<=,:] [\\/]+ )+
+    |   [^\s\\/"'(\[<=,:]+ [\\/]+ (?: [^\\/\s]+ [\\/]+ )+""",
+    re.VERBOSE,
+)
 _PACKAGES = ("napari-blind-deconv", "napari", "torch", "numpy", "scipy", "qtpy")
 
 
@@ -65,11 +73,4 @@ def _places(error: BaseException) -> list[str]:
 
 def _without_paths(sentence: str) -> str:
     """A sentence with folders taken off the names of files."""
-    words = sentence.split(" ")
-    return " ".join(
-        word.replace("\\", "/").rsplit("/", 1)[-1] if _is_path(word) else word for word in words
-    )
-
-
-def _is_path(word: str) -> bool:
-    return len(word) > 1 and (word.count("/") + word.count("\\") > 1)
+    return _FOLDERS.sub("", sentence)

@@ -9,13 +9,9 @@ from napari.components import Dims, LayerList
 from napari.layers import Image, Layer, Shapes
 from numpy.typing import NDArray
 
-from napari_blind_deconv.plugin.layers import full_data, plane_axes
+from napari_blind_deconv.plugin.layers import Region, full_data, plane_axes
 
-__all__ = ["Region", "drawn_region", "is_for_regions", "visible_region"]
-
-Region = tuple[slice, slice]
-"""Rows and columns of a plane."""
-
+__all__ = ["drawn_region", "is_for_regions", "visible_region"]
 
 _LINES = ("line", "path")
 
@@ -48,11 +44,13 @@ def drawn_region(layer: Image, layers: LayerList, dims: Dims) -> Region:
 
 def visible_region(layer: Image, dims: Dims) -> Region:
     """What of a layer's plane the screen shows."""
-    corners = np.asarray(layer.corner_pixels, float)
-    if layer.multiscale:
-        corners = corners * layer.downsample_factors[layer.data_level]
+    first, last = np.asarray(layer.corner_pixels, float)
+    end = last + 1
+    if layer.multiscale:  # the corners are pixels of the level that is loaded
+        factors = layer.downsample_factors[layer.data_level]
+        first, end = first * factors, end * factors
     axes = list(plane_axes(layer, dims))
-    return _clipped(layer, dims, corners[0][axes], corners[1][axes] + 1)
+    return _clipped(layer, dims, first[axes], end[axes])
 
 
 def _box(layer: Image, dims: Dims, world: NDArray[np.float64]) -> Region:

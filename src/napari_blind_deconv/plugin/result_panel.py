@@ -12,7 +12,6 @@ from napari_blind_deconv.io.images import Plane, write_plane
 from napari_blind_deconv.plugin.comparison import Comparison
 from napari_blind_deconv.plugin.kernel_view import kernel_words
 from napari_blind_deconv.plugin.picture_slider import PictureSlider
-from napari_blind_deconv.results import Result
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -46,7 +45,6 @@ class ResultPanel(QWidget):
         super().__init__()
         self._viewer = viewer
         self._run: Run | None = None
-        self._result: Result | None = None
         self.kernel_words = QLabel()
         self.kernel_words.setWordWrap(True)
         self.save_button = QPushButton("Save kernel …")
@@ -73,14 +71,14 @@ class ResultPanel(QWidget):
         run, in_use = self._run, self.slider.in_use
         if run is not None and run.layer in self._viewer.layers and self.slider.is_elsewhere:
             run.look_at(in_use)
-        self._run = self._result = None
+        self._run = None
         self.slider.clear()
         self.comparison.compare(None, None)
         self._show_kernel()
 
-    def show_run(self, run: Run, result: Result) -> None:
+    def show_run(self, run: Run) -> None:
         """Offer what can be done with a run that has ended."""
-        self._run, self._result = run, result
+        self._run = run
         iterations = [run.pictures[place].iteration for place in range(len(run.pictures))]
         self.slider.offer(iterations, run.chosen)
         self.comparison.compare(run.source, run.layer)
@@ -89,11 +87,12 @@ class ResultPanel(QWidget):
     def save_kernel(self, path: Path) -> None:
         """Write the kernel as TIFF, with its pixel size and where it comes from."""
         assert self._run is not None
-        assert self._result is not None
+        result = self._run.result
+        assert result is not None
         height, width, unit = self._run.source.pixel_size
         calibration = None if unit == "px" else (height, width)
-        plane = Plane(self._result.kernel, pixel_size=calibration, unit=unit)
-        write_plane(path, plane, self._result.provenance())
+        plane = Plane(result.kernel, pixel_size=calibration, unit=unit)
+        write_plane(path, plane, result.provenance())
 
     def _ask_and_save(self) -> None:
         name, _ = QFileDialog.getSaveFileName(
@@ -113,15 +112,15 @@ class ResultPanel(QWidget):
 
     def _take(self, place: int) -> None:
         if self._run is not None:
-            self._result = self._run.take(place)
+            result = self._run.take(place)
             self._show_kernel()
-            self.picture_taken.emit(self._result)
+            self.picture_taken.emit(result)
 
     def _show_kernel(self) -> None:
-        there = self._run is not None and self._result is not None
+        there = self._run is not None
         words = "The kernel's widths stand here after a run."
-        if self._run is not None and self._result is not None:
-            words = kernel_words(self._result.kernel, *self._run.source.pixel_size)
+        if self._run is not None and self._run.result is not None:
+            words = kernel_words(self._run.result.kernel, *self._run.source.pixel_size)
         self.kernel_words.setText(words)
         for button, help_text in (
             (self.save_button, "Write the kernel as TIFF, to be used as a PSF elsewhere."),

@@ -15,6 +15,7 @@ from napari_blind_deconv.engine.inputs import luminance
 from napari_blind_deconv.numerics.kernel_shape import KernelShape
 from napari_blind_deconv.plugin.kept_pictures import KeptPicture, KeptPictures
 from napari_blind_deconv.plugin.layers import (
+    Place,
     Source,
     displayable,
     image_layer,
@@ -59,6 +60,8 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
     Parameters
     ----------
     viewer : Viewer
+    place : Place
+        Where what the layer is made from lies.
     layer : Image
         In the viewer, there from the start.
     work : callable
@@ -72,12 +75,14 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
     def __init__(
         self,
         viewer: Viewer,
+        place: Place,
         layer: Image,
         work: Callable[[Any, Event], Generator[_Progress, None, _Result]],
         job: Any,
         observer: Observer[_Progress, _Result],
     ) -> None:
         self._viewer = viewer
+        self.place = place
         self.layer = layer
         self._observer = observer
         self._stop = Event()
@@ -138,7 +143,9 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
             self._show(result)
             self._viewer.layers.selection.active = self.layer
         except Exception as error:  # whatever napari has against a layer, the widget goes on
-            observer.failed(f"The result could not be shown ({error}).", error)
+            sentence = f"The result could not be shown ({error})."
+            self._note(sentence)
+            observer.failed(sentence, error)
             return
         observer.ended(result)
 
@@ -146,6 +153,7 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
         reason = str(failure)
         if self._worth_keeping and not self._discarded:
             reason += " What was done stays."
+            self._note(reason)
         elif not self._discarded:
             self._viewer.layers.remove(self.layer)
         observer.failed(reason, failure.error)
@@ -153,8 +161,14 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
     def _on_finished(self) -> None:
         # A worker that is quit while its generator returns says neither `returned` nor `aborted`.
         if self._is_open:
-            self._close().failed("The run was ended from outside; its last picture stays.", None)
+            sentence = "The run was ended from outside; its last picture stays."
+            self._note(sentence)
+            self._close().failed(sentence, None)
         _active.discard(self)  # not before: PySide6 crashes if a worker goes within its own call
+
+    def _note(self, sentence: str) -> None:
+        """Let a layer that stays without a result say how its run ended."""
+        self.layer.metadata = layer_metadata(self.place, record={"failure": sentence})
 
     def _on_layer_removed(self, event: Any) -> None:
         removed: Layer = event.value
@@ -187,7 +201,13 @@ class Run(LayerRun[Progress, Result]):
         self._result: Result | None = None
         self._beside: list[Layer] = []
         data, arguments, _kind = image_layer(source, source.pixels, layer_metadata(source))
-        super().__init__(viewer, viewer.add_image(data, **arguments), work, job, observer)
+        layer = viewer.add_image(data, **arguments)
+        super().__init__(viewer, source, layer, work, job, observer)
+
+    @property
+    def result(self) -> Result | None:
+        """What it came to, once it has ended: with the picture in use."""
+        return self._result
 
     def look_at(self, place: int) -> KeptPicture:
         """Show a picture of the run, which has ended."""

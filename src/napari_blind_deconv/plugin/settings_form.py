@@ -38,14 +38,13 @@ class SettingsForm:
         return [f"{name}={_read(widget)}" for name, widget in self.widgets.items()]
 
     def show_settings(self, settings: Settings) -> None:
-        """Fill the form."""
+        """Fill the form, and tell nobody: a form half filled stands for no settings."""
         for name, widget in self.widgets.items():
             value = getattr(settings, name)
+            with widget.changed.blocked():
+                widget.value = _as_text(value) if isinstance(widget, LineEdit) else value
             if isinstance(widget, LineEdit):
-                widget.value = _as_text(value)
                 widget.native.setCursorPosition(0)  # of a long list show the beginning
-            else:
-                widget.value = value
 
 
 def form_rows(widgets: Iterable[Widget]) -> QWidget:

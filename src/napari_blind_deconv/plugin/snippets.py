@@ -10,11 +10,11 @@ from typing import Any
 
 from napari_blind_deconv.plugin.kernel_source import KernelChoice
 
-__all__ = ["Recipe"]
+__all__ = ["Script"]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Script:
     """All choices of a run, in words.
 
     Attributes

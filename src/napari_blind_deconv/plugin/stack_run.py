@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from napari_blind_deconv.plan import Index
 from napari_blind_deconv.plugin.layers import (
-    Source,
+    Place,
     displayable,
     full_data,
+    image_options,
     is_shown_flat,
     kernel_layer,
     layer_metadata,
@@ -41,7 +42,7 @@ class StackJob:
 
     Attributes
     ----------
-    source : Source
+    source : Place
         The plane on the screen, for names and transforms.
     data : array_like
         The planes, rows and columns last; may be lazy.
@@ -49,7 +50,7 @@ class StackJob:
         Of `data`, as `deconvolve_stack` wants them.
     """
 
-    source: Source
+    source: Place
     data: Any
     axes: str
     settings: Settings
@@ -81,7 +82,7 @@ class StackJob:
             data = data[span[0] : span[1] + 1]
         corner = (start, *[0] * (layer.ndim - 1))
         source = replace(
-            Source.of(layer, dims),
+            Place.of(layer, dims),
             position=corner,
             translate=layer.affine.inverse(layer.data_to_world(corner)),
         )
@@ -105,7 +106,8 @@ def stack_axes(layer: Image) -> str:
     free = [letter for letter in _UNNAMED if letter not in known]
     if known.count("") > len(free):
         raise ValueError(
-            f"{layer.name} has {layer.ndim} axes; accepted are three before rows and columns."
+            f"{layer.name} has {layer.ndim} axes; accepted are at most three before rows and "
+            "columns."
         )
     return "".join(letter or free.pop(0) for letter in known) + ("YXS" if layer.rgb else "YX")
 
@@ -170,31 +172,24 @@ class StackRun(LayerRun[StackProgress, StackResult]):
         self._job = job
         self._image = np.zeros(job.data.shape, np.float32)
         source = job.source
-        layer = viewer.add_image(
-            self._image,
-            name=f"{source.name} [deblurred]",
-            rgb=source.rgb,
-            metadata=layer_metadata(source),
-            **source.placement(),
-            **source.display,
-        )
-        super().__init__(viewer, layer, work, job, observer)
+        layer = viewer.add_image(self._image, **image_options(source, layer_metadata(source)))
+        super().__init__(viewer, source, layer, work, job, observer)
 
     def _draw(self, progress: StackProgress) -> None:
         if progress.result is not None:
             self._worth_keeping = True
             plane = progress.result.image
-            self._image[progress.index] = displayable(self._job.source, plane).reshape(plane.shape)
+            self._image[progress.index] = displayable(self.place, plane).reshape(plane.shape)
             self.layer.refresh()
 
     def _show(self, result: StackResult) -> None:
         record = result.plan.as_record()
         record.pop("kernels")
         record["failures"] = {str(index): why for index, why in result.failures.items()}
-        self.layer.metadata = layer_metadata(self._job.source, record=record)
+        self.layer.metadata = layer_metadata(self.place, record=record)
         kernels = result.plan.kernels_on_one_window()
         if kernels is not None:
-            _, arguments, _ = kernel_layer(self._job.source, kernels[0], self.layer.metadata)
+            _, arguments, _ = kernel_layer(self.place, kernels[0], self.layer.metadata)
             self._viewer.add_image(self._beside_every_plane(kernels), **arguments)
 
     def _beside_every_plane(self, kernels: NDArray[np.float32]) -> NDArray[np.float32]:

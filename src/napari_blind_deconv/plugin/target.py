@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from magicgui.widgets import ComboBox, RangeSlider
 from napari.layers import Image, Layer, Shapes
 
+from napari_blind_deconv.plugin.colours import ORANGE
 from napari_blind_deconv.plugin.layer_box import LayerBox
-from napari_blind_deconv.plugin.layers import Source, full_data, is_output, plane_shape
-from napari_blind_deconv.plugin.regions import Region, drawn_region, is_for_regions, visible_region
+from napari_blind_deconv.plugin.layers import (
+    Place,
+    Region,
+    Source,
+    full_data,
+    is_output,
+    plane_shape,
+)
+from napari_blind_deconv.plugin.regions import drawn_region, is_for_regions, visible_region
 from napari_blind_deconv.plugin.settings_form import show_row
 from napari_blind_deconv.plugin.stack_run import stack_axes
 
@@ -26,11 +34,12 @@ _OF_A_PLANE, _OF_A_STACK = (PLANE, DRAWN, VISIBLE), (SPAN, STACK)
 
 
 class Extent(NamedTuple):
-    """How many planes, pixels in each, and channels among them."""
+    """How many planes, pixels in each, channels among the planes, and numbers in a pixel."""
 
     planes: int
     pixels: int
     channels: int
+    samples: int
 
 
 class Target:
@@ -57,7 +66,7 @@ class Target:
             label="Process",
             choices=_OF_A_PLANE,
             tooltip="What of the layer is sharpened. Try a rectangle of a shapes layer, or what "
-            "the screen shows, before a large image.",
+            "the screen shows (of a pyramid, what is loaded of it), before a large image.",
         )
         self.span = RangeSlider(
             label="Planes", tooltip="First and last plane, along the layer's first axis."
@@ -93,9 +102,7 @@ class Target:
     def source(self) -> Source:
         """The plane or the region; raises as :meth:`chosen_layer`, or if no region is there."""
         layer = self.chosen_layer()
-        source = Source.of(layer, self._viewer.dims)
-        region = self._region(layer)
-        return source if region is None else source.cropped(*region)
+        return Source.of(layer, self._viewer.dims, self._region(layer))
 
     def planes(self) -> tuple[int, int] | None:
         """First and last plane along the first axis; None for all."""
@@ -111,31 +118,38 @@ class Target:
             span = self.planes()
             first = ":" if span is None else f"{span[0]}:{span[1] + 1}"
             return (first, *[":"] * (layer.ndim - 1))
-        source = Source.of(layer, self._viewer.dims)
-        items = [str(at) for at in source.position]
-        for axis, part in zip(source.axes, self._region(layer) or (None, None), strict=True):
+        place = Place.of(layer, self._viewer.dims)
+        items = [str(at) for at in place.position]
+        for axis, part in zip(place.axes, self._region(layer) or (None, None), strict=True):
             items[axis] = ":" if part is None else f"{part.start}:{part.stop}"
         return tuple(items)
 
     def extent(self) -> Extent:
         """How much it is, without reading a pixel; raises as :meth:`source`."""
         layer = self.chosen_layer()
+        shape = full_data(layer).shape
+        samples = shape[-1] if layer.rgb else 1
         rows, columns = plane_shape(layer, self._viewer.dims)
         if not self.is_stack:
             region = self._region(layer)
             if region is not None:
                 rows, columns = (part.stop - part.start for part in region)
-            return Extent(1, rows * columns, 1)
-        shape = full_data(layer).shape
+            return Extent(1, rows * columns, 1, samples)
         first, last = self.planes() or (0, shape[0] - 1)
         leading = (last - first + 1, *shape[1 : layer.ndim - 2])
         axes = stack_axes(layer)
         channels = leading[axes.index("C")] if "C" in axes else 1
-        return Extent(math.prod(leading), rows * columns, channels)
+        return Extent(math.prod(leading), rows * columns, channels, samples)
 
     def take_all(self) -> None:
         """Choose all of the layer."""
         self.scope.value = STACK if STACK in self.scope.choices else PLANE
+
+    def take_selected_plane(self) -> None:
+        """Choose what is on the screen of the selected layer, if that is an image."""
+        active = self._viewer.layers.selection.active
+        self.layer.value = active if isinstance(active, Image) else None
+        self.scope.value = PLANE
 
     def _region(self, layer: Image) -> Region | None:
         if self.scope.value == DRAWN:
@@ -194,11 +208,11 @@ class Target:
         layer: Image | None = self.layer.value
         if layer is None or any(map(is_for_regions, self._viewer.layers)):
             return
-        place = Source.of(layer, self._viewer.dims).placement()
+        place = Place.of(layer, self._viewer.dims).placement()
         drawing = self._viewer.add_shapes(
             ndim=layer.ndim,
             name="region",
-            edge_color="#ff9f1c",
+            edge_color=ORANGE,
             face_color="transparent",
             edge_width=max(1.0, min(plane_shape(layer, self._viewer.dims)) / 200),
             **place,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_blind_deconv.plugin.colours import BLUE, ORANGE
 from napari_blind_deconv.plugin.curves import Curve, CurvePlot
 from napari_blind_deconv.results import TRACE_DTYPE
 
 __all__ = ["TracePlot"]
 
-_VARIANCE = "#4c9be8"
-_LOSS = "#8f8f8f"
-_KEPT = "#ff9f1c"
+_VARIANCE, _LOSS, _KEPT = BLUE, "#8f8f8f", ORANGE
 
 
 class TracePlot(CurvePlot):

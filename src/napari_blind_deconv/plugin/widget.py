@@ -24,6 +24,7 @@ from superqt import QCollapsible
 
 from napari_blind_deconv.plugin.choices import Choices
 from napari_blind_deconv.plugin.kernel_view import KernelView
+from napari_blind_deconv.plugin.paces import clock
 from napari_blind_deconv.plugin.problem_report import problem_report
 from napari_blind_deconv.plugin.result_panel import ResultPanel
 from napari_blind_deconv.plugin.run import Observer, Run
@@ -84,10 +85,10 @@ class BlindDeconvolutionWidget(QWidget):
         self.kernel_view = KernelView()
         self.python_button = QPushButton("Copy as Python")
         self.python_button.setToolTip("Copy a script that does the run as it is chosen above.")
-        self.python_button.clicked.connect(lambda: self._copy_recipe(as_python=True))
+        self.python_button.clicked.connect(lambda: self._copy_script(as_python=True))
         self.command_button = QPushButton("Copy as command")
         self.command_button.setToolTip("Copy a command line that does the run as chosen above.")
-        self.command_button.clicked.connect(lambda: self._copy_recipe(as_python=False))
+        self.command_button.clicked.connect(lambda: self._copy_script(as_python=False))
 
     def _lay_out(self) -> None:
         column = QVBoxLayout()
@@ -204,7 +205,7 @@ class BlindDeconvolutionWidget(QWidget):
     def _on_end(self, result: Result) -> None:
         run = self._run
         assert isinstance(run, Run)
-        self.result.show_run(run, result)
+        self.result.show_run(run)
         self.result_fold.expand(animate=False)
         self._finish(
             f"{result.stop_reason.sentence} Picture of iteration {result.stop_iteration} kept of "
@@ -271,13 +272,13 @@ class BlindDeconvolutionWidget(QWidget):
         device = self.choices.device.value
         return problem_report(sentence, error, settings, self.choices.describe_image(), device)
 
-    def _copy_recipe(self, *, as_python: bool) -> None:
+    def _copy_script(self, *, as_python: bool) -> None:
         try:
-            recipe = self.choices.recipe()
+            script = self.choices.script()
         except Exception as error:  # a reader of lazy data can raise anything
             self._tell(str(error) or type(error).__name__, error)
             return
-        _copy(recipe.as_python() if as_python else recipe.as_command())
+        _copy(script.as_python() if as_python else script.as_command())
         self._say("Copied; paste it into a script." if as_python else "Copied; paste it.")
 
     def _show_running(self, running: bool) -> None:
@@ -318,7 +319,7 @@ def notify(sentence: str, details: str) -> None:
 def _left(seconds: float | None, hedge: str) -> str:
     if seconds is None:
         return "estimating time"
-    return f"{hedge} {round(seconds) // 60}:{round(seconds) % 60:02} left"
+    return f"{hedge} {clock(seconds)} left"
 
 
 def _copy(text: str) -> None:

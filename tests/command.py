@@ -7,14 +7,10 @@ from collections.abc import Callable
 
 from napari_blind_deconv import Settings
 
-COMPUTES = ("run", "batch", "demo")
-
 
 def command(*arguments: object) -> list[str]:
-    """Words to start ``blind-deconv`` by; on Macs, which may be virtual, it computes on the CPU."""
-    words = [sys.executable, "-m", "napari_blind_deconv.cli", *map(str, arguments)]
-    on_cpu = sys.platform == "darwin" and arguments[0] in COMPUTES and "--device" not in words
-    return [*words, *(["--device", "cpu"] if on_cpu else [])]
+    """Words to start ``blind-deconv`` by."""
+    return [sys.executable, "-m", "napari_blind_deconv.cli", *map(str, arguments)]
 
 
 def blind_deconv(*arguments: object, **options) -> subprocess.CompletedProcess[str]:

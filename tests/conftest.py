@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -22,16 +21,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
-
-
-def pytest_configure() -> None:
-    """Virtual Macs, as those of GitHub, report a GPU and have no memory for it."""
-    if not torch.backends.mps.is_available():
-        return
-    try:
-        torch.ones(1, device="mps")
-    except RuntimeError:
-        torch.backends.mps.is_available = lambda: False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,3 +1,5 @@
+import sys
+
 """The engine: what it promises about sharpness, geometry, intensity, repeatability and refusal."""
 
 import itertools
@@ -534,6 +536,12 @@ class TestRefusals:
     def test_devices_that_are_not_here(self):
         with pytest.raises(ValueError, match="'cuda' was not found"):
             choose_device("cuda")
+
+    @pytest.mark.skipif(sys.platform == "darwin", reason="this machine may have the device")
+    def test_a_device_without_memory_is_not_there(self, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)  # as a virtual Mac
+        assert choose_device("auto").type == "cpu"
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ def choose_device(name: str) -> torch.device:
         )
     available = {
         "cuda": torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
+        "mps": torch.backends.mps.is_available() and _allocates("mps"),
         "cpu": True,
     }
     if kind == "auto":
@@ -33,6 +33,15 @@ def choose_device(name: str) -> torch.device:
     if not available[kind]:
         raise ValueError(f"The device {name!r} was not found on this machine; 'cpu' always works.")
     return torch.device(name)
+
+
+def _allocates(kind: str) -> bool:
+    """Whether a device can be used: a virtual Mac reports a GPU and has no memory for it."""
+    try:
+        torch.empty(1, device=kind)
+    except RuntimeError:
+        return False
+    return True
 
 
 def computes_bfloat16(device: torch.device) -> bool:

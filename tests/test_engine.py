@@ -1,9 +1,8 @@
-import sys
-
 """The engine: what it promises about sharpness, geometry, intensity, repeatability and refusal."""
 
 import itertools
 import math
+import sys
 
 import numpy as np
 import pytest

@@ -29,7 +29,7 @@ class StopReason(_Reason):
     )
     NOISE = (
         "noise reached",
-        "The picture explains the image down to its noise.",
+        "The result, blurred again, matches the image to within its noise.",
     )
     ITERATION_LIMIT = (
         "iteration limit",
@@ -41,7 +41,7 @@ class StopReason(_Reason):
     )
     DIVERGED = (
         "numbers lost",
-        "The fit lost its numbers twice, and the best picture before was kept.",
+        "The fit became unstable twice, and the best picture before was kept.",
     )
 
 
@@ -50,7 +50,7 @@ class QualityFlag(_Reason):
 
     MISFIT = (
         "the model does not explain the image",
-        "The result, blurred again, is not the image: what is left over is more than noise.",
+        "The result, blurred again, differs from the image by more than noise.",
     )
     NO_BLUR = (
         "no blur found",
@@ -70,7 +70,7 @@ class QualityFlag(_Reason):
     )
     UNSTABLE = (
         "fit lost its numbers on the way",
-        "The fit lost its numbers on the way and went back a step: lower learning rates are safer.",
+        "The fit became unstable and went back a step: lower learning rates are safer.",
     )
     ITERATION_LIMIT = (
         "stopped at the iteration limit",

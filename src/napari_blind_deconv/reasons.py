@@ -40,7 +40,7 @@ class StopReason(_Reason):
         "It was stopped by hand and the best picture so far was kept.",
     )
     DIVERGED = (
-        "numbers lost",
+        "unstable",
         "The fit became unstable twice, and the best picture before was kept.",
     )
 
@@ -69,7 +69,7 @@ class QualityFlag(_Reason):
         "The result resolves no finer detail than the input: there was nothing to gain.",
     )
     UNSTABLE = (
-        "fit lost its numbers on the way",
+        "fit became unstable on the way",
         "The fit became unstable and went back a step: lower learning rates are safer.",
     )
     ITERATION_LIMIT = (

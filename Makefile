@@ -56,7 +56,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff format
 
 screenshots: $(VENV)/.test display
-	xvfb-run -a -s "-screen 0 1400x900x24" $(BIN)/python docs/make_screenshots.py
+	xvfb-run -a -s "-screen 0 1400x1000x24" $(BIN)/python docs/make_screenshots.py
 
 figures: $(VENV)/.test
 	$(BIN)/python docs/make_method_figures.py

@@ -14,9 +14,10 @@ from superqt import QCollapsible
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 
 IMAGES = Path(__file__).parent / "images"
-SIZE = (1200, 800)
+SIZE = (1200, 900)
 PIXEL = 0.1  # µm; the sample does not say
-REGION = np.array([[25, 20], [25, 125], [120, 125], [120, 20]]) - 0.4
+REGION = np.array([[85, 20], [85, 140], [190, 140], [190, 20]]) - 0.4  # of the scene
+PLANES = 5  # times the planes of the sample, so that some are still to come
 
 
 def wait(condition: Callable[[], bool], seconds: float = 300) -> None:
@@ -56,49 +57,59 @@ class Walk:
         """Until it has ended."""
         wait(self.panel.run_button.isEnabled)
 
+    def open(self, sample: str) -> None:
+        """A sample in place of what was there, the whole of it in view."""
+        self.viewer.layers.clear()
+        self.viewer.open_sample("napari-blind-deconv", sample)
+        wait(lambda: False, 1)
+        self.viewer.fit_to_view()
+
     def start(self) -> None:
         """A picture is open, and what a run will take is known."""
-        (layer,) = self.viewer.open_sample("napari-blind-deconv", "cell")
+        self.open("cell")
+        (layer,) = self.viewer.layers
         layer.scale, layer.units = (PIXEL, PIXEL), ("um", "um")
         self.viewer.fit_to_view()
         wait(lambda: " to " in self.panel.choices.expected.value)
         self.shoot("start")
 
+    def running(self) -> None:
+        """The whole plane, as it runs."""
+        self.unfold()
+        self.panel.start()
+        wait(lambda: self.panel.progress.value() > 60 or self.panel.run_button.isEnabled())
+        self.shoot("running")
+        self.wait_for_run()
+
+    def slider(self) -> None:
+        """An earlier picture of the run."""
+        self.unfold("Result")
+        slider = self.panel.result.slider.slider
+        slider.setValue(slider.maximum() // 4)
+        self.shoot("slider")
+
+    def result(self) -> None:
+        """A result with a line profile."""
+        self.open("scene")
+        self.panel.start()
+        self.wait_for_run()
+        self.panel.result.comparison.add_line()
+        self.viewer.layers.selection.active = self.viewer.layers["scene [deblurred]"]
+        self.unfold("Result")
+        self.shoot("result")
+
     def region(self) -> None:
         """A rectangle is tried first."""
         panel = self.panel
+        self.open("scene")
         panel.choices.target.scope.value = "drawn rectangle"
-        self.viewer.layers["region"].add_rectangles(REGION)
+        self.viewer.layers["region"].add_rectangles(REGION * self.viewer.layers["scene"].scale)
         self.viewer.layers["region"].mode = "pan_zoom"
         panel.start()
         self.wait_for_run()
         self.unfold("Result")
-        self.viewer.fit_to_view()
         self.shoot("region")
-
-    def whole(self) -> None:
-        """The whole plane, as it runs, and its result with a line profile."""
-        panel = self.panel
-        for layer in list(self.viewer.layers)[1:]:
-            self.viewer.layers.remove(layer)
         panel.choices.target.scope.value = "this plane"
-        self.unfold()
-        self.viewer.fit_to_view()
-        panel.start()
-        wait(lambda: panel.progress.value() > 60 or panel.run_button.isEnabled())
-        self.shoot("running")
-        self.wait_for_run()
-        panel.result.comparison.add_line()
-        self.viewer.layers.selection.active = self.viewer.layers["cell [deblurred]"]
-        self.unfold("Result")
-        self.viewer.fit_to_view()
-        self.shoot("result")
-
-    def slider(self) -> None:
-        """An earlier picture of the run."""
-        slider = self.panel.result.slider.slider
-        slider.setValue(slider.maximum() // 4)
-        self.shoot("slider")
 
     def kernel(self) -> None:
         """Where the kernel may come from, in the light theme."""
@@ -109,6 +120,24 @@ class Walk:
         self.shoot("kernel")
         choices.reset()
 
+    def stack(self) -> None:
+        """A stack, some of its planes done."""
+        panel = self.panel
+        self.viewer.theme = "dark"
+        self.unfold()
+        self.open("stack")
+        (layer,) = self.viewer.layers
+        layer.data = np.tile(layer.data, (PLANES, 1, 1))
+        panel.choices.target.scope.value = "whole stack"
+        wait(lambda: " to " in panel.choices.expected.value)
+        panel.start()
+        wait(lambda: panel.progress.value() > 1 or panel.run_button.isEnabled())
+        self.viewer.dims.set_current_step(0, 1)
+        self.viewer.fit_to_view()
+        self.shoot("stack")
+        panel.stop_button.click()
+        self.wait_for_run()
+
     def error(self) -> None:
         """Something that cannot be done."""
         self.viewer.layers.clear()
@@ -117,31 +146,16 @@ class Walk:
         self.panel.start()
         self.shoot("error")
 
-    def stack(self) -> None:
-        """A stack, one of its first planes done."""
-        panel = self.panel
-        self.viewer.theme = "dark"
-        self.unfold()
-        self.viewer.layers.clear()
-        self.viewer.open_sample("napari-blind-deconv", "stack")
-        self.viewer.fit_to_view()
-        panel.choices.target.scope.value = "whole stack"
-        wait(lambda: " to " in panel.choices.expected.value)
-        panel.start()
-        wait(lambda: panel.progress.value() > 1)
-        self.viewer.dims.set_current_step(0, 1)
-        self.shoot("stack")
-        self.wait_for_run()
-
 
 def main() -> None:
     """Walk through the panel."""
     walk = Walk()
     for step in (
         walk.start,
-        walk.region,
-        walk.whole,
+        walk.running,
         walk.slider,
+        walk.result,
+        walk.region,
         walk.kernel,
         walk.stack,
         walk.error,

@@ -388,7 +388,7 @@ class TestCommandLine:
         ("options", "sentence"),
         [
             ((), "Got no input or no output"),
-            (("in.tif", "out.tif", "--kernel", "best"), "accepted are per-channel"),
+            (("in.tif", "out.tif", "--kernel", "best"), "accepted are 'per-channel'"),
             (("in.tif", "out.tif", "--reference", "a"), "accepted are numbers such as 0,1,5"),
             (("in.tif", "out.tif", "--trace-out", "t.csv"), "is for one plane"),
             (

@@ -103,7 +103,7 @@ class Walk:
         panel = self.panel
         self.open("scene")
         panel.choices.target.scope.value = "drawn rectangle"
-        self.viewer.layers["region"].add_rectangles(REGION * self.viewer.layers["scene"].scale)
+        self.viewer.layers["region"].add_rectangles(REGION)
         self.viewer.layers["region"].mode = "pan_zoom"
         panel.start()
         self.wait_for_run()

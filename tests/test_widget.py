@@ -513,7 +513,7 @@ class TestPanel:
         scroll = dock.findChild(QScrollArea)
         dock.resize(300, 720)
         dock.choices.kernel.source.value = "the microscope's"
-        assert dock.choices.kernel_told.value == "the microscope's, to start from"
+        assert dock.choices.kernel_told.value == "the microscope's, a start"
         needed = scroll.widget().minimumSizeHint()
         assert needed.width() <= 300
         assert needed.height() <= 720

@@ -53,8 +53,8 @@ class Doubts:
         """By group and PSF, what was gained and what the residual was."""
         parts = records.groupby(["group", "method"], sort=False)
         rows = {key: _summary(part) for key, part in parts}
-        table = pd.DataFrame(rows).T.rename_axis(["pictures", "PSF"]).round(2).reset_index()
-        return markdown(table.set_index("pictures"))
+        table = pd.DataFrame(rows).T.astype({"cases": int}).rename_axis(["pictures", "PSF"])
+        return markdown(table.sort_index().round(2))
 
 
 @dataclass(frozen=True)

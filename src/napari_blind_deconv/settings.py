@@ -324,7 +324,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 PRESET_HELP = {
-    "fast": "Starts from the blur found in the image: seconds to half a minute on a laptop.",
+    "fast": "Starts from the blur found in the image: seconds to a minute on a laptop.",
     "draft": "The same with a few steps of the fit only: seconds.",
     "paper-synthetic": "As published for synthetic blur: very long on a CPU, made for a GPU.",
     "paper-real": "As published for photographs: ten times smaller steps, and as long.",

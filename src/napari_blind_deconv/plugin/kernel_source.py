@@ -129,7 +129,7 @@ class KernelSource(QWidget):
         """Which kernel is taken, and how; empty if it is found in the image."""
         if self.source.value == FOUND:
             return ""
-        return f"{self.source.value}, {'held' if self.held.value else 'to start from'}"
+        return f"{self.source.value}, {'held' if self.held.value else 'a start'}"
 
     def remember(self, kernel: NDArray[np.float32] | None) -> None:
         """What "the last result's" stands for."""

@@ -66,9 +66,10 @@ class _Judged:
     def __call__(self) -> dict[str, Any]:
         case, device, seed = self.case, self.options.device, self.options.seed
         result = deconvolve(case.observed, psf=PSFS[self.psf](case), device=device, seed=seed)
+        psnr = quality(case, result.image)
         return {
-            "psnr": quality(case, result.image),
-            "gain": quality(case, result.image) - quality(case, case.observed),
+            "psnr": psnr,
+            "gain": psnr - quality(case, case.observed),
             "level": result.trust.residual_level,
             "correlation": result.trust.residual_correlation,
             "warnings": [flag.name for flag in result.flags],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from napari_blind_deconv import Settings, deconvolve, deconvolve_stack
+from napari_blind_deconv.engine import planes
 from napari_blind_deconv.engine.estimate import Pace, measure_pace
 from napari_blind_deconv.engine.planes import Recipe, find_kernel, sharpen
 from napari_blind_deconv.engine.survey import check_axes, survey_channels
@@ -282,6 +283,18 @@ class TestBadPlanes:
         check_axes("YX", (16, 16))
 
 
+def starve(monkeypatch, most: int) -> None:
+    """Let there be no memory for a fit of more numbers than this."""
+    fit = planes._fit
+
+    def starved(plane, recipe, should_stop):
+        if plane.size > most:
+            raise OutOfMemoryError("no memory")
+        return fit(plane, recipe, should_stop)
+
+    monkeypatch.setattr(planes, "_fit", starved)
+
+
 class TestTiles:
     @pytest.mark.parametrize(("shape", "side"), [((100, 70), 40), ((40, 41), 40), ((33, 500), 64)])
     def test_they_cover_the_plane_and_overlap(self, shape, side):
@@ -376,32 +389,14 @@ class TestTiles:
         np.testing.assert_allclose(result.image[:, 200:], 5.0, rtol=1e-5)
 
     def test_too_little_memory_means_a_kernel_from_a_smaller_region(self, monkeypatch):
-        from napari_blind_deconv.engine import planes
-
-        fit = planes._fit
-
-        def starved(plane, recipe, should_stop):
-            if plane.size > 20_000:
-                raise OutOfMemoryError("no memory")
-            return fit(plane, recipe, should_stop)
-
-        monkeypatch.setattr(planes, "_fit", starved)
+        starve(monkeypatch, 20_000)
         plane = fluorescence_scene((160, 160)).observed
         recipe = Recipe(settings=QUICK, device="cpu", seed=0, rgb=False, tile_side=512)
         assert run_to_end(sharpen(plane, recipe, never)).tiles > 1
         assert run_to_end(find_kernel(plane, recipe, never)).image.shape == (80, 80)
 
     def test_too_little_memory_means_smaller_tiles(self, monkeypatch):
-        from napari_blind_deconv.engine import planes
-
-        fit = planes._fit
-
-        def starved(plane, recipe, should_stop):
-            if plane.size > 10_000:
-                raise OutOfMemoryError("no memory")
-            return fit(plane, recipe, should_stop)
-
-        monkeypatch.setattr(planes, "_fit", starved)
+        starve(monkeypatch, 10_000)
         plane = fluorescence_scene((160, 160)).observed
         kernel = gaussian_kernel((9, 9), 1.5).numpy()
         recipe = Recipe(

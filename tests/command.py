@@ -5,6 +5,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from tests import guard
+
 from napari_blind_deconv import Settings
 
 
@@ -15,7 +17,12 @@ def command(*arguments: object) -> list[str]:
 
 def blind_deconv(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=300, check=False, **options
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=guard.SECONDS,
+        check=False,
+        **options,
     )
 
 

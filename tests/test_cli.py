@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from tests import guard
 from tests.command import blind_deconv, command, limited
 
 QUICK = [
@@ -149,7 +150,7 @@ def test_ctrl_c_keeps_the_best_so_far(image, tmp_path):
     assert any("Sharpening" in line for line in process.stderr)  # some libraries warn before
     time.sleep(3)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=guard.SECONDS)
     assert process.returncode == 130, errors
     assert "best picture so far was kept" in errors
     assert np.isfinite(tifffile.imread(out)).all()

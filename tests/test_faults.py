@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from tests import guard
 from tests.command import as_options, blind_deconv, limited
 
 from napari_blind_deconv import DeconvolutionError, Settings, deconvolve_stack
@@ -173,7 +174,7 @@ class TestTwoAtOnce:
         held = processes.Event()
         first = processes.Process(target=hold, args=(output, held), daemon=True)
         first.start()
-        assert held.wait(120)
+        assert held.wait(guard.SECONDS)
         second = blind_deconv("run", stack, output, *as_options(QUICK), "--overwrite")
         assert second.returncode == 2, second.stderr
         assert "Another run is writing" in second.stderr
@@ -303,7 +304,7 @@ def test_a_scheduler_that_dies_is_one_sentence(stack):
     )
     try:
         job = Job(input=stack, output=stack.parent / "out.ome.tif", settings=QUICK)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + guard.SECONDS
         while not address_file.is_file() and time.monotonic() < deadline:
             time.sleep(0.1)
         address = json.loads(address_file.read_text())["address"]

@@ -11,6 +11,7 @@ import ome_types
 import pytest
 import tifffile
 import zarr
+from tests import guard
 from tests.command import as_options, blind_deconv, command, limited
 
 from napari_blind_deconv import Settings
@@ -315,7 +316,7 @@ class TestResuming:
         arguments = command("run", hyperstack, out, *FAST)
         killed = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
         records = partial_folder(out) / "planes.jsonl"
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + guard.SECONDS
         while not records.is_file() and time.monotonic() < deadline:
             time.sleep(0.01)
         killed.kill()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QApplication
+from tests import guard
 
 from napari_blind_deconv import Settings, deconvolve
 from napari_blind_deconv.plugin import run as run_module
@@ -80,7 +81,7 @@ def test_a_viewer_open_for_many_runs_leaks_nothing(make_napari_viewer, qtbot, fr
     def one_run() -> None:
         viewer.layers.selection.active = image
         widget.start()
-        qtbot.waitUntil(lambda: not run_module._active, timeout=60_000)
+        qtbot.waitUntil(lambda: not run_module._active, timeout=guard.MILLISECONDS)
         for layer in list(viewer.layers):
             if layer is not image and layer.name != "cells":
                 viewer.layers.remove(layer)

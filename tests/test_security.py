@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from tests import guard
 
 import napari_blind_deconv
 from napari_blind_deconv.io.stacks import open_stack
@@ -53,7 +54,7 @@ def watched(folder: Path, *arguments: object) -> list[list[str]]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=guard.SECONDS,
         cwd=folder,
         env={**inherited, "TMPDIR": str(folder / "tmp"), "MPLCONFIGDIR": str(folder / "tmp")},
     )

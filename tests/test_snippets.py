@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from napari.components import ViewerModel
+from tests import guard
 
 from napari_blind_deconv import deconvolve
 from napari_blind_deconv.engine.stacks import deconvolve_stack
@@ -52,7 +53,7 @@ def run_command(text: str) -> np.ndarray:
         [sys.executable, "-m", "napari_blind_deconv.cli", *arguments, "--overwrite"],
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=guard.SECONDS,
     )
     return tifffile.imread("cells_deblurred.tif")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from scipy.ndimage import gaussian_filter
+from tests import guard
 
 from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin import stack_run
@@ -36,11 +37,11 @@ def dock(make_napari_viewer, qtbot, monkeypatch, fresh_panel) -> Iterator[BlindD
     yield widget
     for under_way in list(run_module._active):
         under_way.stop_and_keep()
-    qtbot.waitUntil(lambda: not run_module._active, timeout=60_000)
+    qtbot.waitUntil(lambda: not run_module._active, timeout=guard.MILLISECONDS)
 
 
 def finish(dock, qtbot) -> None:
-    qtbot.waitUntil(dock.run_button.isEnabled, timeout=60_000)
+    qtbot.waitUntil(dock.run_button.isEnabled, timeout=guard.MILLISECONDS)
 
 
 def result_of(dock):
@@ -123,7 +124,7 @@ def test_stopping_keeps_the_planes_that_are_done(dock, qtbot):
     dock.choices.basic.widgets["max_iterations"].value = 60
     dock.choices.advanced.widgets["stop_at_noise"].value = False
     dock.start()
-    qtbot.waitUntil(lambda: dock.progress.value() >= 1, timeout=60_000)
+    qtbot.waitUntil(lambda: dock.progress.value() >= 1, timeout=guard.MILLISECONDS)
     dock.stop_button.click()
     finish(dock, qtbot)
     filled = result_of(dock).data.any(axis=(1, 2))
@@ -159,7 +160,7 @@ def test_deleting_the_result_ends_the_run(dock, qtbot):
     dock.choices.advanced.widgets["stop_at_noise"].value = False
     dock.choices.basic.widgets["max_iterations"].value = 1000
     dock.start()
-    qtbot.waitUntil(lambda: dock.progress.maximum() > 0, timeout=60_000)
+    qtbot.waitUntil(lambda: dock.progress.maximum() > 0, timeout=guard.MILLISECONDS)
     dock._viewer.layers.remove("cells [deblurred]")
     finish(dock, qtbot)
     assert [layer.name for layer in dock._viewer.layers] == ["cells"]

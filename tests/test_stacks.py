@@ -1,15 +1,15 @@
 """Stacks in memory: axes, one intensity range, kernels, failures, tiles."""
 
 import itertools
-import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import dask.array as da
 import numpy as np
 import pytest
 
 from napari_blind_deconv import Settings, deconvolve, deconvolve_stack
-from napari_blind_deconv.engine import planes
+from napari_blind_deconv.engine import estimate, planes
 from napari_blind_deconv.engine.estimate import Pace, measure_pace
 from napari_blind_deconv.engine.planes import Recipe, find_kernel, sharpen
 from napari_blind_deconv.engine.survey import check_axes, survey_channels
@@ -180,15 +180,20 @@ class TestKernels:
 
 
 class TestEstimate:
-    def test_least_and_most_frame_what_it_took(self, stack):
+    def test_the_pace_is_that_of_a_small_run(self, monkeypatch):
+        """A clock that counts how often it is looked at: a second each."""
+        looks = itertools.count()
+        clock = SimpleNamespace(perf_counter=lambda: float(next(looks)))
+        monkeypatch.setattr(estimate, "time", clock)
         pace = measure_pace(QUICK, "cpu")
-        assert pace.step > 0
-        started = time.perf_counter()
-        run(stack[0], axes="ZYX", device="cpu")
-        took = time.perf_counter() - started
-        least, most = pace.seconds(QUICK, planes=3, pixels=64 * 56, kernels=1)
-        assert least < most
-        assert 0.1 * least < took < 20 * most  # small planes, and a machine with other work
+        assert pace == Pace(start=0, step=1 / 128**2, search=0)
+
+    def test_least_ends_at_the_first_step_and_most_at_the_limit(self):
+        pace = Pace(start=1e-5, step=1e-6, search=5e-5)
+        settings = Settings(max_iterations=40)
+        least, most = pace.seconds(settings, planes=3, pixels=1000, kernels=0)
+        assert least == pytest.approx(3 * 1000 * (1e-5 + 1e-6))
+        assert most == pytest.approx(3 * 1000 * (1e-5 + 40 * 1e-6))
 
     def test_more_planes_and_own_kernels_take_longer(self):
         pace = Pace(start=1e-5, step=1e-6, search=5e-5)

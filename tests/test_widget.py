@@ -12,6 +12,7 @@ from napari.layers import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QPushButton, QScrollArea, QWidget
 from superqt import QCollapsible
+from tests import guard
 
 from napari_blind_deconv import DeconvolutionError, Settings
 from napari_blind_deconv.io.images import read_plane
@@ -48,7 +49,7 @@ def dock(make_napari_viewer, qtbot, fresh_panel) -> Iterator[BlindDeconvolutionW
     yield widget
     for under_way in list(run_module._active):
         under_way.stop_and_keep()
-    qtbot.waitUntil(lambda: not run_module._active, timeout=30_000)
+    qtbot.waitUntil(lambda: not run_module._active, timeout=guard.MILLISECONDS)
 
 
 def set_form(widget: BlindDeconvolutionWidget, **values: object) -> None:
@@ -76,7 +77,7 @@ def names(widget: BlindDeconvolutionWidget) -> list[str]:
 @pytest.fixture
 def wait(qtbot) -> Callable[..., None]:
     def wait_until(condition: Callable[[], bool]) -> None:
-        qtbot.waitUntil(condition, timeout=60_000)
+        qtbot.waitUntil(condition, timeout=guard.MILLISECONDS)
 
     return wait_until
 

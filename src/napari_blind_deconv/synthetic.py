@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_blind_deconv.numerics.optics import elliptic_gaussian
+
 __all__ = ["Scene", "astigmatic_kernel", "cell_crop", "fluorescence_scene"]
 
 PHOTONS = 400.0
@@ -49,16 +51,9 @@ class Scene:
         return psnr_up_to_shift(self.truth, picture.astype(np.float64), peak=self.peak)
 
 
-def astigmatic_kernel(
-    size: int = 21, sigmas: tuple[float, float] = (2.6, 1.6), angle: float = 30.0
-) -> NDArray[np.float32]:
-    """An elliptic Gaussian of unit sum: `sigmas` in pixels along its axes, `angle` in degrees."""
-    rows, columns = np.mgrid[:size, :size] - size // 2
-    turn = np.deg2rad(angle)
-    long = columns * np.cos(turn) + rows * np.sin(turn)
-    short = rows * np.cos(turn) - columns * np.sin(turn)
-    profile = np.exp(-(long**2 / sigmas[0] ** 2 + short**2 / sigmas[1] ** 2) / 2)
-    return (profile / profile.sum()).astype(np.float32)
+def astigmatic_kernel() -> NDArray[np.float32]:
+    """The kernel of the sample scene, 21²: full widths of 6.1 × 3.8 px, 30° downwards."""
+    return elliptic_gaussian(21, (2.6, 1.6), -30.0)
 
 
 def fluorescence_scene(

@@ -22,7 +22,7 @@ from napari_blind_deconv.engine.inputs import (
 from napari_blind_deconv.engine.optimise import iterate
 from napari_blind_deconv.engine.quality import assess, doubts
 from napari_blind_deconv.engine.tiles import blend_weights, tiles
-from napari_blind_deconv.numerics.blur_search import region_with_contrast
+from napari_blind_deconv.numerics.regions import region_with_contrast
 from napari_blind_deconv.results import (
     DeconvolutionError,
     OutOfMemoryError,

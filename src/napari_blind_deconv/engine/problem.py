@@ -21,8 +21,9 @@ from napari_blind_deconv.engine.inputs import (
     without_hot_pixels,
 )
 from napari_blind_deconv.numerics.blur import crop_to_field_of_view
-from napari_blind_deconv.numerics.blur_search import Blur, find_blur
+from napari_blind_deconv.numerics.blur_search import find_blur
 from napari_blind_deconv.numerics.location import moved_back, origin_at_centroid, recentre
+from napari_blind_deconv.numerics.parametric_blur import Blur
 from napari_blind_deconv.numerics.spectrum import white_noise
 from napari_blind_deconv.settings import Location, Settings, SparsityScale
 

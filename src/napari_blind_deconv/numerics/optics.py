@@ -1,11 +1,11 @@
-"""Point spread functions a microscope is expected to have."""
+"""Point spread functions a microscope is expected to have, and of a stage that moves."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["line_kernel", "widefield_psf"]
+__all__ = ["elliptic_gaussian", "line_kernel", "widefield_psf"]
 
 # Side of the grid the pupil is sampled on, in pixels of the camera.
 _PUPIL_SIDE = 512
@@ -52,6 +52,20 @@ def widefield_psf(
     start = _PUPIL_SIDE // 2 - size // 2
     cut = psf[start : start + size, start : start + size]
     return (cut / cut.sum()).astype(np.float32)
+
+
+def elliptic_gaussian(size: int, sigmas: tuple[float, float], angle: float) -> NDArray[np.float32]:
+    """An elliptic Gaussian ``(size, size)`` of sum 1, `size` odd.
+
+    `sigmas` are in pixels, along an axis at `angle` degrees (0 to the right, 90 upwards) and across
+    it.
+    """
+    rows, columns = np.mgrid[:size, :size] - size // 2
+    turn = np.deg2rad(angle)
+    along = columns * np.cos(turn) - rows * np.sin(turn)
+    across = rows * np.cos(turn) + columns * np.sin(turn)
+    profile = np.exp(-(along**2 / sigmas[0] ** 2 + across**2 / sigmas[1] ** 2) / 2)
+    return (profile / profile.sum()).astype(np.float32)
 
 
 def line_kernel(length: float, angle: float) -> NDArray[np.float32]:

@@ -9,6 +9,8 @@ Asia 2009. Both by turns, from a scale at which the kernel is a few pixels wide 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,14 +19,15 @@ from scipy import fft, ndimage
 
 from napari_blind_deconv.numerics.spectrum import periodic_component
 
-__all__ = ["sparse_gradient_kernel"]
+__all__ = ["Scale", "sparse_gradient_kernels"]
 
 Picture = NDArray[np.float32]
 
 _SMALLEST_SIDE = 5
 _SCALE_RATIO = 2**0.5
 _SMOOTHING = 0.4  # σ before shrinking by two, over √3
-# Square of the least edge kept, of a picture from 0 to 1: at first, its decay a turn, at last.
+# Square of the least edge kept, of a picture from 0 to 1: at first, its decay by iterations, at
+# last.
 _EDGE, _EDGE_DECAY, _LEAST_EDGE = 4e-3, 1 / 1.1, 1e-4
 _STRONGEST_SPLITTING = 1e3
 # Weight of the squared kernel against the misfit of the gradients, a pixel.
@@ -33,8 +36,31 @@ _KERNEL_THRESHOLD = 0.05  # share of the peak below which there is no kernel
 _STRAY = 0.1  # share of the largest piece's mass below which a piece is a stray
 
 
-def sparse_gradient_kernel(image: NDArray[np.floating[Any]], side: int, turns: int) -> Picture:
-    """Estimate the kernel of an image with edges.
+@dataclass(frozen=True)
+class Scale:
+    """What was found at one scale of the search.
+
+    Attributes
+    ----------
+    factor : float
+        Pixels here for one of the image; 1 at last.
+    image : ndarray
+        The image at this scale.
+    kernel : ndarray
+        ``(side, side)``, odd, ≥ 0, sum 1, its centroid within a pixel of the centre.
+    """
+
+    factor: float
+    image: NDArray[np.floating[Any]]
+    kernel: Picture
+
+
+def sparse_gradient_kernels(
+    image: NDArray[np.floating[Any]], side: int, iterations: int
+) -> Iterator[Scale]:
+    """Estimate the kernel of an image with edges, coarse to fine.
+
+    The last scale has the answer. Those before cost less and tell early whether to go on.
 
     Parameters
     ----------
@@ -42,22 +68,21 @@ def sparse_gradient_kernel(image: NDArray[np.floating[Any]], side: int, turns: i
         ``(H, W)``, in [0, 1].
     side : int
         Of the window, odd. It must hold the kernel; a much larger one costs robustness.
-    turns : int
-        Of image and kernel, at each scale. More keep weaker edges, and settle the kernel.
+    iterations : int
+        Of image and kernel by turns, at each scale. More keep weaker edges, and settle the kernel.
 
-    Returns
-    -------
-    ndarray
-        ``(side, side)``, ≥ 0, sum 1, its centroid within a pixel of the centre. Where there are
-        no edges, or noise hides them, it is wrong; only the caller can tell.
+    Yields
+    ------
+    Scale
+        Where there are no edges, or noise hides them, the kernel is wrong; only the caller can
+        tell.
     """
     kernel = None
     for size in _sides(side):
-        picture = periodic_component(_shrunk(image, size / side)).astype(np.float32)
+        scene = _shrunk(image, size / side)
         kernel = _first_guess(size) if kernel is None else _grown(kernel, size)
-        kernel = _by_turns(picture, kernel, turns)
-    assert kernel is not None
-    return kernel
+        kernel = _by_turns(periodic_component(scene).astype(np.float32), kernel, iterations)
+        yield Scale(size / side, scene, kernel)
 
 
 def _sides(side: int) -> list[int]:
@@ -86,11 +111,11 @@ def _grown(kernel: Picture, size: int) -> Picture:
     return _centred(larger)
 
 
-def _by_turns(picture: Picture, kernel: Picture, turns: int) -> Picture:
+def _by_turns(picture: Picture, kernel: Picture, iterations: int) -> Picture:
     gradients = _Gradients((picture.shape[0], picture.shape[1]))
     spectrum = fft.rfft2(picture)
     least = _EDGE
-    for _ in range(turns):
+    for _ in range(iterations):
         edges = _strong_edges(picture, spectrum, kernel, least, gradients)
         kernel = _centred(_kernel_between(edges, spectrum, kernel.shape[0], gradients))
         least = max(least * _EDGE_DECAY, _LEAST_EDGE)
@@ -167,7 +192,7 @@ def _without_strays(kernel: Picture) -> Picture:
 
 
 def _centred(kernel: Picture) -> Picture:
-    """By whole pixels: interpolating every turn would blur the kernel."""
+    """By whole pixels: interpolating every time would blur the kernel."""
     found = ndimage.center_of_mass(kernel)
     steps = [side // 2 - round(place) for side, place in zip(kernel.shape, found, strict=True)]
     moved = ndimage.shift(kernel, steps, order=0)

@@ -22,6 +22,8 @@ __all__ = ["Explanation", "Spectrum", "periodic_component", "scene_power", "whit
 _SLOWEST = 0.05
 # Objects end: slower than this, in radians a pixel, the power of a picture rises no further.
 _OBJECTS = 0.1
+# Power of so many times the noise is no noise.
+_CLEAR = 4.0
 _SCORING_STEPS = 10
 _LARGEST_STEP = 2.0
 
@@ -71,12 +73,23 @@ class Spectrum:
         power = _power(image)
         rows, columns = _frequencies(shape)
         used = _used(shape)
-        return cls(power[used], rows[used], columns[used], shape, _corner_power(power, shape))
+        noise = max(_corner_power(power, shape), _rounding(image))
+        return cls(power[used], rows[used], columns[used], shape, noise)
 
     @cached_property
     def radius(self) -> NDArray[np.float64]:
         """Frequencies ``(n,)`` whatever their direction, in radians a pixel."""
         return np.hypot(self.rows, self.columns)
+
+    @cached_property
+    def frequencies_seen(self) -> float:
+        """How many frequencies show more than noise, were all as strong as in sharp pictures.
+
+        Stripes have one or two, a plain or a ramp none: no blur can be told from them.
+        """
+        seen = np.clip(self.power - _CLEAR * self.noise_variance, 0, None) * self.radius**3
+        squares = float(np.square(seen).sum())
+        return float(seen.sum()) ** 2 / squares if squares else 0.0
 
     def transfer_of(self, kernel: NDArray[np.floating]) -> NDArray[np.float64]:
         """|H|² ``(n,)`` of a kernel ``(kh, kw)``."""
@@ -99,7 +112,7 @@ class Spectrum:
         """
         shape = transfer * scene_power(self.radius, exponent) / self.noise_variance
         power = self.power / self.noise_variance
-        strength = math.log(power.sum() / shape.sum())
+        strength = math.log(max(power.sum(), 1.0) / shape.sum())
         for _ in range(_SCORING_STEPS):  # Fisher scoring on the logarithm
             model = 1 + math.exp(strength) * shape
             signal = 1 - 1 / model
@@ -134,7 +147,7 @@ def white_noise(image: NDArray[np.floating]) -> float:
     spectrum. Photon noise, whose strength follows the picture, is white on average. A sharp
     picture's own detail counts as noise, so that this is an upper bound.
     """
-    return math.sqrt(_corner_power(_power(image), (image.shape[0], image.shape[1])))
+    return math.sqrt(Spectrum.of(image).noise_variance)
 
 
 def periodic_component(image: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -162,7 +175,13 @@ def _power(image: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def _corner_power(power: NDArray[np.float64], shape: tuple[int, int]) -> float:
     corners = np.hypot(*_frequencies(shape)) > math.pi
-    return float(max(power[corners].mean(), np.finfo(np.float64).tiny))
+    return float(power[corners].mean())
+
+
+def _rounding(image: NDArray[np.floating]) -> float:
+    """Variance that single precision adds to an image; the least that counts as noise."""
+    step = float(np.finfo(np.float32).eps * np.abs(image).max())
+    return max(step**2 / 12, float(np.finfo(np.float32).tiny))
 
 
 def _frequencies(shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

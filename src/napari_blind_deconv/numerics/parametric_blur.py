@@ -1,0 +1,175 @@
+"""Blurs with a formula, from the power spectrum of a picture: none, Gaussian, elliptic, a drift."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, optimize
+
+from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.optics import elliptic_gaussian, line_kernel
+from napari_blind_deconv.numerics.spectrum import Spectrum
+
+__all__ = ["WIDEST_POINT", "Blur", "BlurKind", "find_gaussian", "find_parametric", "misfit"]
+
+BlurKind = Literal["none", "Gaussian", "elliptic Gaussian", "drift", "free", "guess"]
+
+# A Gaussian no wider than this, in pixels, is what the camera does, not the blur.
+WIDEST_POINT = 0.7
+# What shows fewer frequencies than these has no blur that could be found.
+_FEWEST_FREQUENCIES = 8.0
+# Power spectra of sharp pictures fall with the square of the frequency, or faster. Widths are
+# fitted with the steepest, which makes them least: too narrow a kernel costs less than too wide a
+# one.
+_EXPONENTS = (2.0, 2.5, 3.0)
+_STEEPEST = max(_EXPONENTS)
+_SIGMAS = np.geomspace(0.3, 14.0, 30)
+_SIGMAS_OUT = 3.5  # where a Gaussian ends
+# A blur that is less longer in one direction than this, in pixels, is told from a round one by
+# texture as often as by blur.
+_SHORTEST_DRIFT = 5.0
+_LENGTHS = (5.0, 7.0, 10.0, 14.0, 20.0)
+_ANGLES = np.arange(0.0, 180.0, 15.0)
+_DRIFT_SIGMA = 0.5
+_NARROWEST = 0.3  # σ of an ellipse across, in pixels: a pixel is no narrower
+_DRAWN_VARIANCE = 1 / 6  # of a line between pixels, shared out among its neighbours
+# Nats a frequency a blur with a direction must explain the spectrum better by than a round one; and
+# a line than an ellipse, which it differs from only by the frequencies it erases.
+_WORTH_A_DIRECTION = 0.01
+_WORTH_A_LINE = 0.002
+
+Transfer = Callable[[float, float, float], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Blur:
+    """A blur that a picture may have.
+
+    Attributes
+    ----------
+    kind : str
+        Its family; ``"guess"`` is not found but told.
+    kernel : ndarray
+        ``(side, side)``, odd, ≥ 0, sum 1, centred.
+    misfit : float
+        How badly it explains the picture's spectrum, in nats a frequency, see `Explanation`.
+    """
+
+    kind: BlurKind
+    kernel: NDArray[np.float32]
+    misfit: float
+
+
+def find_parametric(spectrum: Spectrum, largest: int) -> Blur:
+    """The blur with a formula that explains a spectrum best, in a window of `largest` at most."""
+    if spectrum.frequencies_seen < _FEWEST_FREQUENCIES:
+        return _point(math.nan)
+    best = find_gaussian(spectrum, largest)
+    directed = _directed(spectrum)
+    if directed is None or len(directed.kernel) > largest:
+        return best
+    return directed if directed.misfit < best.misfit - _WORTH_A_DIRECTION else best
+
+
+def misfit(spectrum: Spectrum, transfer: NDArray[np.float64]) -> float:
+    """How badly a blur of this |H|² ``(n,)`` explains a spectrum, in nats a frequency."""
+    return min(spectrum.explained_by(transfer, exponent).misfit for exponent in _EXPONENTS)
+
+
+def _point(misfit: float) -> Blur:
+    return Blur("none", np.ones((1, 1), np.float32), misfit)
+
+
+def find_gaussian(spectrum: Spectrum, largest: int) -> Blur:
+    """The round Gaussian that explains a spectrum best, or none if that is a point."""
+
+    def transfer(log_sigma: float) -> NDArray[np.float64]:
+        return spectrum.transfer_of_gaussian(math.exp(log_sigma))
+
+    def steepest_misfit(log_sigma: float) -> float:
+        return spectrum.explained_by(transfer(log_sigma), _STEEPEST).misfit
+
+    tried = np.log(_SIGMAS)
+    best = int(np.argmin([steepest_misfit(log_sigma) for log_sigma in tried]))
+    around = (tried[max(best - 1, 0)], tried[min(best + 1, len(tried) - 1)])
+    found = optimize.minimize_scalar(steepest_misfit, bounds=around, method="bounded")
+    sigma, least = math.exp(found.x), misfit(spectrum, transfer(found.x))
+    if sigma <= WIDEST_POINT:
+        return _point(least)
+    side = min(2 * math.ceil(_SIGMAS_OUT * sigma) + 1, largest)
+    return Blur("Gaussian", gaussian_kernel((side, side), sigma).numpy(), least)
+
+
+def _directed(spectrum: Spectrum) -> Blur | None:
+    """An elliptic Gaussian, or a line convolved with a Gaussian; None if nearly round.
+
+    A line erases some frequencies and spares others, an ellipse weakens them smoothly. Where noise
+    hides what is erased they cannot be told apart, and the ellipse is taken.
+    """
+
+    def line(length: float, angle: float, sigma: float) -> NDArray[np.float64]:
+        along, _ = _turned(spectrum, angle)
+        erased = np.square(np.sinc(length * along / (2 * np.pi)))
+        return erased * spectrum.transfer_of_gaussian(sigma)
+
+    def ellipse(length: float, angle: float, sigma: float) -> NDArray[np.float64]:
+        along, across = _turned(spectrum, angle)
+        variance = length**2 / 12 + sigma**2  # along the line
+        return np.exp(-variance * np.square(along) - np.square(sigma * across))
+
+    grid = itertools.product(_LENGTHS, _ANGLES, (_DRIFT_SIGMA,))
+    start = min(grid, key=lambda tried: spectrum.explained_by(line(*tried), _STEEPEST).misfit)
+    as_line, line_misfit = _refined(spectrum, line, start)
+    as_ellipse, ellipse_misfit = _refined(spectrum, ellipse, as_line)
+    if line_misfit < ellipse_misfit - _WORTH_A_LINE:
+        length, blur = as_line[0], Blur("drift", _drawn_line(*as_line), line_misfit)
+    else:
+        drawn = _drawn_ellipse(*as_ellipse)
+        length, blur = as_ellipse[0], Blur("elliptic Gaussian", drawn, ellipse_misfit)
+    return blur if length >= _SHORTEST_DRIFT else None
+
+
+def _drawn_line(length: float, angle: float, sigma: float) -> NDArray[np.float32]:
+    drawn = np.pad(line_kernel(length, angle), math.ceil(_SIGMAS_OUT * sigma))
+    kernel = ndimage.gaussian_filter(drawn, math.sqrt(max(sigma**2 - _DRAWN_VARIANCE, 0.0)))
+    line: NDArray[np.float32] = kernel / kernel.sum()
+    return line
+
+
+def _drawn_ellipse(length: float, angle: float, sigma: float) -> NDArray[np.float32]:
+    """The elliptic Gaussian with the variances of a line convolved with a Gaussian."""
+    longest = math.sqrt(length**2 / 12 + sigma**2)
+    side = 2 * math.ceil(_SIGMAS_OUT * longest) + 1
+    return elliptic_gaussian(side, (longest, max(sigma, _NARROWEST)), angle)
+
+
+def _turned(spectrum: Spectrum, angle: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Frequencies along a line at `angle` degrees, as in `line_kernel`, and across it."""
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    along = spectrum.columns * cosine - spectrum.rows * sine
+    across = spectrum.columns * sine + spectrum.rows * cosine
+    return along, across
+
+
+def _refined(
+    spectrum: Spectrum,
+    transfer: Transfer,
+    start: tuple[float, float, float],
+) -> tuple[tuple[float, float, float], float]:
+    """The best length, angle and σ near `start`, and their misfit."""
+
+    def steepest_misfit(tried: tuple[float, float, float]) -> float:
+        return spectrum.explained_by(transfer(*tried), _STEEPEST).misfit
+
+    simplex = np.array(start) + np.array([[0, 0, 0], [1.0, 0, 0], [0, 8.0, 0], [0, 0, 0.3]])
+    options = {"initial_simplex": simplex, "xatol": 0.05, "fatol": 1e-4, "maxfev": 60}
+    found = optimize.minimize(steepest_misfit, start, method="Nelder-Mead", options=options)
+    length, angle, sigma = (float(value) for value in found.x)
+    length, sigma = abs(length), abs(sigma)
+    return (length, angle, sigma), misfit(spectrum, transfer(length, angle, sigma))

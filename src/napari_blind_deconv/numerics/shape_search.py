@@ -1,0 +1,146 @@
+"""Whether a picture was blurred by a kernel of no simple shape, as by a shaken camera, and which.
+
+A first look is cheap, and most pictures end there. The search itself is repeated in mirror images:
+a shape that is there is found from more than one side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import fft
+
+from napari_blind_deconv.numerics.parametric_blur import WIDEST_POINT, find_gaussian
+from napari_blind_deconv.numerics.regions import region_with_contrast
+from napari_blind_deconv.numerics.sparse_kernel import sparse_gradient_kernels
+from napari_blind_deconv.numerics.sparsity_ratio import kernel_covariance, sparsity_ratio
+from napari_blind_deconv.numerics.spectrum import Spectrum
+
+__all__ = ["FirstLook", "ShapeSearch", "search_shape"]
+
+# Windows a shape is searched in. The larger one holds longer shakes, the smaller one finds short
+# ones more often.
+_SIDES = (31, 61)
+# Iterations of a first look and of the search, pixels a side of what is looked at first, and the
+# scale from which on a look is judged.
+_LOOK_ITERATIONS, _ITERATIONS = 8, 32
+_LOOK_SIDE = 256
+_LOOK_SCALE = 0.5
+# The search goes along rows and columns in one direction: a mirror image leads elsewhere. A shape
+# that is there is found in two at least, what is read into the scene often in one.
+_VIEWS = (np.s_[:, :], np.s_[::-1, :], np.s_[:, ::-1], np.s_[::-1, ::-1])
+_WITNESSES = 2
+# The ratio of `sparsity_ratio` from which on a look at a coarse scale is the last, and those that a
+# whole look and a whole search must stay below. The suite "shapes" of the benchmarks shows how far
+# from them camera shakes and other images are.
+_HOPELESS, _PROMISING, _SPARSER = 1.05, 1.0, 0.99
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """What a few iterations in one window say.
+
+    Attributes
+    ----------
+    side : int
+        Of the window.
+    scale : float
+        At which the look ended; 1 is the image's own.
+    ratio : float
+        The sparsity ratio there; infinite if what was found is a point.
+    """
+
+    side: int
+    scale: float
+    ratio: float
+
+    @property
+    def is_promising(self) -> bool:
+        """Whether the shape seen already makes the edges sparser."""
+        return self.scale == 1 and self.ratio < _PROMISING
+
+
+@dataclass(frozen=True)
+class ShapeSearch:
+    """How a search went.
+
+    Attributes
+    ----------
+    looks : tuple of FirstLook
+        One for each window; empty for an image that is too small.
+    ratios : tuple of float
+        Sparsity ratios of the kernels found in the image and its mirror images; empty if none was
+        searched for.
+    kernel : ndarray or None
+        ``(side, side)``, the one of the least ratio, if there is a shape.
+    """
+
+    looks: tuple[FirstLook, ...] = ()
+    ratios: tuple[float, ...] = ()
+    kernel: NDArray[np.float32] | None = None
+
+
+def search_shape(
+    image: NDArray[np.floating[Any]], rival: NDArray[np.float32], largest: int
+) -> ShapeSearch:
+    """Search for the kernel that makes the edges of an estimate sparsest.
+
+    Parameters
+    ----------
+    image : ndarray
+        Blurred image ``(H, W)`` in [0, 1].
+    rival : ndarray
+        The kernel to be taken otherwise.
+    largest : int
+        Longest side of a window in pixels, odd.
+    """
+    # Both odd; at half the image there is little left that the kernel could be seen in.
+    half = (min(image.shape) // 2 - 1) | 1
+    if half < min(_SIDES):  # too few edges
+        return ShapeSearch()
+    part = image[region_with_contrast(image, _LOOK_SIDE)]
+    with fft.set_workers(torch.get_num_threads()):
+        sides = sorted({min(side, half, largest) for side in _SIDES})
+        looks = tuple(_first_look(part, side) for side in sides)
+        promising = [look for look in looks if look.is_promising]
+        if not promising:
+            return ShapeSearch(looks)
+        side = min(promising, key=lambda look: look.ratio).side
+        kernels = list(_kernels_from_all_sides(image, side))
+    ratios = tuple(sparsity_ratio(image, kernel, rival) for kernel in kernels)
+    found = sum(ratio < _SPARSER for ratio in ratios) >= _WITNESSES
+    return ShapeSearch(looks, ratios, kernels[int(np.argmin(ratios))] if found else None)
+
+
+def _first_look(image: NDArray[np.floating[Any]], side: int) -> FirstLook:
+    for scale in sparse_gradient_kernels(image, side, _LOOK_ITERATIONS):
+        if scale.factor < _LOOK_SCALE:
+            continue
+        if _is_point(scale.kernel, WIDEST_POINT * scale.factor):
+            return FirstLook(side, scale.factor, math.inf)
+        rival = find_gaussian(Spectrum.of(scale.image), len(scale.kernel))
+        ratio = sparsity_ratio(scale.image, scale.kernel, rival.kernel)
+        if ratio > _HOPELESS:
+            break
+    return FirstLook(side, scale.factor, ratio)
+
+
+def _kernels_from_all_sides(
+    image: NDArray[np.floating[Any]], side: int
+) -> Iterator[NDArray[np.float32]]:
+    """What the search finds in the image and its mirror images, but for points."""
+    for view in _VIEWS:
+        *_, last = sparse_gradient_kernels(image[view], side, _ITERATIONS)
+        if not _is_point(last.kernel, WIDEST_POINT):
+            yield np.ascontiguousarray(last.kernel[view])
+
+
+def _is_point(kernel: NDArray[np.float32], widest: float) -> bool:
+    """Whether its standard deviation along an axis, of both together, is no more than `widest`."""
+    return math.sqrt(np.trace(kernel_covariance(kernel)) / 2) <= widest

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from benchmarks.methods.double_dip import EVERY
 from benchmarks.tables import gains
 
-__all__ = ["plot_curves", "plot_gains", "plot_stopping_gaps"]
+__all__ = ["plot_curves", "plot_gains", "plot_ratios", "plot_stopping_gaps"]
 
 
 def plot_gains(frame: pd.DataFrame, path: Path) -> str:
@@ -46,6 +46,25 @@ def plot_curves(frame: pd.DataFrame, path: Path) -> str:
     axes.axhline(0, color="grey", linewidth=0.8)
     axes.legend(fontsize="small")
     return _saved(figure, path, "Gain by iteration")
+
+
+def plot_ratios(frame: pd.DataFrame, path: Path) -> str:
+    """A dot a picture: the sparsity ratio it was judged by, whole searches above first looks."""
+    groups = list(frame["group"].unique())
+    figure = Figure(figsize=(8, 0.8 + 0.5 * len(groups)), layout="constrained")
+    axes = figure.subplots()
+    for row, group in enumerate(groups):
+        part = frame[frame["group"] == group]
+        for column, colour, lift in (("look", "tab:grey", 0.12), ("ratio", "tab:orange", -0.12)):
+            values = part[column].astype(float)
+            axes.plot(values, np.full(len(values), row + lift), ".", color=colour, alpha=0.6)
+    for bound, colour in ((1.0, "tab:grey"), (0.99, "tab:orange")):
+        axes.axvline(bound, color=colour, linewidth=0.8)
+    axes.set_yticks(range(len(groups)), groups)
+    axes.set(xlabel="sparsity ratio: first look (grey), second witness of a search (orange)")
+    axes.set_xlim(0.88, 1.25)
+    axes.invert_yaxis()
+    return _saved(figure, path, "Sparsity ratios")
 
 
 def plot_stopping_gaps(frame: pd.DataFrame, path: Path) -> str:

@@ -22,11 +22,11 @@ from napari_blind_deconv import Result, Settings, Snapshot, deconvolve, iterate
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.start import first_kernel, first_picture
 from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
-from napari_blind_deconv.numerics.blur_search import placed
 from napari_blind_deconv.numerics.degrade import add_gaussian_noise
 from napari_blind_deconv.numerics.image_prior import ImagePrior
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.numerics.kernel_shape import KernelShape
+from napari_blind_deconv.numerics.location import crop_or_pad
 from napari_blind_deconv.numerics.metrics import psnr_up_to_shift
 from napari_blind_deconv.numerics.optics import line_kernel
 from napari_blind_deconv.numerics.spectrum import Spectrum, scene_power
@@ -63,7 +63,7 @@ def show(
 
 def show_kernel(axes: Axes, kernel: NDArray[np.float32], title: str) -> None:
     """A kernel in the middle of the window all kernels are shown in."""
-    axes.imshow(placed(kernel, WINDOW), cmap="inferno")
+    axes.imshow(crop_or_pad(kernel, WINDOW), cmap="inferno")
     axes.set(title=title, xticks=[], yticks=[])
 
 
@@ -352,7 +352,7 @@ def draw_summary() -> None:
 def inset(axes: Axes, kernel: NDArray[np.float32]) -> None:
     """A kernel in the corner of a picture."""
     corner = axes.inset_axes((0.68, 0.68, 0.3, 0.3))
-    corner.imshow(placed(kernel, (15, 15)), cmap="inferno")
+    corner.imshow(crop_or_pad(kernel, (15, 15)), cmap="inferno")
     corner.set(xticks=[], yticks=[])
     corner.spines[:].set_color("white")
 

@@ -195,9 +195,9 @@ class Result:
     seconds : float
         Wall time of the fit.
     blur : str
-        What the kernel started from: ``"none"``, ``"Gaussian"``, ``"drift"`` or ``"free"`` (any
-        shape) as found in the image, ``"guess"`` or ``"given"`` by the caller, ``"set"`` by
-        `Settings.kernel_start`.
+        What the kernel started from: ``"none"``, ``"Gaussian"``, ``"drift"``, ``"elongated"`` (a
+        drift or an ellipse, noise hides which) or ``"free"`` (any shape) as found in the image,
+        ``"guess"`` or ``"given"`` by the caller, ``"set"`` by `Settings.kernel_start`.
     kernel_fwhm : tuple of float
         Full widths of the kernel at half its maximum along rows and columns, in pixels.
     trust : TrustReport

@@ -167,8 +167,9 @@ class Settings(BaseModel):
         "auto", title="Kernel start σ", json_schema_extra={"unit": "px"}
     )
     """What the kernel network starts from. `auto`: the kernel that explains the image's spectrum
-    best, of none, a Gaussian, a straight drift and any shape; a number: a Gaussian of this
-    standard deviation in pixels; `flat`: the network's own, nearly flat start, as published."""
+    best, of none, a Gaussian, a straight drift and an ellipse, or one of any shape if it makes the
+    edges sparser; a number: a Gaussian of this standard deviation in pixels; `flat`: the network's
+    own, nearly flat start, as published."""
 
     location: Location = Field(Location.SIMILARITY, title="Location")
     """`similarity` puts picture and kernel where the picture resembles the input most; `centre`

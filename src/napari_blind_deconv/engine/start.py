@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_blind_deconv.engine.problem import Problem
-from napari_blind_deconv.numerics.blur_search import placed
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.location import crop_or_pad
 from napari_blind_deconv.numerics.spectrum import Spectrum
 from napari_blind_deconv.numerics.wiener import EXPONENT, KERNEL_ERROR, noise_to_signal, wiener
 
@@ -19,7 +19,7 @@ def first_kernel(problem: Problem) -> NDArray[np.float32] | None:
     if problem.psf is not None:
         return problem.psf
     if problem.blur is not None:
-        return placed(problem.blur.kernel, problem.window)
+        return crop_or_pad(problem.blur.kernel, problem.window)
     start = problem.settings.kernel_start
     return gaussian_kernel(problem.window, float(start)).numpy() if start != "flat" else None
 

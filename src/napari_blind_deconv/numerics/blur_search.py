@@ -6,6 +6,7 @@ kernel of any shape takes its place if it makes the edges of the estimate sparse
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ from napari_blind_deconv.numerics.regions import region_with_contrast
 from napari_blind_deconv.numerics.shape_search import search_shape
 from napari_blind_deconv.numerics.spectrum import Spectrum
 
-__all__ = ["find_blur", "placed"]
+__all__ = ["find_blur"]
 
 # Pixels a side of the region that is looked at.
 _REGION = 384
+# What shows fewer frequencies than these has no blur that could be found.
+_FEWEST_FREQUENCIES = 8.0
 
 
 def find_blur(image: NDArray[np.floating[Any]], largest: int) -> Blur:
@@ -34,20 +37,10 @@ def find_blur(image: NDArray[np.floating[Any]], largest: int) -> Blur:
     """
     region = image[region_with_contrast(image, _REGION)]
     spectrum = Spectrum.of(region)
+    if spectrum.frequencies_seen < _FEWEST_FREQUENCIES:
+        return Blur("none", np.ones((1, 1), np.float32), math.nan)
     best = find_parametric(spectrum, largest)
     kernel = search_shape(region, best.kernel, largest).kernel
     if kernel is None:
         return best
     return Blur("free", kernel, misfit(spectrum, spectrum.transfer_of(kernel)))
-
-
-def placed(kernel: NDArray[np.float32], window: tuple[int, int]) -> NDArray[np.float32]:
-    """A centred kernel in another window, both of odd sides: cut off or surrounded by zeros."""
-    cut = kernel[
-        tuple(
-            slice(max(have - want, 0) // 2, have - max(have - want, 0) // 2)
-            for have, want in zip(kernel.shape, window, strict=True)
-        )
-    ]
-    pads = [((want - have) // 2,) * 2 for have, want in zip(cut.shape, window, strict=True)]
-    return np.pad(cut / cut.sum(), pads)

@@ -20,6 +20,7 @@ from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view, field
 __all__ = [
     "centre_kernel",
     "content_shift",
+    "crop_or_pad",
     "kernel_centroid",
     "moved_back",
     "origin_at_centroid",
@@ -176,3 +177,15 @@ def _whole_patch_ssim(canvas: Tensor, reference: Tensor) -> Tensor:
     luminance = (2 * mean_x * mean_y + 1e-4) / (mean_x.square() + mean_y.square() + 1e-4)
     structure = (2 * covariance + 9e-4) / (variance_x.clamp(min=0) + variance_y + 9e-4)
     return luminance * structure
+
+
+def crop_or_pad(kernel: NDArray[np.float32], window: tuple[int, int]) -> NDArray[np.float32]:
+    """A centred kernel ``(kh, kw)`` in another window, both of odd sides; its sum becomes 1."""
+    cut = kernel[
+        tuple(
+            slice(max(have - want, 0) // 2, have - max(have - want, 0) // 2)
+            for have, want in zip(kernel.shape, window, strict=True)
+        )
+    ]
+    pads = [((want - have) // 2,) * 2 for have, want in zip(cut.shape, window, strict=True)]
+    return np.pad(cut / cut.sum(), pads)

@@ -1,4 +1,4 @@
-"""Blurs with a formula, from the power spectrum of a picture: none, Gaussian, elliptic, a drift."""
+"""Blurs with a formula, from the power spectrum of a picture: none, Gaussian, elongated, drift."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.location import crop_or_pad
 from napari_blind_deconv.numerics.optics import elliptic_gaussian, line_kernel
-from napari_blind_deconv.numerics.spectrum import Spectrum
+from napari_blind_deconv.numerics.spectrum import Spectrum, scene_power
 
 __all__ = ["WIDEST_POINT", "Blur", "BlurKind", "find_gaussian", "find_parametric", "misfit"]
 
-BlurKind = Literal["none", "Gaussian", "elliptic Gaussian", "drift", "free", "guess"]
+BlurKind = Literal["none", "Gaussian", "elongated", "drift", "free", "guess"]
 
 # A Gaussian no wider than this, in pixels, is what the camera does, not the blur.
 WIDEST_POINT = 0.7
-# What shows fewer frequencies than these has no blur that could be found.
-_FEWEST_FREQUENCIES = 8.0
 # Power spectra of sharp pictures fall with the square of the frequency, or faster. Widths are
 # fitted with the steepest, which makes them least: too narrow a kernel costs less than too wide a
 # one.
@@ -39,10 +38,16 @@ _ANGLES = np.arange(0.0, 180.0, 15.0)
 _DRIFT_SIGMA = 0.5
 _NARROWEST = 0.3  # σ of an ellipse across, in pixels: a pixel is no narrower
 _DRAWN_VARIANCE = 1 / 6  # of a line between pixels, shared out among its neighbours
-# Nats a frequency a blur with a direction must explain the spectrum better by than a round one; and
-# a line than an ellipse, which it differs from only by the frequencies it erases.
+# Nats a frequency a blur with a direction must explain the spectrum better by than a round one; a
+# line than an ellipse or the ellipse than the line, which differ only by the frequencies the line
+# erases; and texture with a grain than either of them.
 _WORTH_A_DIRECTION = 0.01
 _WORTH_A_LINE = 0.002
+_WORTH_A_GRAIN = 0.007
+# Steps of the search for length in pixels, angle in degrees and σ in pixels; and for the stretch of
+# a grain in place of the length.
+_STEPS = (1.0, 8.0, 0.3)
+_GRAIN_STEPS = (0.2, 8.0, 0.3)
 
 Transfer = Callable[[float, float, float], NDArray[np.float64]]
 
@@ -68,13 +73,9 @@ class Blur:
 
 def find_parametric(spectrum: Spectrum, largest: int) -> Blur:
     """The blur with a formula that explains a spectrum best, in a window of `largest` at most."""
-    if spectrum.frequencies_seen < _FEWEST_FREQUENCIES:
-        return _point(math.nan)
     best = find_gaussian(spectrum, largest)
-    directed = _directed(spectrum)
-    if directed is None or len(directed.kernel) > largest:
-        return best
-    return directed if directed.misfit < best.misfit - _WORTH_A_DIRECTION else best
+    directed = _directed(spectrum, best.misfit - _WORTH_A_DIRECTION)
+    return best if directed is None or len(directed.kernel) > largest else directed
 
 
 def misfit(spectrum: Spectrum, transfer: NDArray[np.float64]) -> float:
@@ -106,11 +107,14 @@ def find_gaussian(spectrum: Spectrum, largest: int) -> Blur:
     return Blur("Gaussian", gaussian_kernel((side, side), sigma).numpy(), least)
 
 
-def _directed(spectrum: Spectrum) -> Blur | None:
-    """An elliptic Gaussian, or a line convolved with a Gaussian; None if nearly round.
+def _directed(spectrum: Spectrum, wanted: float) -> Blur | None:
+    """A line convolved with a Gaussian, an elliptic Gaussian, or the mean of both.
 
-    A line erases some frequencies and spares others, an ellipse weakens them smoothly. Where noise
-    hides what is erased they cannot be told apart, and the ellipse is taken.
+    None if its misfit is not below the one wanted, it is nearly round, or it is not blur but
+    texture: bricks or fibres have less power along one direction at *all* frequencies, blur the
+    less the higher they are. A line erases some frequencies and spares others, an ellipse weakens
+    them smoothly. Where noise hides what is erased they cannot be told apart, and their mean costs
+    less than the wrong one.
     """
 
     def line(length: float, angle: float, sigma: float) -> NDArray[np.float64]:
@@ -123,16 +127,31 @@ def _directed(spectrum: Spectrum) -> Blur | None:
         variance = length**2 / 12 + sigma**2  # along the line
         return np.exp(-variance * np.square(along) - np.square(sigma * across))
 
+    def grain(stretch: float, angle: float, sigma: float) -> NDArray[np.float64]:
+        along, across = _turned(spectrum, angle)
+        radius = np.hypot(along * math.exp(stretch), across * math.exp(-stretch))
+        texture = scene_power(radius, _STEEPEST) / scene_power(spectrum.radius, _STEEPEST)
+        return texture * spectrum.transfer_of_gaussian(sigma)
+
     grid = itertools.product(_LENGTHS, _ANGLES, (_DRIFT_SIGMA,))
     start = min(grid, key=lambda tried: spectrum.explained_by(line(*tried), _STEEPEST).misfit)
-    as_line, line_misfit = _refined(spectrum, line, start)
-    as_ellipse, ellipse_misfit = _refined(spectrum, ellipse, as_line)
-    if line_misfit < ellipse_misfit - _WORTH_A_LINE:
-        length, blur = as_line[0], Blur("drift", _drawn_line(*as_line), line_misfit)
-    else:
-        drawn = _drawn_ellipse(*as_ellipse)
-        length, blur = as_ellipse[0], Blur("elliptic Gaussian", drawn, ellipse_misfit)
-    return blur if length >= _SHORTEST_DRIFT else None
+    as_line, line_misfit = _refined(spectrum, line, start, _STEPS)
+    as_ellipse, ellipse_misfit = _refined(spectrum, ellipse, as_line, _STEPS)
+    is_line = line_misfit < ellipse_misfit - _WORTH_A_LINE
+    length, angle, sigma = as_line if is_line else as_ellipse
+    least = misfit(spectrum, line(*as_line) if is_line else ellipse(*as_ellipse))
+    if length < _SHORTEST_DRIFT or least >= wanted:
+        return None
+    _, grain_misfit = _refined(spectrum, grain, (0.0, angle, sigma), _GRAIN_STEPS)
+    is_texture = grain_misfit < min(line_misfit, ellipse_misfit) - _WORTH_A_GRAIN
+    if is_texture:
+        return None
+    if is_line:
+        return Blur("drift", _drawn_line(*as_line), least)
+    kernel = _drawn_ellipse(*as_ellipse)
+    if ellipse_misfit > line_misfit - _WORTH_A_LINE:
+        kernel = _mean(kernel, _drawn_line(*as_line))
+    return Blur("elongated", kernel, least)
 
 
 def _drawn_line(length: float, angle: float, sigma: float) -> NDArray[np.float32]:
@@ -149,6 +168,13 @@ def _drawn_ellipse(length: float, angle: float, sigma: float) -> NDArray[np.floa
     return elliptic_gaussian(side, (longest, max(sigma, _NARROWEST)), angle)
 
 
+def _mean(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+    side = max(len(first), len(second))
+    both = np.stack([crop_or_pad(each, (side, side)) for each in (first, second)])
+    mean: NDArray[np.float32] = both.mean(axis=0)
+    return mean
+
+
 def _turned(spectrum: Spectrum, angle: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Frequencies along a line at `angle` degrees, as in `line_kernel`, and across it."""
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
@@ -161,15 +187,15 @@ def _refined(
     spectrum: Spectrum,
     transfer: Transfer,
     start: tuple[float, float, float],
+    steps: tuple[float, float, float],
 ) -> tuple[tuple[float, float, float], float]:
-    """The best length, angle and σ near `start`, and their misfit."""
+    """The best numbers for a transfer function near `start`, and their misfit."""
 
     def steepest_misfit(tried: tuple[float, float, float]) -> float:
         return spectrum.explained_by(transfer(*tried), _STEEPEST).misfit
 
-    simplex = np.array(start) + np.array([[0, 0, 0], [1.0, 0, 0], [0, 8.0, 0], [0, 0, 0.3]])
+    simplex = np.array(start) + np.vstack([np.zeros(3), np.diag(steps)])
     options = {"initial_simplex": simplex, "xatol": 0.05, "fatol": 1e-4, "maxfev": 60}
     found = optimize.minimize(steepest_misfit, start, method="Nelder-Mead", options=options)
     length, angle, sigma = (float(value) for value in found.x)
-    length, sigma = abs(length), abs(sigma)
-    return (length, angle, sigma), misfit(spectrum, transfer(length, angle, sigma))
+    return (abs(length), angle, abs(sigma)), float(found.fun)

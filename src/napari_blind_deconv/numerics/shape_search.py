@@ -111,8 +111,9 @@ def search_shape(
         promising = [look for look in looks if look.is_promising]
         if not promising:
             return ShapeSearch(looks)
-        side = min(promising, key=lambda look: look.ratio).side
-        kernels = list(_kernels_from_all_sides(image, side))
+        kernels = [
+            kernel for look in promising for kernel in _kernels_from_all_sides(image, look.side)
+        ]
     ratios = tuple(sparsity_ratio(image, kernel, rival) for kernel in kernels)
     found = sum(ratio < _SPARSER for ratio in ratios) >= _WITNESSES
     return ShapeSearch(looks, ratios, kernels[int(np.argmin(ratios))] if found else None)

@@ -1,4 +1,4 @@
-"""Richardson-Lucy, the classic of deconvolution, on the truncated blur model of Eq. 2."""
+"""Blind Richardson-Lucy: the package's own updates of the scene, and the same for the kernel."""
 
 from __future__ import annotations
 
@@ -7,37 +7,17 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from napari_blind_deconv.numerics.blur import adjoint_blur, blur
+from napari_blind_deconv.numerics.blur import blur
+from napari_blind_deconv.numerics.richardson_lucy import (
+    flat_canvas,
+    light_seen,
+    quotient,
+    updated_scene,
+)
 
-__all__ = ["blind_richardson_lucy", "richardson_lucy"]
+__all__ = ["blind_richardson_lucy"]
 
-# Keeps quotients finite where no light is expected, and canvas pixels that hardly any pixel of the
-# field of view sees from being drawn by rounding errors.
-_LEAST_LIGHT = 1e-6
-_LEAST_SEEN = 1e-2
-
-
-def richardson_lucy(observed: Tensor, kernel: Tensor) -> Iterator[Tensor]:
-    """Estimates of the scene under photon noise, one an iteration, without end.
-
-    Parameters
-    ----------
-    observed : Tensor
-        Light ``(H, W)`` above the camera's offset; negative values count as none.
-    kernel : Tensor
-        Kernel ``(kh, kw)``, ≥ 0, sum 1.
-
-    Yields
-    ------
-    Tensor
-        Canvas ``(H + kh - 1, W + kw - 1)``. Later ones are sharper and noisier.
-    """
-    light = observed.clamp(min=0)
-    canvas = _flat_canvas(light, kernel)
-    seen = _seen(light, kernel)
-    while True:
-        canvas = _update_scene(canvas, kernel, light, seen)
-        yield canvas
+_LEAST_LIGHT = 1e-6  # keeps quotients finite
 
 
 def blind_richardson_lucy(observed: Tensor, start: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -56,34 +36,15 @@ def blind_richardson_lucy(observed: Tensor, start: Tensor) -> Iterator[tuple[Ten
     Yields
     ------
     tuple of Tensor
-        Canvas and kernel, as for :func:`richardson_lucy`.
+        Canvas and kernel, as for `richardson_lucy`.
     """
     light = observed.clamp(min=0)
     kernel = start / start.sum()
-    canvas = _flat_canvas(light, kernel)
+    canvas = flat_canvas(light, kernel)
     while True:
-        canvas = _update_scene(canvas, kernel, light, _seen(light, kernel))
+        canvas = updated_scene(canvas, kernel, light, light_seen(light, kernel))
         kernel = _update_kernel(canvas, kernel, light)
         yield canvas, kernel
-
-
-def _flat_canvas(light: Tensor, kernel: Tensor) -> Tensor:
-    rows, columns = light.shape
-    kh, kw = kernel.shape
-    return light.mean().expand(rows + kh - 1, columns + kw - 1)
-
-
-def _quotient(canvas: Tensor, kernel: Tensor, light: Tensor) -> Tensor:
-    return light / blur(canvas, kernel).clamp(min=_LEAST_LIGHT)
-
-
-def _seen(light: Tensor, kernel: Tensor) -> Tensor:
-    """Share of each canvas pixel's light that falls into the field of view."""
-    return adjoint_blur(torch.ones_like(light), kernel).clamp(min=_LEAST_SEEN)
-
-
-def _update_scene(canvas: Tensor, kernel: Tensor, light: Tensor, seen: Tensor) -> Tensor:
-    return (canvas * adjoint_blur(_quotient(canvas, kernel, light), kernel) / seen).clamp(min=0)
 
 
 def _update_kernel(canvas: Tensor, kernel: Tensor, light: Tensor) -> Tensor:
@@ -95,5 +56,5 @@ def _update_kernel(canvas: Tensor, kernel: Tensor, light: Tensor) -> Tensor:
         return torch.autograd.grad(blurred, unknown, image, retain_graph=True)[0]
 
     seen = adjoint(torch.ones_like(light)).clamp(min=_LEAST_LIGHT)
-    updated = (kernel * adjoint(_quotient(canvas, kernel, light)) / seen).clamp(min=0)
+    updated = (kernel * adjoint(quotient(canvas, kernel, light)) / seen).clamp(min=0)
     return updated / updated.sum()

@@ -6,6 +6,7 @@ All are computed, from pictures that come with the packages; some minutes on two
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
-from napari_blind_deconv import Result, Settings, Snapshot, deconvolve, iterate
+from napari_blind_deconv import Result, Settings, Snapshot, Stage, deconvolve, iterate
+from napari_blind_deconv.engine.kernel_stage import find_kernel_start, kernel_start
 from napari_blind_deconv.engine.problem import Problem
-from napari_blind_deconv.engine.start import first_kernel, first_picture
+from napari_blind_deconv.engine.solver import Watch
+from napari_blind_deconv.engine.wiener import wiener_canvases
 from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
 from napari_blind_deconv.numerics.degrade import add_gaussian_noise
 from napari_blind_deconv.numerics.image_prior import ImagePrior
@@ -31,7 +34,7 @@ from napari_blind_deconv.numerics.metrics import psnr_up_to_shift
 from napari_blind_deconv.numerics.optics import line_kernel
 from napari_blind_deconv.numerics.spectrum import Spectrum, scene_power
 from napari_blind_deconv.numerics.stopping import EarlyStopping
-from napari_blind_deconv.results import mapped, run_to_end
+from napari_blind_deconv.steps import mapped, run_to_end
 from napari_blind_deconv.synthetic import Scene, fluorescence_scene
 
 IMAGES = Path(__file__).parent / "images"
@@ -112,7 +115,8 @@ def photograph(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def prepared(image: NDArray[np.number]) -> Problem:
     """An image with its blur found, as the default does."""
-    return Problem.of(image, Settings(), psf=None, rgb=False).with_blur_found()
+    problem = Problem.of(image, Settings(), psf=None, rgb=False)
+    return run_to_end(find_kernel_start(problem, Watch(lambda: False, math.inf)))
 
 
 def rings(spectrum: Spectrum, power: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -171,15 +175,17 @@ def draw_stages() -> None:
     truth = data.camera()[: SIDE + margin, 60 : 60 + SIDE + margin] / np.float32(255)
     truth = crop_to_field_of_view(torch.from_numpy(truth), shaken().shape).numpy()
     problem = prepared(scene)
-    kernel = first_kernel(problem)
+    kernel = kernel_start(problem)
     assert kernel is not None
-    canvas = torch.from_numpy(first_picture(problem, kernel))
+    *_, linear = wiener_canvases(problem, kernel)
+    canvas = torch.from_numpy(linear)
     start = problem.to_user(crop_to_field_of_view(canvas, problem.window).numpy())
     run = iterate(scene, preview_seconds=0)
     curve = []
 
     def look(snapshot: Snapshot) -> None:
-        assert snapshot.image is not None
+        if snapshot.stage is not Stage.DOUBLE_DIP or snapshot.image is None:
+            return
         curve.append(psnr_up_to_shift(truth, snapshot.image, peak=1.0))
 
     result = run_to_end(mapped(run, look))

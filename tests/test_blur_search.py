@@ -6,15 +6,21 @@ import torch
 from skimage import data
 
 from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
-from napari_blind_deconv.numerics.blur_search import find_blur
+from napari_blind_deconv.numerics.blur_search import search_blur
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.numerics.location import crop_or_pad
 from napari_blind_deconv.numerics.metrics import kernel_similarity, kernel_width
 from napari_blind_deconv.numerics.optics import elliptic_gaussian, line_kernel
+from napari_blind_deconv.numerics.parametric_blur import Blur
 from napari_blind_deconv.numerics.shape_search import search_shape
 from napari_blind_deconv.numerics.sparsity_ratio import sparsity_ratio
 from napari_blind_deconv.numerics.wiener import wiener
+from napari_blind_deconv.steps import run_to_end
 from napari_blind_deconv.synthetic import astigmatic_kernel, cell_crop, fluorescence_scene
+
+
+def find_blur(image: np.ndarray, largest: int) -> Blur:
+    return run_to_end(search_blur(image, largest))
 
 
 def hook() -> np.ndarray:
@@ -139,7 +145,7 @@ class TestShape:
 
     def test_a_scene_without_a_shape_costs_a_look_only(self):
         observed = unit(fluorescence_scene((256, 256)).observed.astype(float))
-        search = search_shape(observed, astigmatic_kernel(), 61)
+        search = run_to_end(search_shape(observed, astigmatic_kernel(), 61))
         assert search.kernel is None
         assert not search.ratios
         assert [look.side for look in search.looks] == [31, 61]
@@ -147,13 +153,14 @@ class TestShape:
 
     def test_a_shape_is_found_from_more_than_one_side(self):
         _, recorded = exposure(hook(), 0.001)
-        search = search_shape(recorded, np.ones((1, 1), np.float32), 31)
+        search = run_to_end(search_shape(recorded, np.ones((1, 1), np.float32), 31))
         assert search.kernel is not None
         assert sum(ratio < 0.99 for ratio in search.ratios) >= 2
         assert kernel_similarity(hook(), search.kernel) > 0.85
 
     def test_a_small_picture_is_not_searched(self):
-        assert search_shape(np.eye(61), np.ones((1, 1), np.float32), 61).looks == ()
+        search = search_shape(np.eye(61), np.ones((1, 1), np.float32), 61)
+        assert run_to_end(search).looks == ()
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (17, 90)])
@@ -178,7 +185,7 @@ def test_a_kernel_put_into_another_window_stays_centred(window):
 def test_wiener_deconvolves_up_to_the_border():
     kernel = hook()
     sharp, recorded = exposure(kernel, 0.002)
-    canvas = wiener(recorded, kernel, noise_to_signal=1e-4, exponent=2.0)
+    *_, canvas = wiener(recorded, kernel, noise_to_signal=1e-4, exponent=2.0)
     estimate = crop_to_field_of_view(torch.from_numpy(canvas), kernel.shape).numpy()
     assert estimate.shape == recorded.shape
 
@@ -194,8 +201,18 @@ def test_wiener_smooths_where_noise_is_strong():
     kernel = gaussian_kernel((13, 13), 1.5).numpy()
     _, recorded = exposure(kernel, 0.05)
     weak, strong = (
-        wiener(recorded, kernel, noise_to_signal=ratio, exponent=3.0) for ratio in (1e-3, 1.0)
+        list(wiener(recorded, kernel, noise_to_signal=ratio, exponent=3.0))[-1]
+        for ratio in (1e-3, 1.0)
     )
     assert np.diff(strong, axis=0).std() < 0.8 * np.diff(weak, axis=0).std()
     seen = crop_to_field_of_view(torch.from_numpy(strong), kernel.shape)
     assert seen.mean().item() == pytest.approx(recorded.mean(), rel=0.02)
+
+
+def test_a_search_reports_the_best_so_far_on_its_way():
+    """So that it may be stopped and keep something."""
+    observed = unit(fluorescence_scene((128, 128)).observed.astype(float))
+    steps = list(search_blur(observed, 61))
+    assert len(steps) > 50
+    assert steps[0].kind == "Gaussian"
+    assert steps[-1].kind == "elongated"

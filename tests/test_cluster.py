@@ -13,7 +13,7 @@ from napari_blind_deconv import Settings, deconvolve_stack
 from napari_blind_deconv.engine.cluster import _outcome, connect, deconvolve_on_cluster
 from napari_blind_deconv.jobs import Job, run_job
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
-from napari_blind_deconv.results import run_to_end
+from napari_blind_deconv.steps import run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 distributed = pytest.importorskip("distributed")

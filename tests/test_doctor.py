@@ -14,7 +14,7 @@ from rich.console import Console
 from tests.command import blind_deconv
 
 from napari_blind_deconv import doctor
-from napari_blind_deconv.engine import optimise
+from napari_blind_deconv.engine import deconvolve as pipeline
 
 BROKEN = {
     "missing": "raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')",
@@ -88,7 +88,7 @@ def test_doctor_fails_where_the_picture_gets_no_better(monkeypatch):
     def spoil(image, *_, **__):
         return SimpleNamespace(image=np.random.default_rng(0).permuted(image.astype(np.float32)))
 
-    monkeypatch.setattr(optimise, "deconvolve", spoil)
+    monkeypatch.setattr(pipeline, "deconvolve", spoil)
     console = Console(record=True, width=200)
     assert not doctor.examine(console)
     text = console.export_text()

@@ -26,10 +26,10 @@ from typer.testing import CliRunner
 
 from napari_blind_deconv import Settings, synthetic
 from napari_blind_deconv.cli import app
-from napari_blind_deconv.engine import fit
+from napari_blind_deconv.engine import double_dip
 from napari_blind_deconv.jobs import Job, run_job
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
-from napari_blind_deconv.results import run_to_end
+from napari_blind_deconv.steps import run_to_end
 
 distributed = pytest.importorskip("distributed")
 pytestmark = [
@@ -146,8 +146,8 @@ def quick(monkeypatch, cluster):
     make, draw = Settings.__init__, synthetic.fluorescence_scene
     monkeypatch.setattr(Settings, "__init__", lambda self, **v: make(self, **{**v, **QUICK}))
 
-    few = functools.partial(fit.fit_kernel, steps=20)
-    monkeypatch.setattr(fit, "fit_kernel", few)
+    few = functools.partial(double_dip.fit_kernel, steps=20)
+    monkeypatch.setattr(double_dip, "fit_kernel", few)
 
     def small_scene(shape=(SIDE, SIDE), **options):
         return draw(tuple(min(SIDE, side) for side in shape), **options)

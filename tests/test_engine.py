@@ -3,6 +3,7 @@
 import itertools
 import math
 import sys
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pytest
@@ -16,11 +17,13 @@ from napari_blind_deconv import (
     Result,
     Settings,
     Snapshot,
+    Stage,
     StopReason,
     deconvolve,
     iterate,
 )
-from napari_blind_deconv.engine import fit, optimise
+from napari_blind_deconv.engine import deconvolve as pipeline
+from napari_blind_deconv.engine import double_dip, objective
 from napari_blind_deconv.engine.devices import choose_device
 from napari_blind_deconv.engine.inputs import (
     IntensityMap,
@@ -47,6 +50,11 @@ TINY = Settings(
     max_iterations=30,
     stop_at_noise=False,
 )
+
+
+def steps_of(run: Iterable[Snapshot], stage: Stage) -> Iterator[Snapshot]:
+    """Snapshots of a stage that have an estimate."""
+    return (each for each in run if each.stage is stage and each.iteration)
 
 
 def psnr(truth, picture) -> float:
@@ -237,13 +245,14 @@ class TestContracts:
 class TestEnding:
     def test_the_iterator_yields_every_iteration_and_returns(self, small_scene):
         run = iterate(small_scene[1], TINY, preview_seconds=0)
-        snapshots = list(itertools.islice(run, 10))
+        snapshots = list(itertools.islice(steps_of(run, Stage.DOUBLE_DIP), 10))
         assert [snapshot.iteration for snapshot in snapshots] == list(range(1, 11))
         assert all(snapshot.image.shape == (48, 48) for snapshot in snapshots)
         run.close()
 
     def test_pictures_come_at_their_pace(self, small_scene):
-        snapshots: list[Snapshot] = list(iterate(small_scene[1], TINY, preview_seconds=1e9))
+        run = iterate(small_scene[1], TINY, preview_seconds=1e9)
+        snapshots = list(steps_of(run, Stage.DOUBLE_DIP))
         assert [snapshot.image is not None for snapshot in snapshots].index(True) == 0
         assert sum(snapshot.image is not None for snapshot in snapshots) == 1
 
@@ -267,17 +276,51 @@ class TestEnding:
 
     @pytest.mark.parametrize("after", [1, 3, 12])
     def test_stop_keeps_the_best_so_far_within_one_iteration(self, small_scene, after):
-        seen: list[int] = []
+        seen: list[Snapshot] = []
         result = deconvolve(
             small_scene[1],
             TINY,
-            on_snapshot=lambda snapshot: seen.append(snapshot.iteration),
-            should_stop=lambda: len(seen) >= after,
+            on_snapshot=seen.append,
+            should_stop=lambda: len(list(steps_of(seen, Stage.DOUBLE_DIP))) >= after,
         )
         assert result.stop_reason is StopReason.STOPPED
-        assert len(result.trace) == after == len(seen)
+        assert len(result.trace) == after == seen[-1].iteration
         assert result.stop_iteration <= after
         assert np.isfinite(result.image).all()
+
+    @pytest.mark.parametrize("stage", [Stage.KERNEL, Stage.WIENER, Stage.DOUBLE_DIP])
+    def test_every_stage_reports_and_can_be_stopped(self, blurred, stage):
+        """Also while it searches, or prepares itself and has no estimate yet."""
+        seen: list[Snapshot] = []
+        result = deconvolve(
+            blurred,
+            Settings(stop_at_noise=False, max_iterations=3, channels=(8,)),
+            on_snapshot=seen.append,
+            should_stop=lambda: any(each.stage is stage for each in seen),
+        )
+        assert result.stop_reason is StopReason.STOPPED
+        assert [each.stage for each in seen].count(stage) == (1 if stage is not Stage.WIENER else 2)
+        assert result.image.shape == blurred.shape
+        assert np.isfinite(result.image).all()
+        assert np.isfinite(result.trace["loss"]).all()
+
+    def test_the_network_is_not_made_where_the_linear_estimate_will_do(self, blurred, monkeypatch):
+        monkeypatch.setattr(pipeline, "DoubleDip", None)
+        result = deconvolve(blurred)
+        assert result.stop_reason is StopReason.NOISE
+        assert (result.stop_iteration, len(result.trace)) == (1, 1)
+
+    def test_the_linear_estimate_can_be_asked_for(self, small_scene, monkeypatch):
+        monkeypatch.setattr(pipeline, "DoubleDip", None)
+        linear = TINY.with_changes(solver="wiener")
+        run = iterate(small_scene[1], linear, preview_seconds=0)
+        assert {snapshot.stage for snapshot in run} == {Stage.WIENER}
+        result = deconvolve(small_scene[1], linear)
+        assert result.stop_reason is StopReason.COMPLETED
+        assert QualityFlag.ITERATION_LIMIT not in result.flags
+        inner = np.s_[4:-4, 4:-4]
+        truth, observed = small_scene
+        assert psnr(truth[inner], result.image[inner]) > psnr(truth[inner], observed[inner]) + 1
 
     def test_early_stopping_ends_the_run(self, small_scene):
         settings = TINY.with_changes(max_iterations=1000, patience=3, window=3)
@@ -293,7 +336,7 @@ class TestEnding:
         def full(*_):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore.")
 
-        monkeypatch.setattr(fit, "blur", full)
+        monkeypatch.setattr(objective, "blur", full)
         with pytest.raises(
             DeconvolutionError, match=r"not enough memory on cpu .* smaller"
         ) as told:
@@ -304,7 +347,7 @@ class TestEnding:
         def faulty(*_):
             raise RuntimeError("CUDA error: an illegal memory access was encountered\nMore.")
 
-        monkeypatch.setattr(fit, "blur", faulty)
+        monkeypatch.setattr(objective, "blur", faulty)
         with pytest.raises(DeconvolutionError, match="illegal memory access") as told:
             deconvolve(small_scene[1], TINY)
         assert not isinstance(told.value, OutOfMemoryError)
@@ -313,7 +356,7 @@ class TestEnding:
         def full(*_):
             raise MemoryError
 
-        monkeypatch.setattr(optimise, "assess", full)
+        monkeypatch.setattr(pipeline, "assess", full)
         with pytest.raises(OutOfMemoryError, match="not enough memory on cpu"):
             deconvolve(small_scene[1], TINY.with_changes(max_iterations=1))
 
@@ -328,7 +371,9 @@ class TestEnding:
         assert deconvolve(small_scene[1], single).image.shape == (48, 48)
 
     def test_an_objective_that_is_no_number_is_an_error(self, small_scene, monkeypatch):
-        monkeypatch.setattr(fit, "mean_huber", lambda residual, delta: math.nan * residual.sum())
+        monkeypatch.setattr(
+            objective, "mean_huber", lambda residual, delta: math.nan * residual.sum()
+        )
         with pytest.raises(
             DeconvolutionError,
             match=r"failed: objective or gradients were not finite at iteration 1\.$",
@@ -341,22 +386,22 @@ class TestEnding:
     ):
         expected = deconvolve(small_scene[1], TINY)
         calls = itertools.count()
-        sound = fit.mean_huber
+        sound = objective.mean_huber
 
         def faulty(residual, delta):
             return sound(residual, delta) * (scale if next(calls) == 7 else 1)
 
-        monkeypatch.setattr(fit, "mean_huber", faulty)
+        monkeypatch.setattr(objective, "mean_huber", faulty)
         assert deconvolve(small_scene[1], TINY).image.tobytes() == expected.image.tobytes()
 
     def test_a_fit_that_loses_its_numbers_goes_back_and_on_slower(self, small_scene, monkeypatch):
         weights_at: list[torch.Tensor] = []
         rates = []
         calls = itertools.count()
-        sound, step = fit.mean_huber, fit.Fit.step
+        sound, step = objective.mean_huber, double_dip.DoubleDip.step
 
-        def faulty(residual, delta):  # iteration 4, and again with the same weights
-            return sound(residual, delta) * (math.nan if next(calls) in (3, 4) else 1)
+        def faulty(residual, delta):  # iteration 4 after the linear estimate, and again
+            return sound(residual, delta) * (math.nan if next(calls) in (4, 5) else 1)
 
         def watched(self, iteration):
             found = step(self, iteration)
@@ -364,8 +409,8 @@ class TestEnding:
             rates.append(self.optimiser.param_groups[0]["lr"])
             return found
 
-        monkeypatch.setattr(fit, "mean_huber", faulty)
-        monkeypatch.setattr(fit.Fit, "step", watched)
+        monkeypatch.setattr(objective, "mean_huber", faulty)
+        monkeypatch.setattr(double_dip.DoubleDip, "step", watched)
         result = deconvolve(small_scene[1], TINY.with_changes(stop_at_noise=False))
         assert result.slowed_at == 4
         assert torch.equal(weights_at[3], weights_at[2]), "it goes back to the last good weights"
@@ -380,17 +425,54 @@ class TestEnding:
         self, small_scene, monkeypatch
     ):
         calls = itertools.count()
-        sound = fit.mean_huber
+        sound = objective.mean_huber
         monkeypatch.setattr(
-            fit,
+            objective,
             "mean_huber",
-            lambda r, delta: sound(r, delta) * (math.inf if next(calls) > 3 else 1),
+            lambda r, delta: sound(r, delta) * (math.inf if next(calls) > 4 else 1),
         )
         result = deconvolve(small_scene[1], TINY.with_changes(stop_at_noise=False))
         assert result.stop_reason is StopReason.DIVERGED
         assert result.stop_iteration <= len(result.trace) == 4
         assert np.isfinite(result.image).all()
         assert QualityFlag.UNSTABLE in result.flags
+
+
+class TestSolvers:
+    """Where a run ends is a choice."""
+
+    RICHARDSON_LUCY = Settings(solver="richardson-lucy", max_iterations=20)
+
+    def test_richardson_lucy_sharpens_with_a_psf(self, small_scene):
+        truth, observed = small_scene
+        psf = gaussian_kernel((13, 13), 1.8).numpy()
+        seen: list[Snapshot] = []
+        settings = self.RICHARDSON_LUCY.with_changes(stop_at_noise=False)
+        result = deconvolve(observed, settings, psf=psf, on_snapshot=seen.append)
+        assert [each.iteration for each in seen] == list(range(1, 21))
+        assert {each.stage for each in seen} == {Stage.RICHARDSON_LUCY}
+        assert (np.diff(result.trace["data"]) < 0).all()
+        inner = np.s_[4:-4, 4:-4]
+        assert psnr(truth[inner], result.image[inner]) > psnr(truth[inner], observed[inner]) + 1
+        np.testing.assert_allclose(result.kernel, psf, atol=1e-6)
+
+    def test_richardson_lucy_ends_at_the_noise(self, blurred):
+        psf = gaussian_kernel((15, 15), 2.0).numpy()
+        settings = self.RICHARDSON_LUCY.with_changes(max_iterations=500)
+        result = deconvolve(blurred, settings, psf=psf)
+        assert result.stop_reason is StopReason.NOISE
+        assert 1 < result.stop_iteration < 500
+
+    def test_richardson_lucy_keeps_colour_and_an_offset(self, small_scene):
+        image = 1000 + 200 * np.stack([small_scene[1]] * 3, axis=-1)
+        psf = gaussian_kernel((13, 13), 1.8).numpy()
+        result = deconvolve(image, self.RICHARDSON_LUCY, psf=psf, rgb=True)
+        assert result.image.shape == image.shape
+        assert result.image.mean() == pytest.approx(image.mean(), rel=0.01)
+
+    def test_richardson_lucy_needs_a_psf(self, small_scene):
+        with pytest.raises(ValueError, match="got no PSF; expected one"):
+            deconvolve(small_scene[1], self.RICHARDSON_LUCY)
 
 
 GOOD = np.random.default_rng(0).random((20, 24))
@@ -449,12 +531,13 @@ class TestGuess:
             small_scene[1],
             TINY.with_changes(kernel_start="auto", kernel_size=None),
             psf_guess=guess,
-            on_snapshot=lambda snapshot: seen.append(snapshot.kernel),
+            on_snapshot=seen.append,
         )
         assert result.blur == "guess"
-        first = KernelShape.of(seen[0])
-        assert first.rows == pytest.approx(KernelShape.of(guess).rows, rel=0.15)
-        assert not np.array_equal(result.kernel, seen[0])
+        first = next(steps_of(seen, Stage.DOUBLE_DIP)).kernel
+        wanted = KernelShape.of(guess)
+        assert KernelShape.of(first).rows == pytest.approx(wanted.rows, rel=0.15)
+        assert not np.array_equal(result.kernel, first)
 
     def test_it_is_no_psf(self, small_scene):
         guess = gaussian_kernel((9, 9), 1.8).numpy()

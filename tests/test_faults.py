@@ -21,15 +21,15 @@ from tests import guard
 from tests.command import as_options, blind_deconv, limited
 
 from napari_blind_deconv import DeconvolutionError, Settings, deconvolve_stack
-from napari_blind_deconv.engine import fit
 from napari_blind_deconv.engine.cluster import connect
+from napari_blind_deconv.engine.objective import Objective
 from napari_blind_deconv.io.claim import claimed
 from napari_blind_deconv.io.stacks import open_stack
 from napari_blind_deconv.io.store import partial_folder
 from napari_blind_deconv.jobs import Job, run_job, sidecar_of
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.plugin.worker import Failure, attempted
-from napari_blind_deconv.results import run_to_end
+from napari_blind_deconv.steps import run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 QUICK = Settings(channels=(8,), max_iterations=4, kernel_features=16, stop_at_noise=False)
@@ -212,16 +212,16 @@ class TestMemory:
 
     def test_a_gpu_without_room_is_given_smaller_tiles(self, monkeypatch):
         image = fluorescence_scene((160, 192)).observed
-        sound = fit.Fit._evaluate
+        sound = Objective.of
         refused = []
 
-        def full(self):
-            if self.problem.image.shape[0] > 100:
-                refused.append(self.problem.image.shape)
+        def full(self, canvas, kernel):
+            if canvas.shape[-2] > 120:
+                refused.append(canvas.shape)
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-            return sound(self)
+            return sound(self, canvas, kernel)
 
-        monkeypatch.setattr(fit.Fit, "_evaluate", full)
+        monkeypatch.setattr(Objective, "of", full)
         kernel = gaussian_kernel((9, 9), 1.5).numpy()
         result = run_to_end(deconvolve_stack(image[None], QUICK, axes="ZYX", kernel=kernel))
         assert refused
@@ -229,14 +229,14 @@ class TestMemory:
         assert result.image[0].std() > image.std(), "it is sharpened"
 
     def test_a_gpu_without_any_room_fails_planes_and_not_the_run(self, planes, monkeypatch):
-        sound = fit.Fit._evaluate
+        sound = Objective.of
 
-        def full(self):
-            if self.problem.image.mean() > 1000:
+        def full(self, canvas, kernel):
+            if canvas.mean() > 0.5:  # the bright plane, in the range that all share
                 raise torch.OutOfMemoryError("CUDA out of memory.")
-            return sound(self)
+            return sound(self, canvas, kernel)
 
-        monkeypatch.setattr(fit.Fit, "_evaluate", full)
+        monkeypatch.setattr(Objective, "of", full)
         data = planes[:3].astype(np.float32)
         data[1] += 2000
         kernel = gaussian_kernel((9, 9), 1.5).numpy()

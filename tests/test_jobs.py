@@ -19,7 +19,7 @@ from napari_blind_deconv.evidence import Evidence
 from napari_blind_deconv.io.stacks import open_stack
 from napari_blind_deconv.io.store import StackStore, partial_folder
 from napari_blind_deconv.jobs import Job, run_job, sidecar_of
-from napari_blind_deconv.results import run_to_end
+from napari_blind_deconv.steps import run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)

@@ -4,10 +4,11 @@ from itertools import islice
 
 import pytest
 import torch
-from benchmarks.richardson_lucy import blind_richardson_lucy, richardson_lucy
+from benchmarks.richardson_lucy import blind_richardson_lucy
 
 from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.richardson_lucy import richardson_lucy
 
 KERNEL = gaussian_kernel((13, 13), 1.8).double()
 

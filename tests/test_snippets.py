@@ -16,7 +16,7 @@ from napari_blind_deconv import deconvolve
 from napari_blind_deconv.engine.stacks import deconvolve_stack
 from napari_blind_deconv.plugin import target
 from napari_blind_deconv.plugin.choices import Choices
-from napari_blind_deconv.results import run_to_end
+from napari_blind_deconv.steps import run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 STACK = np.stack([fluorescence_scene((40, 48), seed=seed).observed for seed in range(3)])

@@ -18,7 +18,8 @@ from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.numerics.metrics import kernel_width
 from napari_blind_deconv.plan import KernelMode, Plan
 from napari_blind_deconv.reasons import QualityFlag
-from napari_blind_deconv.results import DeconvolutionError, OutOfMemoryError, mapped, run_to_end
+from napari_blind_deconv.results import DeconvolutionError, OutOfMemoryError
+from napari_blind_deconv.steps import mapped, run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from benchmarks.cases import POINT, Case
 from benchmarks.methods import Context, Method, Outcome
 from benchmarks.scoring import quality
-from napari_blind_deconv import Result, Settings, Snapshot, iterate
+from napari_blind_deconv import Result, Settings, Snapshot, Stage, iterate
 from napari_blind_deconv.numerics.stopping import EarlyStopping
-from napari_blind_deconv.results import mapped, run_to_end
 from napari_blind_deconv.settings import DataTerm
+from napari_blind_deconv.steps import mapped, run_to_end
 
 __all__ = ["EVERY", "GAUSSIAN_START", "METHODS", "REDUCED", "DoubleDip", "Kernel", "reduced"]
 
@@ -138,7 +138,8 @@ def _watch(
     curve: list[float] = []
 
     def look(snapshot: Snapshot) -> None:
-        if snapshot.iteration % EVERY == 0 and snapshot.image is not None:
+        looked = snapshot.stage is Stage.DOUBLE_DIP and snapshot.iteration % EVERY == 0
+        if looked and snapshot.image is not None:
             curve.append(quality(case, snapshot.image))
 
     return run_to_end(mapped(run, look)), np.array(curve)

@@ -14,9 +14,10 @@ from benchmarks.blur_sure import gaussian_width, white_noise
 from benchmarks.cases import Case
 from benchmarks.methods import Context, Method, Outcome, best_of
 from benchmarks.methods.classical import GUESS, GUESSED_SIGMA
-from benchmarks.richardson_lucy import blind_richardson_lucy, richardson_lucy
+from benchmarks.richardson_lucy import blind_richardson_lucy
 from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.richardson_lucy import richardson_lucy
 
 __all__ = ["METHODS"]
 

@@ -20,10 +20,11 @@ from benchmarks.tables import markdown
 from napari_blind_deconv import Settings
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.numerics.metrics import kernel_similarity
-from napari_blind_deconv.numerics.parametric_blur import find_parametric
+from napari_blind_deconv.numerics.parametric_blur import search_parametric
 from napari_blind_deconv.numerics.regions import region_with_contrast
 from napari_blind_deconv.numerics.shape_search import search_shape
 from napari_blind_deconv.numerics.spectrum import Spectrum
+from napari_blind_deconv.steps import run_to_end
 from napari_blind_deconv.synthetic import cell_crop, fluorescence_scene
 
 __all__ = ["SUITE"]
@@ -72,8 +73,8 @@ class _Searched:
     def __call__(self) -> dict[str, Any]:
         problem = Problem.of(self.picture, Settings(), psf=None, rgb=False)
         region = problem.luminance[region_with_contrast(problem.luminance, REGION)]
-        parametric = find_parametric(Spectrum.of(region), LARGEST)
-        search = search_shape(region, parametric.kernel, LARGEST)
+        parametric = run_to_end(search_parametric(Spectrum.of(region), LARGEST))
+        search = run_to_end(search_shape(region, parametric.kernel, LARGEST))
         least = sorted(search.ratios)
         figures: dict[str, Any] = {
             "look": min((look.ratio for look in search.looks), default=None),

@@ -20,7 +20,7 @@ from benchmarks.methods import version_of
 from benchmarks.methods.double_dip import DoubleDip
 from benchmarks.suites import Options, Task
 from benchmarks.tables import markdown
-from napari_blind_deconv import Settings, deconvolve, iterate
+from napari_blind_deconv import Settings, Stage, deconvolve, iterate
 from napari_blind_deconv.engine.devices import choose_device, computes_bfloat16
 from napari_blind_deconv.settings import Precision
 from napari_blind_deconv.synthetic import fluorescence_scene
@@ -106,7 +106,11 @@ def _pace(image: NDArray[Any], settings: Settings, options: Options) -> tuple[fl
     run = iterate(
         image, some, device=options.device, seed=options.seed, preview_seconds=float("inf")
     )
-    ticks = [time.perf_counter() for _ in run]
+    ticks = [
+        time.perf_counter()
+        for snapshot in run
+        if snapshot.stage is Stage.DOUBLE_DIP and snapshot.iteration
+    ]
     per_iteration = float(np.median(np.diff(ticks)[WARM_UP:]))
     return ticks[0] - started - per_iteration, per_iteration
 

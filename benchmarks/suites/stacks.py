@@ -22,7 +22,8 @@ from benchmarks.suites.speed import GIBI, peak_memory
 from benchmarks.tables import markdown
 from napari_blind_deconv import Settings, deconvolve_stack
 from napari_blind_deconv.engine.devices import choose_device
-from napari_blind_deconv.results import SliceResult, run_to_end
+from napari_blind_deconv.results import SliceResult
+from napari_blind_deconv.steps import run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 __all__ = ["SUITE"]

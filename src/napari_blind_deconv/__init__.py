@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_blind_deconv.engine.optimise import deconvolve, iterate
+    from napari_blind_deconv.engine.deconvolve import deconvolve, iterate
     from napari_blind_deconv.engine.stacks import deconvolve_stack
     from napari_blind_deconv.reasons import StopReason
     from napari_blind_deconv.results import (
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         SliceResult,
         Snapshot,
         StackResult,
+        Stage,
     )
     from napari_blind_deconv.settings import Settings
 
@@ -29,6 +30,7 @@ __all__ = [
     "SliceResult",
     "Snapshot",
     "StackResult",
+    "Stage",
     "StopReason",
     "deconvolve",
     "deconvolve_stack",
@@ -37,14 +39,15 @@ __all__ = [
 __version__ = version("napari-blind-deconv")
 
 _HOMES = {
-    "deconvolve": "engine.optimise",
+    "deconvolve": "engine.deconvolve",
     "deconvolve_stack": "engine.stacks",
-    "iterate": "engine.optimise",
+    "iterate": "engine.deconvolve",
     "DeconvolutionError": "results",
     "Result": "results",
     "SliceResult": "results",
     "Snapshot": "results",
     "StackResult": "results",
+    "Stage": "results",
     "StopReason": "reasons",
     "Settings": "settings",
 }

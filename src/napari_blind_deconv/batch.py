@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from napari_blind_deconv.jobs import Job, run_job
-from napari_blind_deconv.results import DeconvolutionError, run_to_end
+from napari_blind_deconv.results import DeconvolutionError
+from napari_blind_deconv.steps import run_to_end
 
 __all__ = ["environment", "plan_batch", "run_batch"]
 

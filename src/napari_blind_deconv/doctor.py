@@ -69,7 +69,7 @@ def examine(console: Console) -> bool:
 
 def try_device(name: str, expected_gain: float | None = None) -> Trial:
     """Sharpen a scene of known truth; `expected_gain` is the CPU's, of which it may not be far."""
-    from napari_blind_deconv.engine.optimise import deconvolve
+    from napari_blind_deconv.engine.deconvolve import deconvolve
     from napari_blind_deconv.synthetic import fluorescence_scene
 
     scene = fluorescence_scene((96, 96))

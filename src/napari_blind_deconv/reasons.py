@@ -39,6 +39,10 @@ class StopReason(_Reason):
         "stopped",
         "It was stopped by hand and the best picture so far was kept.",
     )
+    COMPLETED = (
+        "completed",
+        "The last stage that was asked for is done.",
+    )
     DIVERGED = (
         "unstable",
         "The fit became unstable twice, and the best picture before was kept.",

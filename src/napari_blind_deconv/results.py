@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import math
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from enum import StrEnum
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +22,9 @@ __all__ = [
     "SliceResult",
     "Snapshot",
     "StackResult",
+    "Stage",
     "TrustReport",
     "first_line",
-    "mapped",
-    "run_to_end",
 ]
 
 TRACE_DTYPE = np.dtype(
@@ -36,34 +36,6 @@ TRACE_DTYPE = np.dtype(
         ("variance", np.float64),
     ]
 )
-
-
-_Step = TypeVar("_Step")
-_Told = TypeVar("_Told")
-_Outcome = TypeVar("_Outcome")
-
-
-def run_to_end(steps: Generator[Any, None, _Outcome]) -> _Outcome:
-    """What an iterator of snapshots returns at its end; the snapshots go unseen."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            outcome: _Outcome = end.value
-            return outcome
-
-
-def mapped(
-    steps: Generator[_Step, None, _Outcome], change: Callable[[_Step], _Told]
-) -> Generator[_Told, None, _Outcome]:
-    """The same run with each of its snapshots changed on the way."""
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            outcome: _Outcome = end.value
-            return outcome
-        yield change(step)
 
 
 def first_line(error: BaseException) -> str:
@@ -135,14 +107,26 @@ class TrustReport:
         return {**record, "kernel_roundness": self.kernel_roundness}
 
 
+class Stage(StrEnum):
+    """What a run is doing: the stages of the pipeline, in their order."""
+
+    KERNEL = "kernel"  # searching for it
+    WIENER = "wiener"  # the linear estimate that goes with it
+    RICHARDSON_LUCY = "richardson-lucy"  # with a PSF that is given, in place of what follows
+    DOUBLE_DIP = "double-dip"  # the networks' correction of both
+
+
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a run after one iteration.
+    """The state of a run: after one iteration, or while a stage has no estimate yet.
 
     Attributes
     ----------
+    stage : Stage
+        What is being done.
     iteration : int
-        Steps done.
+        Steps done in this stage; 0 while it searches or prepares itself, and the numbers below are
+        then NaN.
     loss, data, regulariser : float
         Objective of Eq. 21, its data term, and its sparse-gradient term before λ.
     variance : float
@@ -150,12 +134,13 @@ class Snapshot:
     best_iteration : int or None
         Iteration that early stopping would keep now.
     max_iterations : int
-        Most steps there will be.
+        Most steps there will be in this stage.
     image, kernel : ndarray or None
         Current estimates as in `Result`, recentred by the kernel alone; only every so often, else
         None.
     """
 
+    stage: Stage
     iteration: int
     loss: float
     data: float
@@ -165,6 +150,11 @@ class Snapshot:
     max_iterations: int
     image: NDArray[np.float32] | None = None
     kernel: NDArray[np.float32] | None = None
+
+    @classmethod
+    def waiting(cls, stage: Stage, max_iterations: int = 0) -> Self:
+        """A stage that has no estimate yet."""
+        return cls(stage, 0, math.nan, math.nan, math.nan, math.nan, None, max_iterations)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,14 @@ class ImageStart(StrEnum):
     RANDOM = "random"
 
 
+class SolverName(StrEnum):
+    """Where the pipeline ends."""
+
+    AUTO = "auto"  # with double-DIP, unless the linear estimate leaves only noise
+    WIENER = "wiener"  # with the linear estimate
+    RICHARDSON_LUCY = "richardson-lucy"  # with its iterations, for a PSF that is given
+
+
 class Location(StrEnum):
     """How the field of view is found on the canvas that was estimated."""
 
@@ -110,6 +118,11 @@ class Settings(BaseModel):
     )
     """Largest window chosen automatically, in pixels. None: half the image, as published. Larger
     windows find wider blur and cost time with the square of image side plus window."""
+
+    solver: SolverName = Field(SolverName.AUTO, title="Solver")
+    """Where the run ends. `auto`: with double-DIP, unless the linear estimate explains the image
+    down to its noise; `wiener`: with the linear estimate, in seconds, whatever it leaves;
+    `richardson-lucy`: with its iterations, for a PSF that is given."""
 
     max_iterations: int = Field(150, ge=1, le=100_000, title="Iterations")
     """Most steps of the fit. More sharpen further until early stopping finds the noise coming

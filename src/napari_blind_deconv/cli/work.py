@@ -94,7 +94,7 @@ def _run_stack(
     job: Job, kernel_out: Path | None, *, resume: bool, overwrite: bool, scheduler: str | None
 ) -> int:
     from napari_blind_deconv.jobs import run_job
-    from napari_blind_deconv.results import run_to_end
+    from napari_blind_deconv.steps import run_to_end
 
     with progress_bar("planes") as progress, interrupt_flag() as interrupted:
         task = progress.add_task("finding the kernel", total=None)
@@ -130,7 +130,7 @@ def _run_stack(
 def deblur(image: Any, settings: Settings, name: str, **options: Any) -> tuple[Result, bool]:
     """Run with a progress bar; the result, and whether Ctrl-C ended it."""
     with errors.status("Loading PyTorch …"):
-        from napari_blind_deconv.engine.optimise import deconvolve
+        from napari_blind_deconv.engine.deconvolve import deconvolve
     with progress_bar("iterations") as progress, interrupt_flag() as interrupted:
         progress.console.print(f"Sharpening {name}; Ctrl-C keeps the best so far.")
         task = progress.add_task(name, total=settings.max_iterations)
@@ -138,7 +138,9 @@ def deblur(image: Any, settings: Settings, name: str, **options: Any) -> tuple[R
             image,
             settings,
             should_stop=interrupted,
-            on_snapshot=lambda snapshot: progress.update(task, completed=snapshot.iteration),
+            on_snapshot=lambda snapshot: progress.update(
+                task, completed=snapshot.iteration, description=f"{name}: {snapshot.stage}"
+            ),
             **options,
         )
         return result, interrupted()

@@ -17,8 +17,8 @@ from napari_blind_deconv.results import (
     SliceResult,
     StackResult,
     first_line,
-    run_to_end,
 )
+from napari_blind_deconv.steps import run_to_end
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_blind_deconv.engine.optimise import iterate
+from napari_blind_deconv.engine.deconvolve import iterate
 from napari_blind_deconv.engine.stacks import WARM_SHARE
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.results import Stage
 from napari_blind_deconv.settings import Settings
 
 __all__ = ["Pace", "measure_pace"]
@@ -88,8 +89,9 @@ def measure_pace(settings: Settings, device: str) -> Pace:
 def _ticks(
     picture: NDArray[Any], settings: Settings, device: str, psf: NDArray[Any] | None
 ) -> list[float]:
-    """Times of the beginning and of every step."""
+    """Times of the beginning and of every step of the fit."""
     ticks = [time.perf_counter()]
-    for _ in iterate(picture, settings, psf=psf, device=device, preview_seconds=math.inf):
-        ticks.append(time.perf_counter())
+    for snapshot in iterate(picture, settings, psf=psf, device=device, preview_seconds=math.inf):
+        if snapshot.stage is Stage.DOUBLE_DIP and snapshot.iteration:
+            ticks.append(time.perf_counter())
     return ticks

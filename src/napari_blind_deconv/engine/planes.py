@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_blind_deconv.engine.deconvolve import iterate
 from napari_blind_deconv.engine.inputs import (
     IntensityMap,
     check_image,
@@ -19,7 +20,6 @@ from napari_blind_deconv.engine.inputs import (
     luminance,
     to_channels,
 )
-from napari_blind_deconv.engine.optimise import iterate
 from napari_blind_deconv.engine.quality import assess, doubts
 from napari_blind_deconv.engine.tiles import blend_weights, tiles
 from napari_blind_deconv.numerics.regions import region_with_contrast

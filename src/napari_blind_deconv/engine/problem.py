@@ -21,11 +21,10 @@ from napari_blind_deconv.engine.inputs import (
     without_hot_pixels,
 )
 from napari_blind_deconv.numerics.blur import crop_to_field_of_view
-from napari_blind_deconv.numerics.blur_search import find_blur
 from napari_blind_deconv.numerics.location import moved_back, origin_at_centroid, recentre
 from napari_blind_deconv.numerics.parametric_blur import Blur
 from napari_blind_deconv.numerics.spectrum import white_noise
-from napari_blind_deconv.settings import Location, Settings, SparsityScale
+from napari_blind_deconv.settings import DataTerm, Location, Settings, SparsityScale
 
 __all__ = ["Problem"]
 
@@ -85,18 +84,22 @@ class Problem:
             settings, array, rgb, unit, calm, intensity, noise, known, centroid, window, blur
         )
 
-    def with_blur_found(self) -> Self:
-        """The same with the kernel's start found, and a window around it unless one was set.
-
-        Not part of the check: it takes a second or two.
-        """
+    @property
+    def wants_a_search(self) -> bool:
+        """Whether nobody says what the kernel starts from."""
         told = self.psf is not None or self.blur is not None
-        if told or self.settings.kernel_start != "auto":
-            return self
-        blur = find_blur(self.luminance, min(self.window))
+        return not told and self.settings.kernel_start == "auto"
+
+    def with_blur(self, blur: Blur) -> Self:
+        """The same with the kernel's start found, and a window around it unless one was set."""
         if self.settings.kernel_size is not None:
             return replace(self, blur=blur)
         return replace(self, blur=blur, window=_around(blur, self.window))
+
+    def is_explained_by(self, data: float) -> bool:
+        """Whether a data term leaves no more than the noise unexplained (Morozov's principle)."""
+        halved = 1 if self.settings.data_term is DataTerm.SQUARED else 2  # as Huber's loss is
+        return self.settings.stop_at_noise and halved * data <= self.noise**2
 
     @property
     def luminance(self) -> NDArray[np.float32]:

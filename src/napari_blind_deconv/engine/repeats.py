@@ -10,8 +10,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from napari_blind_deconv.engine.deconvolve import deconvolve
 from napari_blind_deconv.engine.inputs import check_image, to_channels
-from napari_blind_deconv.engine.optimise import deconvolve
 from napari_blind_deconv.numerics.blur import blur
 from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.results import Snapshot

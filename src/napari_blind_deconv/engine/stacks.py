@@ -35,9 +35,9 @@ from napari_blind_deconv.results import (
     SliceResult,
     Snapshot,
     StackResult,
-    mapped,
 )
 from napari_blind_deconv.settings import Settings
+from napari_blind_deconv.steps import mapped
 
 __all__ = [
     "WARM_SHARE",

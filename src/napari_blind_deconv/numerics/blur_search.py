@@ -7,17 +7,19 @@ kernel of any shape takes its place if it makes the edges of the estimate sparse
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_blind_deconv.numerics.parametric_blur import Blur, find_parametric, misfit
+from napari_blind_deconv.numerics.parametric_blur import Blur, misfit, search_parametric
 from napari_blind_deconv.numerics.regions import region_with_contrast
 from napari_blind_deconv.numerics.shape_search import search_shape
 from napari_blind_deconv.numerics.spectrum import Spectrum
+from napari_blind_deconv.steps import mapped
 
-__all__ = ["find_blur"]
+__all__ = ["search_blur"]
 
 # Pixels a side of the region that is looked at.
 _REGION = 384
@@ -25,8 +27,10 @@ _REGION = 384
 _FEWEST_FREQUENCIES = 8.0
 
 
-def find_blur(image: NDArray[np.floating[Any]], largest: int) -> Blur:
-    """Find the blur of an image ``(H, W)`` in [0, 1].
+def search_blur(image: NDArray[np.floating[Any]], largest: int) -> Generator[Blur, None, Blur]:
+    """Search for the blur of an image ``(H, W)`` in [0, 1].
+
+    Yields the best so far, several times a second, so that the caller may report and stop.
 
     Parameters
     ----------
@@ -39,8 +43,9 @@ def find_blur(image: NDArray[np.floating[Any]], largest: int) -> Blur:
     spectrum = Spectrum.of(region)
     if spectrum.frequencies_seen < _FEWEST_FREQUENCIES:
         return Blur("none", np.ones((1, 1), np.float32), math.nan)
-    best = find_parametric(spectrum, largest)
-    kernel = search_shape(region, best.kernel, largest).kernel
+    best = yield from search_parametric(spectrum, largest)
+    search = search_shape(region, best.kernel, largest)
+    kernel = (yield from mapped(search, lambda _: best)).kernel
     if kernel is None:
         return best
     return Blur("free", kernel, misfit(spectrum, spectrum.transfer_of(kernel)))

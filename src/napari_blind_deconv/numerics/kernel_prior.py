@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -164,11 +165,11 @@ class FixedKernel(nn.Module):
 
 def fit_kernel(
     prior: nn.Module, target: Tensor, *, steps: int = 600, learning_rate: float = 3e-3
-) -> None:
+) -> Iterator[None]:
     """Bring a kernel network to describe `target` (a kernel of its shape), in place.
 
     To an error of less than a thousandth of its power, since a picture deconvolved with it shows
-    every other one.
+    every other one. Yields after every step.
     """
     optimiser = torch.optim.Adam(prior.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
@@ -178,6 +179,7 @@ def fit_kernel(
         (scale * (prior() - target).square().sum()).backward()
         optimiser.step()
         schedule.step()
+        yield
 
 
 def _coordinates(shape: tuple[int, int]) -> Tensor:

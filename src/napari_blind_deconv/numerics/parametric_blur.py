@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,8 +16,9 @@ from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.numerics.location import crop_or_pad
 from napari_blind_deconv.numerics.optics import elliptic_gaussian, line_kernel
 from napari_blind_deconv.numerics.spectrum import Spectrum, scene_power
+from napari_blind_deconv.steps import mapped
 
-__all__ = ["WIDEST_POINT", "Blur", "BlurKind", "find_gaussian", "find_parametric", "misfit"]
+__all__ = ["WIDEST_POINT", "Blur", "BlurKind", "find_gaussian", "misfit", "search_parametric"]
 
 BlurKind = Literal["none", "Gaussian", "elongated", "drift", "free", "guess"]
 
@@ -71,10 +72,16 @@ class Blur:
     misfit: float
 
 
-def find_parametric(spectrum: Spectrum, largest: int) -> Blur:
-    """The blur with a formula that explains a spectrum best, in a window of `largest` at most."""
+def search_parametric(spectrum: Spectrum, largest: int) -> Generator[Blur, None, Blur]:
+    """The blur with a formula that explains a spectrum best, in a window of `largest` at most.
+
+    Yields the best so far every now and then, so that the caller may report and stop.
+    """
     best = find_gaussian(spectrum, largest)
-    directed = _directed(spectrum, best.misfit - _WORTH_A_DIRECTION)
+    yield best
+    directed = yield from mapped(
+        _directed(spectrum, best.misfit - _WORTH_A_DIRECTION), lambda _: best
+    )
     return best if directed is None or len(directed.kernel) > largest else directed
 
 
@@ -107,7 +114,7 @@ def find_gaussian(spectrum: Spectrum, largest: int) -> Blur:
     return Blur("Gaussian", gaussian_kernel((side, side), sigma).numpy(), least)
 
 
-def _directed(spectrum: Spectrum, wanted: float) -> Blur | None:
+def _directed(spectrum: Spectrum, wanted: float) -> Generator[None, None, Blur | None]:
     """A line convolved with a Gaussian, an elliptic Gaussian, or the mean of both.
 
     None if its misfit is not below the one wanted, it is nearly round, or it is not blur but
@@ -135,13 +142,16 @@ def _directed(spectrum: Spectrum, wanted: float) -> Blur | None:
 
     grid = itertools.product(_LENGTHS, _ANGLES, (_DRIFT_SIGMA,))
     start = min(grid, key=lambda tried: spectrum.explained_by(line(*tried), _STEEPEST).misfit)
+    yield
     as_line, line_misfit = _refined(spectrum, line, start, _STEPS)
+    yield
     as_ellipse, ellipse_misfit = _refined(spectrum, ellipse, as_line, _STEPS)
     is_line = line_misfit < ellipse_misfit - _WORTH_A_LINE
     length, angle, sigma = as_line if is_line else as_ellipse
     least = misfit(spectrum, line(*as_line) if is_line else ellipse(*as_ellipse))
     if length < _SHORTEST_DRIFT or least >= wanted:
         return None
+    yield
     _, grain_misfit = _refined(spectrum, grain, (0.0, angle, sigma), _GRAIN_STEPS)
     is_texture = grain_misfit < min(line_misfit, ellipse_misfit) - _WORTH_A_GRAIN
     if is_texture:

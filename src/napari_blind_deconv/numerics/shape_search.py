@@ -7,14 +7,12 @@ a shape that is there is found from more than one side.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy import fft
 
 from napari_blind_deconv.numerics.parametric_blur import WIDEST_POINT, find_gaussian
 from napari_blind_deconv.numerics.regions import region_with_contrast
@@ -88,8 +86,10 @@ class ShapeSearch:
 
 def search_shape(
     image: NDArray[np.floating[Any]], rival: NDArray[np.float32], largest: int
-) -> ShapeSearch:
+) -> Generator[None, None, ShapeSearch]:
     """Search for the kernel that makes the edges of an estimate sparsest.
+
+    Yields after every iteration, so that the caller may report and stop.
 
     Parameters
     ----------
@@ -105,23 +105,26 @@ def search_shape(
     if half < min(_SIDES):  # too few edges
         return ShapeSearch()
     part = image[region_with_contrast(image, _LOOK_SIDE)]
-    with fft.set_workers(torch.get_num_threads()):
-        sides = sorted({min(side, half, largest) for side in _SIDES})
-        looks = tuple(_first_look(part, side) for side in sides)
-        promising = [look for look in looks if look.is_promising]
-        if not promising:
-            return ShapeSearch(looks)
-        kernels = [
-            kernel for look in promising for kernel in _kernels_from_all_sides(image, look.side)
-        ]
-    ratios = tuple(sparsity_ratio(image, kernel, rival) for kernel in kernels)
+    looks = []
+    for side in sorted({min(side, half, largest) for side in _SIDES}):
+        looks.append((yield from _first_look(part, side)))
+    kernels = []
+    for look in looks:
+        if look.is_promising:
+            kernels += yield from _kernels_from_all_sides(image, look.side)
+    ratios = []
+    for kernel in kernels:
+        ratios.append(sparsity_ratio(image, kernel, rival))
+        yield
     found = sum(ratio < _SPARSER for ratio in ratios) >= _WITNESSES
-    return ShapeSearch(looks, ratios, kernels[int(np.argmin(ratios))] if found else None)
+    best = kernels[int(np.argmin(ratios))] if found else None
+    return ShapeSearch(tuple(looks), tuple(ratios), best)
 
 
-def _first_look(image: NDArray[np.floating[Any]], side: int) -> FirstLook:
+def _first_look(image: NDArray[np.floating[Any]], side: int) -> Generator[None, None, FirstLook]:
     for scale in sparse_gradient_kernels(image, side, _LOOK_ITERATIONS):
-        if scale.factor < _LOOK_SCALE:
+        yield
+        if scale.factor < _LOOK_SCALE or not scale.is_settled:
             continue
         if _is_point(scale.kernel, WIDEST_POINT * scale.factor):
             return FirstLook(side, scale.factor, math.inf)
@@ -134,12 +137,16 @@ def _first_look(image: NDArray[np.floating[Any]], side: int) -> FirstLook:
 
 def _kernels_from_all_sides(
     image: NDArray[np.floating[Any]], side: int
-) -> Iterator[NDArray[np.float32]]:
+) -> Generator[None, None, list[NDArray[np.float32]]]:
     """What the search finds in the image and its mirror images, but for points."""
+    kernels = []
     for view in _VIEWS:
-        *_, last = sparse_gradient_kernels(image[view], side, _ITERATIONS)
+        for scale in sparse_gradient_kernels(image[view], side, _ITERATIONS):
+            last = scale
+            yield
         if not _is_point(last.kernel, WIDEST_POINT):
-            yield np.ascontiguousarray(last.kernel[view])
+            kernels.append(np.ascontiguousarray(last.kernel[view]))
+    return kernels
 
 
 def _is_point(kernel: NDArray[np.float32], widest: float) -> bool:

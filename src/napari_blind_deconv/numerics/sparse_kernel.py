@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
@@ -38,7 +39,7 @@ _STRAY = 0.1  # share of the largest piece's mass below which a piece is a stray
 
 @dataclass(frozen=True)
 class Scale:
-    """What was found at one scale of the search.
+    """What is found at one scale of the search, after one of its iterations.
 
     Attributes
     ----------
@@ -48,19 +49,22 @@ class Scale:
         The image at this scale.
     kernel : ndarray
         ``(side, side)``, odd, ≥ 0, sum 1, its centroid within a pixel of the centre.
+    is_settled : bool
+        Whether this was the last iteration of the scale.
     """
 
     factor: float
     image: NDArray[np.floating[Any]]
     kernel: Picture
+    is_settled: bool
 
 
 def sparse_gradient_kernels(
     image: NDArray[np.floating[Any]], side: int, iterations: int
 ) -> Iterator[Scale]:
-    """Estimate the kernel of an image with edges, coarse to fine.
+    """Estimate the kernel of an image with edges, coarse to fine; yields after every iteration.
 
-    The last scale has the answer. Those before cost less and tell early whether to go on.
+    The last has the answer. Coarse scales cost less and tell early whether to go on.
 
     Parameters
     ----------
@@ -81,8 +85,10 @@ def sparse_gradient_kernels(
     for size in _sides(side):
         scene = _shrunk(image, size / side)
         kernel = _first_guess(size) if kernel is None else _grown(kernel, size)
-        kernel = _by_turns(periodic_component(scene).astype(np.float32), kernel, iterations)
-        yield Scale(size / side, scene, kernel)
+        picture = periodic_component(scene).astype(np.float32)
+        for number, found in enumerate(_by_turns(picture, kernel, iterations), 1):
+            kernel = found
+            yield Scale(size / side, scene, kernel, is_settled=number == iterations)
 
 
 def _sides(side: int) -> list[int]:
@@ -111,15 +117,15 @@ def _grown(kernel: Picture, size: int) -> Picture:
     return _centred(larger)
 
 
-def _by_turns(picture: Picture, kernel: Picture, iterations: int) -> Picture:
+def _by_turns(picture: Picture, kernel: Picture, iterations: int) -> Iterator[Picture]:
     gradients = _Gradients((picture.shape[0], picture.shape[1]))
-    spectrum = fft.rfft2(picture)
+    spectrum = _forward(picture)
     least = _EDGE
     for _ in range(iterations):
         edges = _strong_edges(picture, spectrum, kernel, least, gradients)
         kernel = _centred(_kernel_between(edges, spectrum, kernel.shape[0], gradients))
         least = max(least * _EDGE_DECAY, _LEAST_EDGE)
-    return kernel
+        yield kernel
 
 
 class _Gradients:
@@ -152,9 +158,9 @@ def _strong_edges(
         down, right = gradients.of(picture)
         flat = down**2 + right**2 < least / weight
         down[flat] = right[flat] = 0
-        wanted = gradients.down.conj() * fft.rfft2(down) + gradients.right.conj() * fft.rfft2(right)
+        wanted = gradients.down.conj() * _forward(down) + gradients.right.conj() * _forward(right)
         solution = (data + weight * wanted) / (power + weight * gradients.power)
-        picture = fft.irfft2(solution, s=gradients.shape)
+        picture = _backward(solution, gradients.shape)
         weight *= 2
     return gradients.of(picture)
 
@@ -166,12 +172,11 @@ def _kernel_between(
     gradients: _Gradients,
 ) -> Picture:
     """The kernel that blurs sharp edges into the image's own gradients."""
-    down, right = (fft.rfft2(edge) for edge in edges)
+    down, right = (_forward(edge) for edge in edges)
     weight = _KERNEL_WEIGHT * gradients.shape[0] * gradients.shape[1]
     shared = (down.conj() * gradients.down + right.conj() * gradients.right) * spectrum
-    solved = fft.irfft2(
-        shared / (np.abs(down) ** 2 + np.abs(right) ** 2 + weight), s=gradients.shape
-    )
+    power = np.abs(down) ** 2 + np.abs(right) ** 2
+    solved = _backward(shared / (power + weight), gradients.shape)
     window = np.roll(solved, [size // 2] * 2, (0, 1))[:size, :size]
     return _without_strays(np.where(window < _KERNEL_THRESHOLD * window.max(), 0, window))
 
@@ -179,7 +184,7 @@ def _kernel_between(
 def _transfer(kernel: Picture, shape: tuple[int, int]) -> NDArray[np.complex64]:
     canvas = np.zeros(shape, np.float32)
     canvas[: kernel.shape[0], : kernel.shape[1]] = kernel
-    transfer: NDArray[np.complex64] = fft.rfft2(
+    transfer: NDArray[np.complex64] = _forward(
         np.roll(canvas, [-(side // 2) for side in kernel.shape], (0, 1))
     )
     return transfer
@@ -198,3 +203,13 @@ def _centred(kernel: Picture) -> Picture:
     moved = ndimage.shift(kernel, steps, order=0)
     centred: Picture = (moved / moved.sum()).astype(np.float32)
     return centred
+
+
+def _forward(values: Picture) -> NDArray[np.complex64]:
+    transformed: NDArray[np.complex64] = fft.rfft2(values, workers=torch.get_num_threads())
+    return transformed
+
+
+def _backward(transformed: NDArray[np.complex64], shape: tuple[int, int]) -> Picture:
+    values: Picture = fft.irfft2(transformed, s=shape, workers=torch.get_num_threads())
+    return values

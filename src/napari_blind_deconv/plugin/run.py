@@ -252,7 +252,8 @@ class Run(LayerRun[Progress, Result]):
         if progress.image is None or progress.kernel is None:
             return
         self.layer.data = displayable(self.source, progress.image)
-        self.pictures.offer(KeptPicture(progress.iteration, progress.image, progress.kernel))
+        if progress.iteration:
+            self.pictures.offer(KeptPicture(progress.iteration, progress.image, progress.kernel))
 
     def _show(self, result: Result) -> None:
         self._result = result

@@ -93,7 +93,7 @@ class Script:
         if self.kernel.code.startswith("gaussian_kernel"):
             lines.append("from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel")
         if self.axes:
-            lines.append("from napari_blind_deconv.results import run_to_end")
+            lines.append("from napari_blind_deconv.steps import run_to_end")
         return lines
 
     def _notes(self, mark: str) -> list[str]:

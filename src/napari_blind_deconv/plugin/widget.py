@@ -170,6 +170,9 @@ class BlindDeconvolutionWidget(QWidget):
             self._say(progress.stage)
         if progress.kernel is None:
             return
+        self.kernel_view.show_kernel(progress.kernel)
+        if not progress.iteration:  # the linear estimate, before there is a fit
+            return
         self.progress.setRange(0, progress.max_iterations)
         self.progress.setValue(progress.iteration)
         left = self._seconds_left(progress.iteration, progress.max_iterations)
@@ -177,7 +180,6 @@ class BlindDeconvolutionWidget(QWidget):
         if left is not None and left > _LONG and progress.device == "cpu":
             self._warn([f"Running on the CPU: at most {math.ceil(left / 60)} minutes."])
         self.trace_plot.extend(progress.trace, progress.best_iteration)
-        self.kernel_view.show_kernel(progress.kernel)
 
     def _on_plane(self, progress: StackProgress) -> None:
         self.progress.setRange(0, progress.planes)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_blind_deconv.plugin.torch_loading import load_torch
-from napari_blind_deconv.results import TRACE_DTYPE, Result
+from napari_blind_deconv.results import TRACE_DTYPE, Result, Stage
 from napari_blind_deconv.settings import Settings
 
 __all__ = ["Failure", "Job", "Progress", "attempted", "work"]
@@ -47,6 +47,7 @@ class Progress:
     device : str
         Kind of device that computes; empty until it is known.
     iteration, max_iterations : int
+        Of the fit; 0 before it.
     best_iteration : int or None
         That early stopping would keep.
     image, kernel : ndarray or None
@@ -97,8 +98,8 @@ def work(job: Job, stop: Event) -> Generator[Progress, None, Result]:
     """Run a job; `stop` ends it after the iteration in hand, with the best so far."""
     yield Progress("Loading PyTorch …")
     load_torch()
+    from napari_blind_deconv.engine.deconvolve import iterate
     from napari_blind_deconv.engine.devices import choose_device
-    from napari_blind_deconv.engine.optimise import iterate
 
     place = choose_device(job.device).type
     run = iterate(
@@ -121,6 +122,16 @@ def work(job: Job, stop: Event) -> Generator[Progress, None, Result]:
         except StopIteration as finished:
             result: Result = finished.value
             return result
+        if snapshot.stage is not Stage.DOUBLE_DIP or not snapshot.iteration:
+            # A stage of seconds: of it only the pictures cross to the screen.
+            if snapshot.image is not None:
+                yield Progress(
+                    "Making the first picture …",
+                    place,
+                    image=snapshot.image,
+                    kernel=snapshot.kernel,
+                )
+            continue
         rows.append(tuple(getattr(snapshot, name) for name in TRACE_DTYPE.names or ()))
         if snapshot.image is not None:
             yield Progress(

@@ -1,21 +1,23 @@
-"""The two networks, the objective of Eq. 21 and one step on it."""
+"""The stage ``double-dip``: two networks fitted together, a step of Algorithm 1 at a time."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import nullcontext
-from functools import partial
 from threading import Lock
-from typing import NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import nn
 
 from napari_blind_deconv.engine.devices import computes_bfloat16
+from napari_blind_deconv.engine.kernel_stage import kernel_start
+from napari_blind_deconv.engine.objective import Objective
 from napari_blind_deconv.engine.problem import Problem
-from napari_blind_deconv.engine.start import first_kernel, first_picture
-from napari_blind_deconv.numerics.blur import blur
+from napari_blind_deconv.engine.solver import Step
+from napari_blind_deconv.engine.wiener import wiener_canvases
 from napari_blind_deconv.numerics.image_prior import ImagePrior
 from napari_blind_deconv.numerics.kernel_prior import (
     ConvolutionalKernel,
@@ -24,23 +26,11 @@ from napari_blind_deconv.numerics.kernel_prior import (
     Siren,
     fit_kernel,
 )
-from napari_blind_deconv.numerics.objective import (
-    gradient_sparsity,
-    mean_gradient,
-    mean_huber,
-    mean_square,
-)
-from napari_blind_deconv.settings import (
-    DataTerm,
-    ImageStart,
-    KernelNetwork,
-    Precision,
-    Regulariser,
-    Settings,
-    SparsityScale,
-)
+from napari_blind_deconv.reasons import StopReason
+from napari_blind_deconv.results import Stage
+from napari_blind_deconv.settings import ImageStart, KernelNetwork, Precision, Settings
 
-__all__ = ["Fit", "Step"]
+__all__ = ["DoubleDip"]
 
 # The coarsest scale of the image network keeps at least this many pixels a side.
 _COARSEST_SIDE = 4
@@ -49,33 +39,54 @@ _SLOWER = 0.1
 _drawing = Lock()
 
 
-class Step(NamedTuple):
-    """The estimates a step started from, and the terms of the objective there."""
+class DoubleDip:
+    """The two networks, their optimiser and the objective.
 
-    canvas: Tensor
-    kernel: Tensor
-    loss: float
-    data: float
-    regulariser: float
+    Parameters
+    ----------
+    problem : Problem
+    device : torch.device
+    seed : int
+        Of the networks' random start.
+    start : ndarray, optional
+        An estimate ``(C, *problem.canvas_shape)`` that the image network is to correct.
+    """
 
+    stage = Stage.DOUBLE_DIP
+    at_the_limit = StopReason.ITERATION_LIMIT
 
-class Fit:
-    """The two networks, their optimiser and the objective; `step` is one line of Algorithm 1."""
-
-    def __init__(self, problem: Problem, device: torch.device, seed: int) -> None:
-        settings = problem.settings
-        self.problem = problem
-        self.device = device
+    def __init__(
+        self,
+        problem: Problem,
+        device: torch.device,
+        seed: int,
+        start: NDArray[np.float32] | None = None,
+    ) -> None:
+        self.limit = problem.settings.max_iterations
+        self.averaging = problem.settings.averaging
+        self.slowed_at: int | None = None
+        self._problem, self._device = problem, device
         # The networks draw from the CPU's generator, which other threads' runs share; the caller's
         # random numbers stay as they were.
         with _drawing, torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            kernel_prior = _kernel_prior(problem)
-            self.image_prior = _image_prior(problem, kernel_prior).to(device)
-            self.kernel_prior = kernel_prior.to(device)
+            self.kernel_prior = _kernel_prior(problem)
+            self.image_prior = _image_prior(problem, self.kernel_prior, start)
+
+    def prepare(self) -> Iterator[None]:
+        """Bring the kernel's network to the kernel it is to start from."""
+        start = kernel_start(self._problem)
+        if self._problem.psf is None and start is not None:
+            yield from fit_kernel(self.kernel_prior, torch.from_numpy(start))
+
+    def _begin(self) -> None:
+        """Move to the device, with nothing learnt yet."""
+        problem, device, settings = self._problem, self._device, self._problem.settings
+        self.image_prior.to(device)
+        self.kernel_prior.to(device)
         # This order of memory halves the time of a convolution on a CPU; torch's types forget it.
         self.image_prior.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.observed = torch.from_numpy(problem.unit).to(device)
+        self.objective = Objective(problem, device)
         self.optimiser = torch.optim.Adam(
             [
                 {"params": self.image_prior.parameters(), "lr": settings.image_learning_rate},
@@ -85,10 +96,7 @@ class Fit:
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(
             self.optimiser, settings.learning_rate_milestones, gamma=0.5
         )
-        self.misfit = _misfit(settings)
-        self.regulariser = _regulariser(settings)
         self.half = settings.precision is Precision.AUTO and computes_bfloat16(device)
-        self.slowed_at: int | None = None
         self._good = [weights.detach().clone() for weights in self._weights()]
 
     def step(self, iteration: int) -> Step:
@@ -103,6 +111,8 @@ class Fit:
         FloatingPointError
             If there are no finite numbers to be had.
         """
+        if iteration == 1:
+            self._begin()
         step = self._evaluate()
         if not self._is_finite(step):
             step = self._evaluate()
@@ -120,23 +130,15 @@ class Fit:
         self.schedule.step()
         return step
 
-    def explains_all_but_noise(self, step: Step) -> bool:
-        """Whether what a step left unexplained is no more than the noise (Morozov's principle)."""
-        settings = self.problem.settings
-        halved = 1 if settings.data_term is DataTerm.SQUARED else 2  # as Huber's loss is
-        return settings.stop_at_noise and halved * step.data <= self.problem.noise**2
-
     def _evaluate(self) -> Step:
         """The estimates, the objective and its gradients at the present weights."""
-        with torch.autocast(self.device.type, torch.bfloat16) if self.half else nullcontext():
+        with torch.autocast(self._device.type, torch.bfloat16) if self.half else nullcontext():
             canvas = self.image_prior()
         kernel = self.kernel_prior()
-        data = self.misfit(blur(canvas, kernel) - self.observed)
-        regulariser = self.regulariser(canvas.mean(0))
-        loss = data + self.problem.sparsity_weight * regulariser
+        terms = self.objective.of(canvas, kernel)
         self.optimiser.zero_grad()
-        loss.backward()
-        return Step(canvas.detach(), kernel.detach(), loss.item(), data.item(), regulariser.item())
+        terms.loss.backward()
+        return Step.of(canvas, kernel, terms)
 
     def _is_finite(self, step: Step) -> bool:
         """Whether the objective and all its gradients are."""
@@ -157,27 +159,12 @@ class Fit:
         return [*self.image_prior.parameters(), *self.kernel_prior.parameters()]
 
 
-def _misfit(settings: Settings) -> Callable[[Tensor], Tensor]:
-    if settings.data_term is DataTerm.SQUARED:
-        return mean_square
-    return partial(mean_huber, delta=settings.huber_delta)
-
-
-def _regulariser(settings: Settings) -> Callable[[Tensor], Tensor]:
-    if settings.regulariser is Regulariser.L1:
-        return mean_gradient
-    plain = settings.sparsity_scale is SparsityScale.PUBLISHED
-    return partial(gradient_sparsity, per_pixel=not plain)
-
-
-def _image_prior(problem: Problem, kernel_prior: nn.Module) -> ImagePrior:
+def _image_prior(
+    problem: Problem, kernel_prior: nn.Module, start: NDArray[np.float32] | None
+) -> ImagePrior:
     settings = problem.settings
-    start = None
-    if settings.image_start is ImageStart.WIENER:
-        kernel = first_kernel(problem)
-        if kernel is None:
-            kernel = kernel_prior().detach().numpy()
-        start = torch.from_numpy(first_picture(problem, kernel))
+    if start is None and settings.image_start is ImageStart.WIENER:
+        *_, start = wiener_canvases(problem, kernel_prior().detach().numpy())
     return ImagePrior(
         problem.canvas_shape,
         outputs=problem.unit.shape[0],
@@ -185,7 +172,7 @@ def _image_prior(problem: Problem, kernel_prior: nn.Module) -> ImagePrior:
         skip_channels=settings.skip_channels,
         input_channels=settings.input_channels,
         ceiling=1.0 + settings.headroom,
-        start=start,
+        start=None if start is None else torch.from_numpy(start),
     )
 
 
@@ -196,11 +183,7 @@ def _most_scales(shape: tuple[int, int]) -> int:
 def _kernel_prior(problem: Problem) -> nn.Module:
     if problem.psf is not None:
         return FixedKernel(torch.from_numpy(problem.psf))
-    prior = _kernel_network(problem.settings, problem.window)
-    start = first_kernel(problem)
-    if start is not None:
-        fit_kernel(prior, torch.from_numpy(start))
-    return prior
+    return _kernel_network(problem.settings, problem.window)
 
 
 def _kernel_network(settings: Settings, window: tuple[int, int]) -> nn.Module:

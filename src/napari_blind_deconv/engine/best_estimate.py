@@ -12,14 +12,14 @@ from torch import Tensor
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.numerics.stopping import EarlyStopping, WindowedVariance
 
-__all__ = ["Estimate", "Keeper"]
+__all__ = ["BestEstimate", "Iterate"]
 
 # Pixels the windowed variance is taken over: a fixed random sample keeps its memory flat.
 _MONITORED_PIXELS = 65_536
 
 
 @dataclass
-class Estimate:
+class Iterate:
     """A canvas and its kernel, and the iteration they are from."""
 
     iteration: int
@@ -27,28 +27,28 @@ class Estimate:
     kernel: Tensor
 
 
-class Keeper:
+class BestEstimate:
     """Averages the pictures, watches their variance and keeps the estimate to return.
 
     Until early stopping has something to compare, that is the latest one.
     """
 
-    def __init__(self, problem: Problem, device: torch.device, seed: int) -> None:
+    def __init__(self, problem: Problem, device: torch.device, seed: int, averaging: float) -> None:
         settings = problem.settings
-        self._averaging = settings.averaging
+        self._averaging = averaging
         self._pixels = _monitored_pixels(problem.canvas_shape, seed).to(device)
         self._variance = WindowedVariance(settings.window, len(self._pixels))
         self._watches = settings.early_stopping
         self.stopping = EarlyStopping(settings.patience)
-        self.latest: Estimate
-        self.best: Estimate
+        self.latest: Iterate
+        self.best: Iterate
 
     def update(self, iteration: int, canvas: Tensor, kernel: Tensor) -> float:
         """Take the estimate of an iteration; the windowed variance of the pictures so far."""
         variance = self._variance.update(canvas.mean(0).flatten()[self._pixels].cpu().numpy())
         if iteration > 1:
             canvas = torch.lerp(canvas, self.latest.canvas, self._averaging)
-        self.latest = Estimate(iteration, canvas, kernel)
+        self.latest = Iterate(iteration, canvas, kernel)
         watched = variance if self._watches else math.nan
         if self.stopping.update(iteration, watched) or math.isnan(watched):
             self.best = self.latest

@@ -1,4 +1,4 @@
-"""Algorithm 1: fit image and kernel to one blurred image, and stop before the noise comes in."""
+"""The public functions for one image, and the pipeline behind them."""
 
 from __future__ import annotations
 
@@ -6,37 +6,34 @@ import math
 import platform
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from importlib.metadata import version
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from napari_blind_deconv.engine.devices import choose_device
-from napari_blind_deconv.engine.fit import Fit
+from napari_blind_deconv.engine.double_dip import DoubleDip
 from napari_blind_deconv.engine.inputs import luminance
-from napari_blind_deconv.engine.keeper import Estimate, Keeper
+from napari_blind_deconv.engine.kernel_stage import find_kernel_start, kernel_start
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.quality import assess, doubts
+from napari_blind_deconv.engine.richardson_lucy import RichardsonLucy
+from napari_blind_deconv.engine.solver import Ending, Watch, run_solver
+from napari_blind_deconv.engine.wiener import Wiener
 from napari_blind_deconv.numerics.kernel_shape import KernelShape
 from napari_blind_deconv.reasons import StopReason
 from napari_blind_deconv.results import (
-    TRACE_DTYPE,
     DeconvolutionError,
     OutOfMemoryError,
     Result,
     Snapshot,
     first_line,
-    mapped,
-    run_to_end,
 )
-from napari_blind_deconv.settings import Settings
+from napari_blind_deconv.settings import ImageStart, Settings, SolverName
+from napari_blind_deconv.steps import mapped, run_to_end
 
 __all__ = ["deconvolve", "iterate"]
 
-# Pictures on the way take no more than this share of the time, where not all are asked for.
-_PREVIEW_SHARE = 0.2
 _PREVIEW_SECONDS = 0.5
 # What libraries say when memory runs out. Access to *illegal* memory, say, is another matter.
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "alloc_failed")
@@ -155,39 +152,31 @@ def iterate(
         raise ValueError(f"The seed is {seed}; accepted are whole numbers from 0 to 2^63 - 1.")
     if psf is not None and psf_guess is not None:
         raise ValueError("Got a PSF and a guess of it; accepted is one of them.")
+    settings = settings or Settings()
+    if settings.solver is SolverName.RICHARDSON_LUCY and psf is None:
+        raise ValueError("Richardson-Lucy got no PSF; expected one, or another solver.")
     problem = Problem.of(
         image,
-        settings or Settings(),
+        settings,
         psf=psf,
         psf_guess=psf_guess,
         rgb=rgb,
         intensity_range=intensity_range,
     )
     place = choose_device(device)
-    return _run(problem, place, seed, should_stop or (lambda: False), preview_seconds)
-
-
-@dataclass(frozen=True)
-class _End:
-    """What the loop leaves: the estimate to return, its trace, and how it went."""
-
-    best: Estimate
-    trace: NDArray[np.void]
-    reason: StopReason
-    slowed_at: int | None
+    watch = Watch(should_stop or (lambda: False), preview_seconds)
+    return _run(problem, place, seed, watch)
 
 
 def _run(
     problem: Problem,
     device: torch.device,
     seed: int,
-    should_stop: Callable[[], bool],
-    preview_seconds: float,
+    watch: Watch,
 ) -> Generator[Snapshot, None, Result]:
     started = time.monotonic()
     try:
-        problem = problem.with_blur_found()
-        end = yield from _optimise(problem, device, seed, should_stop, preview_seconds)
+        problem, end = yield from _stages(problem, device, seed, watch)
         image, kernel = problem.answer(end.best.canvas, end.best.kernel)
         before, after = (luminance(pixels, problem.rgb) for pixels in (problem.image, image))
         trust, shape = assess(before, after, kernel), KernelShape.of(kernel)
@@ -215,50 +204,24 @@ def _run(
     )
 
 
-def _optimise(
-    problem: Problem,
-    device: torch.device,
-    seed: int,
-    should_stop: Callable[[], bool],
-    preview_seconds: float,
-) -> Generator[Snapshot, None, _End]:
-    """Lines 1 to 14 of Algorithm 1."""
-    limit = problem.settings.max_iterations
-    fit = Fit(problem, device, seed)
-    keeper = Keeper(problem, device, seed)
-    trace = np.zeros(limit, dtype=TRACE_DTYPE)
-    reason = StopReason.ITERATION_LIMIT
-    preview_due = math.inf if math.isinf(preview_seconds) else -math.inf
-    for iteration in range(1, limit + 1):
-        try:
-            step = fit.step(iteration)
-        except FloatingPointError:
-            if iteration == 1:
-                raise
-            reason = StopReason.DIVERGED
-            break
-        variance = keeper.update(iteration, step.canvas, step.kernel)
-        row = (iteration, step.loss, step.data, step.regulariser, variance)
-        trace[iteration - 1] = row
-        steps = iteration
-        previews: tuple[NDArray[np.float32], ...] = ()
-        if preview_seconds == 0 or time.monotonic() >= preview_due:
-            begun, latest = time.monotonic(), keeper.latest
-            previews = problem.answer(latest.canvas, latest.kernel, search=False)
-            spent = time.monotonic() - begun
-            preview_due = begun + max(preview_seconds, spent / _PREVIEW_SHARE)
-        yield Snapshot(*row, keeper.stopping.best_iteration, limit, *previews)
-        if should_stop():
-            reason = StopReason.STOPPED
-            break
-        if fit.explains_all_but_noise(step):
-            reason = StopReason.NOISE
-            keeper.best = keeper.latest
-            break
-        if keeper.stopping.exhausted:
-            reason = StopReason.EARLY_STOPPING
-            break
-    return _End(keeper.best, trace[:steps].copy(), reason, fit.slowed_at)
+def _stages(
+    problem: Problem, device: torch.device, seed: int, watch: Watch
+) -> Generator[Snapshot, None, tuple[Problem, Ending]]:
+    """The pipeline: the kernel, its linear estimate, and double-DIP where that leaves more."""
+    if problem.settings.solver is SolverName.RICHARDSON_LUCY:
+        iterations = RichardsonLucy(problem, device)
+        return problem, (yield from run_solver(problem, iterations, device, watch, seed))
+    problem = yield from find_kernel_start(problem, watch)
+    settings, kernel = problem.settings, kernel_start(problem)
+    linear, start = None, None
+    if settings.image_start is ImageStart.WIENER and kernel is not None:
+        wiener = Wiener(problem, kernel, device)
+        linear = yield from run_solver(problem, wiener, device, watch, seed)
+        if settings.solver is SolverName.WIENER or linear.reason is not StopReason.COMPLETED:
+            return problem, linear
+        start = wiener.canvas
+    network = DoubleDip(problem, device, seed, start)
+    return problem, (yield from run_solver(problem, network, device, watch, seed, linear))
 
 
 def _versions() -> dict[str, str]:

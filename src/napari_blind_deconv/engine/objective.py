@@ -1,0 +1,59 @@
+"""The objective of Eq. 21 as the settings have it: data term, regulariser and λ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from napari_blind_deconv.engine.problem import Problem
+from napari_blind_deconv.numerics.blur import blur
+from napari_blind_deconv.numerics.objective import (
+    gradient_sparsity,
+    mean_gradient,
+    mean_huber,
+    mean_square,
+)
+from napari_blind_deconv.settings import DataTerm, Regulariser, Settings, SparsityScale
+
+__all__ = ["Objective", "Terms"]
+
+
+class Terms(NamedTuple):
+    """The objective and its two terms, the regulariser before λ; scalars on the device."""
+
+    loss: Tensor
+    data: Tensor
+    regulariser: Tensor
+
+
+class Objective:
+    """What an estimate of image and kernel costs, given the image that was observed."""
+
+    def __init__(self, problem: Problem, device: torch.device) -> None:
+        self._observed = torch.from_numpy(problem.unit).to(device)
+        self._weight = problem.sparsity_weight
+        self._misfit = _misfit(problem.settings)
+        self._regulariser = _regulariser(problem.settings)
+
+    def of(self, canvas: Tensor, kernel: Tensor) -> Terms:
+        """The terms at a canvas ``(C, H + kh - 1, W + kw - 1)`` and a kernel ``(kh, kw)``."""
+        data = self._misfit(blur(canvas, kernel) - self._observed)
+        regulariser = self._regulariser(canvas.mean(0))
+        return Terms(data + self._weight * regulariser, data, regulariser)
+
+
+def _misfit(settings: Settings) -> Callable[[Tensor], Tensor]:
+    if settings.data_term is DataTerm.SQUARED:
+        return mean_square
+    return partial(mean_huber, delta=settings.huber_delta)
+
+
+def _regulariser(settings: Settings) -> Callable[[Tensor], Tensor]:
+    if settings.regulariser is Regulariser.L1:
+        return mean_gradient
+    plain = settings.sparsity_scale is SparsityScale.PUBLISHED
+    return partial(gradient_sparsity, per_pixel=not plain)

@@ -82,9 +82,10 @@ def deconvolve(
         Intensities that are 0 and 1 in the fit; default: the image's own, hot pixels left out.
         Planes that are to be compared want the same.
     should_stop : callable, optional
-        Asked after every iteration; True ends the run with the best estimate so far.
+        Asked several times a second, while the kernel is searched for too; True ends the run with
+        the best estimate so far.
     on_snapshot : callable, optional
-        Called with a `Snapshot` after every iteration.
+        Called with a `Snapshot` as often: after every iteration, and while a stage has none yet.
 
     Returns
     -------

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
@@ -119,7 +118,7 @@ def _grown(kernel: Picture, size: int) -> Picture:
 
 def _by_turns(picture: Picture, kernel: Picture, iterations: int) -> Iterator[Picture]:
     gradients = _Gradients((picture.shape[0], picture.shape[1]))
-    spectrum = _forward(picture)
+    spectrum = fft.rfft2(picture)
     least = _EDGE
     for _ in range(iterations):
         edges = _strong_edges(picture, spectrum, kernel, least, gradients)
@@ -158,9 +157,9 @@ def _strong_edges(
         down, right = gradients.of(picture)
         flat = down**2 + right**2 < least / weight
         down[flat] = right[flat] = 0
-        wanted = gradients.down.conj() * _forward(down) + gradients.right.conj() * _forward(right)
+        wanted = gradients.down.conj() * fft.rfft2(down) + gradients.right.conj() * fft.rfft2(right)
         solution = (data + weight * wanted) / (power + weight * gradients.power)
-        picture = _backward(solution, gradients.shape)
+        picture = fft.irfft2(solution, s=gradients.shape)
         weight *= 2
     return gradients.of(picture)
 
@@ -172,11 +171,11 @@ def _kernel_between(
     gradients: _Gradients,
 ) -> Picture:
     """The kernel that blurs sharp edges into the image's own gradients."""
-    down, right = (_forward(edge) for edge in edges)
+    down, right = (fft.rfft2(edge) for edge in edges)
     weight = _KERNEL_WEIGHT * gradients.shape[0] * gradients.shape[1]
     shared = (down.conj() * gradients.down + right.conj() * gradients.right) * spectrum
     power = np.abs(down) ** 2 + np.abs(right) ** 2
-    solved = _backward(shared / (power + weight), gradients.shape)
+    solved = fft.irfft2(shared / (power + weight), s=gradients.shape)
     window = np.roll(solved, [size // 2] * 2, (0, 1))[:size, :size]
     return _without_strays(np.where(window < _KERNEL_THRESHOLD * window.max(), 0, window))
 
@@ -184,7 +183,7 @@ def _kernel_between(
 def _transfer(kernel: Picture, shape: tuple[int, int]) -> NDArray[np.complex64]:
     canvas = np.zeros(shape, np.float32)
     canvas[: kernel.shape[0], : kernel.shape[1]] = kernel
-    transfer: NDArray[np.complex64] = _forward(
+    transfer: NDArray[np.complex64] = fft.rfft2(
         np.roll(canvas, [-(side // 2) for side in kernel.shape], (0, 1))
     )
     return transfer
@@ -203,13 +202,3 @@ def _centred(kernel: Picture) -> Picture:
     moved = ndimage.shift(kernel, steps, order=0)
     centred: Picture = (moved / moved.sum()).astype(np.float32)
     return centred
-
-
-def _forward(values: Picture) -> NDArray[np.complex64]:
-    transformed: NDArray[np.complex64] = fft.rfft2(values, workers=torch.get_num_threads())
-    return transformed
-
-
-def _backward(transformed: NDArray[np.complex64], shape: tuple[int, int]) -> Picture:
-    values: Picture = fft.irfft2(transformed, s=shape, workers=torch.get_num_threads())
-    return values

@@ -470,6 +470,16 @@ class TestSolvers:
         assert result.image.shape == image.shape
         assert result.image.mean() == pytest.approx(image.mean(), rel=0.01)
 
+    def test_the_linear_estimate_is_the_end_however_the_network_would_start(self, small_scene):
+        linear = TINY.with_changes(solver="wiener", image_start="random")
+        result = deconvolve(small_scene[1], linear)
+        assert result.stop_reason is StopReason.COMPLETED
+
+    def test_the_linear_estimate_needs_a_kernel(self, small_scene):
+        linear = TINY.with_changes(solver="wiener", kernel_start="flat")
+        with pytest.raises(ValueError, match="got a flat kernel; expected"):
+            deconvolve(small_scene[1], linear)
+
     def test_richardson_lucy_needs_a_psf(self, small_scene):
         with pytest.raises(ValueError, match="got no PSF; expected one"):
             deconvolve(small_scene[1], self.RICHARDSON_LUCY)

@@ -189,6 +189,13 @@ class TestEstimate:
         pace = measure_pace(QUICK, "cpu")
         assert pace == Pace(start=0, step=1 / 128**2, search=0)
 
+    @pytest.mark.parametrize("solver", ["wiener", "richardson-lucy"])
+    def test_every_solver_has_a_pace(self, solver):
+        pace = measure_pace(QUICK.with_changes(solver=solver), "cpu")
+        assert (pace.step > 0) == (solver == "richardson-lucy")
+        least, most = pace.seconds(QUICK, planes=3, pixels=1000, kernels=0)
+        assert 0 < least <= most
+
     def test_least_ends_at_the_first_step_and_most_at_the_limit(self):
         pace = Pace(start=1e-5, step=1e-6, search=5e-5)
         settings = Settings(max_iterations=40)

@@ -154,8 +154,7 @@ def iterate(
     if psf is not None and psf_guess is not None:
         raise ValueError("Got a PSF and a guess of it; accepted is one of them.")
     settings = settings or Settings()
-    if settings.solver is SolverName.RICHARDSON_LUCY and psf is None:
-        raise ValueError("Richardson-Lucy got no PSF; expected one, or another solver.")
+    _check_solver(settings, psf, psf_guess)
     problem = Problem.of(
         image,
         settings,
@@ -167,6 +166,17 @@ def iterate(
     place = choose_device(device)
     watch = Watch(should_stop or (lambda: False), preview_seconds)
     return _run(problem, place, seed, watch)
+
+
+def _check_solver(settings: Settings, psf: ArrayLike | None, psf_guess: ArrayLike | None) -> None:
+    if settings.solver is SolverName.RICHARDSON_LUCY and psf is None:
+        raise ValueError("Richardson-Lucy got no PSF; expected one, or another solver.")
+    untold = psf is None and psf_guess is None
+    if settings.solver is SolverName.WIENER and untold and settings.kernel_start == "flat":
+        raise ValueError(
+            "The linear estimate got a flat kernel; expected kernel_start 'auto' or a width in "
+            "pixels, a PSF or a guess of it."
+        )
 
 
 def _run(
@@ -215,10 +225,11 @@ def _stages(
     problem = yield from find_kernel_start(problem, watch)
     settings, kernel = problem.settings, kernel_start(problem)
     linear, start = None, None
-    if settings.image_start is ImageStart.WIENER and kernel is not None:
+    ends_here = settings.solver is SolverName.WIENER
+    if kernel is not None and (ends_here or settings.image_start is ImageStart.WIENER):
         wiener = Wiener(problem, kernel, device)
         linear = yield from run_solver(problem, wiener, device, watch, seed)
-        if settings.solver is SolverName.WIENER or linear.reason is not StopReason.COMPLETED:
+        if ends_here or linear.reason is not StopReason.COMPLETED:
             return problem, linear
         start = wiener.canvas
     network = DoubleDip(problem, device, seed, start)

@@ -15,7 +15,7 @@ from napari_blind_deconv.engine.deconvolve import iterate
 from napari_blind_deconv.engine.stacks import WARM_SHARE
 from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
 from napari_blind_deconv.results import Stage
-from napari_blind_deconv.settings import Settings
+from napari_blind_deconv.settings import Settings, SolverName
 
 __all__ = ["Pace", "measure_pace"]
 
@@ -76,9 +76,11 @@ def measure_pace(settings: Settings, device: str) -> Pace:
     psf = gaussian_kernel((_KERNEL_SIDE, _KERNEL_SIDE), 2.0).numpy()
     _ticks(picture, some, device, psf)  # what is loaded or compiled once does not count
     known = _ticks(picture, some, device, psf)
-    unknown = _ticks(picture, some, device, None)
+    given = settings.solver is SolverName.RICHARDSON_LUCY  # which searches for no kernel
+    unknown = known if given else _ticks(picture, some, device, None)
     pixels = picture.size
-    step = float(np.median(np.diff(known[1:])))
+    steps = np.diff(known[1:])
+    step = float(np.median(steps)) if len(steps) else 0.0  # the linear estimate is one
     return Pace(
         start=max(known[1] - known[0] - step, 0) / pixels,
         step=step / pixels,
@@ -89,9 +91,10 @@ def measure_pace(settings: Settings, device: str) -> Pace:
 def _ticks(
     picture: NDArray[Any], settings: Settings, device: str, psf: NDArray[Any] | None
 ) -> list[float]:
-    """Times of the beginning and of every step of the fit."""
+    """Times of the beginning and of every step of the last stage."""
+    last = Stage.DOUBLE_DIP if settings.solver is SolverName.AUTO else Stage(settings.solver)
     ticks = [time.perf_counter()]
     for snapshot in iterate(picture, settings, psf=psf, device=device, preview_seconds=math.inf):
-        if snapshot.stage is Stage.DOUBLE_DIP and snapshot.iteration:
+        if snapshot.stage is last and snapshot.iteration:
             ticks.append(time.perf_counter())
     return ticks

@@ -122,8 +122,8 @@ def work(job: Job, stop: Event) -> Generator[Progress, None, Result]:
         except StopIteration as finished:
             result: Result = finished.value
             return result
-        if snapshot.stage is not Stage.DOUBLE_DIP or not snapshot.iteration:
-            # A stage of seconds: of it only the pictures cross to the screen.
+        if snapshot.stage in (Stage.KERNEL, Stage.WIENER) or not snapshot.iteration:
+            # Seconds before the iterations begin: only pictures cross to the screen.
             if snapshot.image is not None:
                 yield Progress(
                     "Making the first picture …",

@@ -16,10 +16,9 @@ from skimage import data as pictures
 from skimage.io import imread
 from torch import Tensor
 
-from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
+from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.degrade import expose
-from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
-from napari_blind_deconv.numerics.optics import line_kernel, widefield_psf
+from napari_blind_deconv.numerics.optics import gaussian_kernel, line_kernel, widefield_psf
 
 __all__ = [
     "KERNELS",
@@ -127,12 +126,16 @@ def camera_shakes(data: Path) -> Iterator[Case]:
 
 def levin_synthetic(data: Path, image: int, kernel: int) -> Case:
     """A sharp picture of Levin et al., blurred after Eq. 2 with one of their kernels."""
-    shape = _levin_kernel(data, kernel)
+    weights = _levin_kernel(data, kernel)
     scene = torch.from_numpy(imread(data / "levin" / "gt" / f"im{image}.png") / 255)
-    sharp = crop_to_field_of_view(scene, (shape.shape[0], shape.shape[1]))
-    blurred = blur(scene, torch.from_numpy(shape).double())
-    name = f"im{image}, kernel {kernel}"
-    return Case(name, blurred.numpy(), sharp.numpy(), 1.0, shape)
+    convolution = Convolution(torch.from_numpy(weights).double())
+    return Case(
+        name=f"im{image}, kernel {kernel}",
+        observed=convolution.forward(scene).numpy(),
+        truth=convolution.field_of_view(scene).numpy(),
+        peak=1.0,
+        kernel=weights,
+    )
 
 
 TRUTHS: dict[str, tuple[str, int]] = {
@@ -143,8 +146,8 @@ TRUTHS: dict[str, tuple[str, int]] = {
     "filaments": ("xy_16bit__bacteria_cords_thin.tif", 0),
 }
 OPTICS: dict[str, Callable[[], NDArray[np.float32]]] = {
-    "Gaussian 1.5": lambda: gaussian_kernel((31, 31), 1.5).numpy(),
-    "Gaussian 2.5": lambda: gaussian_kernel((31, 31), 2.5).numpy(),
+    "Gaussian 1.5": lambda: gaussian_kernel((31, 31), 1.5),
+    "Gaussian 2.5": lambda: gaussian_kernel((31, 31), 2.5),
     "Airy": lambda: widefield_psf(31, **OBJECTIVE),
     "defocused": lambda: widefield_psf(DEFOCUSED_SIDE, **OBJECTIVE, defocus=1.5),
     "drift": lambda: line_kernel(9, 30),
@@ -167,14 +170,15 @@ def fluorescence(data: Path, truth: str, optics: str, photons: float) -> Case:
     low, high = np.percentile(plane, [0.5, 99.9])
     kernel = OPTICS[optics]()
     scene = _crop(np.clip((plane - low) / (high - low), 0, 1), kernel, FIELD)
+    convolution = Convolution(torch.from_numpy(kernel))
     counts = expose(
-        blur(scene, torch.from_numpy(kernel)),
+        convolution.forward(scene),
         photons=photons,
         background=BACKGROUND,
         read_noise=READ_NOISE,
         generator=torch.Generator().manual_seed(0),
     )
-    sharp = crop_to_field_of_view(scene, (kernel.shape[0], kernel.shape[1])).double().numpy()
+    sharp = convolution.field_of_view(scene).double().numpy()
     return Case(
         name=f"{truth}, {optics}, {photons:.0f} photons",
         observed=np.rint(counts.double().numpy() + OFFSET),
@@ -195,15 +199,15 @@ def fluorescence_cases(data: Path) -> Iterator[Case]:
 
 def natural(data: Path, picture: str, kernel: int | None, field: int = FIELD) -> Case:
     """The middle of a photograph of scikit-image, blurred after Eq. 2; None: not at all."""
-    shape = POINT if kernel is None else _levin_kernel(data, kernel)
-    scene = _crop(getattr(pictures, picture)() / 255, shape, field)
-    sharp = crop_to_field_of_view(scene, (shape.shape[0], shape.shape[1]))
+    weights = POINT if kernel is None else _levin_kernel(data, kernel)
+    scene = _crop(getattr(pictures, picture)() / 255, weights, field)
+    convolution = Convolution(torch.from_numpy(weights))
     return Case(
         name=picture if kernel is None else f"{picture}, kernel {kernel}",
-        observed=blur(scene, torch.from_numpy(shape)).double().numpy(),
-        truth=sharp.double().numpy(),
+        observed=convolution.forward(scene).double().numpy(),
+        truth=convolution.field_of_view(scene).double().numpy(),
         peak=1.0,
-        kernel=shape,
+        kernel=weights,
     )
 
 

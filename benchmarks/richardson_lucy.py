@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from napari_blind_deconv.numerics.blur import blur
+from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.richardson_lucy import (
     flat_canvas,
     light_seen,
@@ -40,21 +40,23 @@ def blind_richardson_lucy(observed: Tensor, start: Tensor) -> Iterator[tuple[Ten
     """
     light = observed.clamp(min=0)
     kernel = start / start.sum()
-    canvas = flat_canvas(light, kernel)
+    convolution = Convolution(kernel)
+    canvas = flat_canvas(light, convolution)
     while True:
-        canvas = updated_scene(canvas, kernel, light, light_seen(light, kernel))
-        kernel = _update_kernel(canvas, kernel, light)
-        yield canvas, kernel
+        canvas = updated_scene(canvas, convolution, light, light_seen(light, convolution))
+        convolution = Convolution(_updated_kernel(canvas, convolution, light))
+        yield canvas, convolution.kernel
 
 
-def _update_kernel(canvas: Tensor, kernel: Tensor, light: Tensor) -> Tensor:
-    """The same update with the roles exchanged: the blur is linear in the kernel, too."""
-    unknown = kernel.clone().requires_grad_()
-    blurred = blur(canvas, unknown)
+def _updated_kernel(canvas: Tensor, convolution: Convolution, light: Tensor) -> Tensor:
+    """The same update with the roles exchanged: convolution is linear in the kernel, too."""
+    unknown = convolution.kernel.clone().requires_grad_()
+    blurred = Convolution(unknown).forward(canvas)
 
     def adjoint(image: Tensor) -> Tensor:
         return torch.autograd.grad(blurred, unknown, image, retain_graph=True)[0]
 
     seen = adjoint(torch.ones_like(light)).clamp(min=_LEAST_LIGHT)
-    updated = (kernel * adjoint(quotient(canvas, kernel, light)) / seen).clamp(min=0)
+    ratio = adjoint(quotient(canvas, convolution, light))
+    updated = (convolution.kernel * ratio / seen).clamp(min=0)
     return updated / updated.sum()

@@ -6,7 +6,6 @@ All are computed, from pictures that come with the packages; some minutes on two
 from __future__ import annotations
 
 import io
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,26 +15,35 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image as Picture
 from skimage import data
 
-from napari_blind_deconv import Result, Settings, Snapshot, Stage, deconvolve, iterate
-from napari_blind_deconv.engine.kernel_stage import find_kernel_start, kernel_start
+from napari_blind_deconv import (
+    Image,
+    Kernel,
+    Result,
+    Settings,
+    Snapshot,
+    Stage,
+    deconvolve,
+    iterate,
+)
+from napari_blind_deconv.engine.kernel_stage import find_kernel_start
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.solver import Watch
 from napari_blind_deconv.engine.wiener import wiener_canvases
-from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
+from napari_blind_deconv.kernel import KernelWidths
+from napari_blind_deconv.numerics.convolution import Convolution, crop_to_field_of_view
 from napari_blind_deconv.numerics.degrade import add_gaussian_noise
 from napari_blind_deconv.numerics.image_prior import ImagePrior
-from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
-from napari_blind_deconv.numerics.kernel_shape import KernelShape
 from napari_blind_deconv.numerics.location import crop_or_pad
 from napari_blind_deconv.numerics.metrics import psnr_up_to_shift
-from napari_blind_deconv.numerics.optics import line_kernel
+from napari_blind_deconv.numerics.optics import gaussian_kernel, line_kernel
 from napari_blind_deconv.numerics.spectrum import Spectrum, scene_power
 from napari_blind_deconv.numerics.stopping import EarlyStopping
 from napari_blind_deconv.steps import mapped, run_to_end
 from napari_blind_deconv.synthetic import Scene, fluorescence_scene
+from napari_blind_deconv.task import Task
 
 IMAGES = Path(__file__).parent / "images"
 SIDE = 256
@@ -51,7 +59,7 @@ def save(figure: Figure, name: str, dpi: int = 110) -> None:
     """Write a figure with a palette of 256 colours, which is a third of the size."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi)
-    picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture = Picture.open(drawn).convert("RGB").quantize(256, dither=Picture.Dither.NONE)
     picture.save(IMAGES / f"{name}.png", optimize=True)
 
 
@@ -107,16 +115,18 @@ def photograph(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
     """A photograph through a kernel, with a little noise."""
     margin = len(kernel) - 1
     scene = data.camera()[: SIDE + margin, 60 : 60 + SIDE + margin] / np.float32(255)
-    blurred = blur(torch.from_numpy(scene), torch.from_numpy(kernel))
+    blurred = Convolution(torch.from_numpy(kernel)).forward(torch.from_numpy(scene))
     return add_gaussian_noise(
         blurred, sigma=1e-3, generator=torch.Generator().manual_seed(0)
     ).numpy()
 
 
-def prepared(image: NDArray[np.number]) -> Problem:
-    """An image with its blur found, as the default does."""
-    problem = Problem.of(image, Settings(), psf=None, rgb=False)
-    return run_to_end(find_kernel_start(problem, Watch(lambda: False, math.inf)))
+def prepared(image: NDArray[np.number]) -> tuple[Problem, Kernel]:
+    """An image with its kernel found, as the default does."""
+    problem = Problem.of(Task(Image(image), Settings()))
+    problem = run_to_end(find_kernel_start(problem, Watch()))
+    assert problem.kernel is not None
+    return problem, problem.kernel
 
 
 def rings(spectrum: Spectrum, power: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -128,18 +138,16 @@ def rings(spectrum: Spectrum, power: NDArray[np.float64]) -> NDArray[np.float64]
 
 def draw_spectrum() -> None:
     """Idea 1: what each blur predicts for the spectrum that is found."""
-    image = fluorescence_scene((SIDE, SIDE), kernel=gaussian_kernel((21, 21), 2.0).numpy()).observed
-    problem = prepared(image)
+    image = fluorescence_scene((SIDE, SIDE), kernel=gaussian_kernel((21, 21), 2.0)).observed
+    problem, found = prepared(image)
     spectrum = Spectrum.of(problem.luminance)
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     axes.semilogy(RINGS[1:], rings(spectrum, spectrum.power), "k.", label="found")
-    found = problem.blur
-    assert found is not None
     for name, transfer in (
         ("no blur", np.ones_like(spectrum.power)),
         ("drift, 9 px", spectrum.transfer_of(line_kernel(9, 30))),
-        (f"{found.kind}, as found", spectrum.transfer_of(found.kernel)),
+        (f"{found.source}, as found", spectrum.transfer_of(found.weights)),
     ):
         predicted = spectrum.explained_by(transfer, EXPONENT)
         model = predicted.strength * transfer * scene_power(spectrum.radius, EXPONENT)
@@ -152,7 +160,7 @@ def draw_spectrum() -> None:
 
 def draw_kernels() -> None:
     """Idea 1: a blur of each kind, and what was found."""
-    gauss, drift = gaussian_kernel((21, 21), 2.0).numpy(), line_kernel(9, 30)
+    gauss, drift = gaussian_kernel((21, 21), 2.0), line_kernel(9, 30)
     exposures = (
         (gauss, fluorescence_scene((SIDE, SIDE), kernel=gauss).observed),
         (drift, fluorescence_scene((SIDE, SIDE), kernel=drift).observed),
@@ -160,9 +168,8 @@ def draw_kernels() -> None:
     )
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     for column, (true, image) in enumerate(exposures):
-        problem = prepared(image)
-        assert problem.blur is not None
-        pair = ((true, "true"), (problem.blur.kernel, f"found: {problem.blur.kind}"))
+        _, found = prepared(image)
+        pair = ((true, "true"), (found.weights, f"found: {found.source}"))
         for row, (kernel, title) in enumerate(pair):
             show_kernel(figure.add_subplot(2, 3, 3 * row + column + 1), kernel, title)
     save(figure, "method_kernels")
@@ -173,13 +180,13 @@ def draw_stages() -> None:
     scene = photograph(shaken())
     margin = len(shaken()) - 1
     truth = data.camera()[: SIDE + margin, 60 : 60 + SIDE + margin] / np.float32(255)
-    truth = crop_to_field_of_view(torch.from_numpy(truth), shaken().shape).numpy()
-    problem = prepared(scene)
-    kernel = kernel_start(problem)
+    truth = Convolution(torch.from_numpy(shaken())).field_of_view(truth)
+    problem, _ = prepared(scene)
+    kernel = problem.kernel_start
     assert kernel is not None
     *_, linear = wiener_canvases(problem, kernel)
-    canvas = torch.from_numpy(linear)
-    start = problem.to_user(crop_to_field_of_view(canvas, problem.window).numpy())
+    seen = crop_to_field_of_view(linear, problem.window)
+    start = problem.task.image.with_channels(problem.intensity.from_unit(seen))
     run = iterate(scene, preview_seconds=0)
     curve = []
 
@@ -208,7 +215,8 @@ def draw_model() -> None:
     scene = fluorescence_scene(SMALL)
     margin = scene.kernel.shape[0] // 2
     inner = np.s_[margin:-margin, margin:-margin]
-    light = blur(torch.from_numpy(scene.truth), torch.from_numpy(scene.kernel)).numpy()
+    convolution = Convolution(torch.from_numpy(scene.kernel))
+    light = convolution.forward(torch.from_numpy(scene.truth)).numpy()
     span = brightness(scene)
     figure = Figure(figsize=(10, 2.9), layout="constrained")
     sharp, kernel, blurred, image = figure.subplots(1, 4)
@@ -320,14 +328,14 @@ def draw_sparsity() -> None:
         result = deconvolve(scene.observed, Settings(sparsity=sparsity, **WITHOUT_END))
         decibel = scene.psnr(result.image)
         show(place, result.image, f"λ = {sparsity:g}: {decibel:.1f} dB", span)
-        show_kernel(below, result.kernel, widths(result.kernel))
+        show_kernel(below, result.kernel.weights, widths(result.kernel.weights))
     save(figure, "sparsity")
 
 
 def widths(kernel: NDArray[np.float32]) -> str:
     """Full widths at half maximum, in words."""
-    shape = KernelShape.of(kernel)
-    return f"{shape.longest:.1f} × {shape.shortest:.1f} px wide"
+    longest, shortest = KernelWidths.of(kernel).principal
+    return f"{longest:.1f} × {shortest:.1f} px wide"
 
 
 def draw_summary() -> None:
@@ -339,7 +347,7 @@ def draw_summary() -> None:
     before, after, *enlarged = figure.subplots(1, 5)
     show(before, scene.observed, "image", span)
     show(after, result.image, "estimated image", span)
-    inset(after, result.kernel)
+    inset(after, result.kernel.weights)
     rows, columns = ENLARGED
     corner, size = (
         (columns.start, rows.start),

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import Any
 
+from napari_blind_deconv.kernel import KernelScope, KernelSource
+from napari_blind_deconv.presets import PRESET_HELP
 from napari_blind_deconv.reasons import QualityFlag, StopReason
-from napari_blind_deconv.settings import PRESET_HELP, Settings
+from napari_blind_deconv.results import Stage
+from napari_blind_deconv.settings import Settings
 
 __all__ = ["pages"]
 
@@ -18,6 +24,9 @@ def pages() -> dict[str, str]:
         "presets.md": _presets(),
         "stop-reasons.md": _sentences(StopReason),
         "warnings.md": _sentences(QualityFlag),
+        "kernel-sources.md": _commented(KernelSource),
+        "kernel-scopes.md": _commented(KernelScope),
+        "stages.md": _commented(Stage),
     }
 
 
@@ -58,7 +67,12 @@ def _accepted(told: dict[str, Any], known: dict[str, Any]) -> str:
             return f"{len(told['prefixItems'])} of them"
         span = _span(told.get("minItems"), told.get("maxItems"))
         return f"list of {span + ' ' if span else ''}whole numbers {_bounds(told['items'])}"
-    words = {"integer": "whole number", "number": "number", "boolean": "`true`, `false`"}
+    words = {
+        "integer": "whole number",
+        "number": "number",
+        "boolean": "`true`, `false`",
+        "string": "a name",
+    }
     return f"{words.get(told['type'], '`None`')} {_bounds(told)}".strip()
 
 
@@ -98,3 +112,11 @@ def _presets() -> str:
 def _sentences(kind: type[StopReason] | type[QualityFlag]) -> str:
     rows = [(f"`{each.name}`", f"`{each.value}`", each.sentence) for each in kind]
     return _table(("name", "value", "sentence"), rows)
+
+
+def _commented(kind: type[StrEnum]) -> str:
+    """Members, each with the comment behind it."""
+    found = re.findall(r'^    (\w+) = "(.+?)"  # (.+)$', inspect.getsource(kind), re.MULTILINE)
+    assert len(found) == len(kind), f"a member of {kind.__name__} has no comment"
+    rows = [(f"`{name}`", f"`{value}`", comment) for name, value, comment in found]
+    return _table(("name", "value", "what it is"), rows)

@@ -20,7 +20,7 @@ from benchmarks import report
 from benchmarks.__main__ import main
 from benchmarks.cases import Case, camera_shake, fluorescence, levin_synthetic, natural
 from benchmarks.comparison import Comparison
-from benchmarks.methods import Context, find_methods
+from benchmarks.methods import Context, find_methods, version_of
 from benchmarks.methods.double_dip import DoubleDip, Kernel
 from benchmarks.runner import read_records, results_file, run_suite
 from benchmarks.scoring import score
@@ -29,9 +29,9 @@ from benchmarks.tables import by_case, latest, summary
 from typer import Typer
 
 from napari_blind_deconv import Settings
-from napari_blind_deconv.numerics.blur import blur
-from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.metrics import align
+from napari_blind_deconv.numerics.optics import gaussian_kernel
 
 TINY = Settings(
     max_iterations=40,
@@ -50,7 +50,7 @@ def case() -> Case:
     """A sharp picture of 80² and its blurred, noisy recording, in counts above an offset."""
     random = np.random.default_rng(0)
     scene = 300 * np.clip(ndimage.gaussian_filter(random.random((96, 96)), 1) - 0.5, 0, 1)
-    kernel = gaussian_kernel((13, 13), 1.6).numpy()
+    kernel = gaussian_kernel((13, 13), 1.6)
     blurred = ndimage.convolve(scene, kernel)
     field = np.s_[8:88, 8:88]
     noise = random.normal(0, 0.3, (80, 80))
@@ -155,9 +155,8 @@ class TestCases:
         right = levin_synthetic(shared_data, 1, kernel)
         top, left = (side // 2 for side in right.kernel.shape)
         seen = captured.observed[top:-top, left:-left]
-        turned = blur(
-            torch.from_numpy(captured.truth), torch.from_numpy(right.kernel[::-1, ::-1].copy())
-        )
+        mirrored = torch.from_numpy(right.kernel[::-1, ::-1].copy())
+        turned = Convolution(mirrored).forward(torch.from_numpy(captured.truth))
         assert align(seen, right.observed).psnr(1) > align(seen, turned.numpy()).psnr(1) + 3
 
     def test_photographs_are_blurred_within_their_scene(self, shared_data):
@@ -263,6 +262,11 @@ class TestSuites:
             for changes in (("patience=7",), ("patience=8",))
         )
         assert usual.version != changed.version
+
+    def test_device_and_seed_are_no_reason_to_measure_anew(self):
+        usual = DoubleDip("fast")
+        elsewhere = DoubleDip("fast", Context("cuda:1", 7).applied_to(usual.settings))
+        assert version_of(elsewhere) == version_of(usual)
 
     def test_experiments_report_a_table_each(self, tmp_path):
         gaps = {"kept": 9, "peak": 23.0, "peak_iteration": 10, "stopping_gap": 1, "last_gap": 2}

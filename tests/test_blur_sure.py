@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from benchmarks.blur_sure import gaussian_width, white_noise
 
-from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 
 @pytest.mark.parametrize("sigma", [1.5, 2.5, 3.5])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_finds_the_width_of_a_gaussian_blur(sigma, seed):
-    scene = fluorescence_scene(kernel=gaussian_kernel((31, 31), sigma).numpy(), seed=seed)
+    scene = fluorescence_scene(kernel=gaussian_kernel((31, 31), sigma), seed=seed)
     assert gaussian_width(scene.observed) == pytest.approx(sigma, rel=0.25)
 
 

@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +10,9 @@ import tifffile
 
 from napari_blind_deconv import Settings, deconvolve_stack
 from napari_blind_deconv.engine.cluster import _outcome, connect, deconvolve_on_cluster
+from napari_blind_deconv.image import Image
 from napari_blind_deconv.jobs import Job, run_job
-from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.steps import run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
@@ -22,8 +22,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64, stop_at_noise=False)
-PSF = gaussian_kernel((9, 9), 1.5).numpy()
+QUICK = Settings(
+    channels=(8, 16), max_iterations=4, kernel_features=64, stop_at_noise=False, device="cpu"
+)
+PSF = gaussian_kernel((9, 9), 1.5)
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +45,14 @@ def stack() -> np.ndarray:
 def test_a_cluster_gives_what_this_machine_gives(cluster, stack):
     stack = stack.copy()
     stack[4] = np.nan
-    here = run_to_end(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF, device="cpu"))
+    here = run_to_end(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF))
     handed = {}
     with connect(cluster.scheduler_address) as client:
         there = deconvolve_on_cluster(
-            stack, here.plan, client, on_slice=lambda each: handed.update({each.index: each})
+            Image(stack, "ZYX"),
+            here.plan,
+            client,
+            on_slice=lambda each: handed.update({each.index: each}),
         )
     assert there.done == 6
     assert there.missing == 0
@@ -59,11 +64,15 @@ def test_a_cluster_gives_what_this_machine_gives(cluster, stack):
 
 
 def test_planes_that_are_there_are_left_out(cluster, stack):
-    here = run_to_end(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF, device="cpu"))
+    here = run_to_end(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF))
     handed = []
     with connect(cluster.scheduler_address) as client:
         result = deconvolve_on_cluster(
-            stack, here.plan, client, finished={(0,), (1,), (5,)}, on_slice=handed.append
+            Image(stack, "ZYX"),
+            here.plan,
+            client,
+            finished={(0,), (1,), (5,)},
+            on_slice=handed.append,
         )
     assert sorted(each.index for each in handed) == [(2,), (3,), (4,)]
     assert result.missing == 0
@@ -74,7 +83,7 @@ class Damaged:
 
     def __init__(self, planes: np.ndarray, unreadable: int) -> None:
         self.planes, self.unreadable = planes, unreadable
-        self.shape = planes.shape
+        self.shape, self.dtype = planes.shape, planes.dtype
 
     def __getitem__(self, index):
         if index[0] < self.unreadable:
@@ -83,11 +92,10 @@ class Damaged:
 
 
 def test_unreadable_planes_in_front_hold_up_none_behind(cluster, stack):
-    here = run_to_end(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF, device="cpu"))
-    many = np.concatenate([stack, stack])
-    plan = replace(here.plan, shape=(12,))
+    here = run_to_end(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF))
+    many = Image(Damaged(np.concatenate([stack, stack]), 5), "ZYX")
     with connect(cluster.scheduler_address) as client:
-        result = deconvolve_on_cluster(Damaged(many, 5), plan, client, on_slice=lambda each: None)
+        result = deconvolve_on_cluster(many, here.plan, client, on_slice=lambda each: None)
     assert sorted(result.failures) == [(0,), (1,), (2,), (3,), (4,)]
     assert result.done == 12
     assert result.missing == 0
@@ -99,16 +107,15 @@ def test_a_plane_the_cluster_fails_on_is_reported_readable_or_not(stack, again):
         def exception(self):
             return MemoryError()
 
-    here = run_to_end(deconvolve_stack(stack[:1], QUICK, axes="ZYX", kernel=PSF, device="cpu"))
     data = Damaged(stack[:1], unreadable=1 if again == "damaged" else 0)
-    result = _outcome(Failed(), data, here.plan, (0,))
+    result = _outcome(Failed(), Image(data, "ZYX"), (0,))
     assert "MemoryError" in result.failure
     assert result.image.any() == (again == "readable")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills a process by a POSIX signal")
 def test_a_worker_that_dies_is_no_loss(cluster, stack):
-    here = run_to_end(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF, device="cpu"))
+    here = run_to_end(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF))
     handed = []
     with connect(cluster.scheduler_address) as client:
         victims = list(client.run(os.getpid).values())
@@ -118,7 +125,7 @@ def test_a_worker_that_dies_is_no_loss(cluster, stack):
             if len(handed) == 1:
                 os.kill(victims[0], signal.SIGKILL)
 
-        result = deconvolve_on_cluster(stack, here.plan, client, on_slice=keep)
+        result = deconvolve_on_cluster(Image(stack, "ZYX"), here.plan, client, on_slice=keep)
     assert result.done == 6
     assert not result.failures
     for each in handed:

@@ -28,7 +28,7 @@ from napari_blind_deconv import Settings, synthetic
 from napari_blind_deconv.cli import app
 from napari_blind_deconv.engine import double_dip
 from napari_blind_deconv.jobs import Job, run_job
-from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.steps import run_to_end
 
 distributed = pytest.importorskip("distributed")
@@ -160,7 +160,7 @@ def prepare(piece: Piece) -> None:
     text = piece.text
     planes = [synthetic.fluorescence_scene((48, 48), seed=seed).observed for seed in range(4)]
     stack = np.stack(planes)
-    known = gaussian_kernel((9, 9), 1.5).numpy()
+    known = gaussian_kernel((9, 9), 1.5)
     if "INPUT.tif" in text:
         tifffile.imwrite("INPUT.tif", stack if "--select" in text else stack[0], imagej=True)
     if "STACK.tif" in text or "RESULT.ome.zarr.json" in text:

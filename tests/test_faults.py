@@ -24,10 +24,10 @@ from napari_blind_deconv import DeconvolutionError, Settings, deconvolve_stack
 from napari_blind_deconv.engine.cluster import connect
 from napari_blind_deconv.engine.objective import Objective
 from napari_blind_deconv.io.claim import claimed
-from napari_blind_deconv.io.stacks import open_stack
+from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.io.store import partial_folder
 from napari_blind_deconv.jobs import Job, run_job, sidecar_of
-from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.plugin.worker import Failure, attempted
 from napari_blind_deconv.steps import run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
@@ -51,8 +51,8 @@ def stack(tmp_path, planes) -> Path:
 
 
 def pixels_of(output: Path) -> np.ndarray:
-    with open_stack(output) as result:
-        return result.data.compute()
+    with open_image(output) as result:
+        return result.image.pixels.compute()
 
 
 def files_beside(output: Path) -> set[str]:
@@ -106,7 +106,7 @@ class TestKilled:
     def test_between_any_two_steps_of_its_end(self, stack, monkeypatch, name, fatal):
         """The process dies at each rename or removal in turn; the old output is never lost."""
         job = Job(input=stack, output=stack.parent / name, settings=QUICK)
-        run_to_end(run_job(job.model_copy(update={"seed": 1})))
+        run_to_end(run_job(job.model_copy(update={"settings": QUICK.with_changes(seed=1)})))
         before = pixels_of(job.output)
         steps = 0
 
@@ -215,14 +215,14 @@ class TestMemory:
         sound = Objective.of
         refused = []
 
-        def full(self, canvas, kernel):
+        def full(self, canvas, convolution):
             if canvas.shape[-2] > 120:
                 refused.append(canvas.shape)
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-            return sound(self, canvas, kernel)
+            return sound(self, canvas, convolution)
 
         monkeypatch.setattr(Objective, "of", full)
-        kernel = gaussian_kernel((9, 9), 1.5).numpy()
+        kernel = gaussian_kernel((9, 9), 1.5)
         result = run_to_end(deconvolve_stack(image[None], QUICK, axes="ZYX", kernel=kernel))
         assert refused
         assert not result.failures
@@ -231,15 +231,15 @@ class TestMemory:
     def test_a_gpu_without_any_room_fails_planes_and_not_the_run(self, planes, monkeypatch):
         sound = Objective.of
 
-        def full(self, canvas, kernel):
+        def full(self, canvas, convolution):
             if canvas.mean() > 0.5:  # the bright plane, in the range that all share
                 raise torch.OutOfMemoryError("CUDA out of memory.")
-            return sound(self, canvas, kernel)
+            return sound(self, canvas, convolution)
 
         monkeypatch.setattr(Objective, "of", full)
         data = planes[:3].astype(np.float32)
         data[1] += 2000
-        kernel = gaussian_kernel((9, 9), 1.5).numpy()
+        kernel = gaussian_kernel((9, 9), 1.5)
         result = run_to_end(deconvolve_stack(data, QUICK, axes="ZYX", kernel=kernel))
         assert list(result.failures) == [(1,)]
         assert "not enough memory" in result.failures[(1,)]

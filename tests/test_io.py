@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_blind_deconv.image import Image
 from napari_blind_deconv.io.images import (
-    Plane,
     check_output,
     read_plane,
     write_atomically,
@@ -24,7 +24,7 @@ PROVENANCE = {"settings": {"sparsity": 0.01}, "seed": 3}
 @pytest.mark.parametrize("name", ["out.tif", "out.ome.tif"])
 def test_pixels_and_pixel_size_come_back(tmp_path, name):
     path = tmp_path / name
-    write_plane(path, Plane(PIXELS, False, (0.2, 0.1), "µm"), PROVENANCE)
+    write_plane(path, Image(PIXELS, "YX", {"Y": 0.2, "X": 0.1}, "µm"), PROVENANCE)
     plane = read_plane(path)
     np.testing.assert_array_equal(plane.pixels, PIXELS)
     assert plane.pixels.dtype == np.float32
@@ -34,7 +34,7 @@ def test_pixels_and_pixel_size_come_back(tmp_path, name):
 
 def test_provenance_is_in_the_file(tmp_path):
     path = tmp_path / "out.tif"
-    write_plane(path, Plane(PIXELS), PROVENANCE)
+    write_plane(path, Image(PIXELS), PROVENANCE)
     with tifffile.TiffFile(path) as tiff:
         assert json.loads(tiff.imagej_metadata["Info"]) == PROVENANCE
 
@@ -42,9 +42,9 @@ def test_provenance_is_in_the_file(tmp_path):
 def test_colour_comes_back(tmp_path):
     path = tmp_path / "out.tif"
     colour = np.random.default_rng(0).random((8, 9, 3), dtype=np.float32)
-    write_plane(path, Plane(colour, rgb=True), PROVENANCE)
+    write_plane(path, Image(colour, "YXS"), PROVENANCE)
     plane = read_plane(path)
-    assert plane.rgb
+    assert plane.is_colour
     np.testing.assert_array_equal(plane.pixels, colour)
 
 
@@ -89,13 +89,13 @@ def test_colour_in_separate_planes_is_colour(tmp_path):
     colour = np.random.default_rng(0).integers(0, 255, (3, 20, 22), dtype=np.uint8)
     tifffile.imwrite(path, colour, photometric="rgb", planarconfig="separate")
     plane = read_plane(path)
-    assert plane.rgb
+    assert plane.is_colour
     np.testing.assert_array_equal(plane.pixels, np.moveaxis(colour, 0, -1))
 
 
 @pytest.mark.parametrize("unit", ["Å", "μm"])
 def test_units_beyond_ascii_can_be_written(tmp_path, unit):
-    write_plane(tmp_path / "out.tif", Plane(PIXELS, False, (0.2, 0.1), unit), PROVENANCE)
+    write_plane(tmp_path / "out.tif", Image(PIXELS, "YX", {"Y": 0.2, "X": 0.1}, unit), PROVENANCE)
     np.testing.assert_array_equal(read_plane(tmp_path / "out.tif").pixels, PIXELS)
 
 
@@ -129,7 +129,7 @@ def test_real_files_open_with_their_calibration(shared_data):
     assert neuron.pixels.dtype == np.uint16
     assert neuron.pixel_size == pytest.approx((0.16, 0.16), rel=0.01)
     assert neuron.unit == "µm"
-    assert read_plane(shared_data / "io" / "xy_rgb__cells.tif").rgb
+    assert read_plane(shared_data / "io" / "xy_rgb__cells.tif").is_colour
 
 
 def test_trace_goes_to_csv(tmp_path):

@@ -16,7 +16,7 @@ from tests.command import as_options, blind_deconv, command, limited
 
 from napari_blind_deconv import Settings
 from napari_blind_deconv.evidence import Evidence
-from napari_blind_deconv.io.stacks import open_stack
+from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.io.store import StackStore, partial_folder
 from napari_blind_deconv.jobs import Job, run_job, sidecar_of
 from napari_blind_deconv.steps import run_to_end
@@ -54,37 +54,36 @@ def test_a_tiled_plane_with_a_kernel_of_its_own_can_be_judged(tmp_path, monkeypa
         output=tmp_path / "out.tif",
         settings=QUICK,
         kernel="per-slice",
-        device="cpu",
     )
     run_to_end(run_job(job))
     [told] = json.loads(sidecar_of(job.output).read_text())["planes"]
     assert told["tiles"] > 1
-    assert np.shape(Evidence.of(job.output).kernel) == np.shape(told["kernel"])
+    assert Evidence.of(job.output).kernel.shape == np.shape(told["kernel"]["weights"])
 
 
 class TestSelecting:
     def test_a_part_is_that_of_the_array_in_the_file(self, hyperstack, pixels):
-        with open_stack(hyperstack, select="1,:,3:20,4:30") as part:
-            assert part.axes == "CYX"
-            np.testing.assert_array_equal(part.data, pixels[1, :, 3:20, 4:30])
-        with open_stack(hyperstack, select="0:2,1,:,:") as part:
-            assert part.axes == "ZYX"
-            np.testing.assert_array_equal(part.data, pixels[0:2, 1])
+        with open_image(hyperstack, select="1,:,3:20,4:30") as part:
+            assert part.image.axes == "CYX"
+            np.testing.assert_array_equal(part.image.pixels, pixels[1, :, 3:20, 4:30])
+        with open_image(hyperstack, select="0:2,1,:,:") as part:
+            assert part.image.axes == "ZYX"
+            np.testing.assert_array_equal(part.image.pixels, pixels[0:2, 1])
 
     @pytest.mark.parametrize("select", ["9,0,:,:", "0,0,1,:", "0,0,:", "0,0,5:5,:", ":,:,:,:,:"])
     def test_what_is_not_there_is_refused(self, hyperstack, select):
         with pytest.raises(ValueError, match="have lengths"):
-            open_stack(hyperstack, select=select)
+            open_image(hyperstack, select=select)
 
 
 class TestOpening:
     def test_imagej(self, hyperstack, pixels):
-        with open_stack(hyperstack) as stack:
-            assert stack.axes == "CZYX"
-            assert stack.planes == 6
-            assert stack.sizes == pytest.approx({"Y": 0.1, "X": 0.1, "Z": 0.4})
-            assert stack.unit == "µm"
-            np.testing.assert_array_equal(stack.data.compute(), pixels.swapaxes(0, 1))
+        with open_image(hyperstack) as stack:
+            assert stack.image.axes == "CZYX"
+            assert stack.image.blocks == 6
+            assert stack.image.spacing == pytest.approx({"Y": 0.1, "X": 0.1, "Z": 0.4})
+            assert stack.image.unit == "µm"
+            np.testing.assert_array_equal(stack.image.pixels.compute(), pixels.swapaxes(0, 1))
 
     def test_steps_come_in_the_units_of_the_stack(self, tmp_path):
         """Z in that of X, T in seconds; a step in a unit nobody knows is no step."""
@@ -97,13 +96,13 @@ class TestOpening:
         }
         image = np.zeros((2, 3, 20, 30), np.uint8)
         tifffile.imwrite(tmp_path / "t.ome.tif", image, ome=True, metadata=metadata)
-        with open_stack(tmp_path / "t.ome.tif") as stack:
-            assert stack.sizes == pytest.approx({"T": 0.1, "Z": 2, "Y": 0.2, "X": 0.1})
-            assert stack.unit == "µm"
+        with open_image(tmp_path / "t.ome.tif") as stack:
+            assert stack.image.spacing == pytest.approx({"T": 0.1, "Z": 2, "Y": 0.2, "X": 0.1})
+            assert stack.image.unit == "µm"
         metadata["PhysicalSizeZUnit"] = "reference frame"
         tifffile.imwrite(tmp_path / "t.ome.tif", image, ome=True, metadata=metadata)
-        with open_stack(tmp_path / "t.ome.tif") as stack:
-            assert set(stack.sizes) == {"T", "Y", "X"}
+        with open_image(tmp_path / "t.ome.tif") as stack:
+            assert set(stack.image.spacing) == {"T", "Y", "X"}
 
     def test_steps_of_an_ome_zarr_too(self, tmp_path):
         units = {"t": "millisecond", "z": "nanometer", "y": "micrometer", "x": "micrometer"}
@@ -117,25 +116,25 @@ class TestOpening:
         scale = [{"type": "scale", "scale": [100.0, 400.0, 0.2, 0.1]}]
         datasets = [{"path": "0", "coordinateTransformations": scale}]
         group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
-        with open_stack(tmp_path / "t.zarr") as stack:
-            assert stack.sizes == pytest.approx({"T": 0.1, "Z": 0.4, "Y": 0.2, "X": 0.1})
+        with open_image(tmp_path / "t.zarr") as stack:
+            assert stack.image.spacing == pytest.approx({"T": 0.1, "Z": 0.4, "Y": 0.2, "X": 0.1})
 
     def test_nothing_is_read_before_it_is_asked_for(self, hyperstack):
-        with open_stack(hyperstack) as stack:
-            assert all(side == 1 for side in stack.data.chunksize[:2])
+        with open_image(hyperstack) as stack:
+            assert all(side == 1 for side in stack.image.pixels.chunksize[:2])
 
     def test_axes_can_be_put_right(self, tmp_path):
         tifffile.imwrite(
             tmp_path / "t.tif", np.zeros((5, 20, 30), np.uint8), photometric="minisblack"
         )
-        with open_stack(tmp_path / "t.tif") as guessed:
-            assert guessed.axes == "ZYX"
+        with open_image(tmp_path / "t.tif") as guessed:
+            assert guessed.image.axes == "ZYX"
             assert "taken for ZYX" in guessed.described
-        with open_stack(tmp_path / "t.tif", "tyx") as told:
-            assert told.axes == "TYX"
+        with open_image(tmp_path / "t.tif", "tyx") as told:
+            assert told.image.axes == "TYX"
             assert not told.notes
-        with open_stack(tmp_path / "t.tif", "YXC") as turned:
-            assert turned.data.shape == (30, 5, 20)
+        with open_image(tmp_path / "t.tif", "YXC") as turned:
+            assert turned.image.pixels.shape == (30, 5, 20)
 
     @pytest.mark.parametrize("axes", ["ZY", "ZZYX", "QYX", "TCZYX"])
     def test_axes_that_cannot_be_are_one_sentence(self, tmp_path, axes):
@@ -143,26 +142,26 @@ class TestOpening:
             tmp_path / "t.tif", np.zeros((5, 20, 30), np.uint8), photometric="minisblack"
         )
         with pytest.raises(ValueError, match=r"accepted (is one letter an axis|are T, C, Z)"):
-            open_stack(tmp_path / "t.tif", axes)
+            open_image(tmp_path / "t.tif", axes)
 
     def test_several_images_in_one_file_are_refused(self, tmp_path):
         with tifffile.TiffWriter(tmp_path / "two.tif") as file:
             file.write(np.zeros((20, 30), np.uint8))
             file.write(np.zeros((40, 30), np.uint16))
         with pytest.raises(ValueError, match="holds 2 images"):
-            open_stack(tmp_path / "two.tif")
+            open_image(tmp_path / "two.tif")
 
     def test_a_pyramid_gives_its_finest_level(self, tmp_path):
         with tifffile.TiffWriter(tmp_path / "p.tif") as file:
             file.write(np.ones((64, 64), np.uint8), subifds=1, tile=(16, 16))
             file.write(np.ones((32, 32), np.uint8), subfiletype=1, tile=(16, 16))
-        with open_stack(tmp_path / "p.tif") as stack:
-            assert stack.data.shape == (64, 64)
+        with open_image(tmp_path / "p.tif") as stack:
+            assert stack.image.pixels.shape == (64, 64)
             assert "pyramid of 2 levels" in stack.described
 
     def test_a_folder_without_an_image_is_refused(self, tmp_path):
         with pytest.raises(ValueError, match="no OME-Zarr image"):
-            open_stack(tmp_path)
+            open_image(tmp_path)
 
     @pytest.mark.parametrize(
         ("name", "axes", "shape", "kind"),
@@ -182,11 +181,13 @@ class TestOpening:
         ],
     )
     def test_real_files(self, shared_data, name, axes, shape, kind):
-        with open_stack(shared_data / name) as stack:
-            assert stack.axes == axes
-            assert stack.data.shape == shape
-            assert stack.data.dtype.newbyteorder("=") == np.dtype(kind)
-            first = stack.data[(0,) * len(axes.removesuffix("S").removesuffix("YX"))].compute()
+        with open_image(shared_data / name) as stack:
+            assert stack.image.axes == axes
+            assert stack.image.pixels.shape == shape
+            assert stack.image.pixels.dtype.newbyteorder("=") == np.dtype(kind)
+            first = stack.image.pixels[
+                (0,) * len(axes.removesuffix("S").removesuffix("YX"))
+            ].compute()
             assert first.max() > first.min()
 
 
@@ -198,12 +199,12 @@ class TestJob:
         assert summary.finished
         assert summary.done == summary.planes == 6
         assert not summary.failures
-        with open_stack(job.output) as result, open_stack(hyperstack) as source:
-            assert result.axes == "CZYX"
-            assert result.sizes == pytest.approx({"Y": 0.1, "X": 0.1, "Z": 0.4})
-            assert result.unit == "µm"
-            assert result.data.dtype == np.float32
-            after, before = (s.data.mean(axis=(2, 3)).compute() for s in (result, source))
+        with open_image(job.output) as result, open_image(hyperstack) as source:
+            assert result.image.axes == "CZYX"
+            assert result.image.spacing == pytest.approx({"Y": 0.1, "X": 0.1, "Z": 0.4})
+            assert result.image.unit == "µm"
+            assert result.image.pixels.dtype == np.float32
+            after, before = (s.image.pixels.mean(axis=(2, 3)).compute() for s in (result, source))
             np.testing.assert_allclose(after, before, rtol=0.02)
         names = {path.name for path in tmp_path.iterdir()}
         assert names == {"in.tif", name, f"{name}.json"}
@@ -234,18 +235,32 @@ class TestJob:
         job = Job(input=hyperstack, output=tmp_path / "out.ome.zarr", settings=QUICK)
         run_to_end(run_job(job))
         attributes = zarr.open_group(job.output, mode="r").attrs
-        assert attributes["napari-blind-deconv"]["job"]["seed"] == 0
+        assert attributes["napari-blind-deconv"]["job"]["settings"]["seed"] == 0
         again = Job(input=job.output, output=tmp_path / "x.tif", settings=QUICK)
         assert run_to_end(run_job(again)).finished
 
     def test_a_sidecar_runs_the_job_again(self, hyperstack, tmp_path):
-        job = Job(input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK, seed=3)
+        job = Job(
+            input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK.with_changes(seed=3)
+        )
         run_to_end(run_job(job))
         first = tifffile.imread(job.output)
         again = Job.from_sidecar(sidecar_of(job.output))
         assert again == job
         run_to_end(run_job(again, overwrite=True))
         np.testing.assert_array_equal(tifffile.imread(job.output), first)
+
+    def test_a_sidecar_of_0_1_0_is_run_again(self, hyperstack, tmp_path):
+        """It had device and seed beside the settings."""
+        job = Job(input=hyperstack, output=tmp_path / "out.tif", settings=QUICK)
+        record = job.as_record()
+        for name in ("device", "seed", "solver"):
+            record["settings"].pop(name)
+        old = {"job": {**record, "device": "cpu", "seed": 7}}
+        (tmp_path / "old.json").write_text(json.dumps(old))
+        again = Job.from_sidecar(tmp_path / "old.json")
+        assert again.settings == QUICK.with_changes(device="cpu", seed=7)
+        assert again.model_copy(update={"settings": QUICK}) == job
 
     def test_a_sidecar_of_something_else_is_one_sentence(self, tmp_path):
         (tmp_path / "x.json").write_text('{"job": {"input": "a.tif", "code": "import os"}}')
@@ -293,8 +308,12 @@ class TestResuming:
         job = Job(input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK)
         kept = []
         run_to_end(run_job(job, on_slice=kept.append, should_stop=lambda: len(kept) == 1))
-        with pytest.raises(ValueError, match=r"other choices \(seed\)"):
-            run_to_end(run_job(job.model_copy(update={"seed": 1}), resume=True))
+        with pytest.raises(ValueError, match=r"other choices \(settings\)"):
+            run_to_end(
+                run_job(
+                    job.model_copy(update={"settings": QUICK.with_changes(seed=1)}), resume=True
+                )
+            )
 
     def test_half_a_record_is_no_record(self, hyperstack, tmp_path):
         job = Job(input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK)
@@ -302,8 +321,8 @@ class TestResuming:
         run_to_end(run_job(job, on_slice=kept.append, should_stop=lambda: len(kept) == 2))
         records = partial_folder(job.output) / "planes.jsonl"
         records.write_text(records.read_text()[:-20])
-        with open_stack(hyperstack) as stack:
-            store = StackStore.resume(job.output, stack, job.as_record())
+        with open_image(hyperstack) as stack:
+            store = StackStore.resume(job.output, stack.image, job.as_record())
         assert store is not None
         assert len(store.records()) == 1
         assert run_to_end(run_job(job, resume=True)).done == 5

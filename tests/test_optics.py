@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_blind_deconv.numerics.metrics import kernel_width
-from napari_blind_deconv.numerics.optics import line_kernel, widefield_psf
+from napari_blind_deconv.numerics.optics import gaussian_kernel, line_kernel, widefield_psf
 
 OBJECTIVE = {"numerical_aperture": 1.2, "wavelength": 0.6, "pixel_size": 0.04}
 
@@ -28,6 +28,22 @@ def test_a_psf_is_centred_and_round():
     psf = widefield_psf(61, **OBJECTIVE, defocus=0.7)
     np.testing.assert_allclose(psf, psf[::-1, ::-1], atol=1e-7)
     np.testing.assert_allclose(psf, psf.T, atol=1e-7)
+
+
+@pytest.mark.parametrize(("shape", "sigma"), [((9, 13), 1.5), ((7, 9, 13), (0.8, 1.5, 2.0))])
+def test_a_gaussian_is_centred_and_of_unit_sum(shape, sigma):
+    kernel = gaussian_kernel(shape, sigma)
+    assert kernel.dtype == np.float32
+    assert kernel.sum() == pytest.approx(1)
+    assert np.unravel_index(kernel.argmax(), shape) == tuple(side // 2 for side in shape)
+    np.testing.assert_allclose(kernel, np.flip(kernel), atol=1e-9)
+
+
+def test_a_gaussian_has_its_width_along_each_axis():
+    kernel = gaussian_kernel((25, 31, 41), (1.0, 2.0, 3.0))
+    offsets = np.indices(kernel.shape) - np.array(kernel.shape).reshape(3, 1, 1, 1) // 2
+    variances = (kernel * offsets**2).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(np.sqrt(variances), (1, 2, 3), rtol=0.02)
 
 
 @pytest.mark.parametrize("angle", [0, 30, 90])

@@ -27,6 +27,7 @@ def modules_after(statement: str) -> set[str]:
     [
         "import napari_blind_deconv",
         "from napari_blind_deconv import Settings, Result; Settings.presets()",
+        "from napari_blind_deconv import Image, Kernel, KernelChoice; KernelChoice.find()",
         "import napari_blind_deconv.cli",
     ],
 )

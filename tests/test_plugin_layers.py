@@ -58,7 +58,7 @@ def test_the_estimate_lies_on_its_image(result):
     assert is_output(estimate)
     assert not is_output(layer)
     record = estimate.metadata["blind_deconvolution"]
-    assert record["seed"] == 0
+    assert record["settings"]["seed"] == 0
     assert record["settings"]["max_iterations"] == 6
     assert record["stop_reason"] == "iteration limit"
     assert "torch" in record["versions"]

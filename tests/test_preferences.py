@@ -1,5 +1,7 @@
 """What the panel remembers, and what a bug report tells."""
 
+import json
+
 import pytest
 from napari.components import ViewerModel
 from napari.settings import get_plugin_settings
@@ -18,16 +20,31 @@ def stored(fresh_panel):
 @pytest.mark.usefixtures("stored")
 class TestPreferences:
     def test_what_was_chosen_comes_back(self):
-        settings = Settings.preset("draft").with_changes(sparsity=0.5, kernel_size=31)
-        Preferences.of("draft", settings, "cpu").save()
+        changes = {"sparsity": 0.5, "kernel_size": 31, "device": "cpu"}
+        settings = Settings.preset("draft").with_changes(**changes)
+        Preferences.of("draft", settings).save()
         found = Preferences.load()
-        assert (found.preset, found.device) == ("draft", "cpu")
-        assert found.changes == {"sparsity": 0.5, "kernel_size": 31}
+        assert found.preset == "draft"
+        assert found.changes == changes
         assert found.settings() == settings
 
+    def test_the_device_has_its_own_place_in_naparis_settings(self, stored):
+        settings = Settings.preset("draft").with_changes(sparsity=0.5, device="cpu")
+        Preferences.of("draft", settings).save()
+        assert (stored.preset, stored.device) == ("draft", "cpu")
+        assert json.loads(stored.changes) == {"sparsity": 0.5}
+        Preferences.of("draft", settings.with_changes(device="auto")).save()
+        assert stored.device == "auto"
+
+    def test_a_seed_is_not_remembered(self):
+        settings = Settings.preset("draft").with_changes(sparsity=0.5)
+        Preferences.of("draft", settings.with_changes(seed=5)).save()
+        assert Preferences.load().settings() == settings
+
     def test_a_new_panel_stands_as_the_last_was_left_and_resets(self, qtbot):
-        settings = Settings.preset("draft").with_changes(sparsity=0.5, kernel_size=31)
-        Preferences.of("draft", settings, "cpu").save()
+        changes = {"sparsity": 0.5, "kernel_size": 31, "device": "cpu"}
+        settings = Settings.preset("draft").with_changes(**changes)
+        Preferences.of("draft", settings).save()
         panel = Choices(ViewerModel())
         qtbot.addWidget(panel)
         assert panel.settings() == settings
@@ -53,10 +70,11 @@ class TestReport:
             except OSError as cause:
                 raise DeconvolutionError("It failed at /home/ada/secret/cells.tif.") from cause
         except DeconvolutionError as error:
-            text = problem_report(str(error), error, Settings(), "(9, 9) uint8", "cpu")
+            text = problem_report(str(error), error, Settings(), "(9, 9) uint8")
         assert "DeconvolutionError: It failed at cells.tif." in text
         assert "OSError at test_preferences.py:" in text
         assert '"max_iterations": 150' in text
+        assert '"device": "auto"' in text
         assert "napari-blind-deconv 0" in text
         assert "(9, 9) uint8" in text
         assert "ada" not in text
@@ -76,7 +94,7 @@ class TestReport:
         ],
     )
     def test_folders_are_left_out_with_their_spaces(self, sentence, told):
-        assert problem_report(sentence, None, None, "none", "auto").splitlines()[0] == told
+        assert problem_report(sentence, None, None, "none").splitlines()[0] == told
 
     def test_settings_that_cannot_be_are_left_out(self):
-        assert "settings" not in problem_report("No.", None, None, "none", "auto")
+        assert "settings" not in problem_report("No.", None, None, "none")

@@ -6,11 +6,12 @@ import pytest
 import torch
 from benchmarks.richardson_lucy import blind_richardson_lucy
 
-from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
-from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.convolution import Convolution
+from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.numerics.richardson_lucy import richardson_lucy
 
-KERNEL = gaussian_kernel((13, 13), 1.8).double()
+KERNEL = torch.from_numpy(gaussian_kernel((13, 13), 1.8)).double()
+CONVOLUTION = Convolution(KERNEL)
 
 
 @pytest.fixture(scope="module")
@@ -25,30 +26,26 @@ def nth(iterates, count):
 
 
 def test_misfit_to_photons_falls_with_every_iteration(scene):
-    observed = blur(scene, KERNEL)
-    misfits = [
-        (model - observed * model.log()).mean().item()
-        for model in (
-            blur(canvas, KERNEL) for canvas in islice(richardson_lucy(observed, KERNEL), 30)
-        )
-    ]
+    observed = CONVOLUTION.forward(scene)
+    models = map(CONVOLUTION.forward, islice(richardson_lucy(observed, CONVOLUTION), 30))
+    misfits = [(model - observed * model.log()).mean().item() for model in models]
     assert misfits == sorted(misfits, reverse=True)
 
 
 def test_the_known_kernel_sharpens(scene):
-    truth, observed = crop_to_field_of_view(scene, (13, 13)), blur(scene, KERNEL)
-    estimate = crop_to_field_of_view(nth(richardson_lucy(observed, KERNEL), 100), (13, 13))
+    truth, observed = CONVOLUTION.field_of_view(scene), CONVOLUTION.forward(scene)
+    estimate = CONVOLUTION.field_of_view(nth(richardson_lucy(observed, CONVOLUTION), 100))
     assert (estimate - truth).norm() < 0.9 * (observed - truth).norm()
 
 
 def test_a_point_as_kernel_gives_the_picture_back(scene):
-    point = torch.ones(1, 1, dtype=torch.float64)
+    point = Convolution(torch.ones(1, 1, dtype=torch.float64))
     torch.testing.assert_close(nth(richardson_lucy(scene, point), 2), scene)
 
 
 def test_a_guessed_kernel_moves_towards_the_true_one(scene):
-    observed = blur(scene, KERNEL)
-    guess = gaussian_kernel((13, 13), 2.6).double()
+    observed = CONVOLUTION.forward(scene)
+    guess = torch.from_numpy(gaussian_kernel((13, 13), 2.6)).double()
     canvas, kernel = nth(blind_richardson_lucy(observed, guess), 20)
     assert kernel.sum().item() == pytest.approx(1)
     assert (kernel >= 0).all()

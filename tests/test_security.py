@@ -14,7 +14,7 @@ import tifffile
 from tests import guard
 
 import napari_blind_deconv
-from napari_blind_deconv.io.stacks import open_stack
+from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 FAST = ["--set", "channels=[8]", "--set", "max_iterations=2", "--set", "kernel_features=16"]
@@ -171,6 +171,6 @@ def test_a_zarr_whose_codec_is_pickle_is_refused(tmp_path, kind, place):
         (level / ".zarray").write_text(json.dumps(array))
         (level / "0.0").write_bytes(bomb)
     with pytest.raises(ValueError, match="cannot be read"):  # noqa: SIM117
-        with open_stack(store) as stack:
-            stack.data.compute()
+        with open_image(store) as opened:
+            opened.image.pixels.compute()
     assert not mark.exists()

@@ -14,6 +14,7 @@ from tests import guard
 
 from napari_blind_deconv import deconvolve
 from napari_blind_deconv.engine.stacks import deconvolve_stack
+from napari_blind_deconv.kernel import Kernel
 from napari_blind_deconv.plugin import target
 from napari_blind_deconv.plugin.choices import Choices
 from napari_blind_deconv.steps import run_to_end
@@ -64,15 +65,8 @@ def both(panel) -> list[np.ndarray]:
 
 
 def of_the_panel(panel) -> np.ndarray:
-    _, job = panel.plane()
-    return deconvolve(
-        job.pixels,
-        job.settings,
-        psf=job.psf,
-        psf_guess=job.psf_guess,
-        device=job.device,
-        seed=job.seed,
-    ).image
+    _, task = panel.plane()
+    return deconvolve(task.image, task.settings, kernel=task.kernel).image
 
 
 def test_a_plane_of_a_stack(panel):
@@ -87,7 +81,7 @@ def test_a_rectangle_with_a_kernel_that_is_held(panel):
     panel._viewer.layers.selection.active = panel._viewer.layers["cells"]
     panel.target.scope.value = target.DRAWN
     kernel = np.outer([1, 2, 1], [1, 3, 1]).astype(np.float32) / 20
-    panel.kernel.remember(kernel)
+    panel.kernel.remember(Kernel.of(kernel))
     panel.kernel.hold_last()
     assert "Save the kernel as 'kernel.tif'" in panel.script().as_python()
     tifffile.imwrite("kernel.tif", kernel)
@@ -99,9 +93,9 @@ def test_a_rectangle_with_a_kernel_that_is_held(panel):
 def test_a_guess_of_the_kernel(panel):
     panel.kernel.source.value = "a Gaussian"
     python = panel.script().as_python()
-    assert "psf_guess=gaussian_kernel(" in python
+    assert "kernel=KernelChoice.start_from(gaussian_kernel(" in python
     np.testing.assert_array_equal(run_python(python), of_the_panel(panel))
-    tifffile.imwrite("kernel.tif", panel.kernel_given().kernel)
+    tifffile.imwrite("kernel.tif", panel.kernel_selection().choice.kernel.weights)
     np.testing.assert_array_equal(run_command(panel.script().as_command()), of_the_panel(panel))
 
 
@@ -116,10 +110,9 @@ def test_a_guess_for_a_stack_is_refused_as_a_run_of_it_is(panel):
 def test_some_planes(panel):
     panel.target.scope.value = target.SPAN
     panel.target.span.value = (1, 2)
-    job = panel.stack()
-    wanted = run_to_end(
-        deconvolve_stack(job.data, job.settings, axes=job.axes, kernel=job.kernel, seed=job.seed)
-    ).image
+    _, task = panel.stack()
+    assert task.image.axes == "ZYX"
+    wanted = run_to_end(deconvolve_stack(task.image, task.settings, kernel=task.kernel)).image
     assert "[1:3, :, :]" in panel.script().as_python()
     for image in both(panel):
         np.testing.assert_array_equal(image, wanted)
@@ -135,3 +128,22 @@ def test_only_what_differs_from_the_preset_is_written(panel):
     panel.reset()
     assert "with_changes" not in panel.script().as_python()
     assert "--set" not in panel.script().as_command()
+    assert "axes=" not in panel.script().as_python()
+
+
+def test_device_and_seed_are_settings(panel):
+    panel.reset()
+    panel.device.value, panel.seed.value = "cpu", 7
+    script = panel.script()
+    assert "with_changes(device='cpu', seed=7)" in script.as_python()
+    assert "--set device=cpu --set seed=7" in script.as_command()
+
+
+def test_colour(panel):
+    colour = np.stack([STACK[0], STACK[0] * 0.5, STACK[0] * 0.2], axis=-1).astype(np.uint16)
+    tifffile.imwrite("cells.tif", colour, photometric="rgb")
+    panel._viewer.layers.clear()
+    panel._viewer.add_image(colour, rgb=True, name="cells")
+    assert "axes='YXS'" in panel.script().as_python()
+    for image in both(panel):
+        np.testing.assert_array_equal(image, of_the_panel(panel))

@@ -12,7 +12,7 @@ from tests import guard
 
 from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin import stack_run
-from napari_blind_deconv.plugin.stack_run import StackJob, stack_axes
+from napari_blind_deconv.plugin.stack_run import stack_axes, stack_of
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 from napari_blind_deconv.synthetic import fluorescence_scene
 
@@ -59,7 +59,7 @@ def test_all_planes_are_sharpened_over_their_own(dock, qtbot):
     np.testing.assert_allclose(layer.translate, source.translate)
     assert layer.units == source.units
     record = layer.metadata["blind_deconvolution"]
-    assert record["kernel_mode"] == "per-channel"
+    assert record["kernel"] == "per-channel"
     assert record["axes"] == "ZYX"
     kernel = dock._viewer.layers["cells [kernel]"].data
     assert kernel.shape[0] == len(STACK)  # seen beside every plane
@@ -114,9 +114,8 @@ def test_a_damaged_plane_on_the_screen_does_not_refuse_the_stack():
     layer = viewer.add_image(STACK)
     viewer.dims.set_point(0, 0)
     layer._data = lazy
-    options = {"settings": None, "kernel": "shared", "device": "cpu", "seed": 0}
-    job = StackJob.of(layer, viewer.dims, None, **options)
-    assert job.planes == len(STACK)
+    _, image = stack_of(layer, viewer.dims)
+    assert image.blocks == len(STACK)
 
 
 def test_stopping_keeps_the_planes_that_are_done(dock, qtbot):
@@ -236,4 +235,4 @@ def test_one_plane_is_no_stack(make_napari_viewer):
     viewer = make_napari_viewer()
     layer = viewer.add_image(np.zeros((20, 20)))
     with pytest.raises(ValueError, match="is one plane"):
-        StackJob.of(layer, viewer.dims, None)
+        stack_of(layer, viewer.dims)

@@ -7,20 +7,25 @@ from types import SimpleNamespace
 import dask.array as da
 import numpy as np
 import pytest
+from skimage import data
 
 from napari_blind_deconv import Settings, deconvolve, deconvolve_stack
 from napari_blind_deconv.engine import estimate, planes
+from napari_blind_deconv.engine.channel_statistics import channel_statistics
 from napari_blind_deconv.engine.estimate import Pace, measure_pace
-from napari_blind_deconv.engine.planes import Recipe, find_kernel, sharpen
-from napari_blind_deconv.engine.survey import check_axes, survey_channels
+from napari_blind_deconv.engine.planes import find_kernel, sharpen
+from napari_blind_deconv.engine.solver import Watch
 from napari_blind_deconv.engine.tiles import blend_weights, tiles
-from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.errors import DeconvolutionError, OutOfMemoryError
+from napari_blind_deconv.image import Image
+from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelSource
 from napari_blind_deconv.numerics.metrics import kernel_width
-from napari_blind_deconv.plan import KernelMode, Plan
+from napari_blind_deconv.numerics.optics import gaussian_kernel
+from napari_blind_deconv.plan import StackPlan
 from napari_blind_deconv.reasons import QualityFlag
-from napari_blind_deconv.results import DeconvolutionError, OutOfMemoryError
 from napari_blind_deconv.steps import mapped, run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
+from napari_blind_deconv.task import Task
 
 QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)
 
@@ -65,12 +70,12 @@ class TestStack:
 
     def test_a_plan_survives_its_record(self, stack):
         _, result = run(stack, axes="CZYX")
-        again = Plan.from_record(result.plan.as_record())
+        again = StackPlan.from_record(result.plan.as_record())
         assert again.as_record() == result.plan.as_record()
         _, repeated = run(stack, axes="CZYX", plan=again)
         np.testing.assert_array_equal(repeated.image, result.image)
         with pytest.raises(ValueError, match="no plan of a stack"):
-            Plan.from_record({"axes": "ZYX"})
+            StackPlan.from_record({"axes": "ZYX"})
 
     def test_lazy_input_is_read_plane_by_plane(self, stack):
         largest = 0
@@ -116,11 +121,11 @@ class TestStack:
 class TestKernels:
     def test_one_for_each_channel(self, stack):
         narrow, wide = (
-            fluorescence_scene((96, 96), kernel=gaussian_kernel((21, 21), s).numpy()).observed
+            fluorescence_scene((96, 96), kernel=gaussian_kernel((21, 21), s)).observed
             for s in (1.0, 3.0)
         )
         _, result = run(np.stack([narrow, wide]), axes="CYX")
-        widths = [kernel_width(kernel) for kernel in result.plan.kernels]
+        widths = [kernel_width(kernel.weights) for kernel in result.plan.kernels]
         assert widths[0] < 0.7 * widths[1]
 
     def test_shared_by_all(self, stack):
@@ -133,13 +138,28 @@ class TestKernels:
         assert not np.array_equal(handed[0].kernel, handed[1].kernel)
 
     def test_given(self, stack):
-        psf = gaussian_kernel((9, 9), 1.5).numpy()
+        psf = gaussian_kernel((9, 9), 1.5)
         _, result = run(stack[0], axes="ZYX", kernel=5 * psf)
-        assert result.plan.kernel_mode is KernelMode.GIVEN
+        assert result.plan.choice.is_held
         alone = deconvolve(
-            stack[0, 1], QUICK, psf=psf, intensity_range=result.plan.intensity_ranges[0]
+            stack[0, 1], QUICK, kernel=psf, intensity_range=result.plan.intensity_ranges[0]
         )
         np.testing.assert_allclose(result.image[1], alone.image, rtol=1e-4)
+
+    def test_warnings_of_a_kernel_stay_with_every_plane_that_uses_it(self):
+        sharp = [data.camera()[y : y + 128, 120:248] for y in (100, 140)]
+        handed = []
+        run(np.stack(sharp), axes="ZYX", on_slice=handed.append)
+        assert all(each.kernel.source is KernelSource.NO_BLUR for each in handed)
+        assert all(each.provenance["kernel_is_held"] for each in handed)
+        assert all(QualityFlag.NO_BLUR.sentence in each.provenance["warnings"] for each in handed)
+
+    def test_a_kernel_that_is_given_has_no_warnings_of_a_search(self, stack):
+        point = Kernel.point(source=KernelSource.GIVEN)
+        handed = []
+        run(stack[0], axes="ZYX", kernel=point, on_slice=handed.append)
+        told = [each.provenance["warnings"] for each in handed]
+        assert not any(QualityFlag.NO_BLUR.sentence in warnings for warnings in told)
 
     def test_found_on_the_plane_that_is_asked_for(self, stack):
         seen, _ = run(stack, axes="CZYX", reference=(0, 2))
@@ -155,11 +175,11 @@ class TestKernels:
     def test_colour_of_one_kind_is_not_the_sharpest_plane(self):
         planes = np.empty((2, 48, 48, 3), np.uint8)
         planes[:] = 255, 240, 230
-        [survey] = survey_channels(planes, "ZYXS")
-        assert survey.sharpest is None
+        [seen] = channel_statistics(Image(planes, "ZYXS"))
+        assert seen.sharpest is None
         planes[1, 10:20, 10:20] = 20
-        [survey] = survey_channels(planes, "ZYXS")
-        assert survey.sharpest == (1,)
+        [seen] = channel_statistics(Image(planes, "ZYXS"))
+        assert seen.sharpest == (1,)
 
     def test_stop_ends_the_search_for_kernels(self, stack):
         searched = set()
@@ -186,12 +206,12 @@ class TestEstimate:
         looks = itertools.count()
         clock = SimpleNamespace(perf_counter=lambda: float(next(looks)))
         monkeypatch.setattr(estimate, "time", clock)
-        pace = measure_pace(QUICK, "cpu")
+        pace = measure_pace(QUICK)
         assert pace == Pace(start=0, step=1 / 128**2, search=0)
 
     @pytest.mark.parametrize("solver", ["wiener", "richardson-lucy"])
     def test_every_solver_has_a_pace(self, solver):
-        pace = measure_pace(QUICK.with_changes(solver=solver), "cpu")
+        pace = measure_pace(QUICK.with_changes(solver=solver))
         assert (pace.step > 0) == (solver == "richardson-lucy")
         least, most = pace.seconds(QUICK, planes=3, pixels=1000, kernels=0)
         assert 0 < least <= most
@@ -291,21 +311,32 @@ class TestBadPlanes:
         with pytest.raises(ValueError, match=sentence):
             run(stack[0], **options)
 
-    def test_axes_are_checked_against_the_shape(self):
-        check_axes("TCZYXS", (1, 2, 3, 16, 16, 4))
-        check_axes("YX", (16, 16))
+
+UNWATCHED = Watch()
+
+
+def task_on(
+    plane: np.ndarray,
+    tile_side: int,
+    kernel: np.ndarray | None = None,
+    *,
+    settings: Settings = QUICK,
+    axes: str = "YX",
+) -> Task:
+    choice = KernelChoice.of(kernel)
+    return Task(Image(plane, axes), settings, choice, tile_side=tile_side)
 
 
 def starve(monkeypatch, most: int) -> None:
     """Let there be no memory for a fit of more numbers than this."""
-    fit = planes._fit
+    fit = planes.run_task
 
-    def starved(plane, recipe, should_stop):
-        if plane.size > most:
+    def starved(task, watch):
+        if task.image.array.size > most:
             raise OutOfMemoryError("no memory")
-        return fit(plane, recipe, should_stop)
+        return fit(task, watch)
 
-    monkeypatch.setattr(planes, "_fit", starved)
+    monkeypatch.setattr(planes, "run_task", starved)
 
 
 class TestTiles:
@@ -327,10 +358,9 @@ class TestTiles:
     def test_a_tiled_plane_is_the_plane(self):
         """Less than 1 % apart, and at the seams no more than elsewhere."""
         plane = fluorescence_scene((256, 224)).observed
-        kernel = gaussian_kernel((13, 13), 2.0).numpy()
-        common = {"settings": Settings(), "device": "cpu", "seed": 0, "rgb": False}
+        kernel = gaussian_kernel((13, 13), 2.0)
         whole, tiled = (
-            run_to_end(sharpen(plane, Recipe(**common, tile_side=side, kernel=kernel), never))
+            run_to_end(sharpen(task_on(plane, side, kernel, settings=Settings()), UNWATCHED))
             for side in (512, 128)
         )
         assert whole.tiles == 1
@@ -345,43 +375,35 @@ class TestTiles:
 
     def test_a_large_plane_finds_its_kernel_first(self):
         plane = fluorescence_scene((150, 160)).observed
-        recipe = Recipe(settings=QUICK, device="cpu", seed=0, rgb=False, tile_side=96)
-        result = run_to_end(sharpen(plane, recipe, never))
+        result = run_to_end(sharpen(task_on(plane, 96), UNWATCHED))
         assert result.tiles > 1
         assert result.image.shape == plane.shape
-        assert kernel_width(result.kernel) > 2
-        assert result.blur != "given"
+        assert kernel_width(result.kernel.weights) > 2
+        assert result.kernel.source.is_found
+        assert not result.kernel_is_held
 
     def test_a_tiled_plane_is_judged_as_a_whole(self):
         """Half of it is empty, so that no tile of it tells of the other."""
         plane = np.full((64, 300), 5.0)
         plane[:, :150] = fluorescence_scene((64, 150)).observed
-        kernel = gaussian_kernel((9, 9), 1.5).numpy()
-        recipe = Recipe(
-            settings=QUICK, device="cpu", seed=0, rgb=False, tile_side=100, kernel=kernel
-        )
-        result = run_to_end(sharpen(plane, recipe, never))
+        kernel = gaussian_kernel((9, 9), 1.5)
+        result = run_to_end(sharpen(task_on(plane, 100, kernel), UNWATCHED))
         assert result.tiles > 1
         assert result.trust.residual.shape == plane.shape
         assert result.trust.flux_ratio == pytest.approx(result.image.sum() / plane.sum(), rel=1e-4)
-        assert result.blur == "given"
+        assert result.kernel.source == "given"
 
     def test_tiles_that_were_slowed_are_told_of(self, monkeypatch):
-        from napari_blind_deconv.engine import planes
-
-        fit, fitted = planes._fit, itertools.count()
+        fit, fitted = planes.run_task, itertools.count()
 
         def slowed_at_first(*arguments):
             result = yield from fit(*arguments)
             return replace(result, slowed_at=7 if next(fitted) == 0 else None)
 
-        monkeypatch.setattr(planes, "_fit", slowed_at_first)
+        monkeypatch.setattr(planes, "run_task", slowed_at_first)
         plane = fluorescence_scene((150, 160)).observed
-        kernel = gaussian_kernel((9, 9), 1.5).numpy()
-        recipe = Recipe(
-            settings=QUICK, device="cpu", seed=0, rgb=False, tile_side=100, kernel=kernel
-        )
-        result = run_to_end(sharpen(plane, recipe, never))
+        kernel = gaussian_kernel((9, 9), 1.5)
+        result = run_to_end(sharpen(task_on(plane, 100, kernel), UNWATCHED))
         assert result.slowed_at == 7
         assert QualityFlag.UNSTABLE in result.flags
 
@@ -390,39 +412,41 @@ class TestTiles:
         plane[:] = 250, 240, 230, 255
         seen = fluorescence_scene((64, 64)).observed[..., np.newaxis]
         plane[:, :64, :3] = 200 * seen / seen.max() + [10, 20, 30]
-        recipe = Recipe(settings=QUICK, device="cpu", seed=0, rgb=True, tile_side=100)
-        result = run_to_end(sharpen(plane, recipe, never))
+        result = run_to_end(sharpen(task_on(plane, 100, axes="YXS"), UNWATCHED))
         np.testing.assert_allclose(result.image[:, 200:], plane[:, 200:], rtol=1e-5)
+
+    @pytest.mark.parametrize("offset", [0.0, 5e4])
+    def test_tiles_of_hardly_any_contrast_stay_as_they_are(self, offset):
+        """Of less than single precision tells apart on the offset of a camera."""
+        plane = np.full((64, 300), offset)
+        plane[:, 299] += 1e-3
+        plane[:, :64] += fluorescence_scene((64, 64)).observed
+        result = run_to_end(sharpen(task_on(plane, 100), UNWATCHED))
+        np.testing.assert_allclose(result.image[:, 200:], plane[:, 200:], rtol=1e-5, atol=2)
+        assert result.image.std() > 0.9 * plane.std()
 
     def test_empty_tiles_stay_as_they_are(self):
         plane = np.full((64, 300), 5.0)
         plane[:, :64] = fluorescence_scene((64, 64)).observed
-        recipe = Recipe(settings=QUICK, device="cpu", seed=0, rgb=False, tile_side=100)
-        result = run_to_end(sharpen(plane, recipe, never))
+        result = run_to_end(sharpen(task_on(plane, 100), UNWATCHED))
         np.testing.assert_allclose(result.image[:, 200:], 5.0, rtol=1e-5)
 
     def test_too_little_memory_means_a_kernel_from_a_smaller_region(self, monkeypatch):
         starve(monkeypatch, 20_000)
         plane = fluorescence_scene((160, 160)).observed
-        recipe = Recipe(settings=QUICK, device="cpu", seed=0, rgb=False, tile_side=512)
-        assert run_to_end(sharpen(plane, recipe, never)).tiles > 1
-        assert run_to_end(find_kernel(plane, recipe, never)).image.shape == (80, 80)
+        task = task_on(plane, 512)
+        assert run_to_end(sharpen(task, UNWATCHED)).tiles > 1
+        assert run_to_end(find_kernel(task, UNWATCHED)).image.shape == (80, 80)
 
     def test_too_little_memory_means_smaller_tiles(self, monkeypatch):
         starve(monkeypatch, 10_000)
         plane = fluorescence_scene((160, 160)).observed
-        kernel = gaussian_kernel((9, 9), 1.5).numpy()
-        recipe = Recipe(
-            settings=QUICK, device="cpu", seed=0, rgb=False, tile_side=512, kernel=kernel
-        )
-        assert run_to_end(sharpen(plane, recipe, never)).tiles > 1
-        monkeypatch.setattr(planes, "_fit", lambda *_: _always_starved())
+        kernel = gaussian_kernel((9, 9), 1.5)
+        task = task_on(plane, 512, kernel)
+        assert run_to_end(sharpen(task, UNWATCHED)).tiles > 1
+        monkeypatch.setattr(planes, "run_task", lambda *_: _always_starved())
         with pytest.raises(DeconvolutionError, match="no memory"):
-            run_to_end(sharpen(plane, recipe, never))
-
-
-def never() -> bool:
-    return False
+            run_to_end(sharpen(task, UNWATCHED))
 
 
 def _always_starved():

@@ -581,7 +581,7 @@ class TestForm:
         wait(lambda: " to " in dock.choices.expected.value)
         pace, measured, under_way = paces._measured(), [], Counter()
 
-        def slowly(settings, _device):
+        def slowly(settings):
             under_way["now"] += 1
             measured.append((settings, under_way["now"]))
             time.sleep(0.1)
@@ -600,6 +600,7 @@ class TestForm:
 
     def test_every_setting_is_in_the_form_with_label_and_tooltip(self, dock):
         widgets = {**dock.choices.basic.widgets, **dock.choices.advanced.widgets}
+        widgets |= {"device": dock.choices.device, "seed": dock.choices.seed}
         assert set(widgets) | {"kernel_size"} == set(Settings.model_fields)
         for name, widget in widgets.items():
             assert widget.label == Settings.model_fields[name].title

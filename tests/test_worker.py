@@ -6,19 +6,23 @@ import numpy as np
 import pytest
 
 from napari_blind_deconv import Settings
-from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
-from napari_blind_deconv.plugin.worker import Job, Progress, work
+from napari_blind_deconv.image import Image
+from napari_blind_deconv.kernel import KernelChoice
+from napari_blind_deconv.numerics.optics import gaussian_kernel
+from napari_blind_deconv.plugin.worker import Progress, work
 from napari_blind_deconv.steps import mapped, run_to_end
+from napari_blind_deconv.task import Task
 
 QUICK = Settings(max_iterations=5, stop_at_noise=False, channels=(8,), kernel_features=16)
 
 
 @pytest.mark.parametrize("solver", ["auto", "richardson-lucy"])
 def test_iterations_are_shown_whichever_solver_makes_them(small_scene, solver):
-    settings, psf = QUICK.with_changes(solver=solver), gaussian_kernel((13, 13), 1.8).numpy()
-    job = Job(small_scene[1], rgb=False, settings=settings, device="cpu", seed=0, psf=psf)
+    settings = QUICK.with_changes(solver=solver, device="cpu")
+    kernel = KernelChoice.hold(gaussian_kernel((13, 13), 1.8))
+    task = Task(Image(small_scene[1]), settings, kernel)
     told: list[Progress] = []
-    result = run_to_end(mapped(work(job, Event()), told.append))
+    result = run_to_end(mapped(work(task, Event()), told.append))
     shown = [progress for progress in told if progress.iteration]
     assert shown[0].iteration == 1
     assert shown[0].max_iterations == 5

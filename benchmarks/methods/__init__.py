@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import math
 import pkgutil
+import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -34,6 +35,10 @@ class Context:
     device: str = "auto"
     seed: int = 0
 
+    def applied_to(self, settings: Settings) -> Settings:
+        """Settings with this device and seed."""
+        return settings.with_changes(device=self.device, seed=self.seed)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -56,8 +61,12 @@ class Method(Protocol):
 
 
 def version_of(method: Method | Settings) -> str:
-    """Changes when the settings of a method do, so that what was measured before is not reused."""
-    return hashlib.sha256(repr(method).encode()).hexdigest()[:8]
+    """Changes when the settings of a method do, so that what was measured before is not reused.
+
+    Device and seed do not count: records have them beside it.
+    """
+    told = re.sub(r", device='[^']*', seed=\d+", "", repr(method))
+    return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 
 def find_methods() -> dict[str, Method]:

@@ -15,14 +15,14 @@ from skimage.restoration import unsupervised_wiener
 
 from benchmarks.cases import Case
 from benchmarks.methods import Context, Method, Outcome, best_of
-from napari_blind_deconv.numerics.blur import adjoint_blur, blur, crop_to_field_of_view
-from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.convolution import Convolution
+from napari_blind_deconv.numerics.optics import gaussian_kernel
 
 __all__ = ["GUESS", "GUESSED_SIGMA", "METHODS"]
 
 # What someone types who knows nothing: a Gaussian of σ 2 px.
 GUESSED_SIGMA = 2.0
-GUESS = gaussian_kernel((17, 17), GUESSED_SIGMA).numpy()
+GUESS = gaussian_kernel((17, 17), GUESSED_SIGMA)
 _PADDING = 32
 # Weight of the squared gradients against the squared misfit, strongest first.
 _SMOOTHNESS = tuple(10.0 ** np.arange(-0.5, -6.1, -0.5))
@@ -68,25 +68,24 @@ class LeastSquares:
 
 
 def _smooth_solutions(case: Case) -> Iterator[tuple[NDArray[np.float64], None]]:
-    kernel = torch.from_numpy(case.kernel).double()
+    convolution = Convolution(torch.from_numpy(case.kernel).double())
     observed = torch.from_numpy((case.observed - case.offset) / case.peak)
-    wanted = adjoint_blur(observed, kernel)
-    shape = (wanted.shape[0], wanted.shape[1])
+    wanted = convolution.adjoint(observed).numpy()
+    shape = wanted.shape
     canvas = np.full(shape, float(observed.mean()))
     for weight in _SMOOTHNESS:
 
         def normal(flat: NDArray[Any], weight: float = weight) -> NDArray[np.float64]:
             x = flat.reshape(shape)
-            again = adjoint_blur(blur(torch.from_numpy(x), kernel), kernel).numpy()
+            again = convolution.adjoint(convolution.forward(torch.from_numpy(x))).numpy()
             # With repeated border pixels the Laplacian is exactly -DᵀD of forward differences.
             smooth: NDArray[np.float64] = again - weight * ndimage.laplace(x, mode="nearest")
             return smooth.ravel()
 
         operator = LinearOperator((canvas.size, canvas.size), matvec=normal, dtype=np.float64)
-        flat, _ = cg(operator, wanted.numpy().ravel(), canvas.ravel(), rtol=1e-4, maxiter=60)
+        flat, _ = cg(operator, wanted.ravel(), canvas.ravel(), rtol=1e-4, maxiter=60)
         canvas = flat.reshape(shape)
-        field = crop_to_field_of_view(torch.from_numpy(canvas), case.kernel.shape).numpy()
-        yield field * case.peak + case.offset, None
+        yield convolution.field_of_view(canvas) * case.peak + case.offset, None
 
 
 METHODS: list[Method] = [Input(), UnsupervisedWiener(), LeastSquares()]

@@ -70,14 +70,12 @@ class DoubleDip:
         psf = {Kernel.TRUE: case.kernel, Kernel.NONE: POINT}.get(self.kernel)
         run = iterate(
             case.observed,
-            self._settings(case),
-            psf=psf,
-            device=context.device,
-            seed=context.seed,
+            context.applied_to(self._settings(case)),
+            kernel=psf,
             preview_seconds=0,
         )
         result, curve = _watch(run, case)
-        estimated = result.kernel if psf is None else None
+        estimated = result.kernel.weights if psf is None else None
         figures = _progress(curve, self._kept(result)) | {
             "iterations": len(result.trace),
             "seconds_per_iteration": result.seconds / len(result.trace),

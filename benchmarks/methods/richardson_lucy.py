@@ -15,8 +15,8 @@ from benchmarks.cases import Case
 from benchmarks.methods import Context, Method, Outcome, best_of
 from benchmarks.methods.classical import GUESS, GUESSED_SIGMA
 from benchmarks.richardson_lucy import blind_richardson_lucy
-from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
-from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.convolution import Convolution, crop_to_field_of_view
+from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.numerics.richardson_lucy import richardson_lucy
 
 __all__ = ["METHODS"]
@@ -29,16 +29,17 @@ FOUND_SIDE = 41
 def _iterates(case: Case, kernel: NDArray[np.float32]) -> Iterator[NDArray[np.float64]]:
     """Estimates in the input's units, one an iteration; the offset is known, as it is to users."""
     light = torch.from_numpy(case.observed - case.offset)
-    for canvas in richardson_lucy(light, torch.from_numpy(kernel).double()):
+    convolution = Convolution(torch.from_numpy(kernel).double())
+    for canvas in richardson_lucy(light, convolution):
         yield _to_user(case, canvas, kernel.shape)
 
 
 def _to_user(case: Case, canvas: torch.Tensor, kernel: tuple[int, ...]) -> NDArray[np.float64]:
-    return crop_to_field_of_view(canvas, (kernel[0], kernel[1])).numpy() + case.offset
+    return crop_to_field_of_view(canvas, kernel).numpy() + case.offset
 
 
 def _found(case: Case) -> NDArray[np.float32]:
-    return gaussian_kernel((FOUND_SIDE, FOUND_SIDE), gaussian_width(case.observed)).numpy()
+    return gaussian_kernel((FOUND_SIDE, FOUND_SIDE), gaussian_width(case.observed))
 
 
 @dataclass(frozen=True)
@@ -85,14 +86,15 @@ class BlurSureStopped:
     def run(self, case: Case, context: Context) -> Outcome:
         """Take the first iterate whose misfit is no larger than the noise found (Morozov)."""
         noise = white_noise(case.observed) ** 2
-        kernel = torch.from_numpy(_found(case)).double()
+        kernel = _found(case)
+        convolution = Convolution(torch.from_numpy(kernel).double())
         light = torch.from_numpy(case.observed - case.offset)
-        for count, canvas in enumerate(richardson_lucy(light, kernel), 1):
-            misfit = (blur(canvas, kernel) - light).square().mean()
+        for count, canvas in enumerate(richardson_lucy(light, convolution), 1):
+            misfit = (convolution.forward(canvas) - light).square().mean()
             if misfit <= noise or count == COUNTS[-1]:
                 break
-        image = _to_user(case, canvas, tuple(kernel.shape))
-        return Outcome(image, kernel.numpy(), {"kept": count})
+        image = _to_user(case, canvas, kernel.shape)
+        return Outcome(image, kernel, {"kept": count})
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Blind:
     def run(self, case: Case, context: Context) -> Outcome:
         """Take the best iterate."""
         light = torch.from_numpy(case.observed - case.offset)
-        start = gaussian_kernel((FOUND_SIDE, FOUND_SIDE), GUESSED_SIGMA).double()
+        start = torch.from_numpy(gaussian_kernel((FOUND_SIDE, FOUND_SIDE), GUESSED_SIGMA)).double()
         iterates = blind_richardson_lucy(light, start)
         pairs = (
             (_to_user(case, canvas, tuple(kernel.shape)), kernel.numpy())

@@ -17,10 +17,12 @@ from benchmarks.cases import Case, camera_shakes, fluorescence_cases, natural_ca
 from benchmarks.plots import plot_ratios
 from benchmarks.suites import Options, Task
 from benchmarks.tables import markdown
-from napari_blind_deconv import Settings
+from napari_blind_deconv import Settings, task
 from napari_blind_deconv.engine.problem import Problem
+from napari_blind_deconv.image import Image
+from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.metrics import kernel_similarity
-from napari_blind_deconv.numerics.parametric_blur import search_parametric
+from napari_blind_deconv.numerics.parametric_kernel import search_parametric
 from napari_blind_deconv.numerics.regions import region_with_contrast
 from napari_blind_deconv.numerics.shape_search import search_shape
 from napari_blind_deconv.numerics.spectrum import Spectrum
@@ -71,17 +73,18 @@ class _Searched:
     kernel: NDArray[np.float32] | None
 
     def __call__(self) -> dict[str, Any]:
-        problem = Problem.of(self.picture, Settings(), psf=None, rgb=False)
-        region = problem.luminance[region_with_contrast(problem.luminance, REGION)]
+        luminance = Problem.of(task.Task(Image(self.picture), Settings())).luminance
+        region = luminance[region_with_contrast(luminance, REGION)]
+        region = IntensityMap.of(region[np.newaxis]).to_unit(region)
         parametric = run_to_end(search_parametric(Spectrum.of(region), LARGEST))
-        search = run_to_end(search_shape(region, parametric.kernel, LARGEST))
+        search = run_to_end(search_shape(region, parametric.weights, LARGEST))
         least = sorted(search.ratios)
         figures: dict[str, Any] = {
             "look": min((look.ratio for look in search.looks), default=None),
             "look_scale": max((look.scale for look in search.looks), default=None),
             "ratio": least[1] if len(least) > 1 else None,
             "found": search.kernel is not None,
-            "otherwise": parametric.kind,
+            "otherwise": parametric.source.value,
         }
         if search.kernel is not None and self.kernel is not None:
             figures["kernel_similarity"] = kernel_similarity(self.kernel, search.kernel)

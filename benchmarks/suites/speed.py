@@ -49,7 +49,7 @@ class Speed:
             if not isinstance(method, DoubleDip):
                 raise ValueError(f"The suite 'speed' got {method.name!r}; it times presets only.")
             for side in SIDES:
-                work = partial(_measure, side, method.settings, options)
+                work = partial(_measure, side, options.context.applied_to(method.settings))
                 yield Task("", f"{side}²", method.name, work, options.seed, version_of(method))
 
     def report(self, records: pd.DataFrame, figures: Path) -> str:
@@ -79,33 +79,31 @@ class Speed:
         return markdown(shown, digits)
 
 
-def _measure(side: int, settings: Settings, options: Options) -> dict[str, Any]:
-    device = choose_device(options.device)
+def _measure(side: int, settings: Settings) -> dict[str, Any]:
+    device = choose_device(settings.device)
     image = fluorescence_scene((side, side)).observed
     started = time.perf_counter()
-    result = deconvolve(image, settings, device=options.device, seed=options.seed)
+    result = deconvolve(image, settings)
     seconds = time.perf_counter() - started
-    to_start, per_iteration = _pace(image, settings, options)
+    to_start, per_iteration = _pace(image, settings)
     memory = peak_memory(device)
     return {
-        "canvas": f"{side + len(result.kernel) - 1}²",
+        "canvas": f"{side + result.kernel.shape[0] - 1}²",
         "seconds_per_iteration": per_iteration,
         "seconds_to_start": to_start,
         "iterations": len(result.trace),
         "seconds_to_result": seconds,
         "peak_memory": None if memory is None else memory / GIBI,
-        "flops": _flops(image, settings, options.device),
+        "flops": _flops(image, settings),
         "machine_rate": _convolution_rate(device, settings),
     }
 
 
-def _pace(image: NDArray[Any], settings: Settings, options: Options) -> tuple[float, float]:
+def _pace(image: NDArray[Any], settings: Settings) -> tuple[float, float]:
     """Seconds before the first step, and of a step, in a run that the noise does not end."""
     some = settings.with_changes(stop_at_noise=False, max_iterations=STEPS)
     started = time.perf_counter()
-    run = iterate(
-        image, some, device=options.device, seed=options.seed, preview_seconds=float("inf")
-    )
+    run = iterate(image, some, preview_seconds=float("inf"))
     ticks = [
         time.perf_counter()
         for snapshot in run
@@ -115,13 +113,13 @@ def _pace(image: NDArray[Any], settings: Settings, options: Options) -> tuple[fl
     return ticks[0] - started - per_iteration, per_iteration
 
 
-def _flops(image: NDArray[Any], settings: Settings, device: str) -> int:
+def _flops(image: NDArray[Any], settings: Settings) -> int:
     """Of one step's convolutions and matrix products, both ways; Fourier transforms not counted."""
     counts = []
     for steps in (1, 2):  # the first is preceded by the fit of the kernel's start
         some = settings.with_changes(stop_at_noise=False, max_iterations=steps)
         with FlopCounterMode(display=False) as counter:
-            deconvolve(image, some, device=device)
+            deconvolve(image, some)
         counts.append(counter.get_total_flops())
     return counts[1] - counts[0]
 

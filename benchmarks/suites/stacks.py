@@ -125,10 +125,9 @@ def _run(
     started = time.perf_counter()
     steps = deconvolve_stack(
         stack,
+        options.context.applied_to(Settings.preset("fast")),
         axes="ZYX",
         kernel=mode,
-        device=options.device,
-        seed=options.seed,
         on_slice=keep,
     )
     run_to_end(steps)

@@ -66,14 +66,13 @@ class _Judged:
 
     def __call__(self) -> dict[str, float]:
         observed = np.asarray(self.case.observed, np.float64)
-        device, seed = self.options.device, self.options.seed
-        settings = Settings.preset("fast")
-        result = deconvolve(observed, settings, device=device, seed=seed)
+        settings = self.options.context.applied_to(Settings.preset("fast"))
+        result = deconvolve(observed, settings)
         others = [
-            deconvolve(observed, settings, device=device, seed=seed + 1 + repeat).image
+            deconvolve(observed, settings.with_changes(seed=settings.seed + 1 + repeat)).image
             for repeat in range(REPEATS - 1)
         ]
-        map_ = error_of_repeats(observed, result, repeats=REPEATS, device=device)
+        map_ = error_of_repeats(observed, result, repeats=REPEATS)
         return self._figures(result, map_, np.std([result.image, *others], axis=0))
 
     def _figures(

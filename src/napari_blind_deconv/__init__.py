@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_blind_deconv.engine.deconvolve import deconvolve, iterate
     from napari_blind_deconv.engine.stacks import deconvolve_stack
+    from napari_blind_deconv.errors import DeconvolutionError
+    from napari_blind_deconv.image import Image
+    from napari_blind_deconv.kernel import Kernel, KernelChoice
     from napari_blind_deconv.reasons import StopReason
-    from napari_blind_deconv.results import (
-        DeconvolutionError,
-        Result,
-        SliceResult,
-        Snapshot,
-        StackResult,
-        Stage,
-    )
+    from napari_blind_deconv.results import Result, SliceResult, Snapshot, StackResult, Stage
     from napari_blind_deconv.settings import Settings
 
 __all__ = [
     "DeconvolutionError",
+    "Image",
+    "Kernel",
+    "KernelChoice",
     "Result",
     "Settings",
     "SliceResult",
@@ -42,7 +41,10 @@ _HOMES = {
     "deconvolve": "engine.deconvolve",
     "deconvolve_stack": "engine.stacks",
     "iterate": "engine.deconvolve",
-    "DeconvolutionError": "results",
+    "DeconvolutionError": "errors",
+    "Image": "image",
+    "Kernel": "kernel",
+    "KernelChoice": "kernel",
     "Result": "results",
     "SliceResult": "results",
     "Snapshot": "results",

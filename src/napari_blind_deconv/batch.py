@@ -12,8 +12,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 
+from napari_blind_deconv.errors import DeconvolutionError
 from napari_blind_deconv.jobs import Job, run_job
-from napari_blind_deconv.results import DeconvolutionError
 from napari_blind_deconv.steps import run_to_end
 
 __all__ = ["environment", "plan_batch", "run_batch"]

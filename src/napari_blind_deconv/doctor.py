@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from napari_blind_deconv.results import first_line
+from napari_blind_deconv.errors import first_line
 from napari_blind_deconv.settings import Settings
 
 __all__ = ["Trial", "advice", "examine", "installed_version", "torch_trouble", "try_device"]
@@ -73,10 +73,10 @@ def try_device(name: str, expected_gain: float | None = None) -> Trial:
     from napari_blind_deconv.synthetic import fluorescence_scene
 
     scene = fluorescence_scene((96, 96))
-    settings = Settings.preset("fast").with_changes(max_iterations=20)
+    settings = Settings.preset("fast").with_changes(max_iterations=20, device=name)
     start = time.perf_counter()
     try:
-        estimate = deconvolve(scene.observed, settings, device=name).image
+        estimate = deconvolve(scene.observed, settings).image
     except Exception as error:  # whatever a driver raises is what is asked for here
         return Trial(math.nan, time.perf_counter() - start, f"failed: {error}".split("\n")[0])
     seconds = time.perf_counter() - start

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_blind_deconv.engine.inputs import luminance
-from napari_blind_deconv.engine.quality import assess, doubts
+from napari_blind_deconv.engine.quality import judge
 from napari_blind_deconv.engine.repeats import error_of_repeats
-from napari_blind_deconv.engine.survey import check_position, leading, read_slice
-from napari_blind_deconv.io.stacks import open_stack
+from napari_blind_deconv.image import Image, Index
+from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.jobs import Job, sidecar_of
-from napari_blind_deconv.plan import Index
+from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.reasons import QualityFlag, StopReason
 from napari_blind_deconv.results import TrustReport
 from napari_blind_deconv.settings import Settings
@@ -34,25 +33,20 @@ class Evidence:
         Name of the result, and the plane of a stack.
     image, estimate : ndarray
         ``(rows, columns)``, of colour the mean of the channels.
-    kernel : ndarray
+    kernel : Kernel
     trust : TrustReport
     flags : tuple of QualityFlag
     stop : str
         Why the run ended, as a sentence.
-    pixel_size : tuple of float or None
-        Height and width of a pixel in `unit`, if the result says.
-    unit : str
     """
 
     title: str
     image: NDArray[np.float64]
     estimate: NDArray[np.float64]
-    kernel: NDArray[np.float32]
+    kernel: Kernel
     trust: TrustReport
     flags: tuple[QualityFlag, ...]
     stop: str
-    pixel_size: tuple[float, float] | None
-    unit: str
     _read: _Read = field(repr=False)
 
     @classmethod
@@ -72,24 +66,22 @@ class Evidence:
             In one sentence, if something is missing or does not fit.
         """
         found = _Read.of(result, plane)
-        image, estimate = (luminance(pixels, found.rgb) for pixels in (found.before, found.image))
-        trust = assess(image, estimate, found.kernel)
         reason = StopReason(found.told["stop_reason"])
+        trust, flags = judge(
+            found.before,
+            found.image,
+            found.kernel,
+            reason=reason,
+            slowed_at=found.told.get("slowed_at"),
+        )
         return cls(
             title=f"{result.name}{f', plane {found.index}' if found.index else ''}",
-            image=image,
-            estimate=estimate,
+            image=found.before.luminance(),
+            estimate=found.after.luminance(),
             kernel=found.kernel,
             trust=trust,
-            flags=doubts(
-                trust,
-                blur_found=found.blur,
-                reason=reason,
-                slowed_at=found.told.get("slowed_at"),
-            ),
+            flags=flags,
             stop=reason.sentence,
-            pixel_size=found.pixel_size,
-            unit=found.unit,
             _read=found,
         )
 
@@ -102,10 +94,15 @@ class Evidence:
             )
         return " ".join(flag.sentence for flag in self.flags)
 
-    def expected_error(self, *, repeats: int = 4, device: str = "auto") -> NDArray[np.float32]:
-        """Map of the expected error; `error_of_repeats` says what that is and takes the same."""
+    def expected_error(self, *, repeats: int = 4, device: str = "auto") -> Image:
+        """Map of the expected error, as `error_of_repeats` makes it, with the result's pixel size.
+
+        `device` computes it: the one that made the result may be elsewhere.
+        """
         read = self._read
-        return error_of_repeats(read.before, read, repeats=repeats, rgb=read.rgb, device=device)
+        settings = read.settings.with_changes(device=device)
+        error = error_of_repeats(read.before, replace(read, settings=settings), repeats=repeats)
+        return Image(error, "YX", read.after.spacing, read.after.unit)
 
     def as_record(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -123,48 +120,43 @@ class _Read:
     """A plane before and after, and what is told of its run."""
 
     index: Index
-    rgb: bool
-    before: NDArray[Any]
-    image: NDArray[np.float32]
-    kernel: NDArray[np.float32]
+    before: Image
+    after: Image
+    kernel: Kernel
     told: dict[str, Any]
     settings: Settings
-    seed: int
-    pixel_size: tuple[float, float] | None
-    unit: str
 
     @classmethod
     def of(cls, result: Path, plane: Index | None) -> Self:
         record, job = _sidecar(result)
-        with job.open() as before, open_stack(result) as after:
-            if before.data.shape != after.data.shape:
+        with job.open() as opened, open_image(result) as made:
+            before, after = opened.image, made.image
+            if before.pixels.shape != after.pixels.shape:
                 raise ValueError(
-                    f"{job.input} has shape {before.data.shape} and {result} {after.data.shape}; "
-                    "accepted is the image the result was made from."
+                    f"{job.input} has shape {before.pixels.shape} and {result} "
+                    f"{after.pixels.shape}; accepted is the image the result was made from."
                 )
-            shape = before.data.shape[: leading(before.axes)]
-            index = (0,) * len(shape) if plane is None else plane
-            check_position(index, before.axes, shape)
-            pixels, estimate = (read_slice(stack.data, index) for stack in (before, after))
-            channel = index[before.axes.index("C")] if "C" in before.axes else 0
-            kernel, told = _story_of(record, index, channel)
+            index = (0,) * len(before.stack_shape) if plane is None else plane
+            before.check_index(index)
+            kernel, told = _story_of(record, index, before.channel_of(index))
             return cls(
                 index=index,
-                rgb=before.axes.endswith("S"),
-                before=pixels,
-                image=estimate,
+                before=before.read(index),
+                after=after.read(index),
                 kernel=kernel,
                 told=told,
                 settings=job.settings,
-                seed=job.seed,
-                pixel_size=after.pixel_size,
-                unit=after.unit,
             )
 
     @property
-    def blur(self) -> str:
-        """As `Result.blur`."""
-        return self.told.get("blur") or "given"
+    def image(self) -> NDArray[np.float32]:
+        """Pixels of the estimate."""
+        return self.after.array
+
+    @property
+    def kernel_is_held(self) -> bool:
+        """As in `Result`."""
+        return bool(self.told.get("kernel_is_held", self.kernel.source is KernelSource.GIVEN))
 
 
 def _sidecar(result: Path) -> tuple[dict[str, Any], Job]:
@@ -176,9 +168,7 @@ def _sidecar(result: Path) -> tuple[dict[str, Any], Job]:
     return record, job
 
 
-def _story_of(
-    record: dict[str, Any], index: Index, channel: int
-) -> tuple[NDArray[np.float32], dict[str, Any]]:
+def _story_of(record: dict[str, Any], index: Index, channel: int) -> tuple[Kernel, dict[str, Any]]:
     """Kernel of a plane, and what is told of its run."""
     told = record
     for plane in record.get("planes", ()):
@@ -192,4 +182,6 @@ def _story_of(
             f"The plane {index} was not sharpened ({told.get('failure') or 'no kernel is known'}); "
             "accepted is one that was."
         )
-    return np.array(kernel, np.float32), told
+    if isinstance(kernel, list):  # 0.1.0 wrote the weights alone, and "blur" for their source
+        kernel = {"weights": kernel, "source": told.get("blur") or KernelSource.GIVEN}
+    return Kernel.from_record(kernel), told

@@ -32,7 +32,7 @@ def summary_figure(image: NDArray[Any], result: Result, title: str) -> Figure:
     for axes, pixels, name in ((before, image, "before"), (after, result.image, "after")):
         axes.imshow(pixels, cmap="gray", vmin=low, vmax=high)
         axes.set(title=name, xticks=[], yticks=[])
-    _draw_kernel(kernel, result.kernel)
+    _draw_kernel(kernel, result.kernel.weights)
     for axes in rest:
         _draw_trace(axes, result)
     return figure
@@ -76,7 +76,7 @@ def report_figure(evidence: Evidence) -> Figure:
     drawn = residual.imshow(evidence.trust.residual, cmap="RdBu_r", **span)
     residual.set(title="image less result blurred again", xticks=[], yticks=[])
     figure.colorbar(drawn, ax=residual, label="expected noise, σ", shrink=0.7)
-    _draw_kernel(kernel, evidence.kernel)
+    _draw_kernel(kernel, evidence.kernel.weights)
     words = figure.add_subplot(panels[2, 0].get_gridspec()[2, :])
     for axes in (*panels[2], words):
         axes.set_axis_off()

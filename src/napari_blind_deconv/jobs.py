@@ -13,20 +13,29 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from napari_blind_deconv.errors import first_line
+from napari_blind_deconv.image import Image, Index
 from napari_blind_deconv.io.claim import claimed
 from napari_blind_deconv.io.images import check_output, read_psf, write_json, write_kernels
-from napari_blind_deconv.io.stacks import Stack, open_stack
+from napari_blind_deconv.io.stacks import OpenImage, open_image
 from napari_blind_deconv.io.store import StackStore, is_under_way, partial_folder, publish
-from napari_blind_deconv.plan import Index, KernelMode, Plan
-from napari_blind_deconv.results import SliceResult, Snapshot, first_line
+from napari_blind_deconv.kernel import KernelChoice, KernelScope
+from napari_blind_deconv.plan import StackPlan
+from napari_blind_deconv.results import SliceResult, Snapshot
 from napari_blind_deconv.settings import Settings
+from napari_blind_deconv.task import Task
 
 if TYPE_CHECKING:
     from distributed import Client
 
 __all__ = ["OUTPUT_SUFFIXES", "Job", "Summary", "is_finished", "run_job", "sidecar_of"]
 
-_TOLD_OF_A_PLANE = ("stop_reason", "blur", "iterations", "slowed_at", "tiles", "warnings", "trust")
+_TOLD_OF_A_PLANE = (
+    *("stop_reason", "kernel_source", "kernel_is_held", "iterations", "slowed_at", "tiles"),
+    *("warnings", "trust"),
+)
+# What 0.1.0 wrote beside the settings and now stands among them.
+_NOW_SETTINGS = ("device", "seed")
 OUTPUT_SUFFIXES = {".tif", ".tiff", ".zarr"}
 
 
@@ -39,29 +48,39 @@ class Job(BaseModel):
     output: Path
     settings: Settings
     axes: str | None = None
-    kernel: KernelMode = KernelMode.PER_CHANNEL
+    kernel: KernelScope = KernelScope.CHANNEL
     select: str | None = None
     psf: Path | None = None
     psf_guess: Path | None = None
     reference: tuple[int, ...] | None = None
     warm_start: bool = True
-    device: str = "auto"
-    seed: int = 0
 
     @classmethod
     def from_sidecar(cls, path: Path) -> Self:
         """The job a sidecar tells of; `ValueError` in one sentence if it tells of none."""
         try:
-            return cls.model_validate(json.loads(path.read_text(encoding="utf-8"))["job"])
+            job = json.loads(path.read_text(encoding="utf-8"))["job"]
+            moved = {name: job.pop(name) for name in _NOW_SETTINGS if name in job}
+            return cls.model_validate({**job, "settings": {**job["settings"], **moved}})
         except (ValueError, KeyError, TypeError, ValidationError) as error:
             reason = first_line(error)
             raise ValueError(
                 f"{path} is no sidecar of a run ({reason}); accepted is the .json beside a result."
             ) from error
 
-    def open(self) -> Stack:
-        """The image, or the part of it that is selected; raises as `open_stack`."""
-        return open_stack(self.input, self.axes, self.select)
+    def open(self) -> OpenImage:
+        """The image, or the part of it that is selected; raises as `open_image`."""
+        return open_image(self.input, self.axes, self.select)
+
+    def kernel_choice(self) -> KernelChoice:
+        """Where the kernel comes from; a PSF is read from its file."""
+        if self.psf is not None and self.psf_guess is not None:
+            raise ValueError("Got a PSF and a guess of it; accepted is one of them.")
+        if self.psf is not None:
+            return KernelChoice.hold(read_psf(self.psf))
+        if self.psf_guess is not None:
+            return KernelChoice.start_from(read_psf(self.psf_guess))
+        return KernelChoice.find(self.kernel)
 
     def as_record(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -106,7 +125,7 @@ def run_job(
     scheduler: str | None = None,
     kernel_out: Path | None = None,
     should_stop: Callable[[], bool] | None = None,
-    on_stack: Callable[[Stack], None] | None = None,
+    on_stack: Callable[[OpenImage], None] | None = None,
     on_slice: Callable[[SliceResult], None] | None = None,
 ) -> Generator[tuple[Index, Snapshot], None, Summary]:
     """Sharpen a file plane by plane; yields ``(index, snapshot)``, *returns* a `Summary`.
@@ -133,7 +152,7 @@ def run_job(
         In one sentence, before anything is written.
     """
     started = time.monotonic()
-    if kernel_out is not None and job.kernel is KernelMode.PER_SLICE:
+    if kernel_out is not None and job.kernel is KernelScope.PLANE:
         raise ValueError(
             "Every plane has a kernel of its own with --kernel per-slice; "
             "--kernel-out accepts per-channel and shared."
@@ -150,16 +169,17 @@ def run_job(
         if resume and is_finished(job):
             return _told_before(job, started)
         _check_places(job, resume=resume, overwrite=overwrite)
-        client, stack = held.enter_context(_cluster(scheduler)), held.enter_context(job.open())
+        client, opened = held.enter_context(_cluster(scheduler)), held.enter_context(job.open())
+        image = opened.image
         if on_stack is not None:
-            on_stack(stack)
-        store = StackStore.resume(job.output, stack, job.as_record()) if resume else None
+            on_stack(opened)
+        store = StackStore.resume(job.output, image, job.as_record()) if resume else None
         stop = should_stop or (lambda: False)
         if store is None:
-            plan = yield from _plan(job, stack, stop)
+            plan = yield from _plan(job, image, stop)
             if stop():
-                return Summary(False, stack.planes, 0, {}, time.monotonic() - started)
-            store = StackStore.create(job.output, stack, plan, job.as_record())
+                return Summary(False, image.blocks, 0, {}, time.monotonic() - started)
+            store = StackStore.create(job.output, image, plan, job.as_record())
         done, missing = yield from _fill(store, client, stop, on_slice)
         records = store.records()
         if missing == 0:
@@ -171,7 +191,7 @@ def run_job(
             store.finish(story)
     failures = {index: r["failure"] for index, r in sorted(records.items()) if r["failure"]}
     seconds = time.monotonic() - started
-    return Summary(missing == 0, stack.planes, done, failures, seconds)
+    return Summary(missing == 0, image.blocks, done, failures, seconds)
 
 
 def is_finished(job: Job) -> bool:
@@ -221,11 +241,9 @@ def _fill(
     finished = store.records().keys()
     options: dict[str, Any] = {"on_slice": keep, "should_stop": should_stop, "finished": finished}
     if client is not None:
-        outcome = deconvolve_on_cluster(store.stack.data, store.plan, client, **options)
+        outcome = deconvolve_on_cluster(store.image, store.plan, client, **options)
     else:
-        outcome = yield from deconvolve_stack(
-            store.stack.data, axes=store.plan.axes, plan=store.plan, **options
-        )
+        outcome = yield from deconvolve_stack(store.image, plan=store.plan, **options)
     return outcome.done, outcome.missing
 
 
@@ -243,37 +261,28 @@ def _check_places(job: Job, *, resume: bool, overwrite: bool) -> None:
 
 
 def _plan(
-    job: Job, stack: Stack, should_stop: Callable[[], bool]
-) -> Generator[tuple[Index, Snapshot], None, Plan]:
+    job: Job, image: Image, should_stop: Callable[[], bool]
+) -> Generator[tuple[Index, Snapshot], None, StackPlan]:
+    from napari_blind_deconv.engine.solver import Watch
     from napari_blind_deconv.engine.stacks import make_plan
 
-    return (
-        yield from make_plan(
-            stack.data,
-            job.settings,
-            axes=stack.axes,
-            kernel=job.kernel if job.psf is None else read_psf(job.psf),
-            reference=job.reference,
-            warm_start=job.warm_start,
-            device=job.device,
-            seed=job.seed,
-            should_stop=should_stop,
-        )
-    )
+    task = Task(image, job.settings, job.kernel_choice())
+    watch = Watch(should_stop)
+    return (yield from make_plan(task, watch, reference=job.reference, warm_start=job.warm_start))
 
 
 def _write_kernels(path: Path, store: StackStore, story: dict[str, Any]) -> None:
     kernels = store.plan.kernels_on_one_window()
     if kernels is not None:
-        write_kernels(path, kernels, store.stack.pixel_size, store.stack.unit, story)
+        write_kernels(path, kernels, store.image, story)
 
 
 def _record(result: SliceResult) -> dict[str, Any]:
     told = {name: result.provenance.get(name) for name in _TOLD_OF_A_PLANE}
-    kernel = result.kernel if result.provenance.get("blur") not in (None, "given") else None
+    found_here = result.kernel is not None and not told["kernel_is_held"]
     return {
         **told,
-        "kernel": None if kernel is None else kernel.tolist(),
+        "kernel": result.kernel.as_record() if result.kernel and found_here else None,
         "failure": result.failure,
         "seconds": round(result.seconds, 2),
     }
@@ -289,8 +298,8 @@ def _story(job: Job, store: StackStore, records: dict[Index, dict[str, Any]]) ->
         "software": "napari-blind-deconv",
         "version": __version__,
         "job": job.as_record(),
-        "axes": plan.axes,
+        "axes": store.image.axes,
         "intensity_ranges": [span and list(span) for span in plan.intensity_ranges],
-        "kernels": [None if kernel is None else kernel.tolist() for kernel in plan.kernels],
+        "kernels": [kernel and kernel.as_record() for kernel in plan.kernels],
         "planes": planes,
     }

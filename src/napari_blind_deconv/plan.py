@@ -2,57 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+import math
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_blind_deconv.image import Image
+from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelScope
 from napari_blind_deconv.settings import Settings
+from napari_blind_deconv.task import Task
 
-__all__ = ["Index", "KernelMode", "Plan"]
+__all__ = ["WARM_SHARE", "StackPlan"]
 
-Index = tuple[int, ...]
-"""Position of a plane along the axes before its rows."""
-
-
-class KernelMode(StrEnum):
-    """Where the kernel of a plane comes from."""
-
-    PER_CHANNEL = "per-channel"  # found on one plane of its channel, then held
-    SHARED = "shared"  # found on one plane of the stack
-    PER_SLICE = "per-slice"  # its own
-    GIVEN = "given"  # known
-
-    @classmethod
-    def named(cls, text: str) -> KernelMode:
-        """The mode of this name, of those that are to be found; `ValueError` for any other."""
-        modes = [mode for mode in cls if mode is not cls.GIVEN]
-        if text not in modes:
-            names = ", ".join(repr(str(mode)) for mode in modes)
-            raise ValueError(f"The kernel is {text!r}; accepted are {names} and a known PSF.")
-        return cls(text)
+# With its kernel known a plane starts this much nearer to its end.
+WARM_SHARE = 5
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, eq=False)
+class StackPlan:
     """What was decided for a whole stack.
 
     Attributes
     ----------
-    axes : str
-        Of the stack, such as ``"TCZYX"``, with an S at the end for colour.
-    shape : tuple of int
-        Lengths of the axes before rows.
-    plane_shape : tuple of int
-        Rows and columns.
-    colours : tuple of int
-        Number of samples of colour; empty for grey.
     settings : Settings
-        As asked for; planes whose kernel is known take fewer iterations with `warm_start`.
-    kernel_mode, warm_start, device, seed
+        As asked for; with `warm_start`, planes whose kernel was found for them take fewer
+        iterations.
+    choice : KernelChoice
+        As asked for.
+    warm_start : bool
         As in `deconvolve_stack`.
     tile_side : int
         Planes of more than its square, in pixels, are cut into tiles.
@@ -62,70 +41,77 @@ class Plan:
         Of each channel; None where planes find their own.
     """
 
-    axes: str
-    shape: tuple[int, ...]
-    plane_shape: tuple[int, int]
-    colours: tuple[int, ...]
     settings: Settings
-    kernel_mode: KernelMode
+    choice: KernelChoice
     warm_start: bool
-    device: str
-    seed: int
     tile_side: int
     intensity_ranges: tuple[tuple[float, float] | None, ...]
-    kernels: tuple[NDArray[np.float32] | None, ...]
+    kernels: tuple[Kernel | None, ...]
 
-    def indices(self) -> Iterator[Index]:
-        """Positions of all planes, in the order of the array."""
-        return np.ndindex(self.shape)
-
-    def channel_of(self, index: Index) -> int:
-        """Channel of a plane; 0 for a stack without."""
-        place = self.axes.find("C")
-        return index[place] if place >= 0 else 0
+    def task_of(self, block: Image, channel: int) -> Task:
+        """What is to be done with a plane in memory."""
+        kernel, settings, choice = self.kernels[channel], self.settings, self.choice
+        if kernel is not None:
+            if self.warm_start and not self.choice.is_held:
+                fewer = math.ceil(settings.max_iterations / WARM_SHARE)
+                settings = settings.with_changes(max_iterations=fewer)
+            choice = KernelChoice.hold(kernel)
+        return Task(block, settings, choice, self.intensity_ranges[channel], self.tile_side)
 
     def kernels_on_one_window(self) -> NDArray[np.float32] | None:
-        """Kernels of all channels ``(C, rows, columns)``, zeros around the smaller ones.
+        """Weights of the kernels of all channels ``(C, *kernel)``, zeros around the smaller ones.
 
         None where planes find their own; a channel that has none is empty.
         """
         known = [kernel.shape for kernel in self.kernels if kernel is not None]
         if not known:
             return None
-        rows, columns = (max(sides) for sides in zip(*known, strict=True))
-        window = np.zeros((len(self.kernels), rows, columns), np.float32)
-        for place, kernel in zip(window, self.kernels, strict=True):
+        sides = tuple(max(along) for along in zip(*known, strict=True))
+        windows = np.zeros((len(self.kernels), *sides), np.float32)
+        for window, kernel in zip(windows, self.kernels, strict=True):
             if kernel is not None:  # all sides are odd, so centres fall on centres
-                top, left = (rows - kernel.shape[0]) // 2, (columns - kernel.shape[1]) // 2
-                place[top : top + kernel.shape[0], left : left + kernel.shape[1]] = kernel
-        return window
+                inner = tuple(
+                    slice((side - own) // 2, (side + own) // 2)
+                    for side, own in zip(sides, kernel.shape, strict=True)
+                )
+                window[inner] = kernel.weights
+        return windows
 
     def as_record(self) -> dict[str, Any]:
         """Ready for JSON, kernels and all."""
-        kernels = [None if kernel is None else kernel.tolist() for kernel in self.kernels]
         return {
-            **{name: value for name, value in asdict(self).items() if name != "kernels"},
             "settings": self.settings.model_dump(mode="json"),
-            "kernels": kernels,
+            "kernel": "held" if self.choice.is_held else self.choice.scope.value,
+            "warm_start": self.warm_start,
+            "tile_side": self.tile_side,
+            "intensity_ranges": [span and list(span) for span in self.intensity_ranges],
+            "kernels": [kernel and kernel.as_record() for kernel in self.kernels],
         }
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Self:
         """The plan of :meth:`as_record`; `ValueError` for anything else."""
         try:
-            changes = {
-                **{name: tuple(record[name]) for name in ("shape", "plane_shape", "colours")},
-                "settings": Settings(**record["settings"]),
-                "kernel_mode": KernelMode(record["kernel_mode"]),
-                "intensity_ranges": tuple(
+            kernels = tuple(
+                None if kernel is None else Kernel.from_record(kernel)
+                for kernel in record["kernels"]
+            )
+            held = record["kernel"] == "held"
+            choice = (
+                KernelChoice.hold(kernels[0])
+                if held and kernels[0] is not None
+                else KernelChoice(scope=KernelScope(record["kernel"]))
+            )
+            return cls(
+                settings=Settings(**record["settings"]),
+                choice=choice,
+                warm_start=bool(record["warm_start"]),
+                tile_side=int(record["tile_side"]),
+                intensity_ranges=tuple(
                     None if span is None else (float(span[0]), float(span[1]))
                     for span in record["intensity_ranges"]
                 ),
-                "kernels": tuple(
-                    None if kernel is None else np.array(kernel, np.float32)
-                    for kernel in record["kernels"]
-                ),
-            }
-            return cls(**{**record, **changes})
+                kernels=kernels,
+            )
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"The record is no plan of a stack ({error!r}).") from error

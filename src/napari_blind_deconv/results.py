@@ -10,21 +10,20 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_blind_deconv.plan import Index, Plan
+from napari_blind_deconv.image import Index
+from napari_blind_deconv.kernel import Kernel
+from napari_blind_deconv.plan import StackPlan
 from napari_blind_deconv.reasons import QualityFlag, StopReason
 from napari_blind_deconv.settings import Settings
 
 __all__ = [
     "TRACE_DTYPE",
-    "DeconvolutionError",
-    "OutOfMemoryError",
     "Result",
     "SliceResult",
     "Snapshot",
     "StackResult",
     "Stage",
     "TrustReport",
-    "first_line",
 ]
 
 TRACE_DTYPE = np.dtype(
@@ -36,19 +35,6 @@ TRACE_DTYPE = np.dtype(
         ("variance", np.float64),
     ]
 )
-
-
-def first_line(error: BaseException) -> str:
-    """First line of an error's message, or how Python writes the error if it has none."""
-    return (str(error).strip() or repr(error)).splitlines()[0]
-
-
-class DeconvolutionError(Exception):
-    """A run failed while computing; the message is one sentence for a person."""
-
-
-class OutOfMemoryError(DeconvolutionError):
-    """The same for want of memory: something smaller may go well."""
 
 
 @dataclass(frozen=True)
@@ -165,17 +151,20 @@ class Result:
     ----------
     image : ndarray
         Estimate, float32, shape of the input, in the input's own intensity units, not clipped.
-    kernel : ndarray
-        Estimated (or given) kernel, float32, odd sizes, ≥ 0, sum 1; centred unless
-        `Settings.location` says otherwise.
+    kernel : Kernel
+        The kernel, estimated or given; centred unless `Settings.location` says otherwise.
+    kernel_is_held : bool
+        Whether it was known and only the image was estimated.
     trace : ndarray
         One record per iteration: iteration, loss, data, regulariser, variance (`TRACE_DTYPE`).
     stop_reason : StopReason
         Why the run ended.
     stop_iteration : int
         Iteration whose picture was kept.
-    settings, seed, device
-        What reproduces the run.
+    settings : Settings
+        What reproduces the run, its seed among them.
+    device : str
+        What computed.
     noise : float
         Noise found in the input, standard deviation in its own units.
     intensity_range : tuple of float
@@ -184,12 +173,6 @@ class Result:
         Versions of this package, torch, numpy and Python.
     seconds : float
         Wall time of the fit.
-    blur : str
-        What the kernel started from: ``"none"``, ``"Gaussian"``, ``"drift"``, ``"elongated"`` (a
-        drift or an ellipse, noise hides which) or ``"free"`` (any shape) as found in the image,
-        ``"guess"`` or ``"given"`` by the caller, ``"set"`` by `Settings.kernel_start`.
-    kernel_fwhm : tuple of float
-        Full widths of the kernel at half its maximum along rows and columns, in pixels.
     trust : TrustReport
         What it is worth.
     flags : tuple of QualityFlag
@@ -204,19 +187,17 @@ class Result:
     """
 
     image: NDArray[np.float32]
-    kernel: NDArray[np.float32]
+    kernel: Kernel
+    kernel_is_held: bool
     trace: NDArray[np.void]
     stop_reason: StopReason
     stop_iteration: int
     settings: Settings
-    seed: int
     device: str
     noise: float
     intensity_range: tuple[float, float]
     versions: dict[str, str]
     seconds: float
-    blur: str
-    kernel_fwhm: tuple[float, float]
     trust: TrustReport
     flags: tuple[QualityFlag, ...] = ()
     tiles: int = 1
@@ -228,7 +209,6 @@ class Result:
         return {
             "software": "napari-blind-deconv",
             "settings": self.settings.model_dump(mode="json"),
-            "seed": self.seed,
             "device": self.device,
             "stop_reason": self.stop_reason.value,
             "stop_sentence": self.stop_reason.sentence,
@@ -237,8 +217,9 @@ class Result:
             "iterations": len(self.trace),
             "slowed_at": self.slowed_at,
             "warnings": [flag.sentence for flag in self.flags],
-            "blur": self.blur,
-            "kernel_fwhm": list(self.kernel_fwhm),
+            "kernel_source": self.kernel.source.value,
+            "kernel_is_held": self.kernel_is_held,
+            "kernel_fwhm": list(self.kernel.widths.along_axes),
             "trust": self.trust.as_record(),
             "noise": self.noise,
             "intensity_range": list(self.intensity_range),
@@ -258,7 +239,7 @@ class SliceResult:
         Its position along the axes before rows.
     image : ndarray
         Estimate as in `Result`; the input where it failed, zeros where that could not be read.
-    kernel : ndarray or None
+    kernel : Kernel or None
         None where it failed.
     provenance : dict
         As of `Result`; empty where it failed.
@@ -270,7 +251,7 @@ class SliceResult:
 
     index: Index
     image: NDArray[np.float32]
-    kernel: NDArray[np.float32] | None
+    kernel: Kernel | None
     provenance: dict[str, Any]
     failure: str | None
     seconds: float
@@ -285,7 +266,7 @@ class StackResult:
     image : ndarray or None
         Estimate of the shape of the input, float32; zeros where planes are missing. None if planes
         were handed over one by one.
-    plan : Plan
+    plan : StackPlan
         With the kernels and all that the planes share.
     failures : dict
         What was wrong, by position.
@@ -294,7 +275,7 @@ class StackResult:
     """
 
     image: NDArray[np.float32] | None
-    plan: Plan
+    plan: StackPlan
     failures: dict[Index, str]
     done: int
     missing: int

@@ -11,7 +11,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from napari_blind_deconv.presets import PRESET_HELP, PRESETS
+
 __all__ = [
+    "DEVICE_NAMES",
     "PRESET_HELP",
     "DataTerm",
     "ImageStart",
@@ -22,6 +25,9 @@ __all__ = [
     "Settings",
     "SparsityScale",
 ]
+
+
+DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
 
 
 class DataTerm(StrEnum):
@@ -86,6 +92,13 @@ class Precision(StrEnum):
 def _odd(size: int) -> int:
     """Kernels have a central pixel: an even size is taken one larger."""
     return size + 1 - size % 2
+
+
+def _known_device(name: str) -> str:
+    kind, colon, index = name.partition(":")
+    if kind not in DEVICE_NAMES or (colon and not (kind == "cuda" and index.isdecimal())):
+        raise ValueError(f"accepted are {', '.join(DEVICE_NAMES)} and cuda:N, the GPU of number N")
+    return name
 
 
 KernelSide = Annotated[int, Field(ge=3, le=4096), AfterValidator(_odd)]
@@ -232,6 +245,14 @@ class Settings(BaseModel):
     """`auto` runs the image network in bfloat16 where the processor does so natively, which is
     faster and no blurrier; `float32` is the published arithmetic."""
 
+    device: Annotated[str, AfterValidator(_known_device)] = Field("auto", title="Device")
+    """What computes. `auto` takes a CUDA GPU, else Apple's, else the processor; or `cpu`, `cuda`,
+    `cuda:1` (the second GPU), `mps`."""
+
+    seed: int = Field(0, ge=0, lt=2**63, title="Seed")
+    """Start of the random numbers that the networks begin with. Same input, settings and machine on
+    the CPU: the same bits. Another seed gives another, equally valid, estimate."""
+
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
@@ -241,10 +262,10 @@ class Settings(BaseModel):
     @classmethod
     def preset(cls, name: str) -> Self:
         """Settings of a named preset; `ValueError` for a name that is not one."""
-        if name not in _PRESETS:
-            known = ", ".join(repr(known) for known in _PRESETS)
+        if name not in PRESETS:
+            known = ", ".join(repr(known) for known in PRESETS)
             raise ValueError(f"There is no preset {name!r}; presets are {known}.")
-        return cls(**_PRESETS[name])
+        return cls(**PRESETS[name])
 
     @classmethod
     def presets(cls) -> dict[str, Self]:
@@ -278,73 +299,6 @@ class Settings(BaseModel):
         return self.with_changes(**changes)
 
 
-# The paper's network has 128 channels on each of 5 scales and 16 skip channels; 4.1 gives the rest.
-_PUBLISHED: dict[str, Any] = {
-    "kernel_size_limit": None,
-    "max_iterations": 10_000,
-    "sparsity": 1e-5,
-    "sparsity_scale": SparsityScale.PUBLISHED,
-    "window": 100,
-    "patience": 500,
-    "kernel_start": "flat",
-    "kernel_features": 64,
-    "stop_at_noise": False,
-    "headroom": 0.0,
-    "averaging": 0.0,
-    "image_start": ImageStart.RANDOM,
-    "channels": (128,) * 5,
-    "precision": Precision.FLOAT32,
-}
-_RIVAL: dict[str, Any] = {
-    **_PUBLISHED,
-    "max_iterations": 5000,
-    "image_learning_rate": 1e-2,
-    "kernel_learning_rate": 1e-4,
-    "learning_rate_milestones": (2000, 3000, 4000),
-    "data_term": DataTerm.SQUARED,
-    "early_stopping": False,
-    "location": Location.CENTRE,
-}
-_PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {},
-    "draft": {"max_iterations": 15},
-    "paper-synthetic": {
-        **_PUBLISHED,
-        "image_learning_rate": 1e-2,
-        "kernel_learning_rate": 1e-4,
-    },
-    "paper-real": {
-        **_PUBLISHED,
-        "image_learning_rate": 1e-3,
-        "kernel_learning_rate": 1e-5,
-    },
-    # Eq. 7, Ren et al. (2020), with the λ the paper compares at; the true kernel size is the
-    # caller's to give.
-    "selfdeblur": {
-        **_RIVAL,
-        "kernel_network": KernelNetwork.MLP,
-        "kernel_features": 1000,
-        "kernel_layers": 1,
-        "regulariser": Regulariser.L1,
-    },
-    # Wang et al. (2019): the same network for both, and nothing but the misfit. Rates and their
-    # halving are SelfDeblur's.
-    "wang": {
-        **_RIVAL,
-        "kernel_network": KernelNetwork.CONVOLUTIONAL,
-        "kernel_features": 128,
-        "kernel_layers": 5,
-        "sparsity": 0.0,
-    },
-}
-PRESET_HELP = {
-    "fast": "Starts from the blur found in the image: seconds to a minute on a laptop.",
-    "draft": "The same with a few steps of the fit only: seconds.",
-    "paper-synthetic": "As published for synthetic blur: very long on a CPU, made for a GPU.",
-    "paper-real": "As published for photographs: ten times smaller steps, and as long.",
-}
-
-
 def _sentence(error: ValidationError) -> str:
     """The first complaint of pydantic, as one sentence for a person."""
     first = error.errors()[0]
@@ -352,5 +306,6 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known = ", ".join(Settings.model_fields)
         return f"There is no setting {name!r}; settings are {known}."
-    complaint = first["msg"][0].lower() + first["msg"][1:]
+    text = first["msg"].removeprefix("Value error, ")
+    complaint = text[0].lower() + text[1:]
     return f"The setting {name!r} got {first['input']!r}; {complaint}."

@@ -78,7 +78,7 @@ def fluorescence_scene(
     """
     import torch  # seconds to load, and the other picture does without
 
-    from napari_blind_deconv.numerics.blur import blur, crop_to_field_of_view
+    from napari_blind_deconv.numerics.convolution import Convolution
     from napari_blind_deconv.numerics.degrade import expose
 
     if kernel is None:
@@ -88,7 +88,8 @@ def fluorescence_scene(
     sharp = _filaments((rows, columns), random) + _nuclei((rows, columns), random)
     sharp = np.clip(np.maximum(sharp, _puncta((rows, columns), random)), 0, 1)
     canvas = torch.from_numpy(sharp.astype(np.float32))
-    light = blur(canvas, torch.from_numpy(kernel))
+    convolution = Convolution(torch.from_numpy(kernel))
+    light = convolution.forward(canvas)
     counts = expose(
         light,
         photons=PHOTONS,
@@ -96,7 +97,7 @@ def fluorescence_scene(
         read_noise=READ_NOISE,
         generator=torch.Generator().manual_seed(seed),
     )
-    truth = crop_to_field_of_view(canvas, (kernel.shape[0], kernel.shape[1]))
+    truth = convolution.field_of_view(canvas)
     return Scene(
         observed=np.clip(np.rint(counts.numpy() + OFFSET), 0, 65535).astype(np.uint16),
         truth=(PHOTONS * (truth.numpy() + BACKGROUND) + OFFSET).astype(np.float32),

@@ -20,7 +20,7 @@ from napari_blind_deconv.cli.work import check_distinct, deblur, sharpen, tell, 
 from napari_blind_deconv.settings import PRESET_HELP, Settings
 
 if TYPE_CHECKING:
-    from napari_blind_deconv.plan import KernelMode
+    from napari_blind_deconv.kernel import KernelScope
     from napari_blind_deconv.results import Result
 
 __all__ = ["app"]
@@ -32,7 +32,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+DeviceOption = Annotated[
+    str | None, typer.Option(help="The setting `device`: auto, cpu, cuda or mps.")
+]
 PresetOption = Annotated[str, typer.Option(help="See `blind-deconv presets`.")]
 SetOption = Annotated[
     list[str] | None,
@@ -44,7 +46,9 @@ AxesOption = Annotated[
 KernelOption = Annotated[str, typer.Option(help="Of a stack: per-channel, shared or per-slice.")]
 ResumeOption = Annotated[bool, typer.Option(help="Go on with a stack that was cut off.")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace outputs that exist.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of the networks' random start.")]
+SeedOption = Annotated[
+    int | None, typer.Option(help="The setting `seed`, of the networks' random start.")
+]
 
 
 @app.command()
@@ -87,8 +91,8 @@ def run(
         str | None,
         typer.Option(metavar="tcp://HOST:PORT", help="Of a dask cluster to do a stack's planes."),
     ] = None,
-    device: DeviceOption = "auto",
-    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    seed: SeedOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Deblur an image, plane by plane if it is a stack. Ctrl-C keeps what there is, exit code 130.
@@ -106,15 +110,13 @@ def run(
             job = Job(
                 input=image,
                 output=output,
-                settings=Settings.preset(preset).with_texts(assignments or []),
+                settings=_settings(preset, assignments, device, seed),
                 axes=axes,
-                kernel=_kernel_mode(kernel),
+                kernel=_scope(kernel),
                 select=select,
                 psf=psf,
                 psf_guess=psf_guess,
                 reference=_position(reference),
-                device=device,
-                seed=seed,
             )
         code = sharpen(
             job, kernel_out, trace_out, resume=resume, overwrite=overwrite, scheduler=scheduler
@@ -123,10 +125,22 @@ def run(
         raise typer.Exit(code)
 
 
-def _kernel_mode(name: str) -> KernelMode:
-    from napari_blind_deconv.plan import KernelMode
+def _settings(
+    preset: str,
+    assignments: list[str] | None = None,
+    device: str | None = None,
+    seed: int | None = None,
+) -> Settings:
+    """Settings of a preset, changed by what else was said on the command line."""
+    said = {"device": device, "seed": seed}
+    changes = {name: value for name, value in said.items() if value is not None}
+    return Settings.preset(preset).with_texts(assignments or []).with_changes(**changes)
 
-    return KernelMode.named(name)
+
+def _scope(name: str) -> KernelScope:
+    from napari_blind_deconv.kernel import KernelChoice
+
+    return KernelChoice.find(name).scope
 
 
 def _position(text: str | None) -> tuple[int, ...] | None:
@@ -148,8 +162,8 @@ def batch(
     psf: Annotated[Path | None, typer.Option(help="A known PSF as TIFF, for all.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Files at a time, sharing the cores.")] = 1,
     resume: ResumeOption = False,
-    device: DeviceOption = "auto",
-    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    seed: SeedOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Deblur many images, one after the other or several at a time; a bad one is listed at the end.
@@ -160,14 +174,11 @@ def batch(
         from napari_blind_deconv.batch import plan_batch, run_batch
         from napari_blind_deconv.jobs import Job
 
-        settings = Settings.preset(preset).with_texts(assignments or [])
         common = {
-            "settings": settings,
+            "settings": _settings(preset, assignments, device, seed),
             "axes": axes,
-            "kernel": _kernel_mode(kernel),
+            "kernel": _scope(kernel),
             "psf": psf,
-            "device": device,
-            "seed": seed,
         }
         pairs = plan_batch(images, out, suffix)
         out.mkdir(parents=True, exist_ok=True)
@@ -201,7 +212,7 @@ def report(
     repeats: Annotated[
         int, typer.Option(min=1, help="Runs that map is made from; more make it less noisy.")
     ] = 4,
-    device: DeviceOption = "auto",
+    device: DeviceOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Say how far a result can be trusted: numbers as JSON, and a page with the residual."""
@@ -210,7 +221,7 @@ def report(
 
         from napari_blind_deconv.evidence import Evidence
         from napari_blind_deconv.figures import write_report
-        from napari_blind_deconv.io.images import Plane, check_output, write_plane
+        from napari_blind_deconv.io.images import check_output, write_plane
         from napari_blind_deconv.jobs import sidecar_of
 
         check_distinct(result, sidecar_of(result), out, error_out)
@@ -225,28 +236,27 @@ def report(
             errors.print(f"{out}: {found.verdict}", soft_wrap=True)
         if error_out is not None:
             with errors.status(f"Sharpening {repeats} times again …"):
-                error = found.expected_error(repeats=repeats, device=device)
-            drawn = Plane(error, pixel_size=found.pixel_size, unit=found.unit)
-            write_plane(error_out, drawn, {"expected_error_of": found.title})
-            errors.print(f"{error_out}: median {np.median(error):.4g}", soft_wrap=True)
+                error = found.expected_error(repeats=repeats, device=device or "auto")
+            write_plane(error_out, error, {"expected_error_of": found.title})
+            errors.print(f"{error_out}: median {np.median(error.array):.4g}", soft_wrap=True)
 
 
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results; created.")] = Path("demo"),
-    device: DeviceOption = "auto",
-    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    seed: SeedOption = None,
 ) -> None:
     """Deblur a real microscope image and a synthetic scene whose truth is known."""
     with one_sentence_errors():
         from napari_blind_deconv.synthetic import cell_crop, fluorescence_scene
 
         out.mkdir(parents=True, exist_ok=True)
-        settings = Settings.preset("fast")
-        _, interrupted = _demonstrate(cell_crop(), "cell", out, settings, device, seed)
+        settings = _settings("fast", None, device, seed)
+        _, interrupted = _demonstrate(cell_crop(), "cell", out, settings)
         if not interrupted:
             scene = fluorescence_scene()
-            result, interrupted = _demonstrate(scene.observed, "scene", out, settings, device, seed)
+            result, interrupted = _demonstrate(scene.observed, "scene", out, settings)
             before, after = scene.psnr(scene.observed), scene.psnr(result.image)
             errors.print(
                 f"Against the truth: {before:.2f} dB before, {after:.2f} dB after, "
@@ -278,19 +288,15 @@ def doctor() -> None:
         raise typer.Exit(FAILED)
 
 
-def _demonstrate(
-    image: Any, name: str, out: Path, settings: Settings, device: str, seed: int
-) -> tuple[Result, bool]:
+def _demonstrate(pixels: Any, name: str, out: Path, settings: Settings) -> tuple[Result, bool]:
     from napari_blind_deconv.figures import write_summary
-    from napari_blind_deconv.io.images import Plane
+    from napari_blind_deconv.image import Image
+    from napari_blind_deconv.task import Task
 
-    result, interrupted = deblur(image, settings, name, device=device, seed=seed)
-    write(
-        result,
-        (Plane(result.image), out / f"{name}_deblurred.tif"),
-        (Plane(result.kernel), out / f"{name}_kernel.tif"),
-        out / f"{name}_trace.csv",
-    )
-    write_summary(out / f"{name}_summary.png", image, result, name)
+    task = Task(Image(pixels), settings)
+    result, interrupted = deblur(task, name)
+    paths = (out / f"{name}_{what}" for what in ("deblurred.tif", "kernel.tif", "trace.csv"))
+    write(task, result, *paths)
+    write_summary(out / f"{name}_summary.png", pixels, result, name)
     tell(result, out / f"{name}_deblurred.tif")
     return result, interrupted

@@ -47,7 +47,7 @@ def progress_bar(unit: str) -> Progress:
 @contextmanager
 def one_sentence_errors() -> Iterator[None]:
     """Anything a user can cause ends as one sentence and an exit code, not as a traceback."""
-    from napari_blind_deconv.results import DeconvolutionError
+    from napari_blind_deconv.errors import DeconvolutionError
 
     try:
         yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_blind_deconv.cli.speech import (
     INTERRUPTED,
@@ -13,12 +13,14 @@ from napari_blind_deconv.cli.speech import (
     interrupt_flag,
     progress_bar,
 )
-from napari_blind_deconv.settings import Settings
+from napari_blind_deconv.steps import mapped, run_to_end
 
 if TYPE_CHECKING:
-    from napari_blind_deconv.io.stacks import Stack
+    from napari_blind_deconv.image import Image
+    from napari_blind_deconv.io.stacks import OpenImage
     from napari_blind_deconv.jobs import Job
-    from napari_blind_deconv.results import Result
+    from napari_blind_deconv.results import Result, Snapshot
+    from napari_blind_deconv.task import Task
 
 __all__ = ["check_distinct", "deblur", "sharpen", "tell", "write"]
 
@@ -44,8 +46,8 @@ def sharpen(
     for path, suffixes in ((kernel_out, None), (trace_out, {".csv"})):
         if path is not None:
             check_output(path, overwrite=begun or overwrite, suffixes=suffixes)
-    with job.open() as stack:
-        if stack.is_small_plane and not is_zarr(job.output):
+    with job.open() as opened:
+        if opened.is_small_plane and not is_zarr(job.output):
             with claimed(job.output):
                 if resume:
                     publish(job.output)
@@ -53,38 +55,23 @@ def sharpen(
                     errors.print(f"{job.output} is there already.", soft_wrap=True)
                     return 0
                 check_output(job.output, overwrite=overwrite, suffixes=OUTPUT_SUFFIXES)
-                return _run_plane(job, stack, kernel_out, trace_out)
+                return _run_plane(job, opened.image, kernel_out, trace_out)
     if trace_out is not None:
         raise ValueError(f"{job.input} is a stack or a large plane; --trace-out is for one plane.")
     return _run_stack(job, kernel_out, resume=resume, overwrite=overwrite, scheduler=scheduler)
 
 
-def _run_plane(job: Job, stack: Stack, kernel_out: Path | None, trace_out: Path | None) -> int:
-    from napari_blind_deconv.engine.survey import read_slice
-    from napari_blind_deconv.io.images import Plane, read_psf, write_json
+def _run_plane(job: Job, image: Image, kernel_out: Path | None, trace_out: Path | None) -> int:
+    from napari_blind_deconv.io.images import write_json
     from napari_blind_deconv.jobs import sidecar_of
+    from napari_blind_deconv.task import Task
 
-    rgb = stack.axes.endswith("S")
-    result, interrupted = deblur(
-        read_slice(stack.data, ()),
-        job.settings,
-        job.input.name,
-        psf=None if job.psf is None else read_psf(job.psf),
-        psf_guess=None if job.psf_guess is None else read_psf(job.psf_guess),
-        rgb=rgb,
-        device=job.device,
-        seed=job.seed,
-    )
-    calibration: dict[str, Any] = {"pixel_size": stack.pixel_size, "unit": stack.unit}
-    write(
-        result,
-        (Plane(result.image, rgb, **calibration), job.output),
-        (Plane(result.kernel, **calibration), kernel_out),
-        trace_out,
-    )
+    task = Task(image.read(), job.settings, job.kernel_choice())
+    result, interrupted = deblur(task, job.input.name)
+    write(task, result, job.output, kernel_out, trace_out)
     write_json(
         sidecar_of(job.output),
-        {"job": job.as_record(), **result.provenance(), "kernel": result.kernel.tolist()},
+        {"job": job.as_record(), **result.provenance(), "kernel": result.kernel.as_record()},
     )
     tell(result, job.output)
     return INTERRUPTED if interrupted else 0
@@ -94,14 +81,13 @@ def _run_stack(
     job: Job, kernel_out: Path | None, *, resume: bool, overwrite: bool, scheduler: str | None
 ) -> int:
     from napari_blind_deconv.jobs import run_job
-    from napari_blind_deconv.steps import run_to_end
 
     with progress_bar("planes") as progress, interrupt_flag() as interrupted:
         task = progress.add_task("finding the kernel", total=None)
 
-        def opened(stack: Stack) -> None:
-            errors.print(f"{job.input.name}: {stack.described}", soft_wrap=True)
-            progress.update(task, total=stack.planes)
+        def opened(found: OpenImage) -> None:
+            errors.print(f"{job.input.name}: {found.described}", soft_wrap=True)
+            progress.update(task, total=found.image.blocks)
 
         steps = run_job(
             job,
@@ -127,37 +113,36 @@ def _run_stack(
     return SOME_FAILED if summary.failures else 0
 
 
-def deblur(image: Any, settings: Settings, name: str, **options: Any) -> tuple[Result, bool]:
+def deblur(task: Task, name: str) -> tuple[Result, bool]:
     """Run with a progress bar; the result, and whether Ctrl-C ended it."""
     with errors.status("Loading PyTorch …"):
-        from napari_blind_deconv.engine.deconvolve import deconvolve
+        from napari_blind_deconv.engine.deconvolve import run_task
+        from napari_blind_deconv.engine.solver import Watch
     with progress_bar("iterations") as progress, interrupt_flag() as interrupted:
         progress.console.print(f"Sharpening {name}; Ctrl-C keeps the best so far.")
-        task = progress.add_task(name, total=settings.max_iterations)
-        result = deconvolve(
-            image,
-            settings,
-            should_stop=interrupted,
-            on_snapshot=lambda snapshot: progress.update(
-                task, completed=snapshot.iteration, description=f"{name}: {snapshot.stage}"
-            ),
-            **options,
-        )
+        bar = progress.add_task(name, total=task.settings.max_iterations)
+
+        def show(snapshot: Snapshot) -> None:
+            progress.update(
+                bar, completed=snapshot.iteration, description=f"{name}: {snapshot.stage}"
+            )
+
+        result = run_to_end(mapped(run_task(task, Watch(interrupted)), show))
         return result, interrupted()
 
 
 def write(
-    result: Result,
-    image: tuple[Any, Path],
-    kernel: tuple[Any, Path | None],
-    trace_out: Path | None,
+    task: Task, result: Result, output: Path, kernel_out: Path | None, trace_out: Path | None
 ) -> None:
-    """Write a plane's picture, kernel and trace, each to its path if it has one."""
+    """Write a plane's estimate, kernel and trace, each to its path if it has one."""
+    from napari_blind_deconv.image import Image
     from napari_blind_deconv.io.images import write_plane, write_trace
 
-    for plane, path in (image, kernel):
-        if path is not None:
-            write_plane(path, plane, result.provenance())
+    provenance = result.provenance()
+    write_plane(output, task.image.with_pixels(result.image), provenance)
+    if kernel_out is not None:
+        kernel = Image(result.kernel.weights, "YX", task.image.spacing, task.image.unit)
+        write_plane(kernel_out, kernel, provenance)
     if trace_out is not None:
         write_trace(trace_out, result.trace)
 

@@ -33,10 +33,10 @@ class BestEstimate:
     Until early stopping has something to compare, that is the latest one.
     """
 
-    def __init__(self, problem: Problem, device: torch.device, seed: int, averaging: float) -> None:
+    def __init__(self, problem: Problem, averaging: float) -> None:
         settings = problem.settings
         self._averaging = averaging
-        self._pixels = _monitored_pixels(problem.canvas_shape, seed).to(device)
+        self._pixels = _monitored_pixels(problem).to(problem.device)
         self._variance = WindowedVariance(settings.window, len(self._pixels))
         self._watches = settings.early_stopping
         self.stopping = EarlyStopping(settings.patience)
@@ -55,9 +55,10 @@ class BestEstimate:
         return variance
 
 
-def _monitored_pixels(canvas_shape: tuple[int, int], seed: int) -> Tensor:
-    count = canvas_shape[0] * canvas_shape[1]
+def _monitored_pixels(problem: Problem) -> Tensor:
+    count = math.prod(problem.canvas_shape)
     if count <= _MONITORED_PIXELS:
         return torch.arange(count)
-    chosen = np.random.default_rng(seed).choice(count, _MONITORED_PIXELS, replace=False)
+    random = np.random.default_rng(problem.settings.seed)
+    chosen = random.choice(count, _MONITORED_PIXELS, replace=False)
     return torch.from_numpy(np.sort(chosen))

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from napari_blind_deconv.engine.stacks import deconvolve_slice, failed_slice
-from napari_blind_deconv.engine.survey import ArrayLike, read_slice
-from napari_blind_deconv.plan import Index, Plan
-from napari_blind_deconv.results import (
-    DeconvolutionError,
-    SliceResult,
-    StackResult,
-    first_line,
-)
+from napari_blind_deconv.engine.solver import Watch
+from napari_blind_deconv.engine.stacks import deconvolve_slice, failed_slice, unread_slice
+from napari_blind_deconv.errors import DeconvolutionError, first_line
+from napari_blind_deconv.image import Image, Index
+from napari_blind_deconv.plan import StackPlan
+from napari_blind_deconv.results import SliceResult, StackResult
 from napari_blind_deconv.steps import run_to_end
 
 if TYPE_CHECKING:
     from distributed import Client, Future
-    from numpy.typing import NDArray
 
 __all__ = ["connect", "deconvolve_on_cluster"]
 
@@ -60,8 +55,8 @@ def connect(address: str) -> Client:
 
 
 def deconvolve_on_cluster(
-    data: ArrayLike,
-    plan: Plan,
+    image: Image,
+    plan: StackPlan,
     client: Client,
     *,
     finished: Collection[Index] = (),
@@ -76,7 +71,7 @@ def deconvolve_on_cluster(
 
     Parameters
     ----------
-    data, plan, finished
+    image, plan, finished
         As in `deconvolve_stack`.
     client : distributed.Client
         Of a cluster whose workers have this package installed.
@@ -92,7 +87,7 @@ def deconvolve_on_cluster(
     """
     from distributed import as_completed
 
-    waiting = (index for index in plan.indices() if index not in finished)
+    waiting = (index for index in image.indices() if index not in finished)
     [shared] = client.scatter([plan], broadcast=True)
     places: dict[Future[SliceResult], Index] = {}
     failures: dict[Index, str] = {}
@@ -108,11 +103,14 @@ def deconvolve_on_cluster(
     def send() -> Iterator[Future[SliceResult]]:
         for index in waiting:
             try:
-                plane = read_slice(data, index)
+                plane = image.read(index)
             except ValueError as error:
-                take(failed_slice(plan, index, None, error))
+                take(unread_slice(index, image, error))
                 continue
-            future = client.submit(_work, plane, shared, index, pure=False, retries=_RETRIES)
+            channel = image.channel_of(index)
+            future = client.submit(
+                _work, plane, shared, channel, index, pure=False, retries=_RETRIES
+            )
             places[future] = index
             yield future
 
@@ -122,13 +120,13 @@ def deconvolve_on_cluster(
         under_way = as_completed(list(islice(sent, ahead)), loop=client.loop)
         for future in under_way:
             index = places.pop(future)
-            take(_outcome(future, data, plan, index))
+            take(_outcome(future, image, index))
             if should_stop():
                 client.cancel(list(places))
                 break
             for follower in islice(sent, 1):
                 under_way.add(follower)
-    missing = math.prod(plan.shape) - done - len(finished)
+    missing = image.blocks - done - len(finished)
     return StackResult(image=None, plan=plan, failures=failures, done=done, missing=missing)
 
 
@@ -145,24 +143,23 @@ def _loss_told() -> Iterator[None]:
         ) from error
 
 
-def _work(plane: NDArray[Any], plan: Plan, index: Index) -> SliceResult:
+def _work(plane: Image, plan: StackPlan, channel: int, index: Index) -> SliceResult:
     """What a worker does: one plane, with its share of the machine's cores."""
     import torch
     from distributed import get_worker
 
     torch.set_num_threads(get_worker().state.nthreads)
-    return run_to_end(deconvolve_slice(plane, plan, index, lambda: False))
+    return run_to_end(deconvolve_slice(plan.task_of(plane, channel), index, Watch()))
 
 
-def _outcome(future: Future[SliceResult], data: ArrayLike, plan: Plan, index: Index) -> SliceResult:
+def _outcome(future: Future[SliceResult], image: Image, index: Index) -> SliceResult:
     error = future.exception()
     if error is None:
         return future.result()
     try:
-        plane = read_slice(data, index)
+        return failed_slice(index, image.read(index), _told(error))
     except ValueError:
-        plane = None
-    return failed_slice(plan, index, plane, _told(error))
+        return unread_slice(index, image, _told(error))
 
 
 def _told(error: BaseException) -> Exception:

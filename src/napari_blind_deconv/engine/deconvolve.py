@@ -7,32 +7,27 @@ import platform
 import time
 from collections.abc import Callable, Generator
 from importlib.metadata import version
+from typing import Any
 
-import torch
 from numpy.typing import ArrayLike
 
-from napari_blind_deconv.engine.devices import choose_device
 from napari_blind_deconv.engine.double_dip import DoubleDip
-from napari_blind_deconv.engine.inputs import luminance
-from napari_blind_deconv.engine.kernel_stage import find_kernel_start, kernel_start
+from napari_blind_deconv.engine.kernel_stage import find_kernel_start
 from napari_blind_deconv.engine.problem import Problem
-from napari_blind_deconv.engine.quality import assess, doubts
+from napari_blind_deconv.engine.quality import judge
 from napari_blind_deconv.engine.richardson_lucy import RichardsonLucy
 from napari_blind_deconv.engine.solver import Ending, Watch, run_solver
 from napari_blind_deconv.engine.wiener import Wiener
-from napari_blind_deconv.numerics.kernel_shape import KernelShape
+from napari_blind_deconv.errors import DeconvolutionError, OutOfMemoryError, first_line
+from napari_blind_deconv.image import Image
+from napari_blind_deconv.kernel import Kernel, KernelChoice
 from napari_blind_deconv.reasons import StopReason
-from napari_blind_deconv.results import (
-    DeconvolutionError,
-    OutOfMemoryError,
-    Result,
-    Snapshot,
-    first_line,
-)
+from napari_blind_deconv.results import Result, Snapshot
 from napari_blind_deconv.settings import ImageStart, Settings, SolverName
 from napari_blind_deconv.steps import mapped, run_to_end
+from napari_blind_deconv.task import Task
 
-__all__ = ["deconvolve", "iterate"]
+__all__ = ["deconvolve", "iterate", "run_task"]
 
 _PREVIEW_SECONDS = 0.5
 # What libraries say when memory runs out. Access to *illegal* memory, say, is another matter.
@@ -40,44 +35,35 @@ _OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "allo
 
 
 def deconvolve(
-    image: ArrayLike,
+    image: Image | ArrayLike,
     settings: Settings | None = None,
     *,
-    psf: ArrayLike | None = None,
-    psf_guess: ArrayLike | None = None,
-    device: str = "auto",
-    seed: int = 0,
-    rgb: bool = False,
+    kernel: KernelChoice | Kernel | ArrayLike | None = None,
+    axes: str | None = None,
     intensity_range: tuple[float, float] | None = None,
     should_stop: Callable[[], bool] | None = None,
     on_snapshot: Callable[[Snapshot], None] | None = None,
+    **changes: Any,
 ) -> Result:
     """Sharpen an image whose point spread function nobody knows.
 
     Parameters
     ----------
-    image : array_like
+    image : Image or array_like
         One plane ``(rows, columns)`` of any integer or floating type, at least 16 pixels a side,
-        in any intensity units; ``(rows, columns, 3 or 4)`` with `rgb`.
+        in any intensity units; ``(rows, columns, 3 or 4)`` with the axes ``"YXS"``.
     settings : Settings, optional
-        Default: the preset ``"fast"``.
-    psf : array_like, optional
-        A known PSF, 2D and non-negative, at the image's pixel size. With it the kernel is fixed
-        and only the image is estimated (non-blind deconvolution). If its centroid is not its
-        central pixel, zeros are put around it until it is, and what is left of a pixel is taken out
-        of the estimate, so that the image does not move.
-    psf_guess : array_like, optional
-        A PSF the kernel is to start from, in place of the one found in the image; the fit corrects
-        it. Of the form of `psf`, which it cannot be given with.
-    device : str
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
-    seed : int
-        Seed of the networks' random start, from 0 up. Same input, settings, seed and machine on the
-        CPU: the same bits. Another seed gives another, equally valid, estimate.
-    rgb : bool
-        The last axis is colour: one kernel is applied to all three channels; noise, width of blur,
-        sparsity, stopping and location are judged on luminance, the mean of the channels; alpha is
-        passed through.
+        Default: the preset ``"fast"``. Device and seed are among them.
+    kernel : KernelChoice, Kernel or array_like, optional
+        Default: it is found in the image. A kernel or an array, 2D and non-negative, at the image's
+        pixel size, is held: only the image is estimated (non-blind deconvolution). If its centroid
+        is not its central pixel, zeros are put around it until it is, and what is left of a pixel
+        is taken out of the estimate, so that the image does not move.
+        ``KernelChoice.start_from(kernel)`` is a guess that the fit corrects.
+    axes : str, optional
+        Of an array: ``"YX"``, or ``"YXS"`` for colour. Of colour, one kernel is applied to all
+        three channels; noise, width of blur, sparsity, stopping and location are judged on
+        luminance, the mean of the channels; alpha is passed through.
     intensity_range : tuple of float, optional
         Intensities that are 0 and 1 in the fit; default: the image's own, hot pixels left out.
         Planes that are to be compared want the same.
@@ -86,6 +72,8 @@ def deconvolve(
         the best estimate so far.
     on_snapshot : callable, optional
         Called with a `Snapshot` as often: after every iteration, and while a stage has none yet.
+    **changes
+        Settings that are to differ, by their names, such as ``device="cpu"`` or ``seed=3``.
 
     Returns
     -------
@@ -108,36 +96,32 @@ def deconvolve(
     --------
     >>> from skimage.data import cell
     >>> result = deconvolve(cell()[:64, :64], Settings(max_iterations=2))
-    >>> result.image.shape, float(result.kernel.sum().round(3))
-    ((64, 64), 1.0)
+    >>> result.image.shape, result.kernel.source.value
+    ((64, 64), 'Gaussian')
     """
     run = iterate(
         image,
         settings,
-        psf=psf,
-        psf_guess=psf_guess,
-        device=device,
-        seed=seed,
-        rgb=rgb,
+        kernel=kernel,
+        axes=axes,
         intensity_range=intensity_range,
         should_stop=should_stop,
         preview_seconds=math.inf if on_snapshot is None else _PREVIEW_SECONDS,
+        **changes,
     )
     return run_to_end(run if on_snapshot is None else mapped(run, on_snapshot))
 
 
 def iterate(
-    image: ArrayLike,
+    image: Image | ArrayLike,
     settings: Settings | None = None,
     *,
-    psf: ArrayLike | None = None,
-    psf_guess: ArrayLike | None = None,
-    device: str = "auto",
-    seed: int = 0,
-    rgb: bool = False,
+    kernel: KernelChoice | Kernel | ArrayLike | None = None,
+    axes: str | None = None,
     intensity_range: tuple[float, float] | None = None,
     should_stop: Callable[[], bool] | None = None,
     preview_seconds: float = _PREVIEW_SECONDS,
+    **changes: Any,
 ) -> Generator[Snapshot, None, Result]:
     """Run :func:`deconvolve` step by step: yields snapshots and *returns* the result.
 
@@ -149,91 +133,77 @@ def iterate(
 
     Input is checked by the call itself, before the first step.
     """
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"The seed is {seed}; accepted are whole numbers from 0 to 2^63 - 1.")
-    if psf is not None and psf_guess is not None:
-        raise ValueError("Got a PSF and a guess of it; accepted is one of them.")
-    settings = settings or Settings()
-    _check_solver(settings, psf, psf_guess)
-    problem = Problem.of(
-        image,
-        settings,
-        psf=psf,
-        psf_guess=psf_guess,
-        rgb=rgb,
-        intensity_range=intensity_range,
+    task = Task.of(
+        image, settings, changes, axes=axes, kernel=kernel, intensity_range=intensity_range
     )
-    place = choose_device(device)
-    watch = Watch(should_stop or (lambda: False), preview_seconds)
-    return _run(problem, place, seed, watch)
+    return run_task(task, Watch(should_stop or (lambda: False), preview_seconds))
 
 
-def _check_solver(settings: Settings, psf: ArrayLike | None, psf_guess: ArrayLike | None) -> None:
-    if settings.solver is SolverName.RICHARDSON_LUCY and psf is None:
+def run_task(task: Task, watch: Watch) -> Generator[Snapshot, None, Result]:
+    """Run a task on one block, at once and untiled; checked by the call itself, as `iterate`."""
+    _check_solver(task)
+    return _run(Problem.of(task), watch)
+
+
+def _check_solver(task: Task) -> None:
+    settings, choice = task.settings, task.kernel
+    if settings.solver is SolverName.RICHARDSON_LUCY and not choice.is_held:
         raise ValueError("Richardson-Lucy got no PSF; expected one, or another solver.")
-    untold = psf is None and psf_guess is None
-    if settings.solver is SolverName.WIENER and untold and settings.kernel_start == "flat":
+    flat = choice.kernel is None and settings.kernel_start == "flat"
+    if settings.solver is SolverName.WIENER and flat:
         raise ValueError(
             "The linear estimate got a flat kernel; expected kernel_start 'auto' or a width in "
             "pixels, a PSF or a guess of it."
         )
 
 
-def _run(
-    problem: Problem,
-    device: torch.device,
-    seed: int,
-    watch: Watch,
-) -> Generator[Snapshot, None, Result]:
+def _run(problem: Problem, watch: Watch) -> Generator[Snapshot, None, Result]:
     started = time.monotonic()
     try:
-        problem, end = yield from _stages(problem, device, seed, watch)
-        image, kernel = problem.answer(end.best.canvas, end.best.kernel)
-        before, after = (luminance(pixels, problem.rgb) for pixels in (problem.image, image))
-        trust, shape = assess(before, after, kernel), KernelShape.of(kernel)
+        problem, end = yield from _stages(problem, watch)
+        image, weights = problem.to_output(end.best.canvas, end.best.kernel)
+        kernel = problem.estimated(weights)
+        judgement = judge(
+            problem.task.image, image, kernel, reason=end.reason, slowed_at=end.slowed_at
+        )
     # torch's out-of-memory is a RuntimeError.
     except (RuntimeError, MemoryError, FloatingPointError) as error:
-        raise _explained(error, problem, device) from error
+        raise _explained(error, problem) from error
+    low, high = problem.intensity.low, problem.intensity.high
     return Result(
         image=image,
         kernel=kernel,
+        kernel_is_held=problem.is_held,
         trace=end.trace,
         stop_reason=end.reason,
         stop_iteration=end.best.iteration,
         settings=problem.settings,
-        seed=seed,
-        device=str(device),
-        noise=problem.noise * (problem.intensity.high - problem.intensity.low),
-        intensity_range=(problem.intensity.low, problem.intensity.high),
+        device=str(problem.device),
+        noise=problem.noise * (high - low),
+        intensity_range=(low, high),
         versions=_versions(),
         seconds=time.monotonic() - started,
-        blur=problem.start,
-        kernel_fwhm=(shape.rows, shape.columns),
-        trust=trust,
         slowed_at=end.slowed_at,
-        flags=doubts(trust, blur_found=problem.start, reason=end.reason, slowed_at=end.slowed_at),
+        **judgement._asdict(),
     )
 
 
-def _stages(
-    problem: Problem, device: torch.device, seed: int, watch: Watch
-) -> Generator[Snapshot, None, tuple[Problem, Ending]]:
+def _stages(problem: Problem, watch: Watch) -> Generator[Snapshot, None, tuple[Problem, Ending]]:
     """The pipeline: the kernel, its linear estimate, and double-DIP where that leaves more."""
     if problem.settings.solver is SolverName.RICHARDSON_LUCY:
-        iterations = RichardsonLucy(problem, device)
-        return problem, (yield from run_solver(problem, iterations, device, watch, seed))
+        return problem, (yield from run_solver(problem, RichardsonLucy(problem), watch))
     problem = yield from find_kernel_start(problem, watch)
-    settings, kernel = problem.settings, kernel_start(problem)
+    settings, kernel = problem.settings, problem.kernel_start
     linear, start = None, None
     ends_here = settings.solver is SolverName.WIENER
     if kernel is not None and (ends_here or settings.image_start is ImageStart.WIENER):
-        wiener = Wiener(problem, kernel, device)
-        linear = yield from run_solver(problem, wiener, device, watch, seed)
+        wiener = Wiener(problem, kernel)
+        linear = yield from run_solver(problem, wiener, watch)
         if ends_here or linear.reason is not StopReason.COMPLETED:
             return problem, linear
         start = wiener.canvas
-    network = DoubleDip(problem, device, seed, start)
-    return problem, (yield from run_solver(problem, network, device, watch, seed, linear))
+    network = DoubleDip(problem, start)
+    return problem, (yield from run_solver(problem, network, watch, linear))
 
 
 def _versions() -> dict[str, str]:
@@ -241,12 +211,12 @@ def _versions() -> dict[str, str]:
     return {**{name: version(name) for name in packages}, "python": platform.python_version()}
 
 
-def _explained(error: BaseException, problem: Problem, device: torch.device) -> DeconvolutionError:
-    rows, columns = problem.canvas_shape
+def _explained(error: BaseException, problem: Problem) -> DeconvolutionError:
+    sides, device = " × ".join(map(str, problem.canvas_shape)), problem.device
     text = str(error).lower()
     if isinstance(error, MemoryError) or any(phrase in text for phrase in _OUT_OF_MEMORY):
         return OutOfMemoryError(
-            f"There is not enough memory on {device} for a canvas of {rows} × {columns} pixels; "
+            f"There is not enough memory on {device} for a canvas of {sides} pixels; "
             "try a smaller region, a smaller kernel window or device 'cpu'."
         )
     return DeconvolutionError(f"The computation on {device} failed: {first_line(error)}.")

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["DEVICE_NAMES", "choose_device", "computes_bfloat16"]
-
-DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
+__all__ = ["choose_device", "computes_bfloat16"]
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of this name; ``"auto"`` takes a CUDA GPU, then Apple's, then the CPU.
+    """The device of this name, as in `Settings.device`.
 
     Raises
     ------
     ValueError
-        For a name that is not a device, or a device this machine does not have.
+        For a device this machine does not have.
     """
-    kind, colon, index = name.partition(":")
-    if kind not in DEVICE_NAMES or (colon and not (kind == "cuda" and index.isdecimal())):
-        raise ValueError(
-            f"There is no device {name!r}; devices are {', '.join(DEVICE_NAMES)} and cuda:N, "
-            "the GPU of number N."
-        )
+    kind, _, index = name.partition(":")
     available = {
         "cuda": torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available() and _allocates("mps"),

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from napari_blind_deconv.engine.devices import computes_bfloat16
-from napari_blind_deconv.engine.kernel_stage import kernel_start
 from napari_blind_deconv.engine.objective import Objective
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.solver import Step
 from napari_blind_deconv.engine.wiener import wiener_canvases
+from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.image_prior import ImagePrior
 from napari_blind_deconv.numerics.kernel_prior import (
     ConvolutionalKernel,
@@ -36,6 +36,8 @@ __all__ = ["DoubleDip"]
 _COARSEST_SIDE = 4
 # What the learning rates become, by a factor, where the fit has lost its numbers.
 _SLOWER = 0.1
+# By axes of space.
+_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 _drawing = Lock()
 
 
@@ -45,9 +47,6 @@ class DoubleDip:
     Parameters
     ----------
     problem : Problem
-    device : torch.device
-    seed : int
-        Of the networks' random start.
     start : ndarray, optional
         An estimate ``(C, *problem.canvas_shape)`` that the image network is to correct.
     """
@@ -55,38 +54,33 @@ class DoubleDip:
     stage = Stage.DOUBLE_DIP
     at_the_limit = StopReason.ITERATION_LIMIT
 
-    def __init__(
-        self,
-        problem: Problem,
-        device: torch.device,
-        seed: int,
-        start: NDArray[np.float32] | None = None,
-    ) -> None:
+    def __init__(self, problem: Problem, start: NDArray[np.float32] | None = None) -> None:
         self.limit = problem.settings.max_iterations
         self.averaging = problem.settings.averaging
         self.slowed_at: int | None = None
-        self._problem, self._device = problem, device
+        self._problem, self._device = problem, problem.device
         # The networks draw from the CPU's generator, which other threads' runs share; the caller's
         # random numbers stay as they were.
         with _drawing, torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+            torch.default_generator.manual_seed(problem.settings.seed)
             self.kernel_prior = _kernel_prior(problem)
             self.image_prior = _image_prior(problem, self.kernel_prior, start)
 
     def prepare(self) -> Iterator[None]:
         """Bring the kernel's network to the kernel it is to start from."""
-        start = kernel_start(self._problem)
-        if self._problem.psf is None and start is not None:
+        start = self._problem.kernel_start
+        if not self._problem.is_held and start is not None:
             yield from fit_kernel(self.kernel_prior, torch.from_numpy(start))
 
     def _begin(self) -> None:
         """Move to the device, with nothing learnt yet."""
-        problem, device, settings = self._problem, self._device, self._problem.settings
+        device, settings = self._device, self._problem.settings
         self.image_prior.to(device)
         self.kernel_prior.to(device)
         # This order of memory halves the time of a convolution on a CPU; torch's types forget it.
-        self.image_prior.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.objective = Objective(problem, device)
+        order = _CHANNELS_LAST[len(self._problem.window)]
+        self.image_prior.to(memory_format=order)  # type: ignore[call-overload]
+        self.objective = Objective(self._problem)
         self.optimiser = torch.optim.Adam(
             [
                 {"params": self.image_prior.parameters(), "lr": settings.image_learning_rate},
@@ -135,7 +129,7 @@ class DoubleDip:
         with torch.autocast(self._device.type, torch.bfloat16) if self.half else nullcontext():
             canvas = self.image_prior()
         kernel = self.kernel_prior()
-        terms = self.objective.of(canvas, kernel)
+        terms = self.objective.of(canvas, Convolution(kernel))
         self.optimiser.zero_grad()
         terms.loss.backward()
         return Step.of(canvas, kernel, terms)
@@ -167,7 +161,7 @@ def _image_prior(
         *_, start = wiener_canvases(problem, kernel_prior().detach().numpy())
     return ImagePrior(
         problem.canvas_shape,
-        outputs=problem.unit.shape[0],
+        outputs=problem.observed.shape[0],
         channels=settings.channels[: _most_scales(problem.canvas_shape)],
         skip_channels=settings.skip_channels,
         input_channels=settings.input_channels,
@@ -176,17 +170,18 @@ def _image_prior(
     )
 
 
-def _most_scales(shape: tuple[int, int]) -> int:
+def _most_scales(shape: tuple[int, ...]) -> int:
     return max(1, int(math.log2(min(shape) / _COARSEST_SIDE)))
 
 
 def _kernel_prior(problem: Problem) -> nn.Module:
-    if problem.psf is not None:
-        return FixedKernel(torch.from_numpy(problem.psf))
+    if problem.is_held:
+        assert problem.kernel is not None
+        return FixedKernel(torch.from_numpy(problem.kernel.weights))
     return _kernel_network(problem.settings, problem.window)
 
 
-def _kernel_network(settings: Settings, window: tuple[int, int]) -> nn.Module:
+def _kernel_network(settings: Settings, window: tuple[int, ...]) -> nn.Module:
     features, layers = settings.kernel_features, settings.kernel_layers
     if settings.kernel_network is KernelNetwork.MLP:
         return MlpKernel(window, features=features, layers=layers)

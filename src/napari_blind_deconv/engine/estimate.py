@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_blind_deconv.engine.deconvolve import iterate
-from napari_blind_deconv.engine.stacks import WARM_SHARE
-from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.numerics.optics import gaussian_kernel
+from napari_blind_deconv.plan import WARM_SHARE
 from napari_blind_deconv.results import Stage
 from napari_blind_deconv.settings import Settings, SolverName
 
@@ -68,16 +68,16 @@ class Pace:
         return least, most
 
 
-def measure_pace(settings: Settings, device: str) -> Pace:
+def measure_pace(settings: Settings) -> Pace:
     """Sharpen a small made-up picture, a few steps with its kernel known and one without."""
     noise = np.random.default_rng(0).normal(size=(_SIDE, _SIDE))
     picture = ndimage.gaussian_filter(noise, 2.0) + 0.01 * noise
     some = settings.with_changes(max_iterations=_STEPS, stop_at_noise=False, kernel_size=None)
-    psf = gaussian_kernel((_KERNEL_SIDE, _KERNEL_SIDE), 2.0).numpy()
-    _ticks(picture, some, device, psf)  # what is loaded or compiled once does not count
-    known = _ticks(picture, some, device, psf)
+    psf = gaussian_kernel((_KERNEL_SIDE, _KERNEL_SIDE), 2.0)
+    _ticks(picture, some, psf)  # what is loaded or compiled once does not count
+    known = _ticks(picture, some, psf)
     given = settings.solver is SolverName.RICHARDSON_LUCY  # which searches for no kernel
-    unknown = known if given else _ticks(picture, some, device, None)
+    unknown = known if given else _ticks(picture, some, None)
     pixels = picture.size
     steps = np.diff(known[1:])
     step = float(np.median(steps)) if len(steps) else 0.0  # the linear estimate is one
@@ -88,13 +88,11 @@ def measure_pace(settings: Settings, device: str) -> Pace:
     )
 
 
-def _ticks(
-    picture: NDArray[Any], settings: Settings, device: str, psf: NDArray[Any] | None
-) -> list[float]:
+def _ticks(picture: NDArray[Any], settings: Settings, psf: NDArray[Any] | None) -> list[float]:
     """Times of the beginning and of every step of the last stage."""
     last = Stage.DOUBLE_DIP if settings.solver is SolverName.AUTO else Stage(settings.solver)
     ticks = [time.perf_counter()]
-    for snapshot in iterate(picture, settings, psf=psf, device=device, preview_seconds=math.inf):
+    for snapshot in iterate(picture, settings, kernel=psf, preview_seconds=math.inf):
         if snapshot.stage is last and snapshot.iteration:
             ticks.append(time.perf_counter())
     return ticks

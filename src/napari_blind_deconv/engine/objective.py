@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from napari_blind_deconv.engine.problem import Problem
-from napari_blind_deconv.numerics.blur import blur
-from napari_blind_deconv.numerics.objective import (
+from napari_blind_deconv.numerics.convolution import Convolution
+from napari_blind_deconv.numerics.losses import (
     gradient_sparsity,
     mean_gradient,
     mean_huber,
@@ -33,15 +33,15 @@ class Terms(NamedTuple):
 class Objective:
     """What an estimate of image and kernel costs, given the image that was observed."""
 
-    def __init__(self, problem: Problem, device: torch.device) -> None:
-        self._observed = torch.from_numpy(problem.unit).to(device)
+    def __init__(self, problem: Problem) -> None:
+        self._observed = torch.from_numpy(problem.observed).to(problem.device)
         self._weight = problem.sparsity_weight
         self._misfit = _misfit(problem.settings)
         self._regulariser = _regulariser(problem.settings)
 
-    def of(self, canvas: Tensor, kernel: Tensor) -> Terms:
-        """The terms at a canvas ``(C, H + kh - 1, W + kw - 1)`` and a kernel ``(kh, kw)``."""
-        data = self._misfit(blur(canvas, kernel) - self._observed)
+    def of(self, canvas: Tensor, convolution: Convolution) -> Terms:
+        """The terms at a canvas ``(C, *canvas)``, blurred by this convolution."""
+        data = self._misfit(convolution.forward(canvas) - self._observed)
         regulariser = self._regulariser(canvas.mean(0))
         return Terms(data + self._weight * regulariser, data, regulariser)
 

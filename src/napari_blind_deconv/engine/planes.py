@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_blind_deconv.engine.deconvolve import iterate
-from napari_blind_deconv.engine.inputs import (
-    IntensityMap,
-    check_image,
-    has_contrast,
-    local_median,
-    luminance,
-    to_channels,
-)
-from napari_blind_deconv.engine.quality import assess, doubts
+from napari_blind_deconv.engine.deconvolve import run_task
+from napari_blind_deconv.engine.inputs import check_block, has_contrast
+from napari_blind_deconv.engine.quality import judge
+from napari_blind_deconv.engine.solver import Watch
 from napari_blind_deconv.engine.tiles import blend_weights, tiles
+from napari_blind_deconv.errors import DeconvolutionError, OutOfMemoryError, first_line
+from napari_blind_deconv.image import Image
+from napari_blind_deconv.kernel import KernelChoice
+from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.regions import region_with_contrast
-from napari_blind_deconv.results import (
-    DeconvolutionError,
-    OutOfMemoryError,
-    Result,
-    Snapshot,
-    first_line,
-)
-from napari_blind_deconv.settings import Settings
+from napari_blind_deconv.results import Result, Snapshot
+from napari_blind_deconv.task import Task
 
-__all__ = ["Recipe", "find_kernel", "sharpen"]
+__all__ = ["find_kernel", "sharpen"]
 
 # The kernel of a large plane is fitted on the region of most contrast, this many pixels a side.
 _KERNEL_REGION = 512
@@ -41,179 +32,115 @@ _SMALLEST_TILE = 64
 _OVERLAP = 1.5
 _LEAST_OVERLAP = 32
 
-
-_Run: TypeAlias = Callable[..., Generator[Snapshot, None, Result]]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that a plane is sharpened with, besides its pixels. Small, and the same anywhere.
-
-    Attributes
-    ----------
-    settings : Settings
-    device : str
-        As in `deconvolve`.
-    seed : int
-    rgb : bool
-    kernel : ndarray or None
-        Held; None: the plane's own is found.
-    intensity_range : tuple of float or None
-        As in `deconvolve`.
-    tile_side : int
-        Planes of more than its square are cut into tiles.
-    """
-
-    settings: Settings
-    device: str
-    seed: int
-    rgb: bool
-    tile_side: int
-    kernel: NDArray[np.float32] | None = None
-    intensity_range: tuple[float, float] | None = None
+_Run: TypeAlias = Generator[Snapshot, None, Result]
 
 
-def find_kernel(
-    plane: NDArray[Any], recipe: Recipe, should_stop: Callable[[], bool]
-) -> Generator[Snapshot, None, Result]:
+def find_kernel(task: Task, watch: Watch) -> _Run:
     """Fit the region of most contrast; its result has the kernel.
 
     Where memory does not suffice, smaller regions are tried. Raises as `sharpen`.
     """
-    return (yield from _within_memory(_fit_region, plane, recipe, should_stop))
+    return (yield from _within_memory(_fit_region, task, watch))
 
 
-def sharpen(
-    plane: NDArray[Any], recipe: Recipe, should_stop: Callable[[], bool]
-) -> Generator[Snapshot, None, Result]:
-    """Sharpen a plane ``(H, W)``, or ``(H, W, 3 or 4)``, within the memory there is.
+def sharpen(task: Task, watch: Watch) -> _Run:
+    """Sharpen a plane, in tiles if it is larger than the task's, within the memory there is.
 
-    Where it does not suffice, smaller tiles are tried. Snapshots carry no pictures.
+    Where it does not suffice, smaller tiles are tried.
 
     Raises
     ------
     ValueError, TypeError, DeconvolutionError
         As `deconvolve`.
     """
-    check_image(plane, rgb=recipe.rgb)
-    return (yield from _within_memory(_sharpen, plane, recipe, should_stop))
+    check_block(task.image)
+    return (yield from _within_memory(_sharpen, task, watch))
 
 
-def _within_memory(
-    run: _Run, plane: NDArray[Any], recipe: Recipe, should_stop: Callable[[], bool]
-) -> Generator[Snapshot, None, Result]:
+def _within_memory(run: Callable[[Task, Watch], _Run], task: Task, watch: Watch) -> _Run:
     """Run, and again with tiles half as long for as long as there is not enough memory."""
     while True:
         try:
-            return (yield from run(plane, recipe, should_stop))
+            return (yield from run(task, watch))
         except OutOfMemoryError:
-            side = min(recipe.tile_side, max(plane.shape[:2])) // 2
+            longest = max(task.image.block_shape)
+            side = min(task.tile_side or longest, longest) // 2
             if side < _SMALLEST_TILE:
                 raise
-            recipe = replace(recipe, tile_side=side)
+            task = replace(task, tile_side=side)
 
 
-def _sharpen(
-    plane: NDArray[Any], recipe: Recipe, should_stop: Callable[[], bool]
-) -> Generator[Snapshot, None, Result]:
-    small = plane.shape[0] * plane.shape[1] <= recipe.tile_side**2
-    return (yield from (_fit if small else _sharpen_tiles)(plane, recipe, should_stop))
+def _sharpen(task: Task, watch: Watch) -> _Run:
+    rows, columns = task.image.block_shape
+    small = task.tile_side is None or rows * columns <= task.tile_side**2
+    return (yield from (run_task if small else _sharpen_tiles)(task, watch))
 
 
-def _fit_region(
-    plane: NDArray[Any], recipe: Recipe, should_stop: Callable[[], bool]
-) -> Generator[Snapshot, None, Result]:
+def _fit_region(task: Task, watch: Watch) -> _Run:
     # A window that was set must fit in.
-    least = int(np.max(recipe.settings.kernel_size or 0))
-    side = max(min(_KERNEL_REGION, recipe.tile_side), least)
-    region = region_with_contrast(luminance(plane, recipe.rgb), side)
-    return (yield from _fit(plane[region], recipe, should_stop))
+    least = int(np.max(task.settings.kernel_size or 0))
+    side = max(min(_KERNEL_REGION, task.tile_side or _KERNEL_REGION), least)
+    region = region_with_contrast(task.image.luminance(), side)
+    return (yield from run_task(replace(task, image=task.image.part(region)), watch))
 
 
-def _fit(
-    plane: NDArray[Any], recipe: Recipe, should_stop: Callable[[], bool]
-) -> Generator[Snapshot, None, Result]:
-    return (
-        yield from iterate(
-            plane,
-            recipe.settings,
-            psf=recipe.kernel,
-            device=recipe.device,
-            seed=recipe.seed,
-            rgb=recipe.rgb,
-            intensity_range=recipe.intensity_range,
-            should_stop=should_stop,
-            preview_seconds=math.inf,
-        )
-    )
-
-
-def _sharpen_tiles(
-    plane: NDArray[Any], recipe: Recipe, should_stop: Callable[[], bool]
-) -> Generator[Snapshot, None, Result]:
+def _sharpen_tiles(task: Task, watch: Watch) -> _Run:
     started = time.monotonic()
-    if recipe.intensity_range is None:
-        recipe = replace(recipe, intensity_range=_range_of(plane, recipe.rgb))
-    blur = "given"
-    if recipe.kernel is None:
-        found = yield from _fit_region(plane, recipe, should_stop)
-        recipe, blur = replace(recipe, kernel=found.kernel), found.blur
-    image, results = yield from _blended_tiles(plane, recipe, should_stop)
-    whole = _of_the_whole(plane, image, results, blur, recipe.rgb)
-    return replace(whole, seconds=time.monotonic() - started)
+    if task.intensity_range is None:
+        whole = IntensityMap.of(task.image.by_channel())
+        task = replace(task, intensity_range=(whole.low, whole.high))
+    is_held = task.kernel.is_held
+    if not is_held:
+        found = yield from _fit_region(task, watch)
+        task = replace(task, kernel=KernelChoice.hold(found.kernel))
+    image, results = yield from _blended_tiles(task, watch)
+    result = _of_the_whole(task.image, image, results)
+    seconds = time.monotonic() - started
+    return replace(result, kernel_is_held=is_held, seconds=seconds)
 
 
 def _blended_tiles(
-    plane: NDArray[Any], recipe: Recipe, should_stop: Callable[[], bool]
+    task: Task, watch: Watch
 ) -> Generator[Snapshot, None, tuple[NDArray[np.float32], list[Result]]]:
     """The plane from its tiles, and the results of those in which there is something."""
-    assert recipe.kernel is not None
-    overlap = max(_LEAST_OVERLAP, int(_OVERLAP * max(recipe.kernel.shape)))
-    side = max(recipe.tile_side, 2 * overlap)
-    shape = (plane.shape[0], plane.shape[1])
-    image = np.zeros(plane.shape, np.float32)
-    weights = np.zeros(shape, np.float32)
+    block, kernel = task.image, task.kernel.kernel
+    assert kernel is not None
+    assert task.tile_side is not None
+    overlap = max(_LEAST_OVERLAP, int(_OVERLAP * max(kernel.shape)))
+    side = max(task.tile_side, 2 * overlap)
+    image = np.zeros(block.pixels.shape, np.float32)
+    weights = np.zeros(block.block_shape, np.float32)
     results: list[Result] = []
-    for tile in tiles(shape, side, overlap):
-        sharp = plane[tile]
-        if has_contrast(sharp, rgb=recipe.rgb):  # else there is nothing to sharpen
-            results.append((yield from _fit(sharp, recipe, should_stop)))
+    for region in tiles(block.block_shape, side, overlap):
+        tile = block.part(region)
+        sharp = tile.array
+        if has_contrast(tile):  # else there is nothing to sharpen
+            results.append((yield from run_task(replace(task, image=tile), watch)))
             sharp = results[-1].image
-        weight = blend_weights(tile, shape, overlap)
-        image[tile] += sharp * _spread(weight, recipe.rgb)
-        weights[tile] += weight
-    return image / _spread(weights, recipe.rgb), results
+        weight = blend_weights(region, block.block_shape, overlap)
+        image[region] += sharp * _spread(weight, block)
+        weights[region] += weight
+    return image / _spread(weights, block), results
 
 
-def _of_the_whole(
-    plane: NDArray[Any], image: NDArray[np.float32], results: list[Result], blur: str, rgb: bool
-) -> Result:
+def _of_the_whole(block: Image, image: NDArray[np.float32], results: list[Result]) -> Result:
     """One result of many tiles: the run of the longest, judged by the plane as a whole."""
     longest = max(results, key=lambda result: len(result.trace))
     slowed_at = next((each.slowed_at for each in results if each.slowed_at is not None), None)
     try:
-        trust = assess(luminance(plane, rgb), luminance(image, rgb), longest.kernel)
+        judgement = judge(
+            block, image, longest.kernel, reason=longest.stop_reason, slowed_at=slowed_at
+        )
     except (RuntimeError, MemoryError) as error:  # smaller tiles would be no help
+        rows, columns = block.block_shape
         raise DeconvolutionError(
-            f"The plane of {plane.shape[0]} × {plane.shape[1]} pixels is too large to be judged "
+            f"The plane of {rows} × {columns} pixels is too large to be judged "
             f"({first_line(error)}); try a part of it."
         ) from error
     return replace(
-        longest,
-        image=image,
-        blur=blur,
-        trust=trust,
-        slowed_at=slowed_at,
-        flags=doubts(trust, blur_found=blur, reason=longest.stop_reason, slowed_at=slowed_at),
-        tiles=len(results),
+        longest, image=image, slowed_at=slowed_at, tiles=len(results), **judgement._asdict()
     )
 
 
-def _range_of(plane: NDArray[Any], rgb: bool) -> tuple[float, float]:
-    channels = to_channels(plane, rgb=rgb)
-    found = IntensityMap.of(channels, local_median(channels))
-    return found.low, found.high
-
-
-def _spread(weights: NDArray[np.float32], rgb: bool) -> NDArray[np.float32]:
-    return weights[..., np.newaxis] if rgb else weights
+def _spread(weights: NDArray[np.float32], block: Image) -> NDArray[np.float32]:
+    return weights[..., np.newaxis] if block.is_colour else weights

@@ -1,30 +1,31 @@
-"""One image to deblur, checked: what to fit, and the way back to the user's units."""
+"""One image to deconvolve, checked: what solvers work on, and the way back to the user's units."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_blind_deconv.engine.inputs import (
-    IntensityMap,
-    check_image,
-    check_kernel,
-    kernel_window,
-    local_median,
-    to_channels,
-    without_hot_pixels,
+from napari_blind_deconv.engine.devices import choose_device
+from napari_blind_deconv.engine.inputs import check_block, check_kernel, kernel_window
+from napari_blind_deconv.kernel import Kernel, KernelSource
+from napari_blind_deconv.numerics.convolution import canvas_shape, crop_to_field_of_view
+from napari_blind_deconv.numerics.intensity import IntensityMap, without_hot_pixels
+from napari_blind_deconv.numerics.location import (
+    crop_or_pad,
+    moved_back,
+    origin_at_centroid,
+    recentre,
 )
-from napari_blind_deconv.numerics.blur import crop_to_field_of_view
-from napari_blind_deconv.numerics.location import moved_back, origin_at_centroid, recentre
-from napari_blind_deconv.numerics.parametric_blur import Blur
+from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.numerics.spectrum import white_noise
 from napari_blind_deconv.settings import DataTerm, Location, Settings, SparsityScale
+from napari_blind_deconv.task import Task
 
 __all__ = ["Problem"]
 
@@ -33,68 +34,120 @@ _MARGIN = 1.3
 _SMALLEST_WINDOW = 11
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
-    """A checked input: what to fit, and how its answer goes back to the user's units."""
+    """A checked task on one block.
 
-    settings: Settings
-    image: NDArray[Any]
-    rgb: bool
-    unit: NDArray[np.float32]  # (C, H, W), the image mapped to [0, 1]
-    calm: NDArray[np.float32]  # the same without hot and dead pixels
+    Attributes
+    ----------
+    task : Task
+    device : torch.device
+        What computes.
+    observed : ndarray
+        The image ``(C, *space)`` mapped to [0, 1].
+    despeckled : ndarray
+        The same without hot and dead pixels.
+    intensity : IntensityMap
+    noise : float
+        Standard deviation, in these units.
+    window : tuple of int
+        Sides of the kernel.
+    kernel : Kernel or None
+        The one that is held, or that the fit starts from; None as long as it is not found, or if
+        the network's own start is to serve.
+    centroid : tuple of float
+        Of a kernel that is held, in pixels from its origin: at most half of one along an axis.
+    """
+
+    task: Task
+    device: torch.device
+    observed: NDArray[np.float32]
+    despeckled: NDArray[np.float32]
     intensity: IntensityMap
-    noise: float  # in the fit's units
-    psf: NDArray[np.float32] | None  # its origin on the pixel of its centroid
-    psf_centroid: tuple[float, float]  # the fraction of a pixel that is left
-    window: tuple[int, int]
-    blur: Blur | None = None  # found in the image, or guessed by the caller
+    noise: float
+    window: tuple[int, ...]
+    kernel: Kernel | None
+    centroid: tuple[float, ...]
 
     @classmethod
-    def of(
-        cls,
-        image: ArrayLike,
-        settings: Settings,
-        *,
-        psf: ArrayLike | None,
-        psf_guess: ArrayLike | None = None,
-        rgb: bool,
-        intensity_range: tuple[float, float] | None = None,
-    ) -> Self:
-        """Check and prepare an input; raises as `deconvolve` says."""
-        array = check_image(image, rgb=rgb)
-        shape = (array.shape[0], array.shape[1])
-        known, centroid = None, (0.0, 0.0)
-        if psf is not None:
-            known, centroid = origin_at_centroid(check_kernel(psf, shape))
-        window = kernel_window(settings, shape) if known is None else known.shape
-        blur = None if psf_guess is None else _guessed(psf_guess, shape)
-        if blur is not None and settings.kernel_size is None:
-            window = _around(blur, window)
-        channels = to_channels(array, rgb=rgb)
-        median = local_median(channels)
+    def of(cls, task: Task) -> Self:
+        """Check and prepare a task; raises as `deconvolve` says."""
+        image, choice = task.image, task.kernel
+        check_block(image)
+        if choice.kernel is not None:
+            check_kernel(choice.kernel, image)
+        channels = image.by_channel()
         intensity = (
-            IntensityMap.of(channels, median)
-            if intensity_range is None
-            else IntensityMap.given(intensity_range)
+            IntensityMap.of(channels)
+            if task.intensity_range is None
+            else IntensityMap.given(task.intensity_range)
         )
-        unit = intensity.to_unit(channels)
-        calm = without_hot_pixels(unit, intensity.to_unit(median))
-        noise = white_noise(calm.mean(axis=0))
-        return cls(
-            settings, array, rgb, unit, calm, intensity, noise, known, centroid, window, blur
+        observed = intensity.to_unit(channels)
+        despeckled = without_hot_pixels(observed)
+        problem = cls(
+            task=task,
+            device=choose_device(task.settings.device),
+            observed=observed,
+            despeckled=despeckled,
+            intensity=intensity,
+            noise=white_noise(despeckled.mean(axis=0)),
+            window=(),
+            kernel=None,
+            centroid=(0.0,) * len(image.space),
         )
+        return problem._with_known_kernel()
+
+    def _with_known_kernel(self) -> Self:
+        """With what is known of the kernel before anything is searched for."""
+        known, start = self.task.kernel.kernel, self.settings.kernel_start
+        if known is not None:
+            # A kernel that is held stays as it is known, but for zeros around it. Where the origin
+            # of a guess lay does not matter: the fit recentres.
+            weights, centroid = origin_at_centroid(known.weights)
+            known = known.with_weights(weights)
+            if self.is_held:
+                return replace(self, kernel=known, window=known.shape, centroid=centroid)
+        window = kernel_window(self.settings, self.task.image.block_shape)
+        problem = replace(self, window=window)
+        if known is not None:
+            return problem.starting_from(known)
+        if isinstance(start, str):
+            return problem
+        return replace(problem, kernel=Kernel(gaussian_kernel(window, start), KernelSource.SET))
+
+    def starting_from(self, kernel: Kernel) -> Self:
+        """The same with the kernel's start, and a window around it unless one was set."""
+        if self.settings.kernel_size is not None:
+            return replace(self, kernel=kernel)
+        return replace(self, kernel=kernel, window=_window_around(kernel.shape, self.window))
+
+    @property
+    def settings(self) -> Settings:
+        """Those of the task."""
+        return self.task.settings
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the kernel is known and stays as it is."""
+        return self.task.kernel.is_held
 
     @property
     def wants_a_search(self) -> bool:
         """Whether nobody says what the kernel starts from."""
-        told = self.psf is not None or self.blur is not None
-        return not told and self.settings.kernel_start == "auto"
+        return self.kernel is None and self.settings.kernel_start == "auto"
 
-    def with_blur(self, blur: Blur) -> Self:
-        """The same with the kernel's start found, and a window around it unless one was set."""
-        if self.settings.kernel_size is not None:
-            return replace(self, blur=blur)
-        return replace(self, blur=blur, window=_around(blur, self.window))
+    @property
+    def kernel_start(self) -> NDArray[np.float32] | None:
+        """Weights of the kernel, or of its start, in its window; None: the network's own start."""
+        if self.kernel is None or self.is_held:
+            return None if self.kernel is None else self.kernel.weights
+        return crop_or_pad(self.kernel.weights, self.window)
+
+    def estimated(self, weights: NDArray[np.float32]) -> Kernel:
+        """What has become of the kernel: its weights now, and how it came about."""
+        start = self.kernel or Kernel(weights, KernelSource.SET)
+        image = self.task.image
+        return replace(start, weights=weights, pixel_size=image.pixel_size, unit=image.unit)
 
     def is_explained_by(self, data: float) -> bool:
         """Whether a data term leaves no more than the noise unexplained (Morozov's principle)."""
@@ -103,14 +156,13 @@ class Problem:
 
     @property
     def luminance(self) -> NDArray[np.float32]:
-        """Mean of the channels ``(H, W)``, without hot and dead pixels."""
-        return self.calm.mean(axis=0)
+        """Mean of the channels ``(*space)``, without hot and dead pixels."""
+        return self.despeckled.mean(axis=0)
 
     @property
-    def canvas_shape(self) -> tuple[int, int]:
+    def canvas_shape(self) -> tuple[int, ...]:
         """Eq. 16: wide enough for all light the field of view received."""
-        rows, columns = self.unit.shape[-2:]
-        return rows + self.window[0] - 1, columns + self.window[1] - 1
+        return canvas_shape(self.observed.shape[1:], self.window)
 
     @property
     def sparsity_weight(self) -> float:
@@ -119,39 +171,24 @@ class Problem:
             return self.settings.sparsity * self.noise
         return self.settings.sparsity
 
-    @property
-    def start(self) -> str:
-        """What the kernel starts from, as `Result.blur` says it."""
-        if self.psf is not None:
-            return "given"
-        return "set" if self.blur is None else self.blur.kind
-
-    def answer(
+    def to_output(
         self, canvas: Tensor, kernel: Tensor, *, search: bool = True
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Line 15: locate the picture, and give it the flux of the input; a GPU is waited for.
+        """Line 15: locate the estimate and give it the input's flux, layout and units.
 
-        Without `search` the content is taken to lie where the kernel says, which is quicker.
+        A GPU is waited for. Without `search` the content is taken to lie where the kernel says,
+        which is quicker. Returns the image and the weights of its kernel.
         """
-        canvas, kernel = canvas.cpu(), kernel.cpu()
-        if self.psf is None and self.settings.location is Location.SIMILARITY:
-            reference = torch.from_numpy(self.calm) if search else None
-            image, centred = recentre(canvas, kernel, reference)
+        estimate, weights = canvas.cpu().numpy(), kernel.cpu().numpy()
+        if not self.is_held and self.settings.location is Location.SIMILARITY:
+            reference = self.despeckled if search else None
+            image, weights = recentre(estimate, weights, reference)
         else:
             # A kernel whose centroid lies below its origin wants the picture as much further down.
-            moved = moved_back(canvas.numpy(), [-c for c in self.psf_centroid])
-            image = crop_to_field_of_view(torch.from_numpy(moved), self.window).numpy()
-            centred = kernel.numpy()
-        return self.to_user(_with_flux_of(self.calm, image)), centred
-
-    def to_user(self, unit: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Channels ``(C, H, W)`` of the fit to the shape and units of the input."""
-        values = self.intensity.from_unit(unit)
-        if not self.rgb:
-            return values[0]
-        return np.concatenate([np.moveaxis(values, 0, -1), self.image[..., 3:]], axis=-1).astype(
-            np.float32
-        )
+            moved = moved_back(estimate, [-c for c in self.centroid])
+            image = crop_to_field_of_view(moved, self.window)
+        values = self.intensity.from_unit(_with_flux_of(self.despeckled, image))
+        return self.task.image.with_channels(values), weights
 
 
 def _with_flux_of(observed: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -159,21 +196,15 @@ def _with_flux_of(observed: NDArray[np.float32], image: NDArray[np.float32]) -> 
 
     Huber and an early stop leave the mean a few percent off.
     """
-    wanted = observed.mean(axis=(1, 2), keepdims=True)
-    found = image.mean(axis=(1, 2), keepdims=True)
+    space = tuple(range(1, observed.ndim))
+    wanted = observed.mean(axis=space, keepdims=True)
+    found = image.mean(axis=space, keepdims=True)
     return image * np.where((wanted > 0) & (found > 0), wanted / np.maximum(found, 1e-6), 1)
 
 
-def _guessed(psf: ArrayLike, image_shape: tuple[int, int]) -> Blur:
-    """A caller's guess, centred: where its origin lay does not matter, the fit recentres."""
-    kernel, _ = origin_at_centroid(check_kernel(psf, image_shape))
-    return Blur("guess", kernel, math.nan)
-
-
-def _around(blur: Blur, largest: tuple[int, int]) -> tuple[int, int]:
-    """A window with room for a blur to change in."""
-    rows, columns = (
+def _window_around(kernel: Sequence[int], largest: Sequence[int]) -> tuple[int, ...]:
+    """A window with room for a kernel to change in."""
+    return tuple(
         min(max(_SMALLEST_WINDOW, int(_MARGIN * side)) | 1, limit)
-        for side, limit in zip(blur.kernel.shape, largest, strict=True)
+        for side, limit in zip(kernel, largest, strict=True)
     )
-    return rows, columns

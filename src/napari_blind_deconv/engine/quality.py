@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_blind_deconv.numerics.blur import blur
+from napari_blind_deconv.image import Image
+from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.camera import CameraNoise
-from napari_blind_deconv.numerics.kernel_shape import KernelShape, border_share
+from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.location import centre_kernel, origin_at_centroid
 from napari_blind_deconv.numerics.resolution import resolution
 from napari_blind_deconv.reasons import QualityFlag, StopReason
 from napari_blind_deconv.results import TrustReport
 
-__all__ = ["assess", "doubts"]
+__all__ = ["Judgement", "judge", "quality_flags"]
 
 # Share of the kernel on its window's outermost pixels from which on it may reach beyond.
 _MOST_AT_BORDER = 0.02
@@ -36,30 +37,54 @@ _OUTLIERS = 5.0  # in standard deviations
 _MAD_OF_NORMAL = 1.4826
 
 
-def assess(
-    image: NDArray[np.floating[Any]],
+class Judgement(NamedTuple):
+    """What a result is worth, and the reasons to doubt it, gravest first."""
+
+    trust: TrustReport
+    flags: tuple[QualityFlag, ...]
+
+
+def judge(
+    block: Image,
     estimate: NDArray[np.floating[Any]],
-    kernel: NDArray[np.float32],
-) -> TrustReport:
-    """Judge an estimate.
+    kernel: Kernel,
+    *,
+    reason: StopReason,
+    slowed_at: int | None = None,
+) -> Judgement:
+    """Judge an estimate: every result, however it came about, is judged here.
 
     Parameters
     ----------
-    image, estimate : ndarray
-        Blurred image and its estimate ``(H, W)``, in the same units; of colour the mean of the
-        channels.
-    kernel : ndarray
-        ``(kh, kw)``, sum 1; what it is off its centre has been taken out of the estimate.
+    block : Image
+        The blurred image, one plane.
+    estimate : ndarray
+        Laid out as its pixels, in the same units.
+    kernel : Kernel
+        What it is off its centre has been taken out of the estimate.
+    reason : StopReason
+        Why the run ended.
+    slowed_at : int, optional
+        As `Result.slowed_at`.
     """
-    kernel, _ = centre_kernel(origin_at_centroid(kernel)[0])
+    image, sharpened = block.luminance(), block.with_pixels(estimate).luminance()
+    trust = _trust(image, sharpened, kernel)
+    return Judgement(trust, quality_flags(trust, kernel.source, reason, slowed_at))
+
+
+def _trust(
+    image: NDArray[np.float64], estimate: NDArray[np.float64], kernel: Kernel
+) -> TrustReport:
+    centred, _ = centre_kernel(origin_at_centroid(kernel.weights)[0])
+    kernel = kernel.with_weights(centred)
     camera = CameraNoise.of(image)
-    residual = _residual(image, estimate, kernel, camera)
+    residual = _residual(image, estimate, centred, camera)
     known = residual[np.isfinite(residual)]
     enough = known.size >= _SMALLEST_INTERIOR**2
     expected = float(np.sqrt(np.square(camera.deviation(image)).mean()))
     signal = math.sqrt(max(float(image.var()) - expected**2, 0.0))
-    shape = KernelShape.of(kernel)
     total = float(image.sum(dtype=np.float64))
+    longest, *_, shortest = kernel.widths.principal
     return TrustReport(
         residual=residual,
         residual_level=_robust_deviation(known) if enough else None,
@@ -71,25 +96,18 @@ def assess(
         flux_ratio=float(estimate.sum(dtype=np.float64)) / total if total else math.nan,
         resolution_before=resolution(image),
         resolution_after=resolution(estimate),
-        kernel_fwhm=(shape.longest, shape.shortest),
-        kernel_border=border_share(kernel),
+        kernel_fwhm=(longest, shortest),
+        kernel_border=kernel.border_share,
     )
 
 
-def doubts(
-    trust: TrustReport, *, blur_found: str, reason: StopReason, slowed_at: int | None = None
+def quality_flags(
+    trust: TrustReport, source: KernelSource, reason: StopReason, slowed_at: int | None = None
 ) -> tuple[QualityFlag, ...]:
-    """Flags of a result, gravest first.
+    """Flags of a result, gravest first, from what is known of it; as in :func:`judge`.
 
-    Parameters
-    ----------
-    trust : TrustReport
-    blur_found : str
-        As `Result.blur`.
-    reason : StopReason
-        Why its run ended.
-    slowed_at : int, optional
-        As `Result.slowed_at`.
+    A kernel that was found for a whole stack keeps its source, and so its flags, with every plane
+    that uses it.
     """
     level, correlation = trust.residual_level, trust.residual_correlation
     before, after = trust.resolution_before, trust.resolution_after
@@ -97,9 +115,9 @@ def doubts(
         QualityFlag.MISFIT: level is not None
         and correlation is not None
         and (level > _MOST_RESIDUAL or correlation > _MOST_CORRELATION),
-        QualityFlag.NO_BLUR: blur_found == "none",
+        QualityFlag.NO_BLUR: source is KernelSource.NO_BLUR,
         QualityFlag.KERNEL_FILLS_WINDOW: (
-            blur_found != "given" and trust.kernel_border > _MOST_AT_BORDER
+            source is not KernelSource.GIVEN and trust.kernel_border > _MOST_AT_BORDER
         ),
         QualityFlag.LOW_SIGNAL: trust.signal_to_noise < _LEAST_SIGNAL_TO_NOISE,
         QualityFlag.NOT_SHARPER: before is not None
@@ -124,9 +142,8 @@ def _residual(
     inner = tuple(slice(m, side - m) for m, side in zip(margin, image.shape, strict=True))
     if any(part.stop - part.start < _SMALLEST_INTERIOR for part in inner):
         return residual
-    again = blur(
-        torch.from_numpy(np.ascontiguousarray(estimate, np.float32)), torch.from_numpy(core)
-    ).numpy()
+    sharp = torch.from_numpy(np.ascontiguousarray(estimate, np.float32))
+    again = Convolution(torch.from_numpy(core)).forward(sharp).numpy()
     residual[inner] = (image[inner] - again) / camera.deviation(again)
     return residual
 

@@ -11,9 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from napari_blind_deconv.engine.deconvolve import deconvolve
-from napari_blind_deconv.engine.inputs import check_image, to_channels
-from napari_blind_deconv.numerics.blur import blur
+from napari_blind_deconv.engine.inputs import check_block
+from napari_blind_deconv.image import Image
+from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelSource
 from napari_blind_deconv.numerics.camera import CameraNoise
+from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.results import Snapshot
 from napari_blind_deconv.settings import Settings
 
@@ -30,29 +32,24 @@ class Repeatable(Protocol):
         """The estimate."""
 
     @property
-    def kernel(self) -> NDArray[np.float32]:
+    def kernel(self) -> Kernel:
         """Its kernel."""
+
+    @property
+    def kernel_is_held(self) -> bool:
+        """Whether it was known."""
 
     @property
     def settings(self) -> Settings:
         """Those of its run."""
 
-    @property
-    def seed(self) -> int:
-        """That of its run."""
-
-    @property
-    def blur(self) -> str:
-        """What the kernel started from."""
-
 
 def error_of_repeats(
-    image: ArrayLike,
+    image: Image | ArrayLike,
     result: Repeatable,
     *,
+    axes: str | None = None,
     repeats: int = 4,
-    rgb: bool = False,
-    device: str = "auto",
     should_stop: Callable[[], bool] | None = None,
     on_snapshot: Callable[[int, Snapshot], None] | None = None,
 ) -> NDArray[np.float32]:
@@ -64,16 +61,15 @@ def error_of_repeats(
 
     Parameters
     ----------
-    image : array_like
-        The image the result was made from, as in `deconvolve`.
+    image : Image or array_like
+        The image the result was made from, as in `deconvolve`; of colour the map is the mean over
+        the channels.
     result : Result
         Or what of it is known from files.
+    axes : str, optional
+        Of an array, as in `deconvolve`.
     repeats : int
         Runs, each as long as the first; more make the map less noisy.
-    rgb : bool
-        As in `deconvolve`; the map is then the mean over the channels.
-    device : str
-        As in `deconvolve`.
     should_stop : callable, optional
         Asked after every iteration; True ends with the repeats that are done.
     on_snapshot : callable, optional
@@ -92,13 +88,14 @@ def error_of_repeats(
     seeds give one picture.
     """
     stop = should_stop or (lambda: False)
-    channels = to_channels(check_image(image, rgb=rgb), rgb=rgb)
-    estimate = to_channels(result.image, rgb=rgb)
+    block = Image.of(image, axes)
+    check_block(block)
+    channels, estimate = block.by_channel(), block.with_pixels(result.image).by_channel()
     again = np.stack([_blurred(channel, result.kernel) for channel in estimate])
     noises = [CameraNoise.of(channel) for channel in channels]
     squares = []
     for repeat in range(repeats):
-        random = np.random.default_rng([result.seed, repeat])
+        random = np.random.default_rng([result.settings.seed, repeat])
         exposed = np.stack(
             [
                 light + noise.deviation(light) * random.normal(size=light.shape)
@@ -106,30 +103,37 @@ def error_of_repeats(
             ]
         )
         outcome = deconvolve(
-            np.moveaxis(exposed, 0, -1) if rgb else exposed[0],
-            result.settings,
-            psf=result.kernel if result.blur == "given" else None,
-            psf_guess=result.kernel if result.blur == "guess" else None,
-            device=device,
-            seed=result.seed + 1 + repeat,
-            rgb=rgb,
+            block.with_pixels(block.with_channels(exposed)),
+            result.settings.with_changes(seed=(result.settings.seed + 1 + repeat) % 2**63),
+            kernel=_choice_of(result),
             should_stop=stop,
             on_snapshot=_numbered(repeat, on_snapshot),
         )
         if stop():
             break
-        squares.append(np.square(to_channels(outcome.image, rgb=rgb) - estimate).mean(axis=0))
+        found = block.with_pixels(outcome.image).by_channel()
+        squares.append(np.square(found - estimate).mean(axis=0))
     if not squares:
         return np.full(channels.shape[1:], np.nan, np.float32)
     mean = ndimage.gaussian_filter(np.mean(squares, axis=0), _SMOOTHING)
     return np.sqrt(mean).astype(np.float32)
 
 
-def _blurred(plane: NDArray[np.float64], kernel: NDArray[np.float32]) -> NDArray[np.float64]:
+def _choice_of(result: Repeatable) -> KernelChoice:
+    """What the run was told about the kernel."""
+    if result.kernel_is_held:
+        return KernelChoice.hold(result.kernel)
+    if result.kernel.source is KernelSource.GUESS:
+        return KernelChoice.start_from(result.kernel)
+    return KernelChoice.find()
+
+
+def _blurred(plane: NDArray[np.float64], kernel: Kernel) -> NDArray[np.float64]:
     """A plane through a kernel, mirrored at its border: what lies beyond is not known."""
     margins = [(side // 2,) * 2 for side in kernel.shape]
     wide = np.pad(plane, margins, mode="symmetric").astype(np.float32)
-    return blur(torch.from_numpy(wide), torch.from_numpy(kernel)).numpy().astype(np.float64)
+    convolution = Convolution(torch.from_numpy(kernel.weights))
+    return convolution.forward(torch.from_numpy(wide)).numpy().astype(np.float64)
 
 
 def _numbered(

@@ -7,6 +7,7 @@ import torch
 from napari_blind_deconv.engine.objective import Objective
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.solver import Step
+from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.richardson_lucy import richardson_lucy
 from napari_blind_deconv.reasons import StopReason
 from napari_blind_deconv.results import Stage
@@ -22,13 +23,14 @@ class RichardsonLucy:
     averaging = 0.0
     slowed_at = None
 
-    def __init__(self, problem: Problem, device: torch.device) -> None:
-        assert problem.psf is not None
+    def __init__(self, problem: Problem) -> None:
+        assert problem.kernel is not None
         self.limit = problem.settings.max_iterations
-        self._kernel = torch.from_numpy(problem.psf).to(device)
-        channels = torch.from_numpy(problem.calm).to(device)
-        self._estimates = [richardson_lucy(channel, self._kernel) for channel in channels]
-        self._objective = Objective(problem, device)
+        kernel = torch.from_numpy(problem.kernel.weights).to(problem.device)
+        light = torch.from_numpy(problem.despeckled).to(problem.device)
+        self._convolution = Convolution(kernel)
+        self._estimates = richardson_lucy(light, self._convolution)
+        self._objective = Objective(problem)
 
     def prepare(self) -> tuple[()]:
         """Nothing has to be."""
@@ -36,5 +38,6 @@ class RichardsonLucy:
 
     def step(self, iteration: int) -> Step:
         """One iteration; its estimate is the first that is not flat."""
-        canvas = torch.stack([next(estimates) for estimates in self._estimates])
-        return Step.of(canvas, self._kernel, self._objective.of(canvas, self._kernel))
+        canvas = next(self._estimates)
+        terms = self._objective.of(canvas, self._convolution)
+        return Step.of(canvas, self._convolution.kernel, terms)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -88,12 +87,12 @@ class Watch:
     should_stop : callable
         Asked after every report; True ends the run with the best estimate so far.
     preview_seconds : float
-        Least time between snapshots that carry pictures; 0 puts them into each, infinity into
-        none.
+        Least time between snapshots that carry pictures; 0 puts them into each, infinity, the
+        default, into none.
     """
 
-    should_stop: Callable[[], bool]
-    preview_seconds: float
+    should_stop: Callable[[], bool] = lambda: False
+    preview_seconds: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -107,12 +106,7 @@ class Ending:
 
 
 def run_solver(
-    problem: Problem,
-    solver: Solver,
-    device: torch.device,
-    watch: Watch,
-    seed: int,
-    before: Ending | None = None,
+    problem: Problem, solver: Solver, watch: Watch, before: Ending | None = None
 ) -> Generator[Snapshot, None, Ending]:
     """Run a solver to its end; lines 1 to 14 of Algorithm 1 for double-DIP.
 
@@ -125,7 +119,7 @@ def run_solver(
             if before is not None:
                 return replace(before, reason=StopReason.STOPPED)
             break
-    estimates = BestEstimate(problem, device, seed, solver.averaging)
+    estimates = BestEstimate(problem, solver.averaging)
     trace = np.zeros(solver.limit, dtype=TRACE_DTYPE)
     reason = solver.at_the_limit
     preview_due = math.inf if math.isinf(watch.preview_seconds) else -math.inf
@@ -144,7 +138,7 @@ def run_solver(
         previews: tuple[NDArray[np.float32], ...] = ()
         if watch.preview_seconds == 0 or time.monotonic() >= preview_due:
             begun, latest = time.monotonic(), estimates.latest
-            previews = problem.answer(latest.canvas, latest.kernel, search=False)
+            previews = problem.to_output(latest.canvas, latest.kernel, search=False)
             spent = time.monotonic() - begun
             preview_due = begun + max(watch.preview_seconds, spent / _PREVIEW_SHARE)
         best_iteration = estimates.stopping.best_iteration

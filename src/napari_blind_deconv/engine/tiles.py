@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
+from functools import reduce
 
 import numpy as np
 import psutil
@@ -31,16 +33,13 @@ def largest_tile(device: torch.device) -> int:
     return max(_SMALLEST_SIDE, math.isqrt(int(pixels)))
 
 
-def tiles(shape: tuple[int, int], side: int, overlap: int) -> Iterator[tuple[slice, slice]]:
+def tiles(shape: tuple[int, ...], side: int, overlap: int) -> Iterator[tuple[slice, ...]]:
     """Cover a plane with tiles of at most `side` pixels that overlap by at least `overlap`.
 
-    Each is its rows and columns, overlap included. All have the same size or nearly; a plane no
+    Each is a slice for each axis, overlap included. All have the same size or nearly; a plane no
     larger than `side` is one tile.
     """
-    rows, columns = (_spans(length, side, overlap) for length in shape)
-    for down in rows:
-        for right in columns:
-            yield down, right
+    yield from itertools.product(*(_spans(length, side, overlap) for length in shape))
 
 
 def _spans(length: int, side: int, overlap: int) -> list[slice]:
@@ -53,14 +52,15 @@ def _spans(length: int, side: int, overlap: int) -> list[slice]:
 
 
 def blend_weights(
-    tile: tuple[slice, slice], shape: tuple[int, int], overlap: int
+    tile: tuple[slice, ...], shape: tuple[int, ...], overlap: int
 ) -> NDArray[np.float32]:
     """Weights of a tile's pixels: 1 inside, falling to nearly 0 over the overlap with others.
 
     Weights at the border of the plane stay 1; sums over tiles are to be divided by.
     """
-    down, right = (_ramp(span, length, overlap) for span, length in zip(tile, shape, strict=True))
-    return np.outer(down, right)
+    ramps = [_ramp(span, length, overlap) for span, length in zip(tile, shape, strict=True)]
+    weights: NDArray[np.float32] = reduce(np.multiply.outer, ramps)
+    return weights
 
 
 def _ramp(span: slice, length: int, overlap: int) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from napari_blind_deconv.engine.objective import Objective
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.solver import Step
+from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.spectrum import Spectrum
 from napari_blind_deconv.numerics.wiener import EXPONENT, KERNEL_ERROR, noise_to_signal, wiener
 from napari_blind_deconv.reasons import StopReason
@@ -25,7 +26,7 @@ class Wiener:
     Attributes
     ----------
     canvas : ndarray
-        The estimate ``(C, H + kh - 1, W + kw - 1)``, as it comes.
+        The estimate ``(C, *canvas)``, as it comes.
     """
 
     stage = Stage.WIENER
@@ -34,9 +35,9 @@ class Wiener:
     averaging = 0.0
     slowed_at = None
 
-    def __init__(self, problem: Problem, kernel: NDArray[np.float32], device: torch.device) -> None:
-        self._problem, self._kernel, self._device = problem, kernel, device
-        self.canvas = np.zeros((len(problem.calm), *problem.canvas_shape), np.float32)
+    def __init__(self, problem: Problem, kernel: NDArray[np.float32]) -> None:
+        self._problem, self._kernel = problem, kernel
+        self.canvas = np.zeros((len(problem.despeckled), *problem.canvas_shape), np.float32)
 
     def prepare(self) -> Iterator[None]:
         """Approach the estimate."""
@@ -47,16 +48,18 @@ class Wiener:
     def step(self, iteration: int) -> Step:
         """The estimate, none of it below 0 or above the ceiling that the settings allow."""
         shown = self.canvas.clip(0, 1 + self._problem.settings.headroom)
-        canvas = torch.from_numpy(shown).to(self._device)
-        kernel = torch.from_numpy(self._kernel).to(self._device)
-        return Step.of(canvas, kernel, Objective(self._problem, self._device).of(canvas, kernel))
+        device = self._problem.device
+        canvas = torch.from_numpy(shown).to(device)
+        kernel = torch.from_numpy(self._kernel).to(device)
+        terms = Objective(self._problem).of(canvas, Convolution(kernel))
+        return Step.of(canvas, kernel, terms)
 
 
 def wiener_canvases(problem: Problem, kernel: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     """Ever better estimates of all channels, each ``(C, *problem.canvas_shape)``."""
     ratio = noise_to_signal(Spectrum.of(problem.luminance), kernel)
     how = {"noise_to_signal": ratio, "exponent": EXPONENT, "kernel_error": KERNEL_ERROR}
-    channels = [wiener(channel, kernel, **how) for channel in problem.calm]
+    channels = [wiener(channel, kernel, **how) for channel in problem.despeckled]
     for estimates in _all_to_their_ends(channels):
         yield np.stack(estimates)
 

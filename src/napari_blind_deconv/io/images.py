@@ -7,7 +7,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,12 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from napari_blind_deconv.errors import first_line
+from napari_blind_deconv.image import Image
 from napari_blind_deconv.io.units import in_unit, short_unit
-from napari_blind_deconv.results import first_line
+from napari_blind_deconv.kernel import Kernel
 
 __all__ = [
-    "Plane",
     "TiffLayout",
     "check_output",
     "find_value",
@@ -40,29 +41,7 @@ _TIFF_SUFFIXES = {".tif", ".tiff"}
 _TIFF_LIMIT = 4 * 2**30 - 2**20  # bytes of pixels that a TIFF with 32-bit offsets can have
 
 
-@dataclass(frozen=True)
-class Plane:
-    """A 2D image and its calibration.
-
-    Attributes
-    ----------
-    pixels : ndarray
-        ``(rows, columns)``, or ``(rows, columns, 3 or 4)`` if `rgb`.
-    rgb : bool
-        Whether the last axis is colour.
-    pixel_size : tuple of float or None
-        Height and width of a pixel in `unit`; None where the file does not say.
-    unit : str
-        Unit of `pixel_size`.
-    """
-
-    pixels: NDArray[Any]
-    rgb: bool = False
-    pixel_size: tuple[float, float] | None = None
-    unit: str = "pixel"
-
-
-def read_plane(path: Path) -> Plane:
+def read_plane(path: Path) -> Image:
     """Read one plane from a TIFF file.
 
     Raises
@@ -77,7 +56,7 @@ def read_plane(path: Path) -> Plane:
             count, shape, axes = len(tiff.series), tiff.series[0].shape, tiff.series[0].axes
             is_plane = count == 1 and _is_plane(shape, axes)
             pixels = tiff.series[0].asarray() if is_plane else None
-            calibration = pixel_calibration(tiff)
+            size, unit = pixel_calibration(tiff)
     except OSError:
         raise
     except Exception as error:  # a damaged file can make a decoder raise anything
@@ -94,15 +73,17 @@ def read_plane(path: Path) -> Plane:
     rgb = "S" in axes and shape[axes.index("S")] > 1
     if rgb:
         pixels = np.moveaxis(pixels, axes.index("S"), -1)
-    return Plane(pixels.reshape(pixels.shape[-3:] if rgb else pixels.shape[-2:]), rgb, *calibration)
+    plane = pixels.reshape(pixels.shape[-3:] if rgb else pixels.shape[-2:])
+    spacing = dict(zip("YX", size or (), strict=False))
+    return Image(plane, "YXS" if rgb else "YX", spacing, unit)
 
 
-def read_psf(path: Path) -> NDArray[Any]:
+def read_psf(path: Path) -> Kernel:
     """Read a PSF from a TIFF file of one grey plane; raises as :func:`read_plane`."""
     plane = read_plane(path)
-    if plane.rgb:
+    if plane.is_colour:
         raise ValueError(f"The PSF {path} is a colour image; accepted is one grey plane.")
-    return plane.pixels
+    return Kernel.of(plane.array, pixel_size=plane.pixel_size, unit=plane.unit)
 
 
 def _is_plane(shape: tuple[int, ...], axes: str) -> bool:
@@ -168,37 +149,28 @@ def check_output(path: Path, *, overwrite: bool, suffixes: set[str] | None = Non
         raise ValueError(f"The output {path} exists; it is replaced only with --overwrite.")
 
 
-def write_plane(path: Path, plane: Plane, provenance: dict[str, Any]) -> None:
+def write_plane(path: Path, plane: Image, provenance: dict[str, Any]) -> None:
     """Write a plane as float32 TIFF, the provenance in it as JSON; see :func:`write_tiff`."""
-    pixels = plane.pixels.astype(np.float32)
-    layout = TiffLayout(
-        axes="YXS" if plane.rgb else "YX",
-        shape=pixels.shape,
-        sizes=dict(zip("YX", plane.pixel_size or (), strict=False)),
-        unit=plane.unit,
-    )
+    pixels = plane.array.astype(np.float32)
+    layout = TiffLayout(plane.axes, pixels.shape, plane.spacing, plane.unit)
     write_atomically(path, lambda part: write_tiff(part, path, pixels, layout, provenance))
 
 
 def write_kernels(
-    path: Path,
-    kernels: NDArray[np.float32],
-    pixel_size: tuple[float, float] | None,
-    unit: str,
-    provenance: dict[str, Any],
+    path: Path, kernels: NDArray[np.float32], image: Image, provenance: dict[str, Any]
 ) -> None:
-    """Write kernels ``(C, rows, columns)`` as TIFF, one page a channel."""
-    layout = TiffLayout("CYX", kernels.shape, dict(zip("YX", pixel_size or (), strict=False)), unit)
+    """Write kernels ``(C, rows, columns)`` of an image as TIFF, one page a channel."""
+    layout = TiffLayout("CYX", kernels.shape, image.spacing, image.unit)
     write_atomically(path, lambda part: write_tiff(part, path, kernels, layout, provenance))
 
 
 @dataclass(frozen=True)
 class TiffLayout:
-    """What a TIFF is to say about its array; as in `Stack`."""
+    """What a TIFF is to say about its array; as in `Image`."""
 
     axes: str
     shape: tuple[int, ...]
-    sizes: dict[str, float]
+    spacing: Mapping[str, float]
     unit: str
     channels: tuple[str, ...] = ()
 
@@ -229,8 +201,8 @@ def write_tiff(
         options |= {"description": text, "metadata": None}
     else:
         options |= {"imagej": True, "metadata": _imagej(layout, text)}
-    if {"Y", "X"} <= set(layout.sizes):
-        options["resolution"] = tuple(1 / layout.sizes[axis] for axis in "XY")
+    if {"Y", "X"} <= set(layout.spacing):
+        options["resolution"] = tuple(1 / layout.spacing[axis] for axis in "XY")
         options["resolutionunit"] = "NONE"
     tifffile.imwrite(part, pixels, shape=layout.shape, dtype=np.float32, **options)
 
@@ -238,11 +210,11 @@ def write_tiff(
 def _ome(layout: TiffLayout, text: str) -> dict[str, Any]:
     metadata: dict[str, Any] = {"axes": layout.axes, "Description": text}
     if layout.unit != "pixel":
-        for axis in (set("ZYX") & set(layout.sizes)) & set(layout.axes):
-            metadata[f"PhysicalSize{axis}"] = layout.sizes[axis]
+        for axis in (set("ZYX") & set(layout.spacing)) & set(layout.axes):
+            metadata[f"PhysicalSize{axis}"] = layout.spacing[axis]
             metadata[f"PhysicalSize{axis}Unit"] = layout.unit
-    if "T" in layout.axes and "T" in layout.sizes:
-        metadata |= {"TimeIncrement": layout.sizes["T"], "TimeIncrementUnit": "s"}
+    if "T" in layout.axes and "T" in layout.spacing:
+        metadata |= {"TimeIncrement": layout.spacing["T"], "TimeIncrementUnit": "s"}
     if layout.channels:
         metadata["Channel"] = {"Name": list(layout.channels)}
     return metadata
@@ -254,9 +226,9 @@ def _imagej(layout: TiffLayout, text: str) -> dict[str, Any]:
     metadata: dict[str, Any] = {"axes": layout.axes, "unit": unit, "Info": text}
     names = {"Z": "spacing", "T": "finterval"}
     return metadata | {
-        name: layout.sizes[axis]
+        name: layout.spacing[axis]
         for axis, name in names.items()
-        if axis in layout.axes and axis in layout.sizes
+        if axis in layout.axes and axis in layout.spacing
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, Self
@@ -11,11 +12,12 @@ import dask.array as da
 import tifffile
 import zarr
 
+from napari_blind_deconv.errors import first_line
+from napari_blind_deconv.image import Image
 from napari_blind_deconv.io.images import find_value, pixel_calibration
 from napari_blind_deconv.io.units import in_unit, short_unit
-from napari_blind_deconv.results import first_line
 
-__all__ = ["Stack", "open_stack"]
+__all__ = ["OpenImage", "open_image"]
 
 _SMALL_PLANE = 1024 * 1024  # pixels
 _UNNAMED = "ZTC"  # what pages without a name are taken for, most likely first
@@ -29,68 +31,67 @@ class Closeable(Protocol):
 
 
 @dataclass(frozen=True)
-class Stack:
-    """An image and what its file says about it.
+class OpenImage:
+    """An image whose file is open; ``with open_image(...) as opened`` closes it.
 
     Attributes
     ----------
-    data : dask array
-        Not read yet; every chunk is a plane or a part of one.
-    axes : str
-        One letter an axis: those of T, C and Z there are, in this order, then Y and X, then S for
-        colour.
-    sizes : dict
-        Step along Z, Y, X in `unit` and along T in seconds, where the file says so.
-    unit : str
-        Of lengths.
-    channels : tuple of str
-        Names, if there are any.
+    image : Image
+        Not read yet: a dask array whose every chunk is a plane or a part of one.
     notes : tuple of str
         What had to be assumed, as sentences for the user.
-    source : Closeable or None
-        The open file behind `data`; ``with open_stack(...) as stack`` closes it.
+    file : Closeable or None
+        What its pixels are read from.
     """
 
-    data: da.Array
-    axes: str
-    sizes: dict[str, float] = field(default_factory=dict)
-    unit: str = "pixel"
-    channels: tuple[str, ...] = ()
+    image: Image
     notes: tuple[str, ...] = ()
-    source: Closeable | None = None
+    file: Closeable | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.source is not None:
-            self.source.close()
-
-    @property
-    def planes(self) -> int:
-        """How many there are."""
-        return math.prod(self.data.shape[: len(self.axes.removesuffix("S")) - 2])
+        if self.file is not None:
+            self.file.close()
 
     @property
     def is_small_plane(self) -> bool:
         """Whether there is one plane only, and small enough to be sharpened at once."""
-        rows, columns = (self.data.shape[self.axes.index(axis)] for axis in "YX")
-        return self.axes.removesuffix("S") == "YX" and rows * columns <= _SMALL_PLANE
-
-    @property
-    def pixel_size(self) -> tuple[float, float] | None:
-        """Height and width of a pixel in `unit`, if the file says."""
-        return (self.sizes["Y"], self.sizes["X"]) if {"Y", "X"} <= set(self.sizes) else None
+        image = self.image
+        return not image.stack_axes and math.prod(image.block_shape) <= _SMALL_PLANE
 
     @property
     def described(self) -> str:
         """Axes with their lengths, and what was assumed, as sentences."""
-        lengths = zip(self.axes, self.data.shape, strict=True)
+        pixels = self.image.pixels
+        lengths = zip(self.image.axes, pixels.shape, strict=True)
         shape = " × ".join(f"{axis} {length}" for axis, length in lengths)
-        return " ".join([f"{shape}, {self.data.dtype}.", *self.notes])
+        return " ".join([f"{shape}, {pixels.dtype}.", *self.notes])
 
 
-def open_stack(path: Path, axes: str | None = None, select: str | None = None) -> Stack:
+@dataclass(frozen=True)
+class _Found:
+    """An array as it stands in its file, its axes still to be named and put in order."""
+
+    data: da.Array
+    axes: str
+    sizes: Mapping[str, float] = field(default_factory=dict)
+    unit: str = "pixel"
+    channels: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    source: Closeable | None = None
+
+    def close(self) -> None:
+        if self.source is not None:
+            self.source.close()
+
+    def opened(self) -> OpenImage:
+        image = Image(self.data, self.axes, self.sizes, self.unit, self.channels)
+        return OpenImage(image, self.notes, self.source)
+
+
+def open_image(path: Path, axes: str | None = None, select: str | None = None) -> OpenImage:
     """Open an image without reading its pixels.
 
     Parameters
@@ -121,9 +122,9 @@ def open_stack(path: Path, axes: str | None = None, select: str | None = None) -
             f"{path} cannot be read ({reason}); accepted are TIFF files and OME-Zarr folders."
         ) from error
     try:
-        return _in_order(_named(path, found, axes, select))
+        return _in_order(_named(path, found, axes, select)).opened()
     except ValueError:
-        found.__exit__()
+        found.close()
         raise
 
 
@@ -131,7 +132,7 @@ class _RefusedError(ValueError):
     """A file that is sound and not for us."""
 
 
-def _open_tiff(path: Path) -> Stack:
+def _open_tiff(path: Path) -> _Found:
     tiff = tifffile.TiffFile(path)  # open as long as the array that reads from it
     try:
         return _from_tiff(path, tiff)
@@ -140,7 +141,7 @@ def _open_tiff(path: Path) -> Stack:
         raise
 
 
-def _from_tiff(path: Path, tiff: tifffile.TiffFile) -> Stack:
+def _from_tiff(path: Path, tiff: tifffile.TiffFile) -> _Found:
     if len(tiff.series) > 1:
         shapes = ", ".join(str(series.shape) for series in tiff.series)
         raise _RefusedError(
@@ -157,7 +158,7 @@ def _from_tiff(path: Path, tiff: tifffile.TiffFile) -> Stack:
     if "S" in axes and composite == stored.shape[axes.index("S")]:
         axes = axes.replace("S", "C")  # ImageJ keeps three channels as if they were colours
     lengths, unit = pixel_calibration(tiff)
-    return Stack(
+    return _Found(
         data=da.from_array(stored, chunks=chunks, name=False),
         axes=axes,
         sizes=dict(zip("YX", lengths or (), strict=False)) | _steps(tiff),
@@ -200,7 +201,7 @@ def _channel_names(tiff: tifffile.TiffFile) -> tuple[str, ...]:
     return names if all(names) else ()
 
 
-def _open_zarr(path: Path) -> Stack:
+def _open_zarr(path: Path) -> _Found:
     from ome_zarr.io import parse_url  # seconds to load, and most files are TIFF
     from ome_zarr.reader import Multiscales, Reader
 
@@ -232,7 +233,7 @@ def _open_zarr(path: Path) -> Stack:
     )
     names = tuple(str(name) for name in image.metadata.get("channel_names", ()))
     unit = short_unit(length)
-    return Stack(
+    return _Found(
         data.rechunk(planes), letters, sizes, unit, names, _pyramid_note(path, len(image.data))
     )
 
@@ -243,7 +244,7 @@ def _pyramid_note(path: Path, levels: int) -> tuple[str, ...]:
     return (f"{path.name} is a pyramid of {levels} levels; the finest is used.",)
 
 
-def _named(path: Path, found: Stack, asked: str | None, select: str | None) -> Stack:
+def _named(path: Path, found: _Found, asked: str | None, select: str | None) -> _Found:
     """Name the axes, drop those of length 1 that have no name, and take what is selected."""
     axes, notes = found.axes, found.notes
     if asked is not None:
@@ -278,14 +279,14 @@ def _named(path: Path, found: Stack, asked: str | None, select: str | None) -> S
     return stack if select is None else _selected(path, stack, select)
 
 
-def _in_order(stack: Stack) -> Stack:
+def _in_order(stack: _Found) -> _Found:
     """Put the axes in the order of OME, colour last."""
     order = [axis for axis in "TCZYXS" if axis in stack.axes]
     data = da.transpose(stack.data, [stack.axes.index(axis) for axis in order])
     return replace(stack, data=data, axes="".join(order))
 
 
-def _selected(path: Path, stack: Stack, text: str) -> Stack:
+def _selected(path: Path, stack: _Found, text: str) -> _Found:
     """A part of a stack; of a single channel the name goes with its axis."""
     axes = stack.axes.replace("S", "")
     items = [_part(path, item, text) for item in text.split(",")]

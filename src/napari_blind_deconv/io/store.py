@@ -19,10 +19,10 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from napari_blind_deconv.image import Image, Index
 from napari_blind_deconv.io.images import TiffLayout, write_atomically, write_json, write_tiff
-from napari_blind_deconv.io.stacks import Stack
 from napari_blind_deconv.io.units import long_unit
-from napari_blind_deconv.plan import Index, Plan
+from napari_blind_deconv.plan import StackPlan
 
 __all__ = ["StackStore", "is_under_way", "is_zarr", "partial_folder", "publish"]
 
@@ -55,38 +55,38 @@ class StackStore:
     ----------
     output : Path
         What it is to become: a TIFF, or a folder ending in ``.zarr``.
-    stack : Stack
-        Of the input; its axes, sizes and names go into the output.
-    plan : Plan
+    image : Image
+        The input; its axes, spacing and names go into the output.
+    plan : StackPlan
     """
 
     output: Path
-    stack: Stack
-    plan: Plan
+    image: Image
+    plan: StackPlan
 
     @classmethod
-    def create(cls, output: Path, stack: Stack, plan: Plan, job: dict[str, Any]) -> Self:
+    def create(cls, output: Path, image: Image, plan: StackPlan, job: dict[str, Any]) -> Self:
         """Begin anew; `job` is what a later run must have been asked for to go on with this."""
-        if is_zarr(output) and "S" in stack.axes:
+        if is_zarr(output) and image.is_colour:
             raise ValueError(
                 f"The output {output} is an OME-Zarr, which has no colours; accepted is a TIFF."
             )
         folder = partial_folder(output)
         shutil.rmtree(folder, ignore_errors=True)
         group = zarr.open_group(folder, mode="w", zarr_format=3)
-        leading = len(plan.shape)
+        leading = len(image.stack_shape)
         group.create_array(
             _LEVEL,
-            shape=stack.data.shape,
-            chunks=(1,) * leading + stack.data.shape[leading:],
+            shape=image.pixels.shape,
+            chunks=(1,) * leading + image.pixels.shape[leading:],
             dtype="float32",
-            dimension_names=[axis.lower() for axis in stack.axes],
+            dimension_names=[axis.lower() for axis in image.axes],
         )
         write_json(folder / _PLAN, {"job": job, "plan": plan.as_record()})
-        return cls(output, stack, plan)
+        return cls(output, image, plan)
 
     @classmethod
-    def resume(cls, output: Path, stack: Stack, job: dict[str, Any]) -> Self | None:
+    def resume(cls, output: Path, image: Image, job: dict[str, Any]) -> Self | None:
         """Go on with what a run of the same job has left; None if there is nothing.
 
         Raises
@@ -104,7 +104,7 @@ class StackStore:
                 f"{path.parent} is from a run with other choices ({', '.join(changed)}); resume "
                 "with the same, or delete that folder."
             )
-        return cls(output, stack, Plan.from_record(record["plan"]))
+        return cls(output, image, StackPlan.from_record(record["plan"]))
 
     def put(self, index: Index, image: NDArray[np.float32], record: dict[str, Any]) -> None:
         """Write a plane, then that it is done; `OSError` in one sentence if the disk refuses."""
@@ -159,20 +159,20 @@ class StackStore:
 
     def _planes(self, order: str) -> Iterator[NDArray[np.float32]]:
         """All planes, their leading axes in another order."""
-        array, leading = self._array(mode="r"), self.plan.axes[: len(self.plan.shape)]
-        lengths = dict(zip(leading, self.plan.shape, strict=True))
+        array, leading = self._array(mode="r"), self.image.stack_axes
+        lengths = dict(zip(leading, self.image.stack_shape, strict=True))
         wanted = [axis for axis in order if axis in leading]
         for place in np.ndindex(*(lengths[axis] for axis in wanted)):
             at = dict(zip(wanted, place, strict=True))
             yield np.asarray(array[tuple(at[axis] for axis in leading)])
 
     def _write_tiff(self, part: Path, provenance: dict[str, Any]) -> None:
-        stack, axes = self.stack, self.stack.axes
+        image, axes = self.image, self.image.axes
         if not self.output.name.lower().endswith((".ome.tif", ".ome.tiff")):
             axes = "".join(axis for axis in _IMAGEJ_ORDER if axis in axes)
-        lengths = dict(zip(stack.axes, stack.data.shape, strict=True))
+        lengths = dict(zip(image.axes, image.pixels.shape, strict=True))
         shape = tuple(lengths[axis] for axis in axes)
-        layout = TiffLayout(axes, shape, stack.sizes, stack.unit, stack.channels)
+        layout = TiffLayout(axes, shape, image.spacing, image.unit, image.channel_names)
         write_tiff(part, self.output, self._planes(axes), layout, provenance)
 
     def _describe(self, provenance: dict[str, Any]) -> None:
@@ -183,16 +183,16 @@ class StackStore:
         group = zarr.open_group(partial_folder(self.output), mode="r+")
         kinds = {"T": "time", "C": "channel"}
         axes = [
-            {"name": axis.lower(), "type": kinds.get(axis, "space")} for axis in self.stack.axes
+            {"name": axis.lower(), "type": kinds.get(axis, "space")} for axis in self.image.axes
         ]
         units = {
-            axis.lower(): long_unit(self.stack.unit)
+            axis.lower(): long_unit(self.image.unit)
             for axis in "ZYX"
-            if axis in self.stack.sizes and self.stack.unit != "pixel"
+            if axis in self.image.spacing and self.image.unit != "pixel"
         }
-        if "T" in self.stack.sizes:
+        if "T" in self.image.spacing:
             units["t"] = "second"
-        scale = [self.stack.sizes.get(axis, 1.0) for axis in self.stack.axes]
+        scale = [self.image.spacing.get(axis, 1.0) for axis in self.image.axes]
         write_multiscales_metadata(
             group,
             [
@@ -204,13 +204,15 @@ class StackStore:
             fmt=FormatV05(),
             axes=axes,
             axes_units={
-                name: unit for name, unit in units.items() if name.upper() in self.stack.axes
+                name: unit for name, unit in units.items() if name.upper() in self.image.axes
             },
             name=self.output.name.removesuffix(".zarr").removesuffix(".ome"),
         )
         group.attrs["napari-blind-deconv"] = provenance
-        if self.stack.channels:
-            add_metadata(group, {"omero": {"channels": [_omero(c) for c in self.stack.channels]}})
+        if self.image.channel_names:
+            add_metadata(
+                group, {"omero": {"channels": [_omero(c) for c in self.image.channel_names]}}
+            )
 
 
 def _omero(name: str) -> dict[str, Any]:

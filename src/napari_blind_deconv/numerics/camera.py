@@ -1,4 +1,4 @@
-"""Noise of a camera from one picture: how its variance grows with the brightness."""
+"""Noise of a camera from one plane: how its variance grows with the brightness."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class ImagePrior(nn.Module):
     Parameters
     ----------
     canvas_shape : tuple of int
-        Rows and columns of the canvas, any parity.
+        Sides of the canvas, two for a plane or three for a volume, any parity.
     outputs : int
         Channels of the image: 1, or 3 for colour.
     channels : sequence of int
@@ -40,7 +40,7 @@ class ImagePrior(nn.Module):
 
     def __init__(
         self,
-        canvas_shape: tuple[int, int],
+        canvas_shape: tuple[int, ...],
         *,
         outputs: int,
         channels: Sequence[int],
@@ -53,12 +53,14 @@ class ImagePrior(nn.Module):
         z = 0.1 * torch.rand(1, input_channels, *canvas_shape)
         if start is not None:
             z = torch.cat([z, start[None]], dim=1)
-        self.network = UNet(z.shape[1], outputs, channels=channels, skip_channels=skip_channels)
+        self.network = UNet(
+            len(canvas_shape), z.shape[1], outputs, channels=channels, skip_channels=skip_channels
+        )
         self.start: Tensor | None
         self.register_buffer("start", None)
         if start is not None:
             share = (start / ceiling).clamp(_LEAST_SHARE, 1 - _LEAST_SHARE)
-            self.start = torch.logit(share)
+            self.start = torch.logit(share)[None]  # with a batch axis, as features have
             for parameter in self.network.head.parameters():
                 nn.init.zeros_(parameter)
         self.ceiling = ceiling
@@ -67,7 +69,7 @@ class ImagePrior(nn.Module):
 
     def forward(self) -> Tensor:
         """Return the image canvas, shape ``(outputs, *canvas_shape)``, in float32."""
-        values: Tensor = self.network(self.z)[0]
+        values: Tensor = self.network(self.z)
         if self.start is not None:
             values = values + self.start
-        return self.ceiling * torch.sigmoid(values)
+        return self.ceiling * torch.sigmoid(values[0])

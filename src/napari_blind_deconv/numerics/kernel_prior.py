@@ -1,7 +1,7 @@
-"""The kernel prior: a SIREN, a small network of sines over two coordinates (Eq. 21, Fig. 18).
+"""The kernel prior: a SIREN, a small network of sines over coordinates (Eq. 21, Fig. 18).
 
 Beside it stand the two priors it is compared with (Fig. 13), and a kernel that is known. Each gives
-a kernel ``(kh, kw)`` that is nowhere negative and sums to 1.
+a kernel of as many axes as its window has, nowhere negative, that sums to 1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ __all__ = [
     "MlpKernel",
     "Siren",
     "fit_kernel",
-    "gaussian_kernel",
 ]
 
 # Random numbers the fully connected network starts from, and channels of the convolutional one's.
@@ -30,20 +29,13 @@ _CONVOLUTIONAL_INPUTS = 8
 _CONVOLUTIONAL_SKIP = 16
 
 
-def gaussian_kernel(shape: tuple[int, int], sigma: float) -> Tensor:
-    """A centred Gaussian of unit sum, shape `shape`, standard deviation `sigma` in pixels."""
-    rows, columns = (torch.arange(size, dtype=torch.float32) - size // 2 for size in shape)
-    profile = torch.exp(-(rows[:, None] ** 2 + columns[None, :] ** 2) / (2 * sigma**2))
-    return profile / profile.sum()
-
-
 class Siren(nn.Module):
     """K_θk: coordinates in, non-negative kernel of unit sum out.
 
     Parameters
     ----------
     kernel_shape : tuple of int
-        Rows and columns of the kernel window.
+        Sides of the kernel window.
     features : int
         Width of the hidden layers.
     layers : int
@@ -59,12 +51,12 @@ class Siren(nn.Module):
     """
 
     def __init__(
-        self, kernel_shape: tuple[int, int], *, features: int, layers: int, frequency: float
+        self, kernel_shape: tuple[int, ...], *, features: int, layers: int, frequency: float
     ) -> None:
         super().__init__()
         self.kernel_shape = kernel_shape
         self.frequency = frequency
-        widths = [2, *[features] * layers]
+        widths = [len(kernel_shape), *[features] * layers]
         self.hidden = nn.ModuleList(
             nn.Linear(inputs, outputs) for inputs, outputs in itertools.pairwise(widths)
         )
@@ -82,7 +74,7 @@ class Siren(nn.Module):
                 layer.weight.uniform_(-bound, bound)
 
     def forward(self) -> Tensor:
-        """Return the kernel, shape ``(kh, kw)``, all ≥ 0, sum 1."""
+        """Return the kernel, shape `kernel_shape`, all ≥ 0, sum 1."""
         features = self.coordinates
         for layer in self.hidden:
             features = torch.sin(self.frequency * layer(features))
@@ -93,7 +85,7 @@ class Siren(nn.Module):
 class _SoftmaxKernel(nn.Module):
     """A kernel as the softmax of what a network makes of fixed random numbers z."""
 
-    def __init__(self, kernel_shape: tuple[int, int], network: nn.Module, z: Tensor) -> None:
+    def __init__(self, kernel_shape: tuple[int, ...], network: nn.Module, z: Tensor) -> None:
         super().__init__()
         self.kernel_shape = kernel_shape
         self.network = network
@@ -101,7 +93,7 @@ class _SoftmaxKernel(nn.Module):
         self.register_buffer("z", z)
 
     def forward(self) -> Tensor:
-        """Return the kernel, shape ``(kh, kw)``, all ≥ 0, sum 1."""
+        """Return the kernel, shape `kernel_shape`, all ≥ 0, sum 1."""
         values = self.network(self.z).flatten()
         return torch.softmax(values, dim=0).reshape(self.kernel_shape)
 
@@ -112,12 +104,12 @@ class MlpKernel(_SoftmaxKernel):
     Parameters
     ----------
     kernel_shape : tuple of int
-        Rows and columns of the kernel window.
+        Sides of the kernel window.
     features, layers : int
         Width and number of hidden layers.
     """
 
-    def __init__(self, kernel_shape: tuple[int, int], *, features: int, layers: int) -> None:
+    def __init__(self, kernel_shape: tuple[int, ...], *, features: int, layers: int) -> None:
         widths = [_MLP_INPUTS, *[features] * layers]
         hidden = [
             module
@@ -134,13 +126,14 @@ class ConvolutionalKernel(_SoftmaxKernel):
     Parameters
     ----------
     kernel_shape : tuple of int
-        Rows and columns of the kernel window.
+        Sides of the kernel window.
     features, scales : int
         Width and number of scales.
     """
 
-    def __init__(self, kernel_shape: tuple[int, int], *, features: int, scales: int) -> None:
+    def __init__(self, kernel_shape: tuple[int, ...], *, features: int, scales: int) -> None:
         network = UNet(
+            len(kernel_shape),
             _CONVOLUTIONAL_INPUTS,
             1,
             channels=[features] * scales,
@@ -159,7 +152,7 @@ class FixedKernel(nn.Module):
         self.register_buffer("kernel", kernel)
 
     def forward(self) -> Tensor:
-        """Return the kernel, shape ``(kh, kw)``."""
+        """Return the kernel."""
         return self.kernel
 
 
@@ -182,8 +175,8 @@ def fit_kernel(
         yield
 
 
-def _coordinates(shape: tuple[int, int]) -> Tensor:
-    """Pixel centres, shape ``(kh * kw, 2)``, the longer side running from -1 to 1."""
+def _coordinates(shape: tuple[int, ...]) -> Tensor:
+    """Pixel centres, shape ``(pixels, axes)``, the longest side running from -1 to 1."""
     half = (max(shape) - 1) / 2 or 1.0
-    rows, columns = ((torch.arange(size) - (size - 1) / 2) / half for size in shape)
-    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).reshape(-1, 2)
+    sides = [(torch.arange(size) - (size - 1) / 2) / half for size in shape]
+    return torch.stack(torch.meshgrid(*sides, indexing="ij"), dim=-1).reshape(-1, len(shape))

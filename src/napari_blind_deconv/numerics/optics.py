@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["elliptic_gaussian", "line_kernel", "widefield_psf"]
+__all__ = ["elliptic_gaussian", "gaussian_kernel", "line_kernel", "widefield_psf"]
 
 # Side of the grid the pupil is sampled on, in pixels of the camera.
 _PUPIL_SIDE = 512
@@ -52,6 +54,27 @@ def widefield_psf(
     start = _PUPIL_SIDE // 2 - size // 2
     cut = psf[start : start + size, start : start + size]
     return (cut / cut.sum()).astype(np.float32)
+
+
+def gaussian_kernel(shape: Sequence[int], sigma: float | Sequence[float]) -> NDArray[np.float32]:
+    """A centred Gaussian of sum 1, of any number of axes.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Sides, odd.
+    sigma : float or sequence of float
+        Standard deviation in pixels, one for all axes or one for each.
+    """
+    sigmas = np.broadcast_to(sigma, len(shape))
+    offsets = np.ogrid[tuple(slice(side) for side in shape)]
+    squares = [
+        np.square((offset - side // 2) / width)
+        for offset, side, width in zip(offsets, shape, sigmas, strict=True)
+    ]
+    profile = np.exp(-sum(squares) / 2)
+    kernel: NDArray[np.float32] = (profile / profile.sum()).astype(np.float32)
+    return kernel
 
 
 def elliptic_gaussian(size: int, sigmas: tuple[float, float], angle: float) -> NDArray[np.float32]:

@@ -11,8 +11,8 @@ from scipy import ndimage
 __all__ = ["region_with_contrast"]
 
 
-def region_with_contrast(image: NDArray[np.floating[Any]], side: int) -> tuple[slice, slice]:
-    """Where an image ``(H, W)`` has the strongest contrast: a square of a side, or less."""
+def region_with_contrast(image: NDArray[np.floating[Any]], side: int) -> tuple[slice, ...]:
+    """Where an image has the strongest contrast: `side` pixels along each axis, or fewer."""
     steps = ndimage.gaussian_gradient_magnitude(image, 1.0)
     sides = [min(have, side) for have in image.shape]
     sums = ndimage.uniform_filter(steps, sides, mode="constant")
@@ -21,5 +21,4 @@ def region_with_contrast(image: NDArray[np.floating[Any]], side: int) -> tuple[s
         min(max(int(centre) - length // 2, 0), have - length)
         for centre, length, have in zip(place, sides, image.shape, strict=True)
     ]
-    rows, columns = (slice(s, s + length) for s, length in zip(starts, sides, strict=True))
-    return rows, columns
+    return tuple(slice(s, s + length) for s, length in zip(starts, sides, strict=True))

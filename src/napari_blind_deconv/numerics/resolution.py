@@ -1,4 +1,4 @@
-"""Resolution of a single picture by decorrelation analysis.
+"""Resolution of a single plane by decorrelation analysis.
 
 Descloux, Grußmayer and Radenovic, *Parameter-free image resolution estimation based on
 decorrelation analysis*, Nature Methods 16 (2019).

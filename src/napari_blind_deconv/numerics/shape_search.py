@@ -1,7 +1,7 @@
 """Whether a picture was blurred by a kernel of no simple shape, as by a shaken camera, and which.
 
-A first look is cheap, and most pictures end there. The search itself is repeated in mirror images:
-a shape that is there is found from more than one side.
+Two-dimensional by nature. A first look is cheap, and most pictures end there. The search itself is
+repeated in mirror images: a shape that is there is found from more than one side.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_blind_deconv.numerics.parametric_blur import WIDEST_POINT, find_gaussian
+from napari_blind_deconv.numerics.parametric_kernel import WIDEST_POINT, find_gaussian
 from napari_blind_deconv.numerics.regions import region_with_contrast
 from napari_blind_deconv.numerics.sparse_kernel import sparse_gradient_kernels
 from napari_blind_deconv.numerics.sparsity_ratio import kernel_covariance, sparsity_ratio
@@ -128,8 +128,8 @@ def _first_look(image: NDArray[np.floating[Any]], side: int) -> Generator[None, 
             continue
         if _is_point(scale.kernel, WIDEST_POINT * scale.factor):
             return FirstLook(side, scale.factor, math.inf)
-        rival = find_gaussian(Spectrum.of(scale.image), len(scale.kernel))
-        ratio = sparsity_ratio(scale.image, scale.kernel, rival.kernel)
+        rival = find_gaussian(Spectrum.of(scale.image), len(scale.kernel)).weights
+        ratio = sparsity_ratio(scale.image, scale.kernel, rival)
         if ratio > _HOPELESS:
             break
     return FirstLook(side, scale.factor, ratio)

@@ -1,10 +1,11 @@
 """A kernel of any shape from the edges of a picture: sparse gradients, coarse to fine.
 
-The classic of blind deblurring. A picture with few, strong edges is fitted to the blurred one: ℓ0
-of its gradients, by half-quadratic splitting, after Xu, Zheng and Jia, *Unnatural L0 sparse
-representation for natural image deblurring*, CVPR 2013. The kernel that blurs its edges into those
-of the image is solved for by least squares, after Cho and Lee, *Fast motion deblurring*, SIGGRAPH
-Asia 2009. Both by turns, from a scale at which the kernel is a few pixels wide up to the image's.
+The classic of blind deblurring, two-dimensional by nature. A picture with few, strong edges is
+fitted to the blurred one: ℓ0 of its gradients, by half-quadratic splitting, after Xu, Zheng and
+Jia, *Unnatural L0 sparse representation for natural image deblurring*, CVPR 2013. The kernel that
+blurs its edges into those of the image is solved for by least squares, after Cho and Lee, *Fast
+motion deblurring*, SIGGRAPH Asia 2009. Both by turns, from a scale at which the kernel is a few
+pixels wide up to the image's.
 """
 
 from __future__ import annotations

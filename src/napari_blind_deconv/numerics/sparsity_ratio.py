@@ -2,7 +2,8 @@
 
 The paper's own criterion (Eq. 19) as a judge: a picture deconvolved with the right kernel has few,
 strong gradients, a small ℓ1 for their ℓ2. A wrong kernel leaves ringing, and ringing is no few
-gradients. Unlike a power spectrum this asks nothing of the scene but edges.
+gradients. Unlike a power spectrum this asks nothing of the scene but edges. Two-dimensional by
+nature: the ellipse a kernel is compared with has an angle.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_blind_deconv.numerics.objective import gradient_sparsity
+from napari_blind_deconv.numerics.losses import gradient_sparsity
 from napari_blind_deconv.numerics.optics import elliptic_gaussian
 from napari_blind_deconv.numerics.spectrum import Spectrum
 from napari_blind_deconv.numerics.wiener import noise_to_signal, wiener_periodic

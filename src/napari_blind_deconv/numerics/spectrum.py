@@ -1,4 +1,4 @@
-"""The power of a picture by frequency, and how well a blur explains it.
+"""The power of an image by frequency, and how well a blur explains it; for any number of axes.
 
 The power of sharp pictures falls like a power of the frequency, from where their objects end. A
 blur multiplies it by its |H|², noise adds a constant. How likely the power found is under that
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +52,8 @@ class Spectrum:
     ----------
     power : ndarray
         ``(n,)``; white noise has its variance everywhere.
-    rows, columns : ndarray
-        Frequencies ``(n,)`` along the two axes, in radians a pixel.
+    frequencies : tuple of ndarray
+        ``(n,)`` along each axis, in radians a pixel.
     shape : tuple of int
         Of the image.
     noise_variance : float
@@ -61,25 +61,24 @@ class Spectrum:
     """
 
     power: NDArray[np.float64]
-    rows: NDArray[np.float64]
-    columns: NDArray[np.float64]
-    shape: tuple[int, int]
+    frequencies: tuple[NDArray[np.float64], ...]
+    shape: tuple[int, ...]
     noise_variance: float
 
     @classmethod
     def of(cls, image: NDArray[np.floating]) -> Spectrum:
-        """Spectrum of an image ``(H, W)``."""
-        shape = (image.shape[0], image.shape[1])
+        """Spectrum of an image of any number of axes, all of them space."""
+        shape = image.shape
         power = _power(image)
-        rows, columns = _frequencies(shape)
         used = _used(shape)
+        frequencies = tuple(along[used] for along in _frequencies(shape))
         noise = max(_corner_power(power, shape), _rounding(image))
-        return cls(power[used], rows[used], columns[used], shape, noise)
+        return cls(power[used], frequencies, shape, noise)
 
     @cached_property
     def radius(self) -> NDArray[np.float64]:
         """Frequencies ``(n,)`` whatever their direction, in radians a pixel."""
-        return np.hypot(self.rows, self.columns)
+        return _length(self.frequencies)
 
     @cached_property
     def frequencies_seen(self) -> float:
@@ -92,8 +91,8 @@ class Spectrum:
         return float(seen.sum()) ** 2 / squares if squares else 0.0
 
     def transfer_of(self, kernel: NDArray[np.floating]) -> NDArray[np.float64]:
-        """|H|² ``(n,)`` of a kernel ``(kh, kw)``."""
-        transfer = fft.rfft2(kernel.astype(np.float64), s=self.shape)
+        """|H|² ``(n,)`` of a kernel of as many axes."""
+        transfer = fft.rfftn(kernel.astype(np.float64), s=self.shape)
         return np.abs(transfer[_used(self.shape)]) ** 2
 
     def transfer_of_gaussian(self, sigma: float) -> NDArray[np.float64]:
@@ -141,7 +140,7 @@ def scene_power(radius: NDArray[np.floating], exponent: float) -> NDArray[np.flo
 
 
 def white_noise(image: NDArray[np.floating]) -> float:
-    """Standard deviation of white noise in an image ``(H, W)``, in its own units.
+    """Standard deviation of white noise in an image, in its own units; all its axes are space.
 
     Noise is what is left where blur leaves nothing: beyond π radians a pixel, the corners of the
     spectrum. Photon noise, whose strength follows the picture, is white on average. A sharp
@@ -151,31 +150,30 @@ def white_noise(image: NDArray[np.floating]) -> float:
 
 
 def periodic_component(image: NDArray[np.floating]) -> NDArray[np.float64]:
-    """What is left of an image ``(H, W)`` without the jumps from border to opposite border.
+    """What is left of an image without the jumps from border to opposite border; any axes.
 
     Moisan, *Periodic plus smooth image decomposition*, JMIV 39 (2011). Its spectrum has no cross.
     """
     values = image.astype(np.float64)
     jumps = np.zeros_like(values)
-    jumps[0] += values[-1] - values[0]
-    jumps[-1] -= values[-1] - values[0]
-    jumps[:, 0] += values[:, -1] - values[:, 0]
-    jumps[:, -1] -= values[:, -1] - values[:, 0]
-    rows, columns = (2 * np.cos(f) - 2 for f in _frequencies((image.shape[0], image.shape[1])))
-    laplacian = rows + columns
-    laplacian[0, 0] = 1
-    smooth = fft.rfft2(jumps) / laplacian
-    smooth[0, 0] = 0
-    return values - fft.irfft2(smooth, s=values.shape)
+    for axis in range(values.ndim):
+        first, last = (np.moveaxis(values, axis, 0)[end] for end in (0, -1))
+        borders = np.moveaxis(jumps, axis, 0)  # a view
+        borders[0] += last - first
+        borders[-1] -= last - first
+    laplacian = np.sum([2 * np.cos(along) - 2 for along in _frequencies(image.shape)], axis=0)
+    laplacian.flat[0] = 1
+    smooth = fft.rfftn(jumps) / laplacian
+    smooth.flat[0] = 0
+    return values - fft.irfftn(smooth, s=values.shape)
 
 
 def _power(image: NDArray[np.floating]) -> NDArray[np.float64]:
-    return np.abs(fft.rfft2(periodic_component(image))) ** 2 / image.size
+    return np.abs(fft.rfftn(periodic_component(image))) ** 2 / image.size
 
 
-def _corner_power(power: NDArray[np.float64], shape: tuple[int, int]) -> float:
-    corners = np.hypot(*_frequencies(shape)) > math.pi
-    return float(power[corners].mean())
+def _corner_power(power: NDArray[np.float64], shape: tuple[int, ...]) -> float:
+    return float(power[_length(_frequencies(shape)) > math.pi].mean())
 
 
 def _rounding(image: NDArray[np.floating]) -> float:
@@ -184,14 +182,16 @@ def _rounding(image: NDArray[np.floating]) -> float:
     return max(step**2 / 12, float(np.finfo(np.float32).tiny))
 
 
-def _frequencies(shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Radians a pixel along rows and columns, each in the shape of a real image's transform."""
-    rows = 2 * np.pi * fft.fftfreq(shape[0])[:, None]
-    columns = 2 * np.pi * fft.rfftfreq(shape[1])[None, :]
-    shape = (rows.shape[0], columns.shape[1])
-    return np.broadcast_to(rows, shape), np.broadcast_to(columns, shape)
+def _frequencies(shape: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
+    """Radians a pixel along each axis, each in the shape of a real image's transform."""
+    sides = [fft.fftfreq(side) for side in shape[:-1]] + [fft.rfftfreq(shape[-1])]
+    return tuple(np.meshgrid(*(2 * np.pi * side for side in sides), indexing="ij"))
 
 
-def _used(shape: tuple[int, int]) -> NDArray[np.bool_]:
-    radius = np.hypot(*_frequencies(shape))
+def _length(frequencies: tuple[NDArray[np.float64], ...]) -> NDArray[np.float64]:
+    return reduce(np.hypot, frequencies, np.zeros(()))
+
+
+def _used(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    radius = _length(_frequencies(shape))
     return (radius > _SLOWEST) & (radius <= math.pi)

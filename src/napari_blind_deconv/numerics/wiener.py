@@ -1,21 +1,23 @@
 """The best linear estimate of a scene whose kernel, noise and power spectrum are known.
 
-Two solvers of one filter: :func:`wiener` on the truncated model, exact up to the border, and
-:func:`wiener_periodic` in one step, right but for a border of half the kernel.
+Images and kernels have any number of axes, all of them space. Two solvers of one filter:
+:func:`wiener` on the truncated model, exact up to the border, and :func:`wiener_periodic` in one
+step, right but for a border of half the kernel.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.fft import dctn, fft2, fftfreq, idctn, irfft2, rfft2, rfftfreq
+from scipy.fft import dctn, fftfreq, fftn, idctn, irfftn, rfftfreq, rfftn
 
-from napari_blind_deconv.numerics.blur import adjoint_blur, blur
+from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.spectrum import Spectrum, periodic_component, scene_power
 
 __all__ = ["EXPONENT", "KERNEL_ERROR", "noise_to_signal", "wiener", "wiener_periodic"]
@@ -50,9 +52,9 @@ def wiener(
     Parameters
     ----------
     observed : ndarray
-        Blurred image ``(H, W)``.
+        Blurred image ``(*image)``.
     kernel : ndarray
-        ``(kh, kw)``, sum 1.
+        ``(*kernel)``, sum 1.
     noise_to_signal : float
         Variance of white noise over the strength of the scene, see `Explanation`. Raising it gives
         a smoother picture.
@@ -65,21 +67,21 @@ def wiener(
     Yields
     ------
     ndarray
-        Canvas ``(H + kh - 1, W + kw - 1)``, float32, after every step of conjugate gradients; the
+        Canvas ``(*canvas)``, float32, after every step of conjugate gradients; the
         last is the answer.
     """
     level = observed.mean()
-    known = torch.from_numpy(kernel)
-    wanted = adjoint_blur(torch.from_numpy(observed - level), known).numpy()
-    shape = (wanted.shape[0], wanted.shape[1])
+    convolution = Convolution(torch.from_numpy(kernel))
+    wanted = convolution.adjoint(torch.from_numpy(observed - level)).numpy()
+    shape = wanted.shape
     noise = noise_to_signal / scene_power(_radius(shape), exponent)
     penalty = (noise + kernel_error).astype(np.float32)
     curvature = _cosine_power(kernel, shape) + penalty + _LEAST_CURVATURE
     preconditioner = (1 / curvature).astype(np.float32)
 
     def normal(canvas: NDArray[np.float32]) -> NDArray[np.float32]:
-        data = adjoint_blur(blur(torch.from_numpy(canvas), known), known).numpy()
-        return np.asarray(data + _filtered(canvas, penalty))
+        blurred = convolution.forward(torch.from_numpy(canvas))
+        return np.asarray(convolution.adjoint(blurred).numpy() + _filtered(canvas, penalty))
 
     # Preconditioned conjugate gradients (Hestenes and Stiefel); scipy's tell nobody on their way.
     canvas, residual = np.zeros(shape, np.float32), wanted
@@ -109,24 +111,24 @@ def wiener_periodic(
 ) -> NDArray[np.float64]:
     """The filter of :func:`wiener` in one step, on an image without the jumps at its border.
 
-    What makes the jumps is so smooth that it stays as it is. `observed` and the result have shape
-    ``(H, W)``, `kernel` ``(kh, kw)``; what is within half a kernel of the border is not to be
-    trusted.
+    What makes the jumps is so smooth that it stays as it is. The result has the shape of
+    `observed`; what is within half a kernel of the border is not to be trusted.
     """
-    shape = (observed.shape[0], observed.shape[1])
+    shape = observed.shape
     origin = [-(side // 2) for side in kernel.shape]
     padded = np.pad(kernel, [(0, n - k) for n, k in zip(shape, kernel.shape, strict=True)])
-    transfer = rfft2(np.roll(padded, origin, (0, 1)))
-    radius = 2 * np.pi * np.hypot(fftfreq(shape[0])[:, None], rfftfreq(shape[1])[None, :])
+    transfer = rfftn(np.roll(padded, origin, range(kernel.ndim)))
+    sides = [fftfreq(side) for side in shape[:-1]] + [rfftfreq(shape[-1])]
+    radius = _length([2 * np.pi * side for side in sides])
     penalty = noise_to_signal / scene_power(radius, EXPONENT) + KERNEL_ERROR
     periodic = periodic_component(observed)
     weights = transfer.conj() / (np.abs(transfer) ** 2 + penalty)
-    estimate: NDArray[np.float64] = irfft2(weights * rfft2(periodic), s=shape)
+    estimate: NDArray[np.float64] = irfftn(weights * rfftn(periodic), s=shape)
     return estimate + (observed - periodic)
 
 
 def noise_to_signal(spectrum: Spectrum, kernel: NDArray[np.floating[Any]]) -> float:
-    """What :func:`wiener` needs to know of an image, were this ``(kh, kw)`` its kernel."""
+    """What :func:`wiener` needs to know of an image, were this its kernel."""
     found = spectrum.explained_by(spectrum.transfer_of(kernel), EXPONENT)
     return spectrum.noise_variance / found.strength + _LEAST_NOISE_TO_SIGNAL
 
@@ -141,13 +143,17 @@ def _filtered(canvas: NDArray[np.float32], weights: NDArray[np.float32]) -> NDAr
     return filtered
 
 
-def _radius(shape: tuple[int, int]) -> NDArray[np.float64]:
+def _radius(shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Frequencies of the cosines on a canvas, in radians a pixel."""
-    rows, columns = (np.pi * np.arange(side) / side for side in shape)
-    return np.hypot(rows[:, None], columns[None, :])
+    return _length([np.pi * np.arange(side) / side for side in shape])
 
 
-def _cosine_power(kernel: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+def _length(frequencies: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Lengths of the vectors whose components along each axis are these."""
+    return reduce(np.hypot, np.ix_(*frequencies), np.zeros(()))
+
+
+def _cosine_power(kernel: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
     """|H|² at the frequencies of the cosines; exact for symmetric kernels, a guess for others."""
-    power = np.abs(fft2(kernel, s=(2 * shape[0], 2 * shape[1]))) ** 2
-    return power[: shape[0], : shape[1]].astype(np.float32)
+    power = np.abs(fftn(kernel, s=[2 * side for side in shape])) ** 2
+    return power[tuple(slice(side) for side in shape)].astype(np.float32)

@@ -10,18 +10,24 @@ from napari.layers import Image
 from qtpy.compat import isalive
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
-from napari_blind_deconv.engine.inputs import check_image, kernel_window
-from napari_blind_deconv.plugin.kernel_source import KernelChoice, KernelSource
+from napari_blind_deconv.engine.inputs import (
+    check_block,
+    check_kernel,
+    check_pixel_size,
+    kernel_window,
+)
+from napari_blind_deconv.kernel import KernelChoice, KernelScope
+from napari_blind_deconv.plugin.kernel_form import KernelForm, KernelSelection
 from napari_blind_deconv.plugin.kernel_window import KernelWindow
-from napari_blind_deconv.plugin.layers import Source, full_data, pixel_size, plane_shape
+from napari_blind_deconv.plugin.layers import Place, Source, full_data, pixel_size, plane_shape
 from napari_blind_deconv.plugin.paces import Paces
-from napari_blind_deconv.plugin.preferences import DEVICES, Preferences
+from napari_blind_deconv.plugin.preferences import Preferences
 from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows, show_row
 from napari_blind_deconv.plugin.snippets import Script
-from napari_blind_deconv.plugin.stack_run import StackJob, stack_axes
+from napari_blind_deconv.plugin.stack_run import stack_axes, stack_of
 from napari_blind_deconv.plugin.target import Extent, Target
-from napari_blind_deconv.plugin.worker import Job
-from napari_blind_deconv.settings import PRESET_HELP, Settings
+from napari_blind_deconv.settings import DEVICE_NAMES, PRESET_HELP, Settings
+from napari_blind_deconv.task import Task
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -29,9 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["Choices"]
 
 _BASIC = ("max_iterations", "sparsity")
-_ELSEWHERE = (*_BASIC, "kernel_size")
+_ELSEWHERE = (*_BASIC, "kernel_size", "device", "seed")
 _ADVANCED = tuple(name for name in Settings.model_fields if name not in _ELSEWHERE)
-_KERNEL_MODES = ("per-channel", "shared", "per-slice")
 
 
 class Choices(QWidget):
@@ -52,7 +57,7 @@ class Choices(QWidget):
         self._viewer = viewer
         self._paces = Paces(self._show_expected)
         self.target = Target(viewer, self._show_target)
-        self.kernel = KernelSource(viewer.layers)
+        self.kernel = KernelForm(viewer.layers)
         self.kernel_side = KernelWindow()
         self._make_rows()
         self.kernel_section = self._make_kernel_section()
@@ -66,7 +71,7 @@ class Choices(QWidget):
     def _make_rows(self) -> None:
         self.stack_kernel = ComboBox(
             label="Stack's kernel",
-            choices=_KERNEL_MODES,
+            choices=[scope.value for scope in KernelScope],
             tooltip="per-channel: found on the sharpest plane of each channel, then held. shared: "
             "one for all. per-slice: each plane's own, slower.",
         )
@@ -93,7 +98,7 @@ class Choices(QWidget):
         self.advanced = SettingsForm(_ADVANCED)
         self.device = ComboBox(
             label="Device",
-            choices=DEVICES,
+            choices=DEVICE_NAMES,
             tooltip="auto takes a GPU if there is one, else the processor.",
         )
         self.seed = SpinBox(
@@ -130,13 +135,15 @@ class Choices(QWidget):
     def settings(self) -> Settings:
         """Settings as they stand in the form; `ValueError` in one sentence if they cannot be."""
         texts = [*self.kernel_side.texts(), *self.basic.texts(), *self.advanced.texts()]
-        return Settings.preset(self.preset.value).with_texts(texts)
+        device, seed = self.device.value, self.seed.value
+        chosen = Settings.preset(self.preset.value).with_texts(texts)
+        return chosen.with_changes(device=device, seed=seed)
 
     def preferences(self) -> Preferences:
         """What is worth remembering of the form."""
-        return Preferences.of(self.preset.value, self.settings(), self.device.value)
+        return Preferences.of(self.preset.value, self.settings())
 
-    def plane(self) -> tuple[Source, Job]:
+    def plane(self) -> tuple[Source, Task]:
         """The plane or region that is chosen, and what to do with it.
 
         Raises
@@ -144,51 +151,57 @@ class Choices(QWidget):
         ValueError, TypeError, OSError
             In one sentence, if there is none or it cannot be sharpened.
         """
-        kernel = self.kernel_given()
+        choice = self.kernel_selection().choice
         source = self.target.source()
-        check_image(source.pixels, rgb=source.rgb)
-        given = {"psf" if kernel.held else "psf_guess": kernel.kernel}
-        settings, device, seed = self.settings(), self.device.value, self.seed.value
-        return source, Job(source.pixels, source.rgb, settings, device, seed, **given)
+        task = Task(source.image, self.settings(), choice)
+        check_block(task.image)
+        self._check_kernel(task)
+        return source, task
 
-    def stack(self) -> StackJob:
-        """The planes that are chosen; raises as :meth:`plane`."""
-        kernel = self.kernel_given()
-        return StackJob.of(
-            self.target.chosen_layer(),
-            self._viewer.dims,
-            self.target.planes(),
-            settings=self.settings(),
-            kernel=self.stack_kernel.value if kernel.kernel is None else kernel.kernel,
-            device=self.device.value,
-            seed=self.seed.value,
-        )
+    def stack(self) -> tuple[Place, Task]:
+        """The planes that are chosen, and what to do with them; raises as :meth:`plane`."""
+        choice = self.kernel_selection().choice
+        layer, dims = self.target.chosen_layer(), self._viewer.dims
+        place, image = stack_of(layer, dims, self.target.planes())
+        task = Task(image, self.settings(), choice)
+        self._check_kernel(task)
+        return place, task
 
     def script(self) -> Script:
         """The run as text; raises as :meth:`plane`."""
         layer = self.target.chosen_layer()
+        plane = "YXS" if layer.rgb else "YX"
+        settings = self.settings()
         return Script(
             name=layer.name,
             path=_tiff_of(layer),
             index=self.target.index(),
-            axes=stack_axes(layer) if self.target.is_stack else "",
-            rgb=layer.rgb,
+            axes=stack_axes(layer) if self.target.is_stack else plane,
             preset=self.preset.value,
-            changes=self.preferences().changes,
-            kernel=self.kernel_given(),
-            stack_kernel=self.stack_kernel.value,
-            device=self.device.value,
-            seed=self.seed.value,
+            changes=settings.changes_from(Settings.preset(self.preset.value)),
+            kernel=self.kernel_selection(),
         )
 
-    def kernel_given(self) -> KernelChoice:
-        """The kernel that is chosen, if one is; raises as :meth:`plane`."""
-        kernel = self.kernel.choice(*pixel_size(self.target.chosen_layer(), self._viewer.dims))
-        if self.target.is_stack and kernel.kernel is not None and not kernel.held:
+    def kernel_selection(self) -> KernelSelection:
+        """The kernel that is chosen, or how it is found; raises as :meth:`plane`."""
+        height, width, unit = pixel_size(self.target.chosen_layer(), self._viewer.dims)
+        selection = self.kernel.selection(height, width, unit)
+        if selection.choice.kernel is not None:
+            check_pixel_size(selection.choice.kernel, (height, width), unit)
+        if not self.target.is_stack:
+            return selection
+        choice = selection.choice
+        if choice.is_found:
+            return KernelSelection(KernelChoice.find(self.stack_kernel.value))
+        if not choice.is_held:
             raise ValueError(
                 "The kernel is a guess to start from; a stack accepts one that is held, or none."
             )
-        return kernel
+        return selection
+
+    def _check_kernel(self, task: Task) -> None:
+        if task.kernel.kernel is not None:
+            check_kernel(task.kernel.kernel, task.image)
 
     def describe_image(self) -> str:
         """Shape and type of the layer's pixels."""
@@ -231,9 +244,7 @@ class Choices(QWidget):
             return
         planes, pixels, _, samples = extent
         kernels = 0 if self.kernel.is_held else self._kernels_to_find(extent)
-        words = self._paces.told(
-            settings, self.device.value, planes=planes, pixels=pixels, kernels=kernels
-        )
+        words = self._paces.told(settings, planes=planes, pixels=pixels, kernels=kernels)
         if self.target.is_stack:
             words += f", {4 * planes * pixels * samples / 2**20:.3g} MiB"
         self.expected.value = words
@@ -248,8 +259,10 @@ class Choices(QWidget):
     def _show(self, preferences: Preferences) -> None:
         with self.preset.changed.blocked(), self.device.changed.blocked():
             self.preset.value = preferences.preset
-            self.device.value = preferences.device
-        settings = preferences.settings()
+            settings = preferences.settings()
+            if settings.device not in self.device.choices:  # such as a second GPU
+                self.device.choices = (*DEVICE_NAMES, settings.device)
+            self.device.value = settings.device
         self.kernel_side.show_settings(settings)
         self._show_settings(settings)
 

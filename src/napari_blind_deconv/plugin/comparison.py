@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 from scipy import ndimage
 
-from napari_blind_deconv.engine.inputs import luminance
 from napari_blind_deconv.plugin.colours import BLUE, ORANGE
 from napari_blind_deconv.plugin.curves import Curve, CurvePlot
 from napari_blind_deconv.plugin.layers import Source
@@ -106,7 +105,7 @@ class Comparison(QWidget):
             ("input", _INPUT, source.pixels / source.white),
             ("result", _RESULT, after),
         ):
-            distance, values = line_profile(luminance(plane, source.rgb), ends)
+            distance, values = line_profile(source.image.with_pixels(plane).luminance(), ends)
             curves.append(Curve(name, color, distance, values))
         self.plot.draw(curves)
 

@@ -8,7 +8,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QImage, QPainter, QPaintEvent
 from qtpy.QtWidgets import QWidget
 
-from napari_blind_deconv.numerics.kernel_shape import KernelShape
+from napari_blind_deconv.kernel import KernelWidths
 
 __all__ = ["KernelView", "kernel_words"]
 
@@ -54,11 +54,13 @@ class KernelView(QWidget):
 
 def kernel_words(kernel: NDArray[np.float32], height: float, width: float, unit: str) -> str:
     """Widths of a kernel in words, for pixels of some height and width in `unit`."""
-    shape = KernelShape.of(kernel, (height, width))
-    words = f"FWHM {shape.columns:#.3g} × {shape.rows:#.3g} {unit} (x × y)"
-    if shape.longest > 1.1 * shape.shortest:
+    widths = KernelWidths.of(kernel, (height, width))
+    down, right = widths.along_axes
+    longest, shortest = widths.principal
+    words = f"FWHM {right:#.3g} × {down:#.3g} {unit} (x × y)"
+    if longest > 1.1 * shortest:
         words += (
-            f"; {shape.longest:#.3g} × {shape.shortest:#.3g} {unit} along its axes, "
-            f"the long one at {shape.angle:.0f}°"
+            f"; {longest:#.3g} × {shortest:#.3g} {unit} along its axes, "
+            f"the long one at {widths.angle:.0f}°"
         )
     return words

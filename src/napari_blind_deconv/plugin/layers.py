@@ -11,6 +11,7 @@ from napari.layers import Image, Layer
 from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
+from napari_blind_deconv.image import Image as ImageData
 from napari_blind_deconv.plugin.colours import BLUE, ORANGE
 from napari_blind_deconv.results import Result
 
@@ -119,6 +120,12 @@ class Place:
         scale, unit = self.transform["scale"], self.transform["units"][columns]
         return float(scale[rows]), float(scale[columns]), unit_in_short(unit)
 
+    @property
+    def calibration(self) -> dict[str, Any]:
+        """Spacing and unit as `Image` has them, without those if nobody has set a unit."""
+        height, width, unit = self.pixel_size
+        return {} if unit == "px" else {"spacing": {"Y": height, "X": width}, "unit": unit}
+
     def beside(self, rows: float, columns: float) -> Self:
         """A copy that lies some rows and columns of pixels further on."""
         linear = self._linear_part()
@@ -171,6 +178,12 @@ class Source(Place):
         for axis, part in zip(place.axes, region or (slice(None), slice(None)), strict=True):
             index[axis] = part
         return cls(**vars(place), pixels=np.array(full_data(layer)[tuple(index)]))
+
+    @property
+    def image(self) -> ImageData:
+        """It as the engine takes it, with its pixel size."""
+        axes = "YXS" if self.rgb else "YX"
+        return ImageData(self.pixels, axes, **self.calibration)
 
 
 def _white(kind: np.dtype[Any]) -> float:
@@ -328,7 +341,7 @@ def outputs_beside(source: Source, result: Result) -> list[LayerData]:
     """Kernel and trace layers of a result."""
     metadata = layer_metadata(source, result)
     return [
-        kernel_layer(source, result.kernel, metadata),
+        kernel_layer(source, result.kernel.weights, metadata),
         trace_layer(source, result.trace, result.stop_iteration, result.kernel.shape[0], metadata),
     ]
 

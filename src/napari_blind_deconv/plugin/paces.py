@@ -16,16 +16,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Paces", "clock"]
 
-_Key = tuple[Settings, str]
 # What changes how long a pixel takes; the rest changes how many steps there are, or the picture.
 _COSTLY = (
-    *("channels", "skip_channels", "input_channels", "precision", "kernel_network"),
+    *("device", "channels", "skip_channels", "input_channels", "precision", "kernel_network"),
     *("kernel_features", "kernel_layers", "image_start"),
 )
 
 
 class Paces:
-    """The paces measured so far, by settings and device.
+    """The paces measured so far, by settings.
 
     Parameters
     ----------
@@ -35,24 +34,22 @@ class Paces:
 
     def __init__(self, on_measured: Callable[[], None]) -> None:
         self._on_measured = on_measured
-        self._known: dict[_Key, Pace | str] = {}
+        self._known: dict[Settings, Pace | str] = {}
         self._is_measuring = False
 
-    def told(
-        self, settings: Settings, device: str, *, planes: int, pixels: int, kernels: int
-    ) -> str:
+    def told(self, settings: Settings, *, planes: int, pixels: int, kernels: int) -> str:
         """From how long to how long a run takes, or that it is being measured.
 
         Parameters
         ----------
-        settings, device
+        settings : Settings
             Of the run.
         planes, pixels : int
             How many planes, and pixels in each.
         kernels : int
             How many kernels are to be found.
         """
-        key = (Settings(**{name: getattr(settings, name) for name in _COSTLY}), device)
+        key = Settings(**{name: getattr(settings, name) for name in _COSTLY})
         pace = self._known.get(key)
         if pace is None:
             self._measure(key)
@@ -62,7 +59,7 @@ class Paces:
         least, most = pace.seconds(settings, planes=planes, pixels=pixels, kernels=kernels)
         return f"{clock(least)} to {clock(most)}"
 
-    def _measure(self, key: _Key) -> None:
+    def _measure(self, key: Settings) -> None:
         """Measure, unless that is being done: two at once would slow each other down.
 
         Who was told of the one that ends asks again, and has its own measured then.
@@ -76,15 +73,15 @@ class Paces:
             self._known[key] = f"unknown ({pace})" if isinstance(pace, Failure) else pace
             self._on_measured()
 
-        create_worker(_measured, *key, _connect={"returned": keep})
+        create_worker(_measured, key, _connect={"returned": keep})
 
 
-def _measured(settings: Settings, device: str) -> Pace | Failure:
+def _measured(settings: Settings) -> Pace | Failure:
     try:
         load_torch()
         from napari_blind_deconv.engine.estimate import measure_pace  # torch takes seconds to load
 
-        return measure_pace(settings, device)
+        return measure_pace(settings)
     except BaseException as error:  # as in `attempted`
         return Failure(error)
 

@@ -11,9 +11,10 @@ from napari.settings import get_plugin_settings
 
 from napari_blind_deconv.settings import PRESET_HELP, Settings
 
-__all__ = ["DEVICES", "Preferences"]
+__all__ = ["Preferences"]
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
+# Not remembered: a run is repeated by choosing its seed, not by accident.
+_FORGOTTEN = {"seed"}
 
 
 @dataclass(frozen=True)
@@ -22,37 +23,40 @@ class Preferences:
 
     Attributes
     ----------
-    preset, device : str
+    preset : str
     changes : dict
-        Settings that differ from the preset's.
+        Settings that differ from the preset's, the device among them.
     """
 
     preset: str = next(iter(PRESET_HELP))
-    device: str = DEVICES[0]
     changes: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, preset: str, settings: Settings, device: str) -> Preferences:
+    def of(cls, preset: str, settings: Settings) -> Preferences:
         """What makes these settings of that preset."""
-        return cls(preset, device, settings.changes_from(Settings.preset(preset)))
+        changes = settings.changes_from(Settings.preset(preset))
+        return cls(preset, {k: v for k, v in changes.items() if k not in _FORGOTTEN})
 
     @classmethod
     def load(cls) -> Preferences:
         """Those of the last session; the defaults for what no longer makes sense."""
         stored = get_plugin_settings("napari-blind-deconv").panel
         try:
-            found = cls(stored.preset, stored.device, json.loads(stored.changes or "{}"))
-            found.settings()
+            changes = json.loads(stored.changes or "{}")
+            found = cls(stored.preset, {"device": stored.device, **changes})
+            settings = found.settings()
         except (ValueError, TypeError):
             return cls()
-        return found if found.preset in PRESET_HELP else cls()
+        return cls.of(found.preset, settings) if found.preset in PRESET_HELP else cls()
 
     def save(self) -> None:
         """Remember them, where the user's settings can be written."""
         stored = get_plugin_settings("napari-blind-deconv").panel
+        changes = dict(self.changes)
+        device = changes.pop("device", Settings.model_fields["device"].default)
         with suppress(OSError):  # a home that is read-only is no reason against a run
-            stored.preset, stored.device = self.preset, self.device
-            stored.changes = json.dumps(self.changes)
+            stored.preset, stored.device = self.preset, device
+            stored.changes = json.dumps(changes)
 
     def settings(self) -> Settings:
         """The settings they make."""

@@ -26,7 +26,7 @@ _PACKAGES = ("napari-blind-deconv", "napari", "torch", "numpy", "scipy", "qtpy")
 
 
 def problem_report(
-    sentence: str, error: BaseException | None, settings: Settings | None, image: str, device: str
+    sentence: str, error: BaseException | None, settings: Settings | None, image: str
 ) -> str:
     """Text to paste into a bug report.
 
@@ -40,15 +40,12 @@ def problem_report(
         None if they could not be.
     image : str
         Shape and type of the pixels.
-    device : str
-        As chosen.
     """
     kind = "" if error is None else f"{type(error).__name__}: "
     packages = (f"{name} {installed_version(name) or 'missing'}" for name in _PACKAGES)
     lines = [
         f"{kind}{_without_paths(sentence)}",
         f"image: {image}",
-        f"device: {device}",
         f"system: {platform.system()} {platform.machine()}, Python {platform.python_version()}",
         f"packages: {', '.join(packages)}, {API_NAME}",
     ]

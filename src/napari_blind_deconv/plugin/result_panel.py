@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_blind_deconv.io.images import Plane, write_plane
+from napari_blind_deconv.image import Image
+from napari_blind_deconv.io.images import write_plane
 from napari_blind_deconv.plugin.comparison import Comparison
 from napari_blind_deconv.plugin.kernel_view import kernel_words
 from napari_blind_deconv.plugin.picture_slider import PictureSlider
@@ -89,10 +90,8 @@ class ResultPanel(QWidget):
         assert self._run is not None
         result = self._run.result
         assert result is not None
-        height, width, unit = self._run.source.pixel_size
-        calibration = None if unit == "px" else (height, width)
-        plane = Plane(result.kernel, pixel_size=calibration, unit=unit)
-        write_plane(path, plane, result.provenance())
+        kernel = Image(result.kernel.weights, **self._run.source.calibration)
+        write_plane(path, kernel, result.provenance())
 
     def _ask_and_save(self) -> None:
         name, _ = QFileDialog.getSaveFileName(
@@ -120,7 +119,7 @@ class ResultPanel(QWidget):
         there = self._run is not None
         words = "The kernel's widths stand here after a run."
         if self._run is not None and self._run.result is not None:
-            words = kernel_words(self._run.result.kernel, *self._run.source.pixel_size)
+            words = kernel_words(self._run.result.kernel.weights, *self._run.source.pixel_size)
         self.kernel_words.setText(words)
         for button, help_text in (
             (self.save_button, "Write the kernel as TIFF, to be used as a PSF elsewhere."),

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from napari.layers import Image, Layer
 from napari.qt.threading import GeneratorWorker, create_worker
 
-from napari_blind_deconv.engine.inputs import luminance
-from napari_blind_deconv.numerics.kernel_shape import KernelShape
 from napari_blind_deconv.plugin.kept_pictures import KeptPicture, KeptPictures
 from napari_blind_deconv.plugin.layers import (
     Place,
@@ -22,8 +20,9 @@ from napari_blind_deconv.plugin.layers import (
     layer_metadata,
     outputs_beside,
 )
-from napari_blind_deconv.plugin.worker import Failure, Job, Progress, attempted, work
+from napari_blind_deconv.plugin.worker import Failure, Progress, attempted, work
 from napari_blind_deconv.results import Result
+from napari_blind_deconv.task import Task
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -65,10 +64,10 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
     layer : Image
         In the viewer, there from the start.
     work : callable
-        ``work(job, stop)``: a generator that yields progress, returns the result, and ends soon
+        ``work(task, stop)``: a generator that yields progress, returns the result, and ends soon
         after the event `stop` is set.
-    job : object
-        Copies of all that the computation needs.
+    task : Task
+        All that the computation needs.
     observer : Observer
     """
 
@@ -77,8 +76,8 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
         viewer: Viewer,
         place: Place,
         layer: Image,
-        work: Callable[[Any, Event], Generator[_Progress, None, _Result]],
-        job: Any,
+        work: Callable[[Task, Event], Generator[_Progress, None, _Result]],
+        task: Task,
         observer: Observer[_Progress, _Result],
     ) -> None:
         self._viewer = viewer
@@ -93,7 +92,7 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
         self._worker: GeneratorWorker[_Progress, None, _Result | Failure] = create_worker(
             attempted,
             work,
-            job,
+            task,
             self._stop,
             _start_thread=False,
             _connect={
@@ -193,7 +192,7 @@ class Run(LayerRun[Progress, Result]):
     """
 
     def __init__(
-        self, viewer: Viewer, source: Source, job: Job, observer: Observer[Progress, Result]
+        self, viewer: Viewer, source: Source, task: Task, observer: Observer[Progress, Result]
     ) -> None:
         self.source = source
         self.pictures = KeptPictures()
@@ -202,7 +201,7 @@ class Run(LayerRun[Progress, Result]):
         self._beside: list[Layer] = []
         data, arguments, _kind = image_layer(source, source.pixels, layer_metadata(source))
         layer = viewer.add_image(data, **arguments)
-        super().__init__(viewer, source, layer, work, job, observer)
+        super().__init__(viewer, source, layer, work, task, observer)
 
     @property
     def result(self) -> Result | None:
@@ -219,27 +218,24 @@ class Run(LayerRun[Progress, Result]):
         """Make a picture of the run the result: its layers are put in place of the present ones."""
         assert self._result is not None
         picture = self.look_at(place)
-        from napari_blind_deconv.engine.quality import assess, doubts  # torch is there
+        from napari_blind_deconv.engine.quality import judge  # torch is there
 
         before = self._result
-        image, estimate = (
-            luminance(plane, self.source.rgb) for plane in (self.source.pixels, picture.image)
+        kernel = before.kernel.with_weights(picture.kernel)
+        judgement = judge(
+            self.source.image,
+            picture.image,
+            kernel,
+            reason=before.stop_reason,
+            slowed_at=before.slowed_at,
         )
-        trust, shape = assess(image, estimate, picture.kernel), KernelShape.of(picture.kernel)
         self._result = replace(
-            self._result,
+            before,
             stop_iteration=picture.iteration,
             image=picture.image,
-            kernel=picture.kernel,
-            kernel_fwhm=(shape.rows, shape.columns),
-            trust=trust,
-            flags=doubts(
-                trust,
-                blur_found=before.blur,
-                reason=before.stop_reason,
-                slowed_at=before.slowed_at,
-            ),
+            kernel=kernel,
             chosen_by_hand=place != self.chosen,
+            **judgement._asdict(),
         )
         self.layer.metadata = layer_metadata(self.source, self._result)
         for layer in self._beside:
@@ -257,7 +253,7 @@ class Run(LayerRun[Progress, Result]):
 
     def _show(self, result: Result) -> None:
         self._result = result
-        kept = KeptPicture(result.stop_iteration, result.image, result.kernel)
+        kept = KeptPicture(result.stop_iteration, result.image, result.kernel.weights)
         self.chosen = self.pictures.conclude(kept)
         self.layer.data = displayable(self.source, result.image)
         self.layer.metadata = layer_metadata(self.source, result)

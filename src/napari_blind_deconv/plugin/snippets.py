@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_blind_deconv.plugin.kernel_source import KernelChoice
+from napari_blind_deconv.plugin.kernel_form import KernelSelection
 
 __all__ = ["Script"]
 
@@ -26,25 +26,24 @@ class Script:
     index : tuple of str
         Part of the array in the file that is sharpened, an item an axis; empty for all.
     axes : str
-        Of a stack, as `deconvolve_stack` wants them; empty for a plane.
+        Of what is sharpened.
     preset, changes
         The settings.
-    kernel : KernelChoice
-    stack_kernel : str
-        Of a stack, where the kernel is found.
+    kernel : KernelSelection
     """
 
     name: str
     path: str | None
     index: tuple[str, ...]
     axes: str
-    rgb: bool
     preset: str
     changes: dict[str, Any]
-    kernel: KernelChoice
-    stack_kernel: str
-    device: str
-    seed: int
+    kernel: KernelSelection
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether it has more than one plane."""
+        return self.axes.removesuffix("S") != "YX"
 
     @property
     def file(self) -> str:
@@ -58,6 +57,7 @@ class Script:
 
     def as_python(self) -> str:
         """A script that makes the result."""
+        colour = ', photometric="rgb"' if self.axes.endswith("S") else ""
         return "\n".join(
             [
                 *self._imports(),
@@ -65,8 +65,8 @@ class Script:
                 *self._notes("#"),
                 f"image = tifffile.imread({self.file!r}){self._subscript()}",
                 f"settings = Settings.preset({self.preset!r}){self._changed()}",
-                *(self._stack_call() if self.axes else self._plane_call()),
-                f"tifffile.imwrite({self.output!r}, result.image)",
+                *(self._stack_call() if self.is_stack else self._plane_call()),
+                f"tifffile.imwrite({self.output!r}, result.image{colour})",
                 "",
             ]
         )
@@ -76,25 +76,32 @@ class Script:
         words = ["blind-deconv", "run", self.file, self.output, "--preset", self.preset]
         for name, value in self.changes.items():
             words += ["--set", f"{name}={_command_value(value)}"]
-        if self.axes:
-            words += ["--axes", self.axes, "--kernel", self.stack_kernel]
+        choice = self.kernel.choice
+        if self.is_stack:
+            words += ["--axes", self.axes, "--kernel", choice.scope.value]
         if any(item != ":" for item in self.index):
             words += ["--select", ",".join(self.index)]
-        if self.kernel.kernel is not None:
-            words += ["--psf" if self.kernel.held else "--psf-guess", self.kernel.file]
-        words += ["--device", self.device, "--seed", str(self.seed)]
+        if not choice.is_found:
+            words += ["--psf" if choice.is_held else "--psf-guess", self.kernel.file]
         return "\n".join([*self._notes("#"), shlex.join(words), ""])
 
     def _imports(self) -> list[str]:
-        function = "deconvolve_stack" if self.axes else "deconvolve"
-        lines = ["import tifffile", f"from napari_blind_deconv import Settings, {function}"]
-        if self.kernel.code.startswith("widefield_psf"):
-            lines.append("from napari_blind_deconv.numerics.optics import widefield_psf")
-        if self.kernel.code.startswith("gaussian_kernel"):
-            lines.append("from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel")
-        if self.axes:
+        function = "deconvolve_stack" if self.is_stack else "deconvolve"
+        names = ["Settings", function]
+        if self._starts_from_guess:
+            names.insert(0, "KernelChoice")
+        lines = ["import tifffile", f"from napari_blind_deconv import {', '.join(names)}"]
+        for maker in ("gaussian_kernel", "widefield_psf"):
+            if self.kernel.code.startswith(maker):
+                lines.append(f"from napari_blind_deconv.numerics.optics import {maker}")
+        if self.is_stack:
             lines.append("from napari_blind_deconv.steps import run_to_end")
         return lines
+
+    @property
+    def _starts_from_guess(self) -> bool:
+        choice = self.kernel.choice
+        return not choice.is_found and not choice.is_held
 
     def _notes(self, mark: str) -> list[str]:
         notes = []
@@ -114,21 +121,18 @@ class Script:
             return ""
         return f".with_changes({', '.join(f'{name}={v!r}' for name, v in self.changes.items())})"
 
-    def _common(self) -> list[str]:
-        return [f"device={self.device!r}", f"seed={self.seed}"]
-
     def _plane_call(self) -> list[str]:
-        options = self._common()
-        if self.rgb:
-            options.append("rgb=True")
-        if self.kernel.kernel is not None:
-            options.append(f"{'psf' if self.kernel.held else 'psf_guess'}={self.kernel.code}")
-        return [f"result = deconvolve(image, settings, {', '.join(options)})"]
+        options = [] if self.axes == "YX" else [f"axes={self.axes!r}"]
+        if self._starts_from_guess:
+            options.append(f"kernel=KernelChoice.start_from({self.kernel.code})")
+        elif self.kernel.code:
+            options.append(f"kernel={self.kernel.code}")
+        return [f"result = deconvolve({', '.join(['image', 'settings', *options])})"]
 
     def _stack_call(self) -> list[str]:
-        kernel = repr(self.stack_kernel) if self.kernel.kernel is None else self.kernel.code
-        options = [f"axes={self.axes!r}", f"kernel={kernel}", *self._common()]
-        return [f"result = run_to_end(deconvolve_stack(image, settings, {', '.join(options)}))"]
+        kernel = self.kernel.code or repr(self.kernel.choice.scope.value)
+        call = f"deconvolve_stack(image, settings, axes={self.axes!r}, kernel={kernel})"
+        return [f"result = run_to_end({call})"]
 
 
 def _command_value(value: Any) -> str:

@@ -1,19 +1,19 @@
-"""A run over the planes of a layer: what it needs, what it computes, and the layer it fills."""
+"""A run over the planes of a layer: what is computed, and the layer it fills."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from threading import Event
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.components import Dims
 from napari.layers import Image
 from numpy.typing import NDArray
 
-from napari_blind_deconv.plan import Index
+from napari_blind_deconv.image import Image as ImageData
+from napari_blind_deconv.image import Index
 from napari_blind_deconv.plugin.layers import (
     Place,
     displayable,
@@ -26,77 +26,48 @@ from napari_blind_deconv.plugin.layers import (
 from napari_blind_deconv.plugin.run import LayerRun, Observer
 from napari_blind_deconv.plugin.torch_loading import load_torch
 from napari_blind_deconv.results import SliceResult, StackResult
-from napari_blind_deconv.settings import Settings
+from napari_blind_deconv.task import Task
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-__all__ = ["StackJob", "StackProgress", "StackRun", "stack_axes"]
+__all__ = ["StackProgress", "StackRun", "stack_axes", "stack_of"]
 
 _UNNAMED = "ZTC"  # what axes without a name are taken for
 
 
-@dataclass(frozen=True)
-class StackJob:
-    """All that a run over planes needs: never a widget or a layer.
+def stack_of(
+    layer: Image, dims: Dims, span: tuple[int, int] | None = None
+) -> tuple[Place, ImageData]:
+    """Where planes of a layer lie, and they themselves, not read yet.
 
-    Attributes
-    ----------
-    source : Place
-        The plane on the screen, for names and transforms.
-    data : array_like
-        The planes, rows and columns last; may be lazy.
-    axes : str
-        Of `data`, as `deconvolve_stack` wants them.
+    All of them, or those of a span (last one included) of the first axis.
+
+    Raises
+    ------
+    ValueError
+        In one sentence, if the layer has no planes or shows other axes than its last two.
     """
-
-    source: Place
-    data: Any
-    axes: str
-    settings: Settings
-    kernel: str | NDArray[Any]
-    device: str
-    seed: int
-
-    @classmethod
-    def of(cls, layer: Image, dims: Dims, span: tuple[int, int] | None, **options: Any) -> Self:
-        """Planes of a layer: all, or those of a span (last one included) of its first axis.
-
-        Raises
-        ------
-        ValueError
-            In one sentence, if the layer has no planes or shows other axes than its last two.
-        """
-        if layer.ndim < 3:
-            raise ValueError(f"{layer.name} is one plane; accepted is a layer with more.")
-        if not is_shown_flat(layer, dims):
-            raise ValueError(
-                f"The screen does not show the last two axes of {layer.name}; "
-                "roll the dimensions back to run over its planes."
-            )
-        axes = stack_axes(layer)
-        data = full_data(layer)
-        start = 0
-        if span is not None:
-            start = span[0]
-            data = data[span[0] : span[1] + 1]
-        corner = (start, *[0] * (layer.ndim - 1))
-        source = replace(
-            Place.of(layer, dims),
-            position=corner,
-            translate=layer.affine.inverse(layer.data_to_world(corner)),
+    if layer.ndim < 3:
+        raise ValueError(f"{layer.name} is one plane; accepted is a layer with more.")
+    if not is_shown_flat(layer, dims):
+        raise ValueError(
+            f"The screen does not show the last two axes of {layer.name}; "
+            "roll the dimensions back to run over its planes."
         )
-        return cls(source, data, axes, **options)
-
-    @property
-    def leading(self) -> tuple[int, ...]:
-        """Lengths of the axes before rows."""
-        return tuple(self.data.shape[: len(self.axes.removesuffix("S")) - 2])
-
-    @property
-    def planes(self) -> int:
-        """How many there are."""
-        return math.prod(self.leading)
+    axes = stack_axes(layer)
+    data = full_data(layer)
+    start = 0
+    if span is not None:
+        start = span[0]
+        data = data[span[0] : span[1] + 1]
+    corner = (start, *[0] * (layer.ndim - 1))
+    place = replace(
+        Place.of(layer, dims),
+        position=corner,
+        translate=layer.affine.inverse(layer.data_to_world(corner)),
+    )
+    return place, ImageData(data, axes, **place.calibration)
 
 
 def stack_axes(layer: Image) -> str:
@@ -122,19 +93,16 @@ class StackProgress:
     result: SliceResult | None = None
 
 
-def work(job: StackJob, stop: Event) -> Generator[StackProgress, None, StackResult]:
-    """Run a job; `stop` ends it and leaves out the plane in hand."""
+def work(task: Task, stop: Event) -> Generator[StackProgress, None, StackResult]:
+    """Run a task on a stack; `stop` ends it and leaves out the plane in hand."""
     load_torch()
     from napari_blind_deconv.engine.stacks import deconvolve_stack  # torch takes seconds to load
 
     finished: list[SliceResult] = []
     steps = deconvolve_stack(
-        job.data,
-        job.settings,
-        axes=job.axes,
-        kernel=job.kernel,
-        device=job.device,
-        seed=job.seed,
+        task.image,
+        task.settings,
+        kernel=task.kernel,
         should_stop=stop.is_set,
         on_slice=finished.append,
     )
@@ -143,14 +111,14 @@ def work(job: StackJob, stop: Event) -> Generator[StackProgress, None, StackResu
         try:
             index, _ = next(steps)
         except StopIteration as end:
-            yield from _told(finished, done, job.planes)
+            yield from _told(finished, done, task.image.blocks)
             return end.value
-        told = list(_told(finished, done, job.planes))
+        told = list(_told(finished, done, task.image.blocks))
         yield from told
         done += len(told)
         if index != last:
             last = index
-            yield StackProgress(done, job.planes, index)
+            yield StackProgress(done, task.image.blocks, index)
 
 
 def _told(
@@ -167,13 +135,16 @@ class StackRun(LayerRun[StackProgress, StackResult]):
     """A run over planes: the result layer appears at once, empty, and fills plane by plane."""
 
     def __init__(
-        self, viewer: Viewer, job: StackJob, observer: Observer[StackProgress, StackResult]
+        self,
+        viewer: Viewer,
+        place: Place,
+        task: Task,
+        observer: Observer[StackProgress, StackResult],
     ) -> None:
-        self._job = job
-        self._image = np.zeros(job.data.shape, np.float32)
-        source = job.source
-        layer = viewer.add_image(self._image, **image_options(source, layer_metadata(source)))
-        super().__init__(viewer, source, layer, work, job, observer)
+        self._stack = task.image
+        self._image = np.zeros(task.image.pixels.shape, np.float32)
+        layer = viewer.add_image(self._image, **image_options(place, layer_metadata(place)))
+        super().__init__(viewer, place, layer, work, task, observer)
 
     def _draw(self, progress: StackProgress) -> None:
         if progress.result is not None:
@@ -183,7 +154,7 @@ class StackRun(LayerRun[StackProgress, StackResult]):
             self.layer.refresh()
 
     def _show(self, result: StackResult) -> None:
-        record = result.plan.as_record()
+        record = {"axes": self._stack.axes, **result.plan.as_record()}
         record.pop("kernels")
         record["failures"] = {str(index): why for index, why in result.failures.items()}
         self.layer.metadata = layer_metadata(self.place, record=record)
@@ -194,9 +165,10 @@ class StackRun(LayerRun[StackProgress, StackResult]):
 
     def _beside_every_plane(self, kernels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Each channel's kernel at all its planes: a view, which costs no memory."""
+        lengths = self._stack.stack_shape
         shape = [
             length if axis == "C" else 1
-            for axis, length in zip(self._job.axes, self._job.leading, strict=False)
+            for axis, length in zip(self._stack.stack_axes, lengths, strict=True)
         ]
         placed = kernels.reshape(*shape, *kernels.shape[1:])
-        return np.broadcast_to(placed, (*self._job.leading, *kernels.shape[1:]))
+        return np.broadcast_to(placed, (*lengths, *kernels.shape[1:]))

@@ -141,12 +141,10 @@ class BlindDeconvolutionWidget(QWidget):
 
     def _make_run(self) -> Run | StackRun:
         if self.choices.target.is_stack:
-            watcher = Observer(self._on_plane, self._on_stack_end, self._on_failure)
-            return StackRun(self._viewer, self.choices.stack(), watcher)
-        source, job = self.choices.plane()
-        return Run(
-            self._viewer, source, job, Observer(self._on_progress, self._on_end, self._on_failure)
-        )
+            stack_watcher = Observer(self._on_plane, self._on_stack_end, self._on_failure)
+            return StackRun(self._viewer, *self.choices.stack(), stack_watcher)
+        watcher = Observer(self._on_progress, self._on_end, self._on_failure)
+        return Run(self._viewer, *self.choices.plane(), watcher)
 
     def _forget(self) -> None:
         """Show nothing of how the last run went; its layers and its result stay."""
@@ -190,7 +188,7 @@ class BlindDeconvolutionWidget(QWidget):
         if progress.result is not None:
             self._plane_warnings.update(progress.result.provenance.get("warnings", ()))
             if progress.result.kernel is not None:
-                self.kernel_view.show_kernel(progress.result.kernel)
+                self.kernel_view.show_kernel(progress.result.kernel.weights)
         if self.stop_button.isEnabled():
             self._say(f"Sharpening plane {', '.join(map(str, progress.index))} …")
 
@@ -223,7 +221,7 @@ class BlindDeconvolutionWidget(QWidget):
         """What the panel says of a result, chosen by the run or by hand."""
         self.trace_plot.clear()
         self.trace_plot.extend(result.trace, result.stop_iteration)
-        self.kernel_view.show_kernel(result.kernel)
+        self.kernel_view.show_kernel(result.kernel.weights)
         self.choices.kernel.remember(result.kernel)
         self._warn([flag.sentence for flag in result.flags])
 
@@ -271,8 +269,7 @@ class BlindDeconvolutionWidget(QWidget):
             settings = self.choices.settings()
         except ValueError:
             settings = None
-        device = self.choices.device.value
-        return problem_report(sentence, error, settings, self.choices.describe_image(), device)
+        return problem_report(sentence, error, settings, self.choices.describe_image())
 
     def _copy_script(self, *, as_python: bool) -> None:
         try:

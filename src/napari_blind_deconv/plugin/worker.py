@@ -1,4 +1,4 @@
-"""The computation in its thread: a job in, progress out, a result at the end. No Qt in here."""
+"""The computation in its thread: a task in, progress out, a result at the end. No Qt in here."""
 
 from __future__ import annotations
 
@@ -12,28 +12,15 @@ from numpy.typing import NDArray
 
 from napari_blind_deconv.plugin.torch_loading import load_torch
 from napari_blind_deconv.results import TRACE_DTYPE, Result, Stage
-from napari_blind_deconv.settings import Settings
+from napari_blind_deconv.task import Task
 
-__all__ = ["Failure", "Job", "Progress", "attempted", "work"]
+__all__ = ["Failure", "Progress", "attempted", "work"]
 
 _Progress = TypeVar("_Progress")
 _Result = TypeVar("_Result")
 
 # Each picture crosses to the GUI thread; more often than this a person does not see.
 _SECONDS_BETWEEN_PICTURES = 0.4
-
-
-@dataclass(frozen=True)
-class Job:
-    """Copies of all that a run needs: never a widget or a layer."""
-
-    pixels: NDArray[Any]
-    rgb: bool
-    settings: Settings
-    device: str
-    seed: int
-    psf: NDArray[Any] | None = None
-    psf_guess: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,27 +81,19 @@ def attempted(
         return Failure(error)
 
 
-def work(job: Job, stop: Event) -> Generator[Progress, None, Result]:
-    """Run a job; `stop` ends it after the iteration in hand, with the best so far."""
+def work(task: Task, stop: Event) -> Generator[Progress, None, Result]:
+    """Run a task; `stop` ends it after the iteration in hand, with the best so far."""
     yield Progress("Loading PyTorch …")
     load_torch()
-    from napari_blind_deconv.engine.deconvolve import iterate
+    from napari_blind_deconv.engine.deconvolve import run_task
     from napari_blind_deconv.engine.devices import choose_device
+    from napari_blind_deconv.engine.solver import Watch
 
-    place = choose_device(job.device).type
-    run = iterate(
-        job.pixels,
-        job.settings,
-        psf=job.psf,
-        psf_guess=job.psf_guess,
-        device=job.device,
-        seed=job.seed,
-        rgb=job.rgb,
-        should_stop=stop.is_set,
-        preview_seconds=_SECONDS_BETWEEN_PICTURES,
+    place = choose_device(task.settings.device).type
+    run = run_task(task, Watch(stop.is_set, _SECONDS_BETWEEN_PICTURES))
+    yield Progress(
+        "Looking for the blur …" if task.kernel.is_found else "Making the first picture …"
     )
-    told = job.psf is not None or job.psf_guess is not None
-    yield Progress("Making the first picture …" if told else "Looking for the blur …")
     rows = []
     while True:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,11 @@ from magicgui.widgets import CheckBox, ComboBox, FileEdit, FloatSpinBox
 from magicgui.widgets.bases import Widget
 from napari.components import LayerList
 from napari.layers import Image
-from numpy.typing import NDArray
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_blind_deconv.io.images import read_psf
-from napari_blind_deconv.numerics.optics import widefield_psf
+from napari_blind_deconv.kernel import Kernel, KernelChoice
+from napari_blind_deconv.numerics.optics import gaussian_kernel, widefield_psf
 from napari_blind_deconv.plugin.layer_box import LayerBox
 from napari_blind_deconv.plugin.layers import full_data, unit_in_short
 from napari_blind_deconv.plugin.settings_form import form_rows, show_row
@@ -28,8 +28,8 @@ __all__ = [
     "LAYER",
     "MICROSCOPE",
     "PSF_FILE",
-    "KernelChoice",
-    "KernelSource",
+    "KernelForm",
+    "KernelSelection",
 ]
 
 FOUND = "found in the image"
@@ -44,34 +44,31 @@ _MODELLED = (GAUSSIAN, MICROSCOPE)
 _WIDTHS_A_SIDE = 3.0
 _FWHM_OF_SIGMA = 2 * math.sqrt(2 * math.log(2))
 _LARGEST = 255
-# Pixel sizes that differ by more than this share belong to different images.
+# Pixels whose sides differ by more than this share are not square.
 _SAME_SIZE = 0.02
 
 
 @dataclass(frozen=True)
-class KernelChoice:
-    """What a run is told about the kernel.
+class KernelSelection:
+    """What a run is told about the kernel, for the run and for scripts.
 
     Attributes
     ----------
-    kernel : ndarray or None
-        None: nothing is known.
-    held : bool
-        Whether it stays as it is, or is only what the fit starts from.
+    choice : KernelChoice
     code : str
-        A Python expression for it, given ``tifffile`` and the function it calls, if any.
+        A Python expression for the kernel, given ``tifffile`` and the function it calls, if any;
+        empty if it is found.
     file : str
         The file to have it in for the command line.
     """
 
-    kernel: NDArray[np.float32] | None = None
-    held: bool = True
+    choice: KernelChoice = field(default_factory=KernelChoice)
     code: str = ""
     file: str = ""
 
 
-class KernelSource(QWidget):
-    """Choose where the kernel comes from; :meth:`choice` makes it.
+class KernelForm(QWidget):
+    """Choose where the kernel comes from; :meth:`selection` makes it.
 
     Parameters
     ----------
@@ -81,7 +78,7 @@ class KernelSource(QWidget):
 
     def __init__(self, layers: LayerList) -> None:
         super().__init__()
-        self._last: NDArray[np.float32] | None = None
+        self._last: Kernel | None = None
         self.source = ComboBox(
             label="Kernel",
             choices=[FOUND, *_KNOWN, *_MODELLED],
@@ -131,7 +128,7 @@ class KernelSource(QWidget):
             return ""
         return f"{self.source.value}, {'held' if self.held.value else 'a start'}"
 
-    def remember(self, kernel: NDArray[np.float32] | None) -> None:
+    def remember(self, kernel: Kernel | None) -> None:
         """What "the last result's" stands for."""
         self._last = kernel
 
@@ -144,7 +141,7 @@ class KernelSource(QWidget):
         """Back to finding it."""
         self.source.value = FOUND
 
-    def choice(self, height: float, width: float, unit: str) -> KernelChoice:
+    def selection(self, height: float, width: float, unit: str) -> KernelSelection:
         """The kernel that is chosen, for pixels of some height and width.
 
         Raises
@@ -152,15 +149,18 @@ class KernelSource(QWidget):
         ValueError, OSError
             In one sentence, if it is not there or cannot be.
         """
-        make: dict[str, Callable[[], KernelChoice]] = {
-            FOUND: KernelChoice,
+        make: dict[str, Callable[[], tuple[Kernel, str, str]]] = {
             LAST: self._of_last,
-            LAYER: lambda: self._of_layer(height, width, unit),
+            LAYER: self._of_layer,
             PSF_FILE: self._of_file,
             GAUSSIAN: self._of_gaussian,
             MICROSCOPE: lambda: self._of_microscope(height, width, unit),
         }
-        return make[self.source.value]()
+        if self.source.value == FOUND:
+            return KernelSelection()
+        kernel, code, file = make[self.source.value]()
+        told = KernelChoice.hold if self.held.value else KernelChoice.start_from
+        return KernelSelection(told(kernel), code, file)
 
     def _show_source(self) -> None:
         for widget, sources in self._rows.items():
@@ -168,14 +168,14 @@ class KernelSource(QWidget):
         if self.source.value != FOUND:
             self.held.value = self.source.value in _KNOWN
 
-    def _of_last(self) -> KernelChoice:
+    # Each: the kernel, a Python expression for it, and the file to have it in.
+
+    def _of_last(self) -> tuple[Kernel, str, str]:
         if self._last is None:
             raise ValueError("There is no last result to take the kernel of; run once before.")
-        return KernelChoice(
-            self._last, self.held.value, 'tifffile.imread("kernel.tif")', "kernel.tif"
-        )
+        return self._last, 'tifffile.imread("kernel.tif")', "kernel.tif"
 
-    def _of_layer(self, height: float, width: float, unit: str) -> KernelChoice:
+    def _of_layer(self) -> tuple[Kernel, str, str]:
         layer: Image | None = self.layer.value
         if layer is None:
             raise ValueError("No layer is chosen as the PSF; choose one.")
@@ -184,37 +184,25 @@ class KernelSource(QWidget):
             raise ValueError(
                 f"The PSF layer {layer.name} has shape {pixels.shape}; accepted is one grey plane."
             )
-        own = unit_in_short(layer.units[-1])
-        sizes = (float(layer.scale[-2]), float(layer.scale[-1]))
-        if own == unit != "px" and not np.allclose(sizes, (height, width), rtol=_SAME_SIZE):
-            raise ValueError(
-                f"The PSF layer {layer.name} has pixels of {sizes[0]:.3g} × {sizes[1]:.3g} {unit} "
-                f"and the image of {height:.3g} × {width:.3g}; accepted is a PSF at the image's "
-                "pixel size."
-            )
+        unit = unit_in_short(layer.units[-1])
+        size = None if unit == "px" else (float(layer.scale[-2]), float(layer.scale[-1]))
         name = f"{layer.name}.tif"
-        return KernelChoice(pixels, self.held.value, f"tifffile.imread({name!r})", name)
+        kernel = Kernel.of(pixels, pixel_size=size, unit=unit)
+        return kernel, f"tifffile.imread({name!r})", name
 
-    def _of_file(self) -> KernelChoice:
+    def _of_file(self) -> tuple[Kernel, str, str]:
         path = Path(str(self.file.value))
         if not path.is_file():
             raise ValueError(f"The PSF file {path} does not exist; choose a TIFF.")
-        text = f"tifffile.imread({str(path)!r})"
-        return KernelChoice(read_psf(path), self.held.value, text, str(path))
+        return read_psf(path), f"tifffile.imread({str(path)!r})", str(path)
 
-    def _of_gaussian(self) -> KernelChoice:
-        from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel  # torch
-
+    def _of_gaussian(self) -> tuple[Kernel, str, str]:
         sigma = self.sigma.value
         side = _side(sigma * _FWHM_OF_SIGMA)
-        return KernelChoice(
-            gaussian_kernel((side, side), sigma).numpy(),
-            self.held.value,
-            f"gaussian_kernel(({side}, {side}), {sigma:g}).numpy()",
-            "kernel.tif",
-        )
+        kernel = Kernel(gaussian_kernel((side, side), sigma))
+        return kernel, f"gaussian_kernel(({side}, {side}), {sigma:g})", "kernel.tif"
 
-    def _of_microscope(self, height: float, width: float, unit: str) -> KernelChoice:
+    def _of_microscope(self, height: float, width: float, unit: str) -> tuple[Kernel, str, str]:
         if unit not in ("µm", "nm") or not math.isclose(height, width, rel_tol=_SAME_SIZE):
             raise ValueError(
                 f"The image's pixels are {height:.3g} × {width:.3g} {unit}; the microscope's PSF "
@@ -229,12 +217,8 @@ class KernelSource(QWidget):
             "pixel_size": size,
         }
         told = ", ".join(f"{name}={value:g}" for name, value in options.items())
-        return KernelChoice(
-            widefield_psf(side, **options),
-            self.held.value,
-            f"widefield_psf({side}, {told})",
-            "kernel.tif",
-        )
+        kernel = Kernel(widefield_psf(side, **options))
+        return kernel, f"widefield_psf({side}, {told})", "kernel.tif"
 
 
 def _side(fwhm: float) -> int:

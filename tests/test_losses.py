@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from napari_blind_deconv.numerics.objective import (
+from napari_blind_deconv.numerics.losses import (
     gradient_sparsity,
     mean_gradient,
     mean_huber,
@@ -19,9 +19,13 @@ def test_huber_is_quadratic_inside_and_linear_outside():
     torch.testing.assert_close(mean_huber(outside, delta), linear.mean())
 
 
+SHAPES = pytest.mark.parametrize("shape", [(20, 30), (9, 12, 10)])
+
+
+@SHAPES
 @pytest.mark.parametrize("per_pixel", [True, False])
-def test_sparsity_ignores_contrast_and_offset(per_pixel):
-    picture = torch.rand(20, 30, generator=torch.Generator().manual_seed(0))
+def test_sparsity_ignores_contrast_and_offset(shape, per_pixel):
+    picture = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(
         gradient_sparsity(7 * picture + 3, per_pixel=per_pixel),
         gradient_sparsity(picture, per_pixel=per_pixel),
@@ -30,10 +34,19 @@ def test_sparsity_ignores_contrast_and_offset(per_pixel):
     )
 
 
-def test_sparsity_is_lower_for_a_sharp_edge_than_for_a_slope():
-    edge = torch.zeros(32, 32)
-    edge[:, 16:] = 1
-    slope = torch.linspace(0, 1, 32).repeat(32, 1)
+@SHAPES
+def test_no_axis_is_preferred(shape):
+    picture = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    for turned in (picture.transpose(0, -1), picture.flip(0)):
+        torch.testing.assert_close(gradient_sparsity(turned), gradient_sparsity(picture))
+        torch.testing.assert_close(mean_gradient(turned), mean_gradient(picture))
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (8, 8, 32)])
+def test_sparsity_is_lower_for_a_sharp_edge_than_for_a_slope(shape):
+    edge = torch.zeros(shape)
+    edge[..., 16:] = 1
+    slope = torch.linspace(0, 1, 32).expand(shape)
     assert gradient_sparsity(edge) < 0.5 * gradient_sparsity(slope)
 
 
@@ -47,8 +60,9 @@ def test_per_pixel_ratio_does_not_grow_with_the_image_while_the_published_one_do
     assert published[1] > 6 * published[0]
 
 
-def test_gradients_are_finite_even_for_a_constant_picture():
-    picture = torch.ones(8, 8, requires_grad=True)
+@pytest.mark.parametrize("shape", [(8, 8), (4, 5, 6)])
+def test_gradients_are_finite_even_for_a_constant_picture(shape):
+    picture = torch.ones(shape, requires_grad=True)
     gradient_sparsity(picture).backward()
     assert picture.grad is not None
     assert torch.isfinite(picture.grad).all()

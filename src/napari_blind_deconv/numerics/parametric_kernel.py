@@ -1,26 +1,25 @@
-"""Blurs with a formula, from the power spectrum of a picture: none, Gaussian, elongated, drift."""
+"""Kernels with a formula, from the power spectrum of an image: a point, Gaussian, ellipse, line.
+
+Two-dimensional by nature: a direction is an angle.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
-from napari_blind_deconv.numerics.kernel_prior import gaussian_kernel
+from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.location import crop_or_pad
-from napari_blind_deconv.numerics.optics import elliptic_gaussian, line_kernel
+from napari_blind_deconv.numerics.optics import elliptic_gaussian, gaussian_kernel, line_kernel
 from napari_blind_deconv.numerics.spectrum import Spectrum, scene_power
 from napari_blind_deconv.steps import mapped
 
-__all__ = ["WIDEST_POINT", "Blur", "BlurKind", "find_gaussian", "misfit", "search_parametric"]
-
-BlurKind = Literal["none", "Gaussian", "elongated", "drift", "free", "guess"]
+__all__ = ["WIDEST_POINT", "find_gaussian", "misfit", "search_parametric"]
 
 # A Gaussian no wider than this, in pixels, is what the camera does, not the blur.
 WIDEST_POINT = 0.7
@@ -53,36 +52,18 @@ _GRAIN_STEPS = (0.2, 8.0, 0.3)
 Transfer = Callable[[float, float, float], NDArray[np.float64]]
 
 
-@dataclass(frozen=True)
-class Blur:
-    """A blur that a picture may have.
-
-    Attributes
-    ----------
-    kind : str
-        Its family; ``"guess"`` is not found but told.
-    kernel : ndarray
-        ``(side, side)``, odd, ≥ 0, sum 1, centred.
-    misfit : float
-        How badly it explains the picture's spectrum, in nats a frequency, see `Explanation`.
-    """
-
-    kind: BlurKind
-    kernel: NDArray[np.float32]
-    misfit: float
-
-
-def search_parametric(spectrum: Spectrum, largest: int) -> Generator[Blur, None, Blur]:
+def search_parametric(spectrum: Spectrum, largest: int) -> Generator[Kernel, None, Kernel]:
     """The blur with a formula that explains a spectrum best, in a window of `largest` at most.
 
     Yields the best so far every now and then, so that the caller may report and stop.
     """
     best = find_gaussian(spectrum, largest)
     yield best
+    assert best.misfit is not None
     directed = yield from mapped(
         _directed(spectrum, best.misfit - _WORTH_A_DIRECTION), lambda _: best
     )
-    return best if directed is None or len(directed.kernel) > largest else directed
+    return best if directed is None or max(directed.shape) > largest else directed
 
 
 def misfit(spectrum: Spectrum, transfer: NDArray[np.float64]) -> float:
@@ -90,11 +71,7 @@ def misfit(spectrum: Spectrum, transfer: NDArray[np.float64]) -> float:
     return min(spectrum.explained_by(transfer, exponent).misfit for exponent in _EXPONENTS)
 
 
-def _point(misfit: float) -> Blur:
-    return Blur("none", np.ones((1, 1), np.float32), misfit)
-
-
-def find_gaussian(spectrum: Spectrum, largest: int) -> Blur:
+def find_gaussian(spectrum: Spectrum, largest: int) -> Kernel:
     """The round Gaussian that explains a spectrum best, or none if that is a point."""
 
     def transfer(log_sigma: float) -> NDArray[np.float64]:
@@ -109,12 +86,12 @@ def find_gaussian(spectrum: Spectrum, largest: int) -> Blur:
     found = optimize.minimize_scalar(steepest_misfit, bounds=around, method="bounded")
     sigma, least = math.exp(found.x), misfit(spectrum, transfer(found.x))
     if sigma <= WIDEST_POINT:
-        return _point(least)
+        return Kernel.point(source=KernelSource.NO_BLUR, misfit=least)
     side = min(2 * math.ceil(_SIGMAS_OUT * sigma) + 1, largest)
-    return Blur("Gaussian", gaussian_kernel((side, side), sigma).numpy(), least)
+    return Kernel(gaussian_kernel((side, side), sigma), KernelSource.GAUSSIAN, misfit=least)
 
 
-def _directed(spectrum: Spectrum, wanted: float) -> Generator[None, None, Blur | None]:
+def _directed(spectrum: Spectrum, wanted: float) -> Generator[None, None, Kernel | None]:
     """A line convolved with a Gaussian, an elliptic Gaussian, or the mean of both.
 
     None if its misfit is not below the one wanted, it is nearly round, or it is not blur but
@@ -157,11 +134,11 @@ def _directed(spectrum: Spectrum, wanted: float) -> Generator[None, None, Blur |
     if is_texture:
         return None
     if is_line:
-        return Blur("drift", _drawn_line(*as_line), least)
+        return Kernel(_drawn_line(*as_line), KernelSource.LINEAR_MOTION, misfit=least)
     kernel = _drawn_ellipse(*as_ellipse)
     if ellipse_misfit > line_misfit - _WORTH_A_LINE:
         kernel = _mean(kernel, _drawn_line(*as_line))
-    return Blur("elongated", kernel, least)
+    return Kernel(kernel, KernelSource.ELONGATED, misfit=least)
 
 
 def _drawn_line(length: float, angle: float, sigma: float) -> NDArray[np.float32]:
@@ -188,8 +165,8 @@ def _mean(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np
 def _turned(spectrum: Spectrum, angle: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Frequencies along a line at `angle` degrees, as in `line_kernel`, and across it."""
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    along = spectrum.columns * cosine - spectrum.rows * sine
-    across = spectrum.columns * sine + spectrum.rows * cosine
+    rows, columns = spectrum.frequencies
+    along, across = columns * cosine - rows * sine, columns * sine + rows * cosine
     return along, across
 
 

@@ -1,4 +1,7 @@
-"""The terms of the objective (Eq. 21), and those of SelfDeblur (Eq. 7) it is compared with."""
+"""The terms of the objective (Eq. 21), and those of SelfDeblur (Eq. 7) it is compared with.
+
+Images here are ``(*space)``, with one, two or three axes and no others.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +25,19 @@ def mean_square(residual: Tensor) -> Tensor:
 
 
 def mean_gradient(image: Tensor) -> Tensor:
-    """ℓ1 of the forward differences of an image ``(..., H, W)``, divided by its pixels.
+    """ℓ1 of the forward differences of an image ``(*space)``, divided by its pixels.
 
     Eq. 7 adds sums of squares and of differences; this goes with the *mean* square. Unlike
     :func:`gradient_sparsity` it falls when the picture loses contrast.
     """
-    l1 = image.diff(dim=-2).abs().sum() + image.diff(dim=-1).abs().sum()
-    return l1 / image.numel()
+    steps = [image.diff(dim=axis).abs().sum() for axis in range(image.ndim)]
+    return torch.stack(steps).sum() / image.numel()
 
 
 def gradient_sparsity(image: Tensor, *, per_pixel: bool = True) -> Tensor:
-    """ℓ1/ℓ2 of the forward differences of an image ``(..., H, W)``, Eq. 19.
+    """ℓ1/ℓ2 of the forward differences of an image ``(*space)``, Eq. 19.
 
-    Both norms run over all differences of both directions together, as in the paper.
+    Both norms run over all differences along all axes together, as in the paper.
 
     Parameters
     ----------
@@ -50,9 +53,9 @@ def gradient_sparsity(image: Tensor, *, per_pixel: bool = True) -> Tensor:
     Tensor
         A scalar that no change of the image's contrast alters.
     """
-    down = image.diff(dim=-2).flatten()
-    right = image.diff(dim=-1).flatten()
-    l1 = down.abs().sum() + right.abs().sum()
-    l2 = (down.square().sum() + right.square().sum() + torch.finfo(image.dtype).tiny).sqrt()
-    count = down.numel() + right.numel()
+    steps = [image.diff(dim=axis).flatten() for axis in range(image.ndim)]
+    l1 = torch.stack([step.abs().sum() for step in steps]).sum()
+    squares = torch.stack([step.square().sum() for step in steps]).sum()
+    l2 = (squares + torch.finfo(image.dtype).tiny).sqrt()
+    count = sum(step.numel() for step in steps)
     return l1 / (l2 * count**0.5) if per_pixel else l1 / l2

@@ -1,0 +1,73 @@
+"""The presets: by name, what each sets otherwise than the defaults of `Settings`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["PRESETS", "PRESET_HELP"]
+
+# The paper's network has 128 channels on each of 5 scales and 16 skip channels; 4.1 gives the rest.
+_PUBLISHED: dict[str, Any] = {
+    "kernel_size_limit": None,
+    "max_iterations": 10_000,
+    "sparsity": 1e-5,
+    "sparsity_scale": "published",
+    "window": 100,
+    "patience": 500,
+    "kernel_start": "flat",
+    "kernel_features": 64,
+    "stop_at_noise": False,
+    "headroom": 0.0,
+    "averaging": 0.0,
+    "image_start": "random",
+    "channels": (128,) * 5,
+    "precision": "float32",
+}
+_RIVAL: dict[str, Any] = {
+    **_PUBLISHED,
+    "max_iterations": 5000,
+    "image_learning_rate": 1e-2,
+    "kernel_learning_rate": 1e-4,
+    "learning_rate_milestones": (2000, 3000, 4000),
+    "data_term": "squared",
+    "early_stopping": False,
+    "location": "centre",
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {},
+    "draft": {"max_iterations": 15},
+    "paper-synthetic": {
+        **_PUBLISHED,
+        "image_learning_rate": 1e-2,
+        "kernel_learning_rate": 1e-4,
+    },
+    "paper-real": {
+        **_PUBLISHED,
+        "image_learning_rate": 1e-3,
+        "kernel_learning_rate": 1e-5,
+    },
+    # Eq. 7, Ren et al. (2020), with the λ the paper compares at; the true kernel size is the
+    # caller's to give.
+    "selfdeblur": {
+        **_RIVAL,
+        "kernel_network": "mlp",
+        "kernel_features": 1000,
+        "kernel_layers": 1,
+        "regulariser": "l1",
+    },
+    # Wang et al. (2019): the same network for both, and nothing but the misfit. Rates and their
+    # halving are SelfDeblur's.
+    "wang": {
+        **_RIVAL,
+        "kernel_network": "convolutional",
+        "kernel_features": 128,
+        "kernel_layers": 5,
+        "sparsity": 0.0,
+    },
+}
+PRESET_HELP = {
+    "fast": "Starts from the blur found in the image: seconds to a minute on a laptop.",
+    "draft": "The same with a few steps of the fit only: seconds.",
+    "paper-synthetic": "As published for synthetic blur: very long on a CPU, made for a GPU.",
+    "paper-real": "As published for photographs: ten times smaller steps, and as long.",
+}

@@ -1,0 +1,126 @@
+"""The kernel: what may be one, how wide it is, and where one comes from."""
+
+import json
+
+import numpy as np
+import pytest
+
+from napari_blind_deconv.kernel import (
+    Kernel,
+    KernelChoice,
+    KernelScope,
+    KernelSource,
+    KernelWidths,
+)
+from napari_blind_deconv.numerics.optics import elliptic_gaussian, gaussian_kernel, line_kernel
+
+FWHM = 2 * np.sqrt(2 * np.log(2))
+
+
+class TestWidths:
+    @pytest.mark.parametrize("axes", [2, 3])
+    @pytest.mark.parametrize("sigma", [1.0, 2.0])
+    def test_a_gaussian_has_its_width_in_every_direction(self, axes, sigma):
+        """Narrow ones come out a little narrower, the more so the more axes there are."""
+        widths = KernelWidths.of(gaussian_kernel((17,) * axes, sigma))
+        for width in (*widths.along_axes, *widths.principal):
+            assert width == pytest.approx(FWHM * sigma, rel=0.07 if axes == 2 else 0.13)
+        assert widths.roundness == pytest.approx(1, abs=0.01)
+
+    def test_a_volume_has_three_and_no_angle(self):
+        widths = KernelWidths.of(gaussian_kernel((27, 15, 15), (4.0, 2.0, 1.0)))
+        assert widths.along_axes == pytest.approx((4 * FWHM, 2 * FWHM, FWHM), rel=0.1)
+        assert widths.principal == pytest.approx(widths.along_axes, rel=1e-3)
+        assert widths.angle is None
+
+    @pytest.mark.parametrize("angle", [0.0, 20.0, 90.0, 135.0])
+    def test_an_ellipse_has_its_angle(self, angle):
+        widths = KernelWidths.of(elliptic_gaussian(41, (4.0, 2.0), angle))
+        assert widths.principal == pytest.approx((4 * FWHM, 2 * FWHM), rel=0.05)
+        assert widths.angle is not None
+        assert (widths.angle - angle + 90) % 180 - 90 == pytest.approx(0, abs=1)
+
+    def test_a_line_upwards_to_the_right_has_a_positive_angle(self):
+        widths = KernelWidths.of(line_kernel(12, 30))
+        assert widths.angle == pytest.approx(30, abs=1)
+        assert widths.principal[0] == pytest.approx(12, rel=0.1)
+        assert widths.principal[1] < 2
+
+    def test_they_are_in_the_unit_of_the_pixels(self):
+        widths = KernelWidths.of(gaussian_kernel((31, 31), 2.0), (0.2, 0.1))
+        assert widths.along_axes == pytest.approx((0.4 * FWHM, 0.2 * FWHM), rel=0.05)
+        assert widths.angle == pytest.approx(90)
+
+    def test_the_strongest_piece_counts(self):
+        kernel = np.zeros((31, 31))
+        kernel[5:10, 5:10] = 1.0
+        kernel[20:22, 20:22] = 0.7
+        assert KernelWidths.of(kernel).along_axes[0] == pytest.approx(5, abs=1.1)
+
+
+class TestKernel:
+    def test_numbers_become_a_share_of_one_each(self):
+        kernel = Kernel.of([[0, 2], [4, 2]])
+        assert kernel.shape == (3, 3)
+        assert kernel.weights.dtype == np.float32
+        assert kernel.weights[1, 1] == pytest.approx(0.25)
+        assert kernel.weights.sum() == pytest.approx(1)
+
+    def test_it_is_an_array_where_one_is_wanted(self):
+        kernel = Kernel(gaussian_kernel((5, 5), 1.0))
+        np.testing.assert_array_equal(np.asarray(kernel), kernel.weights)
+        assert np.asarray(kernel, np.float64).dtype == np.float64
+
+    @pytest.mark.parametrize("axes", [2, 3])
+    def test_what_lies_on_the_border_is_told(self, axes):
+        flat = Kernel.of(np.ones((5,) * axes))
+        assert flat.border_share == pytest.approx(1 - 0.6**axes)
+        assert Kernel(gaussian_kernel((21,) * axes, 1.0)).border_share < 1e-6
+
+    def test_it_survives_its_record(self):
+        kernel = Kernel(gaussian_kernel((5, 7), 1.0), KernelSource.ELONGATED)
+        again = Kernel.from_record(json.loads(json.dumps(kernel.as_record())))
+        np.testing.assert_array_equal(again.weights, kernel.weights)
+        assert again.source is KernelSource.ELONGATED
+
+    @pytest.mark.parametrize(
+        ("weights", "sentence"),
+        [
+            (np.ones(3), r"shape \(3,\); accepted is one plane"),
+            (-np.eye(3), "down to -1.0; accepted are none below 0"),
+            (np.zeros((3, 3)), "sums to 0"),
+            (np.full((3, 3), np.inf), "NaN or infinite"),
+        ],
+    )
+    def test_what_is_none_is_one_sentence(self, weights, sentence):
+        with pytest.raises(ValueError, match=sentence):
+            Kernel.of(weights)
+
+
+class TestChoice:
+    def test_nothing_said_means_found(self):
+        choice = KernelChoice.of(None)
+        assert choice.is_found
+        assert choice.scope is KernelScope.CHANNEL
+
+    def test_an_array_is_held(self):
+        choice = KernelChoice.of(np.eye(3))
+        assert choice.is_held
+        assert choice.kernel is not None
+        assert choice.kernel.source is KernelSource.GIVEN
+
+    def test_a_kernel_that_was_found_keeps_its_source_when_held(self):
+        found = Kernel(gaussian_kernel((5, 5), 1.0), KernelSource.GAUSSIAN)
+        assert KernelChoice.of(found).kernel is found
+
+    def test_a_start_is_a_guess_wherever_it_comes_from(self):
+        found = Kernel(gaussian_kernel((5, 5), 1.0), KernelSource.GAUSSIAN)
+        choice = KernelChoice.start_from(found)
+        assert not choice.is_held
+        assert choice.kernel is not None
+        assert choice.kernel.source is KernelSource.GUESS
+
+    def test_a_scope_by_its_name(self):
+        assert KernelChoice.of("shared").scope is KernelScope.STACK
+        with pytest.raises(ValueError, match="The kernel is 'best'; accepted are 'per-channel'"):
+            KernelChoice.of("best")

@@ -1,0 +1,140 @@
+"""Every place a kernel can come from, and every refusal."""
+
+import numpy as np
+import pytest
+import tifffile
+from napari.components import LayerList, ViewerModel
+from napari.layers import Image
+
+from napari_blind_deconv.kernel import Kernel, KernelSource
+from napari_blind_deconv.plugin import kernel_form, target
+from napari_blind_deconv.plugin.choices import Choices
+from napari_blind_deconv.plugin.kernel_form import KernelForm
+
+PSF = np.outer([1, 2, 1], [1, 2, 1]) / 16
+MICRONS = (0.1, 0.1, "µm")
+
+
+@pytest.fixture
+def layers() -> list[Image]:
+    return [
+        Image(PSF, name="psf", scale=(0.1, 0.1), units=("um", "um")),
+        Image(np.zeros((3, 5, 5)), name="stack"),
+    ]
+
+
+@pytest.fixture
+def form(qtbot, layers) -> KernelForm:
+    widget = KernelForm(LayerList(layers))
+    qtbot.addWidget(widget)
+    return widget
+
+
+def test_by_default_nothing_is_known(form):
+    selection = form.selection(*MICRONS)
+    assert selection.choice.is_found
+    assert not selection.code
+    assert not selection.file
+    assert not form.is_held
+    assert not form.layer.native.isVisibleTo(form)
+
+
+def test_a_layer_is_a_psf_that_is_held(form, layers):
+    form.source.value = kernel_form.LAYER
+    assert form.layer.native.isVisibleTo(form)
+    form.layer.value = layers[0]
+    choice = form.selection(*MICRONS).choice
+    np.testing.assert_array_equal(choice.kernel, PSF)
+    assert choice.is_held
+    assert choice.kernel.source is KernelSource.GIVEN
+    assert (choice.kernel.pixel_size, choice.kernel.unit) == ((0.1, 0.1), "µm")
+    form.held.value = False
+    choice = form.selection(*MICRONS).choice
+    assert not choice.is_held
+    assert choice.kernel.source is KernelSource.GUESS
+
+
+def test_a_file_is_a_psf(form, tmp_path):
+    tifffile.imwrite(tmp_path / "psf.tif", PSF.astype(np.float32))
+    form.source.value = kernel_form.PSF_FILE
+    form.file.value = tmp_path / "psf.tif"
+    np.testing.assert_allclose(form.selection(*MICRONS).choice.kernel, PSF)
+
+
+def test_a_gaussian_is_where_the_fit_starts(form):
+    form.source.value = kernel_form.GAUSSIAN
+    form.sigma.value = 3.0
+    choice = form.selection(*MICRONS).choice
+    assert not choice.is_held
+    assert choice.kernel.widths.along_axes[0] == pytest.approx(3 * 2.355, rel=0.05)
+    assert choice.kernel.shape[0] % 2 == 1
+
+
+def test_a_microscope_has_its_resolution(form):
+    form.source.value = kernel_form.MICROSCOPE
+    form.aperture.value, form.wavelength.value = 0.5, 600
+    expected = 0.51 * 0.6 / 0.5
+    for height, width, unit in (MICRONS, (100, 100, "nm")):
+        choice = form.selection(height, width, unit).choice
+        found = choice.kernel.widths.along_axes[0] * 0.1
+        assert found == pytest.approx(expected, rel=0.1)
+
+
+def test_the_last_kernel_is_used_again(form):
+    form.remember(Kernel.of(PSF, source=KernelSource.FREE))
+    form.hold_last()
+    choice = form.selection(*MICRONS).choice
+    assert choice.is_held
+    assert choice.kernel.source is KernelSource.FREE, "and with it its warnings"
+    np.testing.assert_allclose(choice.kernel, PSF)
+    form.reset()
+    assert form.selection(*MICRONS).choice.is_found
+
+
+@pytest.mark.parametrize(
+    ("place", "layer", "pixels", "sentence"),
+    [
+        (kernel_form.LAST, None, MICRONS, "no last result"),
+        (kernel_form.LAYER, None, MICRONS, "No layer is chosen"),
+        (kernel_form.LAYER, 1, MICRONS, r"shape \(3, 5, 5\); accepted is one grey plane"),
+        (kernel_form.PSF_FILE, None, MICRONS, "does not exist"),
+        (kernel_form.MICROSCOPE, None, (1, 1, "px"), "set the layer's scale and units"),
+        (kernel_form.MICROSCOPE, None, (0.1, 0.2, "µm"), "wants square ones"),
+    ],
+)
+def test_what_cannot_be_is_told(form, layers, place, layer, pixels, sentence):
+    form.source.value = place
+    form.file.value = "nowhere.tif"
+    form.layer.value = None if layer is None else layers[layer]
+    with pytest.raises(ValueError, match=sentence):
+        form.selection(*pixels)
+
+
+@pytest.fixture
+def choices(qtbot, fresh_panel) -> Choices:
+    """The form over a stack of pixels twice as long as those of the PSF beside it."""
+    viewer = ViewerModel()
+    viewer.add_image(PSF, name="psf", scale=(0.1, 0.1), units=("um", "um"))
+    pixels = np.random.default_rng(0).random((2, 20, 24))
+    stack = viewer.add_image(pixels, name="cells", scale=(1, 0.2, 0.2), units=("um",) * 3)
+    widget = Choices(viewer)
+    qtbot.addWidget(widget)
+    widget.target.layer.value = stack
+    return widget
+
+
+@pytest.mark.parametrize("place", [kernel_form.LAYER, kernel_form.PSF_FILE])
+def test_a_psf_of_other_pixels_is_refused(choices, tmp_path, place):
+    choices.kernel.source.value = place
+    choices.kernel.layer.value = choices._viewer.layers["psf"]
+    choices.kernel.file.value = tmp_path / "psf.tif"
+    options = {"resolution": (10, 10), "metadata": {"axes": "YX", "unit": "um"}}
+    tifffile.imwrite(tmp_path / "psf.tif", PSF.astype(np.float32), imagej=True, **options)
+    asked = {target.PLANE: choices.plane, target.STACK: choices.stack}
+    for choices.target.scope.value, ask in asked.items():
+        with pytest.raises(ValueError, match="accepted is a PSF at the image's pixel size"):
+            ask()
+    choices._viewer.layers["cells"].scale = (1, 0.1, 0.1)
+    for choices.target.scope.value, ask in asked.items():
+        _, task = ask()
+        np.testing.assert_allclose(task.kernel.kernel, PSF)

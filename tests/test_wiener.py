@@ -1,0 +1,83 @@
+"""The linear estimate, of planes and of volumes."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from skimage import data
+
+from napari_blind_deconv.numerics.convolution import Convolution, crop_to_field_of_view
+from napari_blind_deconv.numerics.optics import gaussian_kernel
+from napari_blind_deconv.numerics.wiener import EXPONENT, wiener, wiener_periodic
+
+
+def specks() -> np.ndarray:
+    """A volume with structures a little wider than a voxel."""
+    points = np.random.default_rng(0).random((32, 48, 50)) > 0.99
+    drawn = ndimage.gaussian_filter(points.astype(np.float32), 0.8)
+    return drawn / drawn.max()
+
+
+def corner() -> np.ndarray:
+    """A camera that moved down and then to the right."""
+    kernel = np.zeros((17, 17), np.float32)
+    kernel[3:13, 5] = kernel[12, 5:13] = 1
+    return kernel / kernel.sum()
+
+
+PLANE = data.camera()[100:330, 120:380].astype(np.float32) / 255
+SCENES = pytest.mark.parametrize(
+    ("scene", "kernel"),
+    [(PLANE, corner()), (specks(), gaussian_kernel((11, 9, 9), (2.0, 1.5, 1.5)))],
+    ids=["plane", "volume"],
+)
+
+
+def exposure(scene: np.ndarray, kernel: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """Sharp and recorded field of view."""
+    convolution = Convolution(torch.from_numpy(kernel))
+    recorded = convolution.forward(torch.from_numpy(scene)).numpy()
+    noisy = recorded + noise * np.random.default_rng(0).standard_normal(recorded.shape)
+    return convolution.field_of_view(scene), noisy.astype(np.float32)
+
+
+def error(estimate: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.mean(np.square(estimate - truth)))
+
+
+@SCENES
+def test_it_deconvolves_up_to_the_border(scene, kernel):
+    sharp, recorded = exposure(scene, kernel, 0.002)
+    *_, canvas = wiener(recorded, kernel, noise_to_signal=1e-3, exponent=EXPONENT)
+    estimate = crop_to_field_of_view(canvas, kernel.shape)
+    inside = tuple(slice(side // 4, -(side // 4)) for side in sharp.shape)
+    assert error(estimate[inside], sharp[inside]) < 0.6 * error(recorded[inside], sharp[inside])
+    assert error(estimate[:8], sharp[:8]) < error(recorded[:8], sharp[:8])
+
+
+@SCENES
+def test_the_steps_come_nearer_to_the_last(scene, kernel):
+    _, recorded = exposure(scene, kernel, 0.01)
+    steps = list(wiener(recorded, kernel, noise_to_signal=1e-3, exponent=3.0))
+    first, middle = (error(steps[at], steps[-1]) for at in (0, len(steps) // 2))
+    assert middle < 0.3 * first
+
+
+@SCENES
+def test_it_smooths_where_noise_is_strong(scene, kernel):
+    _, recorded = exposure(scene, kernel, 0.05)
+    weak, strong = (
+        list(wiener(recorded, kernel, noise_to_signal=ratio, exponent=3.0))[-1]
+        for ratio in (1e-3, 1.0)
+    )
+    assert np.diff(strong, axis=0).std() < 0.8 * np.diff(weak, axis=0).std()
+    seen = crop_to_field_of_view(strong, kernel.shape)
+    assert seen.mean() == pytest.approx(recorded.mean(), rel=0.05)
+
+
+@SCENES
+def test_the_periodic_filter_sharpens_the_interior(scene, kernel):
+    sharp, recorded = exposure(scene, kernel, 0.002)
+    estimate = wiener_periodic(recorded, kernel, noise_to_signal=1e-3)
+    inside = tuple(slice(side // 4, -(side // 4)) for side in sharp.shape)
+    assert error(estimate[inside], sharp[inside]) < 0.6 * error(recorded[inside], sharp[inside])

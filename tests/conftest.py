@@ -66,5 +66,5 @@ def fresh_panel(monkeypatch: pytest.MonkeyPatch) -> None:
     from napari_blind_deconv.plugin.preferences import Preferences
 
     Preferences().save()
-    pace = Pace(start=1e-5, step=1e-6, search=1e-4)
+    pace = Pace(start=1e-5, search=1e-4, step=1e-6, network=1.0)
     monkeypatch.setattr("napari_blind_deconv.plugin.paces._measured", lambda *_: pace)

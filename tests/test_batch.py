@@ -1,15 +1,21 @@
 """Many files at once: each its own job, a bad one no loss."""
 
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from skimage import data
+from tests.command import as_options
+from typer.testing import CliRunner
 
 from napari_blind_deconv import Settings
 from napari_blind_deconv.batch import plan_batch, run_batch
-from napari_blind_deconv.jobs import Job
+from napari_blind_deconv.cli import app
+from napari_blind_deconv.jobs import Job, sidecar_of
+from napari_blind_deconv.reasons import QualityFlag
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)
@@ -34,7 +40,8 @@ def jobs_of(folder: Path) -> list[Job]:
 @pytest.mark.parametrize("at_a_time", [1, 2])
 def test_a_bad_file_is_no_loss(folder, at_a_time):
     ended = {
-        job.input.name: trouble for job, trouble in run_batch(jobs_of(folder), at_a_time=at_a_time)
+        job.input.name: report.trouble
+        for job, report in run_batch(jobs_of(folder), at_a_time=at_a_time)
     }
     assert ended["a.tif"] == ended["b.ome.tif"] == ""
     assert "cannot be read" in ended["c.tif"]
@@ -68,8 +75,8 @@ def test_one_plane_of_a_batch_is_what_it_is_alone(folder):
     from napari_blind_deconv import deconvolve
 
     job = jobs_of(folder)[0]
-    [(_, trouble)] = run_batch([job])
-    assert not trouble
+    [(_, report)] = run_batch([job])
+    assert not report.trouble
     alone = deconvolve(tifffile.imread(job.input), QUICK)
     np.testing.assert_array_equal(tifffile.imread(job.output), alone.image)
 
@@ -77,8 +84,8 @@ def test_one_plane_of_a_batch_is_what_it_is_alone(folder):
 def test_what_exists_is_kept(folder):
     jobs = jobs_of(folder)[:1]
     jobs[0].output.write_bytes(b"precious")
-    [(_, trouble)] = run_batch(jobs)
-    assert "exists; it is replaced only with --overwrite" in trouble
+    [(_, report)] = run_batch(jobs)
+    assert "exists; it is replaced only with --overwrite" in report.trouble
     assert jobs[0].output.read_bytes() == b"precious"
 
 
@@ -91,16 +98,41 @@ def test_no_files_and_clashing_names_are_one_sentence(folder):
         plan_batch([str(folder / "in*" / "a.tif")], folder / "out", ".tif")
 
 
-def test_the_command_lists_what_failed(folder, monkeypatch):
-    from typer.testing import CliRunner
+def run_command(folder: Path, *options: str):
+    arguments = ["batch", str(folder / "in" / "*.tif"), "--out", str(folder / "out")]
+    return CliRunner().invoke(app, [*arguments, *as_options(QUICK), *options])
 
-    from napari_blind_deconv.cli import app
 
-    changes = ["channels=[8, 16]", "max_iterations=4", "kernel_features=64"]
-    options = [word for change in changes for word in ("--set", change)]
-    done = CliRunner().invoke(
-        app, ["batch", str(folder / "in" / "*.tif"), "--out", str(folder / "out"), *options]
-    )
+@pytest.mark.parametrize("at_a_time", ["1", "2"])
+def test_the_command_prints_reasons_to_doubt(folder, at_a_time):
+    """Of planes and of stacks; here of pictures without any blur."""
+    planes = np.stack([data.camera()[y : y + 128, 120:248] for y in (100, 140)])
+    for path in (folder / "in").iterdir():
+        path.unlink()
+    tifffile.imwrite(folder / "in" / "plane.tif", planes[0])
+    tifffile.imwrite(folder / "in" / "stack.tif", planes, imagej=True, metadata={"axes": "ZYX"})
+    done = run_command(folder, "--jobs", at_a_time)
+    assert done.exit_code == 0, done.output
+    no_blur = QualityFlag.NO_BLUR.sentence
+    assert f"plane.tif: warning: {no_blur}" in done.stderr
+    assert f"stack.tif: warning: 2 planes: {no_blur}" in done.stderr
+    for name in ("plane", "stack"):
+        sidecar = sidecar_of(folder / "out" / f"{name}_deblurred.ome.tif")
+        told = json.loads(sidecar.read_text(encoding="utf-8"))["planes"]
+        assert all(no_blur in plane["warnings"] for plane in told)
+
+
+def test_a_plane_that_cannot_be_sharpened_leaves_nothing(folder):
+    tifffile.imwrite(folder / "in" / "a.tif", np.full((40, 48), 7, np.uint8))
+    tifffile.imwrite(folder / "in" / "b.ome.tif", np.full((40, 48), np.nan, np.float32))
+    reports = [report for _, report in run_batch(jobs_of(folder)[:2])]
+    assert "accepted is an image with some contrast" in reports[0].trouble
+    assert "NaN or infinite" in reports[1].trouble
+    assert list((folder / "out").iterdir()) == []
+
+
+def test_the_command_lists_what_failed(folder):
+    done = run_command(folder)
     assert done.exit_code == 3
     assert "2 of 3 files done" in done.stderr
     assert "c.tif" in done.stderr

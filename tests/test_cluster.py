@@ -3,18 +3,22 @@
 import os
 import signal
 import sys
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
 import tifffile
 
 from napari_blind_deconv import Settings, deconvolve_stack
-from napari_blind_deconv.engine.cluster import _outcome, connect, deconvolve_on_cluster
+from napari_blind_deconv.engine.cluster import cluster as cluster_at
+from napari_blind_deconv.engine.solver import Watch
+from napari_blind_deconv.engine.stacks import _outcome, run_stack
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.jobs import Job, run_job
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.steps import run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
+from napari_blind_deconv.task import Task
 
 distributed = pytest.importorskip("distributed")
 pytestmark = [
@@ -45,15 +49,11 @@ def stack() -> np.ndarray:
 def test_a_cluster_gives_what_this_machine_gives(cluster, stack):
     stack = stack.copy()
     stack[4] = np.nan
-    here = run_to_end(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF))
-    handed = {}
-    with connect(cluster.scheduler_address) as client:
-        there = deconvolve_on_cluster(
-            Image(stack, "ZYX"),
-            here.plan,
-            client,
-            on_slice=lambda each: handed.update({each.index: each}),
-        )
+    here = deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF).result()
+    with cluster_at(cluster.scheduler_address) as executor:
+        run = deconvolve_stack(stack, axes="ZYX", plan=here.plan, executor=executor)
+        handed = {each.index: each for each in run}
+        there = run.result()
     assert there.done == 6
     assert there.missing == 0
     assert there.failures == here.failures
@@ -64,16 +64,12 @@ def test_a_cluster_gives_what_this_machine_gives(cluster, stack):
 
 
 def test_planes_that_are_there_are_left_out(cluster, stack):
-    here = run_to_end(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF))
-    handed = []
-    with connect(cluster.scheduler_address) as client:
-        result = deconvolve_on_cluster(
-            Image(stack, "ZYX"),
-            here.plan,
-            client,
-            finished={(0,), (1,), (5,)},
-            on_slice=handed.append,
+    here = deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF).result()
+    with cluster_at(cluster.scheduler_address) as executor:
+        run = deconvolve_stack(
+            stack, axes="ZYX", plan=here.plan, finished={(0,), (1,), (5,)}, executor=executor
         )
+        handed, result = list(run), run.result()
     assert sorted(each.index for each in handed) == [(2,), (3,), (4,)]
     assert result.missing == 0
 
@@ -92,10 +88,13 @@ class Damaged:
 
 
 def test_unreadable_planes_in_front_hold_up_none_behind(cluster, stack):
-    here = run_to_end(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF))
+    here = deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF).result()
     many = Image(Damaged(np.concatenate([stack, stack]), 5), "ZYX")
-    with connect(cluster.scheduler_address) as client:
-        result = deconvolve_on_cluster(many, here.plan, client, on_slice=lambda each: None)
+    with cluster_at(cluster.scheduler_address) as executor:
+        task = Task(many, QUICK)
+        steps = run_stack(task, Watch(), plan=here.plan, executor=executor, ahead=executor.ahead)
+        result = run_to_end(steps)
+    assert executor.ahead < 5
     assert sorted(result.failures) == [(0,), (1,), (2,), (3,), (4,)]
     assert result.done == 12
     assert result.missing == 0
@@ -103,29 +102,29 @@ def test_unreadable_planes_in_front_hold_up_none_behind(cluster, stack):
 
 @pytest.mark.parametrize("again", ["damaged", "readable"])
 def test_a_plane_the_cluster_fails_on_is_reported_readable_or_not(stack, again):
-    class Failed:
-        def exception(self):
-            return MemoryError()
-
+    failed = Future()
+    failed.set_exception(MemoryError())
     data = Damaged(stack[:1], unreadable=1 if again == "damaged" else 0)
-    result = _outcome(Failed(), Image(data, "ZYX"), (0,))
+    result = _outcome(failed, Image(data, "ZYX"), (0,))
     assert "MemoryError" in result.failure
     assert result.image.any() == (again == "readable")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills a process by a POSIX signal")
 def test_a_worker_that_dies_is_no_loss(cluster, stack):
-    here = run_to_end(deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF))
+    here = deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF).result()
     handed = []
-    with connect(cluster.scheduler_address) as client:
+    with (
+        distributed.Client(cluster.scheduler_address, set_as_default=False) as client,
+        cluster_at(cluster.scheduler_address) as executor,
+    ):
         victims = list(client.run(os.getpid).values())
-
-        def keep(result):
-            handed.append(result)
+        run = deconvolve_stack(stack, axes="ZYX", plan=here.plan, executor=executor)
+        for each in run:
+            handed.append(each)
             if len(handed) == 1:
                 os.kill(victims[0], signal.SIGKILL)
-
-        result = deconvolve_on_cluster(Image(stack, "ZYX"), here.plan, client, on_slice=keep)
+        result = run.result()
     assert result.done == 6
     assert not result.failures
     for each in handed:
@@ -135,7 +134,7 @@ def test_a_worker_that_dies_is_no_loss(cluster, stack):
 def test_a_job_runs_on_a_cluster(cluster, stack, tmp_path):
     tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, metadata={"axes": "ZYX"})
     job = Job(input=tmp_path / "in.tif", output=tmp_path / "out.ome.tif", settings=QUICK)
-    summary = run_to_end(run_job(job, scheduler=cluster.scheduler_address))
+    summary = run_job(job, scheduler=cluster.scheduler_address).result()
     assert summary.finished
     assert summary.done == 6
     assert tifffile.imread(job.output).shape == stack.shape
@@ -144,6 +143,6 @@ def test_a_job_runs_on_a_cluster(cluster, stack, tmp_path):
 def test_a_scheduler_that_does_not_answer_is_one_sentence(monkeypatch):
     monkeypatch.setattr("napari_blind_deconv.engine.cluster._SECONDS_TO_ANSWER", 0.5)
     with pytest.raises(ValueError, match=r"No scheduler answers at tcp://127\.0\.0\.1:9"):
-        connect("tcp://127.0.0.1:9")
+        cluster_at("tcp://127.0.0.1:9").__enter__()
     with pytest.raises(ValueError, match="No scheduler answers at nowhere"):
-        connect("nowhere")
+        cluster_at("nowhere").__enter__()

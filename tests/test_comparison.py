@@ -4,11 +4,27 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_blind_deconv import Settings
 from napari_blind_deconv.plugin.comparison import Comparison, line_profile
 from napari_blind_deconv.plugin.layers import Source, displayable, image_layer
+from napari_blind_deconv.task import Task
 
 BEFORE = np.tile(np.arange(40.0), (30, 1))
 CALIBRATION = {"scale": (0.2, 0.1), "translate": (3, 5), "units": ("um", "um")}
+
+
+class AfterRun:
+    """What of a run on one plane is looked at once it has ended."""
+
+    def __init__(self, source, layer):
+        self.place, self.layer = source, layer
+        self.task = Task(source.image, Settings())
+
+    def index_shown(self):
+        return ()
+
+    def planes_shown(self):
+        return self.place.image, self.layer.data.reshape(self.place.pixels.shape)
 
 
 @pytest.fixture
@@ -20,7 +36,7 @@ def compared(qtbot):
     result = viewer.add_image(data, **arguments)
     widget = Comparison(viewer)
     qtbot.addWidget(widget)
-    widget.compare(source, result)
+    widget.compare(AfterRun(source, result))
     return viewer, result, widget
 
 
@@ -82,7 +98,7 @@ def test_colour_is_compared_in_one_scale(qtbot):
     result = viewer.add_image(displayable(source, pixels.astype(np.float32)), rgb=True)
     widget = Comparison(viewer)
     qtbot.addWidget(widget)
-    widget.compare(source, result)
+    widget.compare(AfterRun(source, result))
     widget.add_line()
     before, after = widget.plot.curves
     np.testing.assert_allclose(before.y, 0.2)

@@ -29,7 +29,7 @@ from napari_blind_deconv.cli import app
 from napari_blind_deconv.engine import double_dip
 from napari_blind_deconv.jobs import Job, run_job
 from napari_blind_deconv.numerics.optics import gaussian_kernel
-from napari_blind_deconv.steps import run_to_end
+from napari_blind_deconv.results import BlockResult
 
 distributed = pytest.importorskip("distributed")
 pytestmark = [
@@ -184,14 +184,15 @@ def prepare(piece: Piece) -> None:
     if "--from-sidecar" in text:
         succeed("blind-deconv run STACK.tif RESULT.ome.zarr")
     if "--resume" in text:
-        done = []
         job = Job(
             input=Path("STACK.tif"),
             output=Path("RESULT.ome.zarr"),
             settings=Settings.preset("fast"),
         )
-        cut = run_to_end(run_job(job, on_slice=done.append, should_stop=lambda: bool(done)))
-        assert not cut.finished
+        done = []
+        cut = run_job(job, should_stop=lambda: bool(done))
+        done.extend(step for step in cut if isinstance(step, BlockResult))
+        assert not cut.result().finished
 
 
 def succeed(command: str) -> None:

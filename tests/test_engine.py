@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator
 
+import benchmarks  # noqa: F401  (it registers what it compares with)
 import numpy as np
 import pytest
 import torch
@@ -135,7 +136,7 @@ class TestSharpening:
         assert result.kernel.shape == (25, 25)
         assert result.trace["data"][2] < result.trace["data"][0]
 
-    @pytest.mark.parametrize("name", ["selfdeblur", "wang"])
+    @pytest.mark.parametrize("name", ["selfdeblur", "wang"])  # registered by the benchmarks
     def test_the_rivals_of_the_paper_run(self, small_scene, name):
         rival = Settings.preset(name).with_changes(
             max_iterations=30, channels=(8, 8), kernel_size=13, window=5

@@ -21,7 +21,7 @@ from tests import guard
 from tests.command import as_options, blind_deconv, limited
 
 from napari_blind_deconv import DeconvolutionError, Settings, deconvolve_stack
-from napari_blind_deconv.engine.cluster import connect
+from napari_blind_deconv.engine.cluster import cluster
 from napari_blind_deconv.engine.objective import Objective
 from napari_blind_deconv.io.claim import claimed
 from napari_blind_deconv.io.stacks import open_image
@@ -29,7 +29,7 @@ from napari_blind_deconv.io.store import partial_folder
 from napari_blind_deconv.jobs import Job, run_job, sidecar_of
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.plugin.worker import Failure, attempted
-from napari_blind_deconv.steps import run_to_end
+from napari_blind_deconv.results import BlockResult
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 QUICK = Settings(channels=(8,), max_iterations=4, kernel_features=16, stop_at_noise=False)
@@ -62,7 +62,7 @@ def files_beside(output: Path) -> set[str]:
 def go_on(job: Job) -> None:
     """What a process that will be killed does."""
     torch.set_num_threads(1)
-    run_to_end(run_job(job, resume=True, overwrite=True))
+    run_job(job, resume=True, overwrite=True).result()
 
 
 class TestKilled:
@@ -72,7 +72,7 @@ class TestKilled:
         """Half of fifty kills for each kind of output, each followed by going on."""
         whole = Job(input=stack, output=stack.parent / f"whole_{name}", settings=QUICK)
         started = time.monotonic()
-        run_to_end(run_job(whole))
+        run_job(whole).result()
         duration = time.monotonic() - started
         expected = pixels_of(whole.output)
         job = whole.model_copy(update={"output": stack.parent / name})
@@ -106,7 +106,7 @@ class TestKilled:
     def test_between_any_two_steps_of_its_end(self, stack, monkeypatch, name, fatal):
         """The process dies at each rename or removal in turn; the old output is never lost."""
         job = Job(input=stack, output=stack.parent / name, settings=QUICK)
-        run_to_end(run_job(job.model_copy(update={"settings": QUICK.with_changes(seed=1)})))
+        run_job(job.model_copy(update={"settings": QUICK.with_changes(seed=1)})).result()
         before = pixels_of(job.output)
         steps = 0
 
@@ -123,20 +123,19 @@ class TestKilled:
             return step
 
         kept = []
-        with monkeypatch.context() as patched:
-
-            def last_plane_done(result):
-                kept.append(result)
+        with monkeypatch.context() as patched, suppress(SystemExit):
+            for step in run_job(job, overwrite=True):
+                if not isinstance(step, BlockResult):
+                    continue
+                kept.append(step)
                 if len(kept) == 8:
                     patched.setattr(Path, "replace", deadly(Path.replace))
                     patched.setattr(Path, "unlink", deadly(Path.unlink))
                     patched.setattr(shutil, "rmtree", deadly(shutil.rmtree))
-
-            with suppress(SystemExit):
-                run_to_end(run_job(job, overwrite=True, on_slice=last_plane_done))
+        assert len(kept) == 8
         moved = stack.parent / f".{name}.replaced"  # between two renames of folders
         survivor = pixels_of(job.output if job.output.exists() else moved)
-        summary = run_to_end(run_job(job, resume=True, overwrite=True))
+        summary = run_job(job, resume=True, overwrite=True).result()
         assert summary.finished
         assert summary.done == 0, "no plane is computed again"
         after = pixels_of(job.output)
@@ -144,21 +143,21 @@ class TestKilled:
         assert any(np.array_equal(survivor, whole) for whole in (before, after))
         assert {name, f"{name}.json"} <= files_beside(job.output)
         assert not partial_folder(job.output).exists()
-        again = run_to_end(run_job(job, resume=True))
+        again = run_job(job, resume=True).result()
         assert again.finished
         assert again.done == 0
         np.testing.assert_array_equal(pixels_of(job.output), after)
 
     def test_a_run_that_ended_is_not_run_again(self, stack):
         job = Job(input=stack, output=stack.parent / "out.ome.tif", settings=QUICK)
-        run_to_end(run_job(job))
+        run_job(job).result()
         written = job.output.stat().st_mtime_ns
-        again = run_to_end(run_job(job, resume=True))
+        again = run_job(job, resume=True).result()
         assert (again.finished, again.done, again.planes) == (True, 0, 8)
         assert job.output.stat().st_mtime_ns == written
         os.utime(stack)  # newer than the result
         with pytest.raises(ValueError, match="is replaced only with --overwrite"):
-            run_to_end(run_job(job, resume=True))
+            run_job(job, resume=True).result()
 
 
 def hold(output: Path, held: object) -> None:
@@ -182,7 +181,7 @@ class TestTwoAtOnce:
         assert not output.exists()
         first.kill()
         first.join()
-        run_to_end(run_job(Job(input=stack, output=output, settings=QUICK)))
+        run_job(Job(input=stack, output=output, settings=QUICK)).result()
         assert files_beside(output) == {"in.tif", "out.ome.tif", "out.ome.tif.json"}
 
     def test_in_one_process_too(self, stack):
@@ -190,8 +189,8 @@ class TestTwoAtOnce:
         first = run_job(job)
         next(first)
         with pytest.raises(ValueError, match="Another run is writing"):
-            run_to_end(run_job(job, overwrite=True))
-        assert run_to_end(first).finished
+            run_job(job, overwrite=True).result()
+        assert first.result().finished
 
 
 class TestMemory:
@@ -223,7 +222,7 @@ class TestMemory:
 
         monkeypatch.setattr(Objective, "of", full)
         kernel = gaussian_kernel((9, 9), 1.5)
-        result = run_to_end(deconvolve_stack(image[None], QUICK, axes="ZYX", kernel=kernel))
+        result = deconvolve_stack(image[None], QUICK, axes="ZYX", kernel=kernel).result()
         assert refused
         assert not result.failures
         assert result.image[0].std() > image.std(), "it is sharpened"
@@ -240,7 +239,7 @@ class TestMemory:
         data = planes[:3].astype(np.float32)
         data[1] += 2000
         kernel = gaussian_kernel((9, 9), 1.5)
-        result = run_to_end(deconvolve_stack(data, QUICK, axes="ZYX", kernel=kernel))
+        result = deconvolve_stack(data, QUICK, axes="ZYX", kernel=kernel).result()
         assert list(result.failures) == [(1,)]
         assert "not enough memory" in result.failures[(1,)]
         np.testing.assert_array_equal(result.image[1], data[1])
@@ -275,10 +274,10 @@ def test_whatever_a_thread_raises_is_reported(kind):
 
 def workers_at(address: str) -> bool:
     try:
-        connect(address).close()
+        with cluster(address):
+            return True
     except ValueError:
         return False
-    return True
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # of sockets that die
@@ -309,17 +308,19 @@ def test_a_scheduler_that_dies_is_one_sentence(stack):
             time.sleep(0.1)
         address = json.loads(address_file.read_text())["address"]
         done = []
-
-        def after_two(result):
-            done.append(result)
-            if len(done) == 2:
-                scheduler.kill()
-
         while not workers_at(address) and time.monotonic() < deadline:
             time.sleep(0.2)
+
+        def until_two_are_done():
+            for step in run_job(job, scheduler=address):
+                done.extend([step] if isinstance(step, BlockResult) else [])
+                if len(done) == 2:
+                    scheduler.kill()
+
         with pytest.raises(DeconvolutionError, match="scheduler was lost"):
-            run_to_end(run_job(job, scheduler=address, on_slice=after_two))
-        assert run_to_end(run_job(job, resume=True)).done == 8 - len(done)
+            until_two_are_done()
+        assert 2 <= len(done) < 8
+        assert run_job(job, resume=True).result().done == 8 - len(done)
     finally:
         for process in (scheduler, worker):
             process.kill()

@@ -12,8 +12,9 @@ from napari_blind_deconv.io.images import (
     check_output,
     read_plane,
     write_atomically,
+    write_kernels,
     write_plane,
-    write_trace,
+    write_traces,
 )
 from napari_blind_deconv.results import TRACE_DTYPE
 
@@ -135,13 +136,34 @@ def test_real_files_open_with_their_calibration(shared_data):
 def test_trace_goes_to_csv(tmp_path):
     trace = np.array([(1, 0.5, 0.4, 0.1, np.nan), (2, 0.25, 0.2, 0.1, 0.01)], TRACE_DTYPE)
     path = tmp_path / "trace.csv"
-    write_trace(path, trace)
+    write_traces(path, "", {(): trace.tolist()})
     lines = path.read_text().splitlines()
     assert lines == [
         "iteration,loss,data,regulariser,variance",
         "1,0.5,0.4,0.1,nan",
         "2,0.25,0.2,0.1,0.01",
     ]
+
+
+def test_traces_of_a_stack_say_the_plane_first(tmp_path):
+    path = tmp_path / "trace.csv"
+    traces = {(1, 0): [(1, 0.5, 0.4, 0.1, 0.0)], (0, 2): [(1, 2.0, 1.5, 0.5, 0.0)], (0, 1): []}
+    write_traces(path, "CZ", traces)
+    assert path.read_text().splitlines() == [
+        "c,z,iteration,loss,data,regulariser,variance",
+        "0,2,1,2.0,1.5,0.5,0.0",
+        "1,0,1,0.5,0.4,0.1,0.0",
+    ]
+
+
+def test_kernels_go_to_a_page_each(tmp_path):
+    kernels = np.random.default_rng(0).random((2, 3, 5, 7), dtype=np.float32)
+    image = Image(np.zeros((2, 3, 20, 30)), "CZYX", {"Z": 0.4, "Y": 0.2, "X": 0.1}, "µm")
+    write_kernels(tmp_path / "k.ome.tif", kernels, "CZYX", image, PROVENANCE)
+    with tifffile.TiffFile(tmp_path / "k.ome.tif") as tiff:
+        assert len(tiff.pages) == 6
+        assert tiff.series[0].axes == "CZYX"
+        np.testing.assert_array_equal(tiff.asarray(), kernels)
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path):

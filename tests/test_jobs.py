@@ -1,25 +1,30 @@
 """Stacks from file to file: axes and sizes kept, cut-off runs resumed, nothing half-written."""
 
+import csv
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import ome_types
 import pytest
 import tifffile
 import zarr
+from skimage import data
 from tests import guard
 from tests.command import as_options, blind_deconv, command, limited
 
-from napari_blind_deconv import Settings
+from napari_blind_deconv import Kernel, KernelChoice, Settings, Snapshot, Stage, deconvolve
 from napari_blind_deconv.evidence import Evidence
 from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.io.store import StackStore, partial_folder
-from napari_blind_deconv.jobs import Job, run_job, sidecar_of
-from napari_blind_deconv.steps import run_to_end
+from napari_blind_deconv.jobs import Job, Summary, run_job, sidecar_of
+from napari_blind_deconv.numerics.optics import gaussian_kernel
+from napari_blind_deconv.reasons import QualityFlag
+from napari_blind_deconv.results import TRACE_DTYPE, BlockResult
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)
@@ -46,6 +51,23 @@ def hyperstack(tmp_path, pixels) -> Path:
     return path
 
 
+def cut_off(job: Job, after: int) -> Summary:
+    """Run a job until so many planes are done."""
+    kept = []
+    run = run_job(job, should_stop=lambda: len(kept) == after)
+    kept.extend(step for step in run if isinstance(step, BlockResult))
+    assert len(kept) == after
+    return run.result()
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def told_of(output: Path) -> dict[str, Any]:
+    return json.loads(sidecar_of(output).read_text(encoding="utf-8"))
+
+
 def test_a_tiled_plane_with_a_kernel_of_its_own_can_be_judged(tmp_path, monkeypatch):
     monkeypatch.setattr("napari_blind_deconv.engine.stacks.largest_tile", lambda _: 96)
     tifffile.imwrite(tmp_path / "in.tif", fluorescence_scene((120, 130)).observed)
@@ -55,10 +77,164 @@ def test_a_tiled_plane_with_a_kernel_of_its_own_can_be_judged(tmp_path, monkeypa
         settings=QUICK,
         kernel="per-slice",
     )
-    run_to_end(run_job(job))
-    [told] = json.loads(sidecar_of(job.output).read_text())["planes"]
+    run_job(job).result()
+    [told] = told_of(job.output)["planes"]
     assert told["tiles"] > 1
     assert Evidence.of(job.output).kernel.shape == np.shape(told["kernel"]["weights"])
+
+
+class TestSinglePlane:
+    @pytest.fixture
+    def job(self, tmp_path, pixels) -> Job:
+        tifffile.imwrite(tmp_path / "in.tif", pixels[0, 0])
+        return Job(input=tmp_path / "in.tif", output=tmp_path / "out.tif", settings=QUICK)
+
+    @pytest.mark.parametrize("name", ["out.tif", "out.ome.tif", "out.ome.zarr"])
+    def test_it_is_what_the_function_gives(self, job, pixels, name):
+        job = job.model_copy(update={"output": job.output.with_name(name)})
+        run = run_job(job)
+        [block] = [step for step in run if isinstance(step, BlockResult)]
+        alone = deconvolve(pixels[0, 0], QUICK)
+        assert block.index == ()
+        np.testing.assert_array_equal(block.result.kernel, alone.kernel)
+        with open_image(job.output) as written:
+            assert written.image.axes == "YX"
+            np.testing.assert_array_equal(written.image.pixels.compute(), alone.image)
+        summary = run.result()
+        assert (summary.finished, summary.planes, summary.done) == (True, 1, 1)
+        assert not summary.stopped
+
+    def test_with_a_psf_and_a_guess_too(self, job, pixels, tmp_path):
+        psf = gaussian_kernel((9, 9), 1.5)
+        tifffile.imwrite(tmp_path / "psf.tif", psf)
+        for name, kernel in {"psf": psf, "psf_guess": KernelChoice.start_from(psf)}.items():
+            one = job.model_copy(
+                update={name: tmp_path / "psf.tif", "output": tmp_path / f"{name}.out.tif"}
+            )
+            run_job(one).result()
+            alone = deconvolve(pixels[0, 0], QUICK, kernel=kernel)
+            np.testing.assert_array_equal(tifffile.imread(one.output), alone.image)
+
+    def test_its_sidecar_lists_one_plane(self, job, pixels):
+        run_job(job).result()
+        told = told_of(job.output)
+        alone = deconvolve(pixels[0, 0], QUICK)
+        [plane] = told["planes"]
+        assert plane["index"] == []
+        assert plane["failure"] is None
+        own = set(alone.provenance()) - {"software", "settings", "versions"}
+        assert own <= plane.keys()
+        assert not {"settings", "versions"} & plane.keys(), "told once for all"
+        wanted = json.loads(json.dumps(alone.provenance()))
+        for name in own - {"seconds"}:
+            assert plane[name] == wanted[name], name
+        assert told["versions"] == alone.versions
+        assert told["job"]["settings"] == QUICK.model_dump(mode="json")
+        np.testing.assert_array_equal(
+            Kernel.from_record(plane["kernel"]).weights, alone.kernel.weights
+        )
+
+    def test_kernel_and_trace_go_beside_it(self, job, pixels, tmp_path):
+        kernel, trace = tmp_path / "k.tif", tmp_path / "t.csv"
+        run_job(job, kernel_out=kernel, trace_out=trace).result()
+        alone = deconvolve(pixels[0, 0], QUICK)
+        np.testing.assert_array_equal(tifffile.imread(kernel), alone.kernel.weights)
+        rows = rows_of(trace)
+        assert list(rows[0]) == list(TRACE_DTYPE.names)
+        losses = [float(row["loss"]) for row in rows]
+        np.testing.assert_allclose(losses, alone.trace["loss"])
+        assert "trace" not in told_of(job.output)["planes"][0]
+
+    def test_one_that_is_stopped_is_written_with_the_best_so_far(self, job):
+        settings = QUICK.with_changes(stop_at_noise=False, max_iterations=1000, patience=1000)
+        job = job.model_copy(update={"settings": settings})
+        fitted = []
+        run = run_job(job, should_stop=lambda: len(fitted) == 3)
+        for step in run:
+            if isinstance(step, Snapshot) and step.stage is Stage.DOUBLE_DIP and step.iteration:
+                fitted.append(step)
+        summary = run.result()
+        assert (summary.finished, summary.stopped, summary.done) == (True, True, 1)
+        assert len(fitted) == 3
+        assert np.isfinite(tifffile.imread(job.output)).all()
+        [plane] = told_of(job.output)["planes"]
+        assert plane["stop_reason"] == "stopped"
+        assert not partial_folder(job.output).exists()
+
+    def test_one_that_was_stopped_at_once_is_there_too(self, job):
+        summary = run_job(job, should_stop=lambda: True).result()
+        assert (summary.finished, summary.stopped) == (True, True)
+        assert tifffile.imread(job.output).shape == (40, 48)
+
+    def test_one_that_is_given_up_leaves_nothing(self, job):
+        run = run_job(job)
+        next(run)
+        run.close()
+        assert [path.name for path in job.output.parent.iterdir()] == ["in.tif"]
+
+    def test_one_that_cannot_be_sharpened_is_an_error_and_leaves_nothing(self, job):
+        job = job.model_copy(update={"settings": QUICK.with_changes(kernel_size=99)})
+        with pytest.raises(ValueError, match="no larger than the image"):
+            run_job(job).result()
+        assert [path.name for path in job.output.parent.iterdir()] == ["in.tif"]
+
+    def test_one_that_is_computed_is_not_computed_again(self, job, pixels, monkeypatch):
+        """Cut off between the end of the fit and the name of the output."""
+        with monkeypatch.context() as patched:
+            patched.setattr(StackStore, "finish", lambda *_: pytest.fail("killed"))
+            with pytest.raises(pytest.fail.Exception):
+                run_job(job).result()
+        assert not job.output.exists()
+        summary = run_job(job, resume=True).result()
+        assert (summary.finished, summary.done) == (True, 0)
+        np.testing.assert_array_equal(
+            tifffile.imread(job.output), deconvolve(pixels[0, 0], QUICK).image
+        )
+
+    def test_a_sidecar_of_0_1_0_tells_of_its_end(self, job):
+        """It listed no planes where there was one only."""
+        run_job(job).result()
+        told = told_of(job.output)
+        [plane] = told.pop("planes")
+        old = {**told, **{k: v for k, v in plane.items() if k not in ("index", "failure")}}
+        sidecar_of(job.output).write_text(json.dumps(old), encoding="utf-8")
+        summary = run_job(job, resume=True).result()
+        assert (summary.finished, summary.planes, summary.done) == (True, 1, 0)
+        assert list(summary.warnings) == plane["warnings"]
+        assert Evidence.of(job.output).kernel.shape == np.shape(plane["kernel"]["weights"])
+
+
+class TestWarnings:
+    @pytest.fixture
+    def sharp(self, tmp_path) -> Path:
+        """Three planes without any blur, which is what the fit says of them."""
+        planes = np.stack([data.camera()[y : y + 128, 120:248] for y in (100, 120, 140)])
+        tifffile.imwrite(tmp_path / "in.tif", planes, imagej=True, metadata={"axes": "ZYX"})
+        return tmp_path / "in.tif"
+
+    def test_they_are_counted_and_in_the_sidecar(self, sharp, tmp_path):
+        job = Job(input=sharp, output=tmp_path / "out.tif", settings=QUICK)
+        summary = run_job(job).result()
+        no_blur = QualityFlag.NO_BLUR.sentence
+        assert summary.warnings[no_blur] == 3
+        assert f"3 planes: {no_blur}" in summary.warning_lines()
+        assert all(no_blur in plane["warnings"] for plane in told_of(job.output)["planes"])
+        again = run_job(job, resume=True).result()
+        assert (again.done, again.warnings) == (0, summary.warnings)
+
+    def test_the_command_prints_them_of_a_stack(self, sharp, tmp_path):
+        done = blind_deconv("run", sharp, tmp_path / "out.tif", *FAST)
+        assert done.returncode == 0, done.stderr
+        assert f"warning: 3 planes: {QualityFlag.NO_BLUR.sentence}" in done.stderr
+
+    def test_and_of_a_single_plane(self, sharp, tmp_path):
+        arguments = ("run", sharp, tmp_path / "out.tif", *FAST, "--select", "1,:,:")
+        done = blind_deconv(*arguments)
+        assert done.returncode == 0, done.stderr
+        assert f"warning: {QualityFlag.NO_BLUR.sentence}" in done.stderr
+        again = blind_deconv(*arguments, "--resume")
+        assert "is there already" in again.stderr
+        assert f"warning: {QualityFlag.NO_BLUR.sentence}" in again.stderr
 
 
 class TestSelecting:
@@ -195,7 +371,7 @@ class TestJob:
     @pytest.mark.parametrize("name", ["out.tif", "out.ome.tif", "out.ome.zarr"])
     def test_a_stack_keeps_its_axes_and_sizes(self, hyperstack, tmp_path, name):
         job = Job(input=hyperstack, output=tmp_path / name, settings=QUICK)
-        summary = run_to_end(run_job(job))
+        summary = run_job(job).result()
         assert summary.finished
         assert summary.done == summary.planes == 6
         assert not summary.failures
@@ -223,7 +399,7 @@ class TestJob:
         }
         tifffile.imwrite(source, pixels, ome=True, metadata=metadata)
         job = Job(input=source, output=tmp_path / "out.ome.tif", settings=QUICK)
-        assert run_to_end(run_job(job)).finished
+        assert run_job(job).result().finished
         image = ome_types.from_tiff(job.output).images[0]
         assert [channel.name for channel in image.pixels.channels] == ["DNA", "actin"]
         assert (image.pixels.physical_size_x, image.pixels.physical_size_y) == (0.1, 0.2)
@@ -233,21 +409,21 @@ class TestJob:
 
     def test_ome_zarr_says_where_it_comes_from(self, hyperstack, tmp_path):
         job = Job(input=hyperstack, output=tmp_path / "out.ome.zarr", settings=QUICK)
-        run_to_end(run_job(job))
+        run_job(job).result()
         attributes = zarr.open_group(job.output, mode="r").attrs
         assert attributes["napari-blind-deconv"]["job"]["settings"]["seed"] == 0
         again = Job(input=job.output, output=tmp_path / "x.tif", settings=QUICK)
-        assert run_to_end(run_job(again)).finished
+        assert run_job(again).result().finished
 
     def test_a_sidecar_runs_the_job_again(self, hyperstack, tmp_path):
         job = Job(
             input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK.with_changes(seed=3)
         )
-        run_to_end(run_job(job))
+        run_job(job).result()
         first = tifffile.imread(job.output)
         again = Job.from_sidecar(sidecar_of(job.output))
         assert again == job
-        run_to_end(run_job(again, overwrite=True))
+        run_job(again, overwrite=True).result()
         np.testing.assert_array_equal(tifffile.imread(job.output), first)
 
     def test_a_sidecar_of_0_1_0_is_run_again(self, hyperstack, tmp_path):
@@ -272,7 +448,7 @@ class TestJob:
         stack[1] = np.nan
         tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, metadata={"axes": "ZYX"})
         job = Job(input=tmp_path / "in.tif", output=tmp_path / "out.tif", settings=QUICK)
-        summary = run_to_end(run_job(job))
+        summary = run_job(job).result()
         assert list(summary.failures) == [(1,)]
         planes = json.loads(sidecar_of(job.output).read_text(encoding="utf-8"))["planes"]
         assert "NaN" in planes[1]["failure"]
@@ -281,51 +457,64 @@ class TestJob:
     def test_outputs_that_would_be_a_mistake(self, hyperstack, tmp_path):
         job = Job(input=hyperstack, output=hyperstack, settings=QUICK)
         with pytest.raises(ValueError, match="exists; it is replaced only"):
-            run_to_end(run_job(job))
+            run_job(job).result()
         with pytest.raises(ValueError, match="is named twice"):
-            run_to_end(run_job(job, overwrite=True))
+            run_job(job, overwrite=True).result()
         with pytest.raises(ValueError, match=r"accepted are \.tif"):
-            run_to_end(run_job(Job(input=hyperstack, output=tmp_path / "x.png", settings=QUICK)))
+            run_job(Job(input=hyperstack, output=tmp_path / "x.png", settings=QUICK)).result()
 
 
 class TestResuming:
     def test_a_run_that_was_stopped_goes_on_and_ends_the_same(self, hyperstack, tmp_path):
         whole = Job(input=hyperstack, output=tmp_path / "whole.ome.tif", settings=QUICK)
-        run_to_end(run_job(whole))
+        run_job(whole).result()
         job = Job(input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK)
-        kept = []
-        summary = run_to_end(run_job(job, on_slice=kept.append, should_stop=lambda: len(kept) == 2))
+        summary = cut_off(job, 2)
         assert not summary.finished
+        assert summary.stopped
         assert not job.output.exists()
         with pytest.raises(ValueError, match="--resume goes on"):
-            run_to_end(run_job(job))
-        rest = run_to_end(run_job(job, resume=True))
+            run_job(job).result()
+        rest = run_job(job, resume=True).result()
         assert rest.done == 4
         np.testing.assert_array_equal(tifffile.imread(job.output), tifffile.imread(whole.output))
         assert not partial_folder(job.output).exists()
 
     def test_only_the_same_job_is_resumed(self, hyperstack, tmp_path):
         job = Job(input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK)
-        kept = []
-        run_to_end(run_job(job, on_slice=kept.append, should_stop=lambda: len(kept) == 1))
+        cut_off(job, 1)
         with pytest.raises(ValueError, match=r"other choices \(settings\)"):
-            run_to_end(
-                run_job(
-                    job.model_copy(update={"settings": QUICK.with_changes(seed=1)}), resume=True
-                )
-            )
+            run_job(
+                job.model_copy(update={"settings": QUICK.with_changes(seed=1)}), resume=True
+            ).result()
+
+    def test_traces_and_kernels_of_both_runs_are_written(self, hyperstack, tmp_path):
+        """Of each plane once; those of planes done before are in the records."""
+        output, kernel, trace = (tmp_path / name for name in ("out.ome.tif", "k.tif", "t.csv"))
+        job = Job(input=hyperstack, output=output, settings=QUICK, kernel="per-slice")
+        kept = []
+        beside = {"kernel_out": kernel, "trace_out": trace}
+        run = run_job(job, **beside, should_stop=lambda: len(kept) == 2)
+        kept.extend(step for step in run if isinstance(step, BlockResult))
+        assert not run.result().finished
+        assert not kernel.exists()
+        assert not trace.exists()
+        assert run_job(job, **beside, resume=True).result().done == 4
+        assert tifffile.imread(kernel).shape[:2] == (3, 2)
+        found = [(int(row["c"]), int(row["z"]), int(row["iteration"])) for row in rows_of(trace)]
+        assert len(found) == len(set(found))
+        assert {place[:2] for place in found} == set(np.ndindex(2, 3))
 
     def test_half_a_record_is_no_record(self, hyperstack, tmp_path):
         job = Job(input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK)
-        kept = []
-        run_to_end(run_job(job, on_slice=kept.append, should_stop=lambda: len(kept) == 2))
+        cut_off(job, 2)
         records = partial_folder(job.output) / "planes.jsonl"
         records.write_text(records.read_text()[:-20])
         with open_image(hyperstack) as stack:
             store = StackStore.resume(job.output, stack.image, job.as_record())
         assert store is not None
         assert len(store.records()) == 1
-        assert run_to_end(run_job(job, resume=True)).done == 5
+        assert run_job(job, resume=True).result().done == 5
         planes = json.loads(sidecar_of(job.output).read_text(encoding="utf-8"))["planes"]
         assert len(planes) == 6, "none is lost to the half that was there"
 
@@ -382,6 +571,49 @@ class TestCommandLine:
         assert kernels.shape[0] == 2
         np.testing.assert_allclose(kernels.sum(axis=(1, 2)), 1, rtol=1e-4)
 
+    def test_so_do_kernels_of_all_planes(self, hyperstack):
+        folder = hyperstack.parent
+        done = blind_deconv(
+            *("run", hyperstack, folder / "out.tif", *FAST),
+            *("--kernel", "per-slice", "--kernel-out", folder / "k.tif"),
+        )
+        assert done.returncode == 0, done.stderr
+        with tifffile.TiffFile(folder / "k.tif") as tiff:
+            assert tiff.series[0].axes == "ZCYX", "as ImageJ has them"
+            kernels = tiff.asarray()
+        assert kernels.shape[:2] == (3, 2)
+        np.testing.assert_allclose(kernels.sum(axis=(2, 3)), 1, rtol=1e-4)
+        for plane in told_of(folder / "out.tif")["planes"]:
+            channel, z = plane["index"]
+            page = kernels[z, channel]
+            own = np.array(plane["kernel"]["weights"])
+            rows, columns = ((w - n) // 2 for w, n in zip(page.shape, own.shape, strict=True))
+            inner = page[rows : rows + own.shape[0], columns : columns + own.shape[1]]
+            np.testing.assert_allclose(inner, own, rtol=1e-6)
+
+    def test_traces_of_all_planes_go_into_one_file(self, hyperstack):
+        folder = hyperstack.parent
+        arguments = ("run", hyperstack, folder / "out.tif", *FAST)
+        done = blind_deconv(*arguments, "--trace-out", folder / "t.csv")
+        assert done.returncode == 0, done.stderr
+        rows = rows_of(folder / "t.csv")
+        assert list(rows[0]) == ["c", "z", *TRACE_DTYPE.names]
+        found = {(int(row["c"]), int(row["z"])) for row in rows}
+        assert found == set(np.ndindex(2, 3))
+        for plane in told_of(folder / "out.tif")["planes"]:
+            own = [row for row in rows if [int(row["c"]), int(row["z"])] == plane["index"]]
+            assert [int(row["iteration"]) for row in own] == list(range(1, plane["iterations"] + 1))
+
+    def test_a_guess_serves_a_stack(self, hyperstack):
+        folder = hyperstack.parent
+        tifffile.imwrite(folder / "guess.tif", gaussian_kernel((9, 9), 1.5))
+        done = blind_deconv(
+            "run", hyperstack, folder / "out.tif", *FAST, "--psf-guess", folder / "guess.tif"
+        )
+        assert done.returncode == 0, done.stderr
+        planes = told_of(folder / "out.tif")["planes"]
+        assert {plane["kernel_source"] for plane in planes} == {"guess"}
+
     def test_a_part_of_a_stack_is_sharpened(self, hyperstack):
         out = hyperstack.parent / "out.tif"
         done = blind_deconv("run", hyperstack, out, *FAST, "--select", "1,0,2:40,:")
@@ -410,15 +642,12 @@ class TestCommandLine:
             ((), "Got no input or no output"),
             (("in.tif", "out.tif", "--kernel", "best"), "accepted are 'per-channel'"),
             (("in.tif", "out.tif", "--reference", "a"), "accepted are numbers such as 0,1,5"),
-            (("in.tif", "out.tif", "--trace-out", "t.csv"), "is for one plane"),
-            (
-                ("in.tif", "out.tif", "--kernel-out", "k.tif", "--kernel", "per-slice"),
-                "accepts per-channel and shared",
-            ),
+            (("in.tif", "out.tif", "--trace-out", "t.txt"), "accepted are .csv"),
+            (("in.tif", "out.tif", "--kernel-out", "k.png"), "accepted are .tif"),
             (("in.tif", "out.tif", "--axes", "ZYX"), "one letter an axis"),
             (("in.tif", "out.tif", "--select", "1,0"), "a position or a range for each"),
             (("in.tif", "out.tif", "--select", "1,0,a:b,:"), "positions and ranges such as"),
-            (("in.tif", "out.tif", "--psf-guess", "guess.tif"), "a PSF to hold"),
+            (("in.tif", "out.tif", "--psf-guess", "guess.tif"), "No such file or directory: "),
         ],
     )
     def test_bad_input_is_one_sentence(self, hyperstack, monkeypatch, options, sentence):

@@ -130,11 +130,11 @@ def test_a_psf_of_other_pixels_is_refused(choices, tmp_path, place):
     choices.kernel.file.value = tmp_path / "psf.tif"
     options = {"resolution": (10, 10), "metadata": {"axes": "YX", "unit": "um"}}
     tifffile.imwrite(tmp_path / "psf.tif", PSF.astype(np.float32), imagej=True, **options)
-    asked = {target.PLANE: choices.plane, target.STACK: choices.stack}
-    for choices.target.scope.value, ask in asked.items():
-        with pytest.raises(ValueError, match="accepted is a PSF at the image's pixel size"):
-            ask()
+    for choices.target.scope.value in (target.PLANE, target.STACK):
+        for ask in (choices.task, choices.script):
+            with pytest.raises(ValueError, match="accepted is a PSF at the image's pixel size"):
+                ask()
     choices._viewer.layers["cells"].scale = (1, 0.1, 0.1)
-    for choices.target.scope.value, ask in asked.items():
-        _, task = ask()
+    for choices.target.scope.value in (target.PLANE, target.STACK):
+        _, task = choices.task()
         np.testing.assert_allclose(task.kernel.kernel, PSF)

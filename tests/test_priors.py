@@ -2,15 +2,10 @@
 
 import pytest
 import torch
+from benchmarks.kernel_networks import ConvolutionalKernel, MlpKernel
 
 from napari_blind_deconv.numerics.image_prior import ImagePrior
-from napari_blind_deconv.numerics.kernel_prior import (
-    ConvolutionalKernel,
-    FixedKernel,
-    MlpKernel,
-    Siren,
-    fit_kernel,
-)
+from napari_blind_deconv.numerics.kernel_prior import FixedKernel, Siren, fit_kernel
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.numerics.unet import _convolution
 

@@ -85,3 +85,8 @@ def test_settings_go_through_json_and_do_not_change():
     assert Settings.model_validate_json(settings.model_dump_json()) == settings
     with pytest.raises(ValueError, match="frozen"):
         settings.sparsity = 1
+
+
+def test_a_kernel_network_must_be_registered():
+    with pytest.raises(ValueError, match=r"'kernel_network' got 'gan'; accepted are siren"):
+        Settings(kernel_network="gan")

@@ -17,7 +17,6 @@ from napari_blind_deconv.engine.stacks import deconvolve_stack
 from napari_blind_deconv.kernel import Kernel
 from napari_blind_deconv.plugin import target
 from napari_blind_deconv.plugin.choices import Choices
-from napari_blind_deconv.steps import run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 STACK = np.stack([fluorescence_scene((40, 48), seed=seed).observed for seed in range(3)])
@@ -65,7 +64,7 @@ def both(panel) -> list[np.ndarray]:
 
 
 def of_the_panel(panel) -> np.ndarray:
-    _, task = panel.plane()
+    _, task = panel.task()
     return deconvolve(task.image, task.settings, kernel=task.kernel).image
 
 
@@ -99,20 +98,27 @@ def test_a_guess_of_the_kernel(panel):
     np.testing.assert_array_equal(run_command(panel.script().as_command()), of_the_panel(panel))
 
 
-def test_a_guess_for_a_stack_is_refused_as_a_run_of_it_is(panel):
+def test_a_guess_for_a_stack(panel):
     panel.kernel.source.value = "a Gaussian"
+    panel.stack_kernel.value = "shared"
     panel.target.scope.value = target.STACK
-    for ask in (panel.stack, panel.script):
-        with pytest.raises(ValueError, match="a stack accepts one that is held"):
-            ask()
+    _, task = panel.task()
+    wanted = deconvolve_stack(task.image, task.settings, kernel=task.kernel).result().image
+    python = panel.script().as_python()
+    assert "KernelChoice.start_from(gaussian_kernel(" in python
+    np.testing.assert_array_equal(run_python(python), wanted)
+    tifffile.imwrite("kernel.tif", task.kernel.kernel.weights)
+    command = panel.script().as_command()
+    assert "--kernel shared --psf-guess kernel.tif" in command
+    np.testing.assert_array_equal(run_command(command), wanted)
 
 
 def test_some_planes(panel):
     panel.target.scope.value = target.SPAN
     panel.target.span.value = (1, 2)
-    _, task = panel.stack()
+    _, task = panel.task()
     assert task.image.axes == "ZYX"
-    wanted = run_to_end(deconvolve_stack(task.image, task.settings, kernel=task.kernel)).image
+    wanted = deconvolve_stack(task.image, task.settings, kernel=task.kernel).result().image
     assert "[1:3, :, :]" in panel.script().as_python()
     for image in both(panel):
         np.testing.assert_array_equal(image, wanted)

@@ -1,21 +1,24 @@
 """Whole stacks in a real viewer: planes appear as they are done, and every way out is safe."""
 
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import dask.array as da
 import numpy as np
 import pytest
+import tifffile
 from napari.components import ViewerModel
 from scipy.ndimage import gaussian_filter
 from tests import guard
 
+from napari_blind_deconv import BlockResult, Settings, deconvolve
 from napari_blind_deconv.plugin import run as run_module
-from napari_blind_deconv.plugin import stack_run
-from napari_blind_deconv.plugin.stack_run import stack_axes, stack_of
+from napari_blind_deconv.plugin.planes import stack_axes, stack_of
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
+from napari_blind_deconv.plugin.worker import Progress
+from napari_blind_deconv.reasons import QualityFlag
 from napari_blind_deconv.synthetic import fluorescence_scene
 
+QUICK = Settings(max_iterations=2, channels=(8,), kernel_features=16)
 STACK = np.stack([fluorescence_scene((32, 40), seed=seed).observed for seed in range(4)])
 CALIBRATION = {"scale": (0.4, 0.1, 0.1), "translate": (2, 0, 1), "units": ("um",) * 3}
 
@@ -65,6 +68,58 @@ def test_all_planes_are_sharpened_over_their_own(dock, qtbot):
     assert kernel.shape[0] == len(STACK)  # seen beside every plane
     np.testing.assert_allclose(kernel[0], kernel[-1])
     assert dock.status.text().startswith("4 planes done")
+
+
+def test_afterwards_the_plane_on_the_screen_is_told_of(dock, qtbot, tmp_path):
+    """Its kernel, trace and comparison, as a single plane's are."""
+    dock.choices.stack_kernel.value = "per-slice"
+    dock.choices.advanced.widgets["stop_at_noise"].value = False
+    dock.start()
+    finish(dock, qtbot)
+    viewer, panel = dock._viewer, dock.result
+    told = []
+    for plane in (0, 3):
+        viewer.dims.set_current_step(0, plane)
+        assert dock.trace_plot.points > 0
+        told.append((panel.kernel_words.text(), dock.choices.kernel._last))
+        assert "FWHM" in told[-1][0]
+    assert told[0][1] is not told[1][1]
+    panel.save_kernel(tmp_path / "kernels.tif")
+    saved = tifffile.imread(tmp_path / "kernels.tif")
+    assert saved.shape[0] == len(STACK)
+    np.testing.assert_allclose(saved.sum(axis=(1, 2)), 1, rtol=1e-4)
+    panel.comparison.line_button.click()
+    before, after = panel.comparison.plot.curves
+    assert len(before.y) == len(after.y) > 10
+    assert np.nanmax(before.y) <= STACK[3].max()
+    panel.comparison.input_button.click()
+    assert not result_of(dock).visible
+
+
+def test_warnings_of_planes_are_counted_and_told_of_each(dock, qtbot):
+    dock.choices.advanced.widgets["stop_at_noise"].value = False
+    dock.start()
+    finish(dock, qtbot)
+    sentence = QualityFlag.ITERATION_LIMIT.sentence
+    assert f"4 planes: {sentence}" in dock.warnings.text()
+    dock._viewer.dims.set_current_step(0, 2)
+    dock._viewer.dims.set_current_step(0, 1)
+    assert sentence in dock.warnings.text()
+    assert "planes:" not in dock.warnings.text()
+    assert result_of(dock).metadata["blind_deconvolution"]["warnings"][sentence] == 4
+
+
+def test_a_plane_that_failed_has_nothing_to_show(dock, qtbot):
+    bad = STACK.astype(np.float32)
+    bad[2, 3, 3] = np.nan
+    dock._viewer.layers["cells"].data = bad
+    dock.start()
+    finish(dock, qtbot)
+    dock._viewer.dims.set_current_step(0, 0)
+    assert dock.result.save_button.isEnabled()
+    dock._viewer.dims.set_current_step(0, 2)
+    assert not dock.result.save_button.isEnabled()
+    assert "was not sharpened" in dock.warnings.text()
 
 
 def test_every_channel_shows_its_own_kernel(dock, qtbot):
@@ -144,11 +199,11 @@ def test_a_bad_plane_is_told_and_the_rest_done(dock, qtbot):
 
 def test_a_stack_that_fails_half_way_says_so_for_good(dock, qtbot, monkeypatch):
     def fail_after_one(*_):
-        plane = SimpleNamespace(index=(0,), image=STACK[0], kernel=None, provenance={})
-        yield stack_run.StackProgress(1, 4, (0,), plane)
+        result = deconvolve(STACK[0], QUICK)
+        yield Progress("Sharpening …", block=BlockResult((0,), result.image, result))
         raise RuntimeError("the GPU is gone")
 
-    monkeypatch.setattr(stack_run, "work", fail_after_one)
+    monkeypatch.setattr(run_module, "work", fail_after_one)
     dock.start()
     finish(dock, qtbot)
     record = result_of(dock).metadata["blind_deconvolution"]

@@ -1,6 +1,8 @@
 """Stacks in memory: axes, one intensity range, kernels, failures, tiles."""
 
 import itertools
+import multiprocessing
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -15,6 +17,7 @@ from napari_blind_deconv.engine.channel_statistics import channel_statistics
 from napari_blind_deconv.engine.estimate import Pace, measure_pace
 from napari_blind_deconv.engine.planes import find_kernel, sharpen
 from napari_blind_deconv.engine.solver import Watch
+from napari_blind_deconv.engine.stacks import run_stack
 from napari_blind_deconv.engine.tiles import blend_weights, tiles
 from napari_blind_deconv.errors import DeconvolutionError, OutOfMemoryError
 from napari_blind_deconv.image import Image
@@ -22,12 +25,15 @@ from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelSource
 from napari_blind_deconv.numerics.metrics import kernel_width
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.plan import StackPlan
-from napari_blind_deconv.reasons import QualityFlag
-from napari_blind_deconv.steps import mapped, run_to_end
+from napari_blind_deconv.reasons import QualityFlag, StopReason
+from napari_blind_deconv.results import BlockResult, Snapshot
+from napari_blind_deconv.steps import Run, mapped, run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 from napari_blind_deconv.task import Task
 
 QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)
+TO_THE_END = QUICK.with_changes(stop_at_noise=False)
+UNWATCHED = Watch()
 
 
 @pytest.fixture(scope="module")
@@ -39,21 +45,25 @@ def stack() -> np.ndarray:
 
 
 def run(data, settings=QUICK, **options):
-    """All that a run yields, and what it returns."""
-    steps, seen = deconvolve_stack(data, settings, **options), []
-    while True:
-        try:
-            seen.append(next(steps))
-        except StopIteration as finished:
-            return seen, finished.value
+    """The planes of a run, and its result."""
+    steps = deconvolve_stack(data, settings, **options)
+    return list(steps), steps.result()
+
+
+def looks(data, axes, watch=UNWATCHED, **options):
+    """The snapshots of a run, and its result."""
+    steps = Run(run_stack(Task(Image(data, axes), QUICK), watch, **options))
+    return [step for step in steps if isinstance(step, Snapshot)], steps.result()
 
 
 class TestStack:
     def test_every_plane_is_sharpened_in_its_place(self, stack):
-        seen, result = run(stack, axes="CZYX")
+        handed, result = run(stack, axes="CZYX")
         assert result.image.shape == stack.shape
         assert result.image.dtype == np.float32
-        assert {index for index, _ in seen} == set(np.ndindex(2, 3))
+        assert [each.index for each in handed] == list(np.ndindex(2, 3))
+        for each in handed:
+            np.testing.assert_array_equal(each.image, result.image[each.index])
         assert result.done == 6
         assert result.missing == 0
         assert not result.failures
@@ -91,12 +101,21 @@ class TestStack:
         np.testing.assert_array_equal(result.image, wanted.image)
         assert largest == 64 * 56
 
-    def test_planes_handed_over_are_not_kept(self, stack):
-        handed = []
-        _, result = run(stack[0], axes="ZYX", on_slice=handed.append)
+    def test_planes_handed_over_need_not_be_kept(self, stack):
+        handed, result = run(stack[0], axes="ZYX", collect=False)
         assert result.image is None
         assert [each.index for each in handed] == [(0,), (1,), (2,)]
-        assert all(each.kernel is not None and each.provenance for each in handed)
+        assert all(each.result.kernel and each.result.provenance() for each in handed)
+
+    def test_the_result_can_be_asked_for_alone(self, stack):
+        _, wanted = run(stack[0], axes="ZYX")
+        result = deconvolve_stack(stack[0], QUICK, axes="ZYX").result()
+        np.testing.assert_array_equal(result.image, wanted.image)
+
+    def test_snapshots_say_which_plane_they_are_of(self, stack):
+        seen, result = looks(stack, "CZYX")
+        assert {snapshot.index for snapshot in seen} == set(np.ndindex(2, 3))
+        assert result.done == 6
 
     def test_neighbours_do_not_flicker(self):
         """One scene under changing noise: the planes of a stack keep their brightness."""
@@ -114,8 +133,128 @@ class TestStack:
         assert result.image.shape == colour.shape
 
     def test_one_plane_is_a_stack_too(self, stack):
-        _, result = run(stack[0, 0], axes="YX")
+        [handed], result = run(stack[0, 0], axes="YX")
         assert result.image.shape == (64, 56)
+        assert handed.index == ()
+        alone = deconvolve(stack[0, 0], QUICK)
+        np.testing.assert_array_equal(result.image, alone.image)
+        np.testing.assert_array_equal(handed.result.kernel, alone.kernel)
+
+
+def distance(one: Kernel, other: Kernel) -> float:
+    """Share of the light that is elsewhere, to well above rounding."""
+    side = max(*one.shape, *other.shape)
+    first, second = (
+        np.pad(kernel.weights, [((side - own) // 2,) * 2 for own in kernel.shape])
+        for kernel in (one, other)
+    )
+    return round(float(np.abs(first - second).sum()) / 2, 4)
+
+
+def threads(workers: int = 2) -> Executor:
+    return ThreadPoolExecutor(workers)
+
+
+def processes(workers: int = 2) -> Executor:
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+class Unreadable:
+    """A stack whose first planes cannot be read."""
+
+    def __init__(self, planes: np.ndarray, unreadable: int) -> None:
+        self.planes, self.unreadable = planes, unreadable
+        self.shape, self.dtype = planes.shape, planes.dtype
+
+    def __getitem__(self, index):
+        if index[0] < self.unreadable:
+            raise OSError("damaged")
+        return self.planes[index]
+
+
+class TestExecutors:
+    @pytest.mark.parametrize("pool", [threads, processes])
+    def test_any_gives_the_same_planes(self, stack, pool):
+        broken = stack.copy()
+        broken[1, 1, 3, 3] = np.nan
+        _, wanted = run(broken, axes="CZYX")
+        with pool() as executor:
+            handed, result = run(broken, axes="CZYX", executor=executor)
+        assert {each.index for each in handed} == set(np.ndindex(2, 3))
+        assert (result.done, result.missing) == (6, 0)
+        assert result.failures == wanted.failures
+        assert list(result.failures) == [(1, 1)]
+        assert result.flags == wanted.flags
+        np.testing.assert_array_equal(result.image, wanted.image)
+
+    def test_a_single_plane_too(self, stack):
+        _, wanted = run(stack[0, 0], axes="YX")
+        with threads() as executor:
+            _, result = run(stack[0, 0], axes="YX", executor=executor)
+        np.testing.assert_array_equal(result.image, wanted.image)
+
+    @pytest.mark.parametrize("pool", [threads, processes])
+    def test_stopping_in_the_middle_returns_without_the_rest(self, stack, pool):
+        many = np.concatenate([stack[0]] * 6)
+        handed = []
+        with pool() as executor:
+            steps = deconvolve_stack(
+                many,
+                QUICK,
+                axes="ZYX",
+                kernel=gaussian_kernel((9, 9), 1.5),
+                executor=executor,
+                should_stop=lambda: bool(handed),
+            )
+            for each in steps:
+                handed.append(each)
+        result = steps.result()
+        assert 1 <= result.done == len(handed) < len(many)
+        assert result.missing == len(many) - len(handed)
+        assert not result.failures
+        done = {each.index for each in handed}
+        assert all(result.image[index].any() == ((index,) in done) for index in range(len(many)))
+
+    def test_few_planes_are_on_their_way_at_a_time(self, stack):
+        read = []
+
+        class Counted(Unreadable):
+            def __getitem__(self, index):
+                read.append(index)
+                return super().__getitem__(index)
+
+        _, plan = run(stack[0], axes="ZYX")
+        counted = Counted(np.concatenate([stack[0]] * 3), 0)
+        with threads(1) as executor:
+            task = Task(Image(counted, "ZYX"), QUICK)
+            steps = run_stack(task, UNWATCHED, plan=plan.plan, executor=executor, ahead=2)
+            for number, _ in enumerate(steps, start=1):
+                assert len(read) <= number + 2
+        assert len(read) == 9
+
+    def test_unreadable_planes_in_front_hold_up_none_behind(self, stack):
+        _, before = run(stack[0], axes="ZYX")
+        damaged = Image(Unreadable(np.concatenate([stack[0]] * 3), 5), "ZYX")
+        with threads() as executor:
+            steps = run_stack(
+                Task(damaged, QUICK), UNWATCHED, plan=before.plan, executor=executor, ahead=2
+            )
+            result = run_to_end(steps)
+        assert sorted(result.failures) == [(index,) for index in range(5)]
+        assert (result.done, result.missing) == (9, 0)
+
+    def test_a_worker_that_fails_is_told_of(self, stack):
+        class Failing(Executor):
+            def submit(self, *_):
+                future = Future()
+                future.set_exception(MemoryError("all gone"))
+                return future
+
+        _, result = run(stack[0], axes="ZYX", executor=Failing())
+        assert set(result.failures.values()) == {
+            "The worker failed on this plane (MemoryError: all gone)."
+        }
+        np.testing.assert_array_equal(result.image, stack[0])
 
 
 class TestKernels:
@@ -133,9 +272,8 @@ class TestKernels:
         assert result.plan.kernels[0] is result.plan.kernels[1]
 
     def test_each_plane_its_own(self, stack):
-        handed = []
-        run(stack[0], axes="ZYX", kernel="per-slice", on_slice=handed.append)
-        assert not np.array_equal(handed[0].kernel, handed[1].kernel)
+        handed, _ = run(stack[0], axes="ZYX", kernel="per-slice")
+        assert not np.array_equal(handed[0].result.kernel, handed[1].result.kernel)
 
     def test_given(self, stack):
         psf = gaussian_kernel((9, 9), 1.5)
@@ -148,23 +286,25 @@ class TestKernels:
 
     def test_warnings_of_a_kernel_stay_with_every_plane_that_uses_it(self):
         sharp = [data.camera()[y : y + 128, 120:248] for y in (100, 140)]
-        handed = []
-        run(np.stack(sharp), axes="ZYX", on_slice=handed.append)
-        assert all(each.kernel.source is KernelSource.NO_BLUR for each in handed)
-        assert all(each.provenance["kernel_is_held"] for each in handed)
-        assert all(QualityFlag.NO_BLUR.sentence in each.provenance["warnings"] for each in handed)
+        handed, result = run(np.stack(sharp), axes="ZYX")
+        assert all(each.result.kernel.source is KernelSource.NO_BLUR for each in handed)
+        told = [each.result.provenance() for each in handed]
+        assert all(record["kernel_is_held"] for record in told)
+        assert all(QualityFlag.NO_BLUR.sentence in record["warnings"] for record in told)
+        assert result.flags[QualityFlag.NO_BLUR] == 2
 
     def test_a_kernel_that_is_given_has_no_warnings_of_a_search(self, stack):
         point = Kernel.point(source=KernelSource.GIVEN)
-        handed = []
-        run(stack[0], axes="ZYX", kernel=point, on_slice=handed.append)
-        told = [each.provenance["warnings"] for each in handed]
+        handed, result = run(stack[0], axes="ZYX", kernel=point)
+        told = [each.result.provenance()["warnings"] for each in handed]
         assert not any(QualityFlag.NO_BLUR.sentence in warnings for warnings in told)
+        assert QualityFlag.NO_BLUR not in result.flags
 
     def test_found_on_the_plane_that_is_asked_for(self, stack):
-        seen, _ = run(stack, axes="CZYX", reference=(0, 2))
-        assert seen[0][0] == (0, 2)
-        assert (1, 2) in [index for index, _ in seen[: len(seen) // 2]]
+        seen, _ = looks(stack, "CZYX", reference=(0, 2))
+        indices = [snapshot.index for snapshot in seen]
+        assert indices[0] == (0, 2)
+        assert (1, 2) in indices[: len(indices) // 2]
 
     def test_an_empty_channel_does_not_fail_the_others(self, stack):
         blank = stack.copy()
@@ -187,54 +327,80 @@ class TestKernels:
         def stopped():
             return bool(searched)
 
-        steps = deconvolve_stack(stack, QUICK, axes="CZYX", should_stop=stopped)
-        result = run_to_end(mapped(steps, lambda step: searched.add(step[0])))
+        steps = run_stack(Task(Image(stack, "CZYX"), QUICK), Watch(stopped))
+        result = run_to_end(mapped(steps, lambda step: searched.add(step.index)))
         assert (1, 2) not in searched
         assert {channel for channel, _ in searched} == {0}
         assert result.plan.kernels[1] is None
 
     def test_known_kernels_save_iterations(self, stack):
         for warm, most in ((True, 1), (False, 4)):
-            handed = []
-            run(stack[0], axes="ZYX", warm_start=warm, on_slice=handed.append)
-            assert max(each.provenance["iterations"] for each in handed) <= most
+            handed, _ = run(stack[0], axes="ZYX", warm_start=warm)
+            assert max(len(each.result.trace) for each in handed) <= most
+
+    @pytest.mark.parametrize("scope", ["per-channel", "shared", "per-slice"])
+    def test_a_guess_is_what_every_search_starts_from(self, stack, scope):
+        guess = KernelChoice.start_from(gaussian_kernel((9, 9), 1.5), scope)
+        stack = np.stack([stack[0], stack[1, :, ::-1]])  # kernels do not depend on brightness
+        handed, result = run(stack, TO_THE_END, axes="CZYX", kernel=guess)
+        assert not result.failures
+        kernels = [each.result.kernel for each in handed]
+        assert {kernel.source for kernel in kernels} == {KernelSource.GUESS}
+        assert all(0 < distance(kernel, guess.kernel) < 0.2 for kernel in kernels), "corrected"
+        different = {kernel.weights.tobytes() for kernel in kernels}
+        assert len(different) == {"per-channel": 2, "shared": 1, "per-slice": 6}[scope]
+        assert all(each.result.kernel_is_held == (scope != "per-slice") for each in handed)
+        again = StackPlan.from_record(result.plan.as_record())
+        _, repeated = run(stack, axes="CZYX", plan=again)
+        np.testing.assert_array_equal(repeated.image, result.image)
 
 
 class TestEstimate:
+    PACE = Pace(start=1e-5, search=5e-5, step=1e-6, network=2.0)
+
     def test_the_pace_is_that_of_a_small_run(self, monkeypatch):
         """A clock that counts how often it is looked at: a second each."""
         looks = itertools.count()
         clock = SimpleNamespace(perf_counter=lambda: float(next(looks)))
         monkeypatch.setattr(estimate, "time", clock)
-        pace = measure_pace(QUICK)
-        assert pace == Pace(start=0, step=1 / 128**2, search=0)
+        second = 1 / 128**2
+        assert measure_pace(QUICK) == Pace(start=second, search=second, step=second, network=0)
 
     @pytest.mark.parametrize("solver", ["wiener", "richardson-lucy"])
     def test_every_solver_has_a_pace(self, solver):
-        pace = measure_pace(QUICK.with_changes(solver=solver))
+        settings = QUICK.with_changes(solver=solver)
+        pace = measure_pace(settings)
         assert (pace.step > 0) == (solver == "richardson-lucy")
-        least, most = pace.seconds(QUICK, planes=3, pixels=1000, kernels=0)
+        assert pace.network == 0
+        least, most = pace.seconds(settings, planes=3, pixels=1000, kernels=0)
         assert 0 < least <= most
 
-    def test_least_ends_at_the_first_step_and_most_at_the_limit(self):
-        pace = Pace(start=1e-5, step=1e-6, search=5e-5)
+    def test_least_ends_with_the_linear_estimate_and_most_at_the_limit(self):
         settings = Settings(max_iterations=40)
-        least, most = pace.seconds(settings, planes=3, pixels=1000, kernels=0)
-        assert least == pytest.approx(3 * 1000 * (1e-5 + 1e-6))
+        least, most = self.PACE.seconds(settings, planes=3, pixels=1000, kernels=0)
+        assert least == pytest.approx(3 * 1000 * 1e-5)
         assert most == pytest.approx(3 * 1000 * (1e-5 + 40 * 1e-6))
 
+    @pytest.mark.parametrize(
+        "changes", [{"stop_at_noise": False}, {"image_start": "random"}, {"kernel_start": "flat"}]
+    )
+    def test_where_the_network_cannot_be_spared_it_counts(self, changes):
+        settings = Settings(max_iterations=40, **changes)
+        least, most = self.PACE.seconds(settings, planes=3, pixels=1000, kernels=3)
+        assert least == pytest.approx(3 * (1000 * (5e-5 + 1e-6) + 2))
+        assert most == pytest.approx(3 * (1000 * (5e-5 + 40 * 1e-6) + 2))
+
     def test_more_planes_and_own_kernels_take_longer(self):
-        pace = Pace(start=1e-5, step=1e-6, search=5e-5)
         few, many = (
-            pace.seconds(Settings(), planes=n, pixels=10_000, kernels=1) for n in (10, 100)
+            self.PACE.seconds(Settings(), planes=n, pixels=10_000, kernels=1) for n in (10, 100)
         )
-        assert all(9 * a < b * 1.5 for a, b in zip(few, many, strict=True))
-        own = pace.seconds(Settings(), planes=10, pixels=10_000, kernels=10)
+        assert all(9 * a < b * 2 for a, b in zip(few, many, strict=True))
+        own = self.PACE.seconds(Settings(), planes=10, pixels=10_000, kernels=10)
         assert own[0] > few[0]
         assert own[1] > few[1]
 
     def test_a_known_kernel_gets_all_iterations_and_a_found_one_a_fifth(self):
-        pace = Pace(start=0.0, step=1.0, search=0.0)
+        pace = Pace(start=0.0, search=0.0, step=1.0, network=0.0)
         settings = Settings(max_iterations=100)
         most = {
             kernels: pace.seconds(settings, planes=10, pixels=1, kernels=kernels)[1]
@@ -243,17 +409,16 @@ class TestEstimate:
         assert most == {0: 10 * 100, 1: 10 * 20 + 100}
 
     def test_a_plane_with_a_kernel_of_its_own_is_fitted_once(self):
-        pace = Pace(start=1.0, step=10.0, search=100.0)
+        pace = Pace(start=1.0, search=100.0, step=10.0, network=7.0)
         told = pace.seconds(Settings(max_iterations=5), planes=3, pixels=1, kernels=3)
-        assert told == (3 * (100 + 10), 3 * (100 + 5 * 10))
+        assert told == (3 * 100, 3 * (100 + 5 * 10 + 7))
 
 
 class TestBadPlanes:
     def test_one_bad_plane_is_reported_and_the_rest_goes_on(self, stack):
         broken = stack[0].copy()
         broken[1, 3, 3] = np.nan
-        handed = []
-        _, result = run(broken, axes="ZYX", on_slice=handed.append)
+        handed, result = run(broken, axes="ZYX")
         assert list(result.failures) == [(1,)]
         assert "NaN" in result.failures[1,]
         np.testing.assert_array_equal(handed[1].image, broken[1])
@@ -277,21 +442,45 @@ class TestBadPlanes:
         assert list(result.failures) == [(0,)]
         assert (result.image[0] == 7).all()
 
+    def test_of_a_single_plane_what_is_wrong_is_raised(self, stack):
+        """There are no others to go on with."""
+        with pytest.raises(ValueError, match="no larger than the image"):
+            run(stack[0, 0], QUICK.with_changes(kernel_size=99), axes="YX")
+        with pytest.raises(ValueError, match="some contrast"):
+            run(np.zeros((20, 20)), axes="YX")
+        with pytest.raises(ValueError, match="at least 16 pixels a side"):
+            run(np.zeros((0, 20)), axes="YX")
+        plane = stack[0, 0].copy()
+        plane[3, 3] = np.nan
+        with pytest.raises(ValueError, match="1 NaN or infinite pixels"):
+            run(plane, axes="YX")
+
     def test_a_stack_of_nothing_is_refused(self):
         with pytest.raises(ValueError, match="No plane of the stack"):
             run(np.zeros((2, 20, 20)), axes="ZYX")
 
     def test_stopping_leaves_out_the_plane_in_hand(self, stack):
         handed = []
-        _, result = run(
+        steps = deconvolve_stack(
             stack[0],
+            QUICK,
             axes="ZYX",
             kernel="per-slice",
-            on_slice=handed.append,
             should_stop=lambda: len(handed) == 1,
         )
+        handed.extend(steps)
         assert len(handed) == 1
-        assert result.missing == 2
+        assert steps.result().missing == 2
+
+    def test_stopping_a_single_plane_keeps_the_best_so_far(self, stack):
+        looked = []
+        steps = run_stack(Task(Image(stack[0, 0]), TO_THE_END), Watch(lambda: len(looked) >= 5))
+        blocks = []
+        for step in (run := Run(steps)):
+            (blocks if isinstance(step, BlockResult) else looked).append(step)
+        assert [block.result.stop_reason for block in blocks] == [StopReason.STOPPED]
+        assert (run.result().done, run.result().missing) == (1, 0)
+        assert np.isfinite(run.result().image).all()
 
     @pytest.mark.parametrize(
         ("options", "sentence"),
@@ -310,9 +499,6 @@ class TestBadPlanes:
     def test_what_cannot_be_is_one_sentence(self, stack, options, sentence):
         with pytest.raises(ValueError, match=sentence):
             run(stack[0], **options)
-
-
-UNWATCHED = Watch()
 
 
 def task_on(
@@ -372,6 +558,34 @@ class TestTiles:
             for edge in (rows.start, rows.stop):
                 seams[max(edge - 2, 0) : edge + 2] |= 0 < edge < plane.shape[0]
         assert np.sqrt(np.mean(error[seams] ** 2)) < 2 * np.sqrt(np.mean(error**2))
+
+    def test_pictures_on_the_way_are_of_the_whole_plane(self):
+        plane = fluorescence_scene((100, 180)).observed.astype(np.float32)
+        kernel = gaussian_kernel((9, 9), 1.5)
+        task = task_on(plane, 100, kernel)
+        run = Run(sharpen(task, Watch(preview_seconds=0)))
+        shown = [snapshot for snapshot in run if snapshot.image is not None]
+        result = run.result()
+        assert len(shown) == result.tiles > 1
+        assert {snapshot.image.shape for snapshot in shown} == {plane.shape}
+        assert all(snapshot.kernel.shape == result.kernel.shape for snapshot in shown)
+        # tiles still to come are as they were, and the last picture is the result
+        np.testing.assert_array_equal(shown[0].image[:, -20:], plane[:, -20:])
+        assert not np.array_equal(shown[0].image[:, :20], plane[:, :20])
+        np.testing.assert_array_equal(shown[-1].image, result.image)
+        unseen = Run(sharpen(task, UNWATCHED))
+        assert all(snapshot.image is None for snapshot in unseen)
+        np.testing.assert_array_equal(unseen.result().image, result.image)
+
+    def test_a_guess_is_corrected_once_for_all_tiles(self):
+        plane = fluorescence_scene((150, 160)).observed
+        guess = KernelChoice.start_from(gaussian_kernel((9, 9), 1.5))
+        task = Task(Image(plane), TO_THE_END, guess, tile_side=96)
+        result = run_to_end(sharpen(task, UNWATCHED))
+        assert result.tiles > 1
+        assert result.kernel.source is KernelSource.GUESS
+        assert 0 < distance(result.kernel, guess.kernel) < 0.2
+        assert not result.kernel_is_held
 
     def test_a_large_plane_finds_its_kernel_first(self):
         plane = fluorescence_scene((150, 160)).observed

@@ -23,7 +23,6 @@ from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.numerics.resolution import resolution
 from napari_blind_deconv.reasons import QualityFlag, StopReason
-from napari_blind_deconv.steps import run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 KERNEL = gaussian_kernel((15, 15), 2.0)
@@ -175,7 +174,7 @@ class TestEvidence:
         stack = np.stack([scene.observed[:64, :64], scene.observed[32:, 32:]])
         tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, metadata={"axes": "ZYX"})
         job = Job(input=tmp_path / "in.tif", output=tmp_path / "out.tif", settings=Settings())
-        run_to_end(run_job(job))
+        run_job(job).result()
         return tmp_path / "out.tif"
 
     def test_a_plane_of_a_stack_is_judged_from_its_files(self, written):

@@ -19,8 +19,8 @@ from napari_blind_deconv.io.images import read_plane
 from napari_blind_deconv.plugin import paces, sample_data, worker
 from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin.commands import sharpen
+from napari_blind_deconv.plugin.planes import stack_axes
 from napari_blind_deconv.plugin.preferences import Preferences
-from napari_blind_deconv.plugin.stack_run import stack_axes
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 
 PIXELS = np.random.default_rng(0).random((24, 28)).astype(np.float32)
@@ -404,7 +404,7 @@ class TestAfterwards:
         assert viewer.layers["cells [deblurred]"].data.shape == (18, 21)
 
     def test_another_picture_is_taken(self, dock, wait, monkeypatch):
-        monkeypatch.setattr(worker, "_SECONDS_BETWEEN_PICTURES", 0)
+        monkeypatch.setattr(worker, "_SECONDS_BETWEEN_REPORTS", 0)
         dock.start()
         wait(idle(dock))
         viewer = viewer_of(dock)
@@ -493,7 +493,7 @@ class TestAfterwards:
         assert "No rectangle is drawn" in dock.choices.expected.value
 
     def test_a_picture_only_looked_at_does_not_stay(self, dock, wait, monkeypatch):
-        monkeypatch.setattr(worker, "_SECONDS_BETWEEN_PICTURES", 0)
+        monkeypatch.setattr(worker, "_SECONDS_BETWEEN_REPORTS", 0)
         dock.start()
         wait(idle(dock))
         layer = viewer_of(dock).layers["cells [deblurred]"]

@@ -22,7 +22,8 @@ def test_iterations_are_shown_whichever_solver_makes_them(small_scene, solver):
     kernel = KernelChoice.hold(gaussian_kernel((13, 13), 1.8))
     task = Task(Image(small_scene[1]), settings, kernel)
     told: list[Progress] = []
-    result = run_to_end(mapped(work(task, Event()), told.append))
+    run_to_end(mapped(work(task, Event()), told.append))
+    result = told[-1].block.result
     shown = [progress for progress in told if progress.iteration]
     assert shown[0].iteration == 1
     assert shown[0].max_iterations == 5

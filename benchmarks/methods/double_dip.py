@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -16,7 +15,7 @@ from benchmarks.scoring import quality
 from napari_blind_deconv import Result, Settings, Snapshot, Stage, iterate
 from napari_blind_deconv.numerics.stopping import EarlyStopping
 from napari_blind_deconv.settings import DataTerm
-from napari_blind_deconv.steps import mapped, run_to_end
+from napari_blind_deconv.steps import Run
 
 __all__ = ["EVERY", "GAUSSIAN_START", "METHODS", "REDUCED", "DoubleDip", "Kernel", "reduced"]
 
@@ -129,18 +128,15 @@ def _progress(curve: NDArray[np.float64], kept: int) -> dict[str, Any]:
     }
 
 
-def _watch(
-    run: Generator[Snapshot, None, Result], case: Case
-) -> tuple[Result, NDArray[np.float64]]:
+def _watch(run: Run[Snapshot, Result], case: Case) -> tuple[Result, NDArray[np.float64]]:
     """Run to the end; PSNR of the running picture, every so many iterations."""
     curve: list[float] = []
 
-    def look(snapshot: Snapshot) -> None:
+    for snapshot in run:
         looked = snapshot.stage is Stage.DOUBLE_DIP and snapshot.iteration % EVERY == 0
         if looked and snapshot.image is not None:
             curve.append(quality(case, snapshot.image))
-
-    return run_to_end(mapped(run, look)), np.array(curve)
+    return run.result(), np.array(curve)
 
 
 METHODS: list[Method] = [

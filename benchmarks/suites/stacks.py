@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,7 @@ from benchmarks.suites.speed import GIBI, peak_memory
 from benchmarks.tables import markdown
 from napari_blind_deconv import Settings, deconvolve_stack
 from napari_blind_deconv.engine.devices import choose_device
-from napari_blind_deconv.results import SliceResult
-from napari_blind_deconv.steps import run_to_end
+from napari_blind_deconv.results import BlockResult
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 __all__ = ["SUITE"]
@@ -114,23 +113,19 @@ def _measure_truth(
 
 def _run(
     stack: NDArray[Any], mode: str, options: Options
-) -> tuple[dict[str, Any], list[SliceResult]]:
-    planes: list[SliceResult] = []
+) -> tuple[dict[str, Any], list[BlockResult]]:
+    planes: list[BlockResult] = []
     ends: list[float] = []
-
-    def keep(result: SliceResult) -> None:
-        planes.append(result)
-        ends.append(time.perf_counter())
-
     started = time.perf_counter()
-    steps = deconvolve_stack(
+    for plane in deconvolve_stack(
         stack,
         options.context.applied_to(Settings.preset("fast")),
         axes="ZYX",
         kernel=mode,
-        on_slice=keep,
-    )
-    run_to_end(steps)
+        collect=False,
+    ):
+        planes.append(replace(plane, result=None))  # of what is kept only pictures are read
+        ends.append(time.perf_counter())
     later = np.diff(ends)
     ratios = [each.image.mean() / stack[each.index].mean() for each in planes]
     memory = peak_memory(choose_device(options.device))

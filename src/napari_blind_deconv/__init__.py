@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from napari_blind_deconv.image import Image
     from napari_blind_deconv.kernel import Kernel, KernelChoice
     from napari_blind_deconv.reasons import StopReason
-    from napari_blind_deconv.results import Result, SliceResult, Snapshot, StackResult, Stage
+    from napari_blind_deconv.results import BlockResult, Result, Snapshot, StackResult, Stage
     from napari_blind_deconv.settings import Settings
 
 __all__ = [
+    "BlockResult",
     "DeconvolutionError",
     "Image",
     "Kernel",
     "KernelChoice",
     "Result",
     "Settings",
-    "SliceResult",
     "Snapshot",
     "StackResult",
     "Stage",
@@ -46,7 +46,7 @@ _HOMES = {
     "Kernel": "kernel",
     "KernelChoice": "kernel",
     "Result": "results",
-    "SliceResult": "results",
+    "BlockResult": "results",
     "Snapshot": "results",
     "StackResult": "results",
     "Stage": "results",

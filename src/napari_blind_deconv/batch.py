@@ -11,12 +11,27 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from napari_blind_deconv.errors import DeconvolutionError
 from napari_blind_deconv.jobs import Job, run_job
-from napari_blind_deconv.steps import run_to_end
 
-__all__ = ["environment", "plan_batch", "run_batch"]
+__all__ = ["FileReport", "environment", "plan_batch", "run_batch"]
+
+
+class FileReport(NamedTuple):
+    """How one file of a batch ended.
+
+    Attributes
+    ----------
+    trouble : str
+        What went wrong; empty if nothing did.
+    warnings : tuple of str
+        What gives reason to doubt the result.
+    """
+
+    trouble: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 def plan_batch(patterns: Sequence[str], folder: Path, suffix: str) -> list[tuple[Path, Path]]:
@@ -55,8 +70,8 @@ def _stem(path: Path) -> str:
 
 def run_batch(
     jobs: Sequence[Job], *, at_a_time: int = 1, resume: bool = False, overwrite: bool = False
-) -> Iterator[tuple[Job, str]]:
-    """Run jobs; yields each as it ends, with what went wrong or an empty text.
+) -> Iterator[tuple[Job, FileReport]]:
+    """Run jobs; yields each as it ends, with what is to be told of it.
 
     Parameters
     ----------
@@ -80,7 +95,7 @@ def run_batch(
         futures = {pool.submit(_run, job, resume, overwrite): job for job in jobs}
         try:
             for future in as_completed(futures):
-                yield futures[future], _trouble(future)
+                yield futures[future], _report(future)
         finally:
             pool.shutdown(cancel_futures=True)  # after Ctrl-C nobody waits for those in the queue
 
@@ -100,19 +115,21 @@ def environment(**variables: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _trouble(future: Future[str]) -> str:
+def _report(future: Future[FileReport]) -> FileReport:
     try:
         return future.result()
     except BrokenProcessPool:
-        return "The process was killed, for want of memory maybe; --resume goes on."
+        return FileReport("The process was killed, for want of memory maybe; --resume goes on.")
 
 
-def _run(job: Job, resume: bool, overwrite: bool) -> str:
+def _run(job: Job, resume: bool, overwrite: bool) -> FileReport:
     try:
-        failures = run_to_end(run_job(job, resume=resume, overwrite=overwrite)).failures
+        summary = run_job(job, resume=resume, overwrite=overwrite).result()
     except (ValueError, TypeError, OSError, DeconvolutionError, MemoryError) as error:
-        return str(error) or type(error).__name__
-    if not failures:
-        return ""
-    index, reason = next(iter(failures.items()))
-    return f"{len(failures)} plane(s) failed; plane {index}: {reason}"
+        return FileReport(str(error) or type(error).__name__)
+    trouble = ""
+    if summary.failures:
+        index, reason = next(iter(summary.failures.items()))
+        which = f"{len(summary.failures)} plane(s) failed; plane {index}: " if index else ""
+        trouble = f"{which}{reason}"
+    return FileReport(trouble, tuple(summary.warning_lines()))

@@ -5,35 +5,43 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_blind_deconv.errors import first_line
 from napari_blind_deconv.image import Image, Index
 from napari_blind_deconv.io.claim import claimed
-from napari_blind_deconv.io.images import check_output, read_psf, write_json, write_kernels
+from napari_blind_deconv.io.images import (
+    check_output,
+    read_psf,
+    write_json,
+    write_kernels,
+    write_traces,
+)
 from napari_blind_deconv.io.stacks import OpenImage, open_image
 from napari_blind_deconv.io.store import StackStore, is_under_way, partial_folder, publish
-from napari_blind_deconv.kernel import KernelChoice, KernelScope
+from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelScope
 from napari_blind_deconv.plan import StackPlan
-from napari_blind_deconv.results import SliceResult, Snapshot
+from napari_blind_deconv.results import BlockResult, Snapshot, StackResult, versions
 from napari_blind_deconv.settings import Settings
+from napari_blind_deconv.steps import Run
 from napari_blind_deconv.task import Task
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from napari_blind_deconv.engine.cluster import ClusterExecutor
 
 __all__ = ["OUTPUT_SUFFIXES", "Job", "Summary", "is_finished", "run_job", "sidecar_of"]
 
-_TOLD_OF_A_PLANE = (
-    *("stop_reason", "kernel_source", "kernel_is_held", "iterations", "slowed_at", "tiles"),
-    *("warnings", "trust"),
-)
+# What all planes have in common is told once.
+_SHARED_BY_PLANES = {"software", "settings", "versions"}
 # What 0.1.0 wrote beside the settings and now stands among them.
 _NOW_SETTINGS = ("device", "seed")
 OUTPUT_SUFFIXES = {".tif", ".tiff", ".zarr"}
@@ -79,7 +87,7 @@ class Job(BaseModel):
         if self.psf is not None:
             return KernelChoice.hold(read_psf(self.psf))
         if self.psf_guess is not None:
-            return KernelChoice.start_from(read_psf(self.psf_guess))
+            return KernelChoice.start_from(read_psf(self.psf_guess), self.kernel)
         return KernelChoice.find(self.kernel)
 
     def as_record(self) -> dict[str, Any]:
@@ -101,15 +109,29 @@ class Summary:
         Computed by this run.
     failures : dict
         What was wrong with planes, by position.
+    warnings : dict
+        Reasons to doubt planes, as sentences, and how many each was raised for.
     seconds : float
         Wall time of this run.
+    stopped : bool
+        Whether it was ended before its time: of a single plane the best so far is there, of a stack
+        the planes that were done.
     """
 
     finished: bool
     planes: int
     done: int
     failures: dict[Index, str]
+    warnings: dict[str, int]
     seconds: float
+    stopped: bool = False
+
+    def warning_lines(self) -> list[str]:
+        """What gives reason to doubt planes, each with how many of them it is."""
+        return [
+            text if self.planes == 1 else f"{count} plane{'s' * (count > 1)}: {text}"
+            for text, count in self.warnings.items()
+        ]
 
 
 def sidecar_of(output: Path) -> Path:
@@ -124,11 +146,11 @@ def run_job(
     overwrite: bool = False,
     scheduler: str | None = None,
     kernel_out: Path | None = None,
+    trace_out: Path | None = None,
     should_stop: Callable[[], bool] | None = None,
-    on_stack: Callable[[OpenImage], None] | None = None,
-    on_slice: Callable[[SliceResult], None] | None = None,
-) -> Generator[tuple[Index, Snapshot], None, Summary]:
-    """Sharpen a file plane by plane; yields ``(index, snapshot)``, *returns* a `Summary`.
+    on_open: Callable[[OpenImage], None] | None = None,
+) -> Run[Snapshot | BlockResult, Summary]:
+    """Sharpen a file plane by plane, be it one plane or many.
 
     Parameters
     ----------
@@ -140,28 +162,63 @@ def run_job(
         Address of a dask.distributed scheduler that is to do the planes; the kernels are found
         here.
     kernel_out : Path, optional
-        TIFF for the kernels that planes share, one page a channel.
+        TIFF for the kernels, one page a channel, or a plane where planes have their own.
+    trace_out : Path, optional
+        CSV for the early-stopping traces of the planes that this run computes.
     should_stop : callable, optional
-        Asked after every iteration; True ends the run with the planes that are finished.
-    on_stack, on_slice : callable, optional
-        Called with the opened image, and with each plane once it is on disk.
+        Asked after every iteration; True ends the run with the planes that are finished. Of a
+        single plane, the best so far is kept.
+    on_open : callable, optional
+        Called with the opened image.
+
+    Returns
+    -------
+    Run
+        An iterator of snapshots, and of `BlockResult` for each plane once it is on disk; its
+        ``result()`` is a `Summary`.
 
     Raises
     ------
     ValueError, TypeError, OSError
         In one sentence, before anything is written.
     """
-    started = time.monotonic()
-    if kernel_out is not None and job.kernel is KernelScope.PLANE:
-        raise ValueError(
-            "Every plane has a kernel of its own with --kernel per-slice; "
-            "--kernel-out accepts per-channel and shared."
-        )
-    if job.psf_guess is not None:
-        raise ValueError(
-            "Got a guess of the PSF for a stack or a large plane; accepted is a PSF to hold."
-        )
+    begun = resume and is_under_way(job.output)
     check_output(job.output, overwrite=resume or overwrite, suffixes=OUTPUT_SUFFIXES)
+    for path, suffixes in ((kernel_out, None), (trace_out, {".csv"})):
+        if path is not None:
+            check_output(path, overwrite=begun or overwrite, suffixes=suffixes)
+    beside = _Beside(kernel_out, trace_out)
+    stop = should_stop or (lambda: False)
+    return Run(_run(job, beside, stop, on_open, resume, overwrite, scheduler))
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """Files that are asked for beside the output."""
+
+    kernel: Path | None
+    trace: Path | None
+
+    def write(self, job: Job, store: StackStore, story: dict[str, Any]) -> None:
+        records = store.records()
+        if self.kernel is not None:
+            axes, kernels = _kernels_of(store, records)
+            write_kernels(self.kernel, kernels, axes, store.image, story)
+        if self.trace is not None:
+            traces = {index: record.get("trace") or [] for index, record in records.items()}
+            write_traces(self.trace, store.image.stack_axes, traces)
+
+
+def _run(
+    job: Job,
+    beside: _Beside,
+    should_stop: Callable[[], bool],
+    on_open: Callable[[OpenImage], None] | None,
+    resume: bool,
+    overwrite: bool,
+    scheduler: str | None,
+) -> Generator[Snapshot | BlockResult, None, Summary]:
+    started = time.monotonic()
     with ExitStack() as held:
         held.enter_context(claimed(job.output))
         if resume:
@@ -169,29 +226,51 @@ def run_job(
         if resume and is_finished(job):
             return _told_before(job, started)
         _check_places(job, resume=resume, overwrite=overwrite)
-        client, opened = held.enter_context(_cluster(scheduler)), held.enter_context(job.open())
+        executor = held.enter_context(_executor(scheduler))
+        opened = held.enter_context(job.open())
         image = opened.image
-        if on_stack is not None:
-            on_stack(opened)
+        if on_open is not None:
+            on_open(opened)
         store = StackStore.resume(job.output, image, job.as_record()) if resume else None
-        stop = should_stop or (lambda: False)
         if store is None:
-            plan = yield from _plan(job, image, stop)
-            if stop():
-                return Summary(False, image.blocks, 0, {}, time.monotonic() - started)
+            plan = yield from _plan(job, image, should_stop)
+            if should_stop() and image.blocks > 1:
+                return Summary(False, image.blocks, 0, {}, {}, _since(started), stopped=True)
             store = StackStore.create(job.output, image, plan, job.as_record())
-        done, missing = yield from _fill(store, client, stop, on_slice)
+        try:
+            outcome = yield from _fill(store, executor, should_stop, beside)
+        except BaseException:
+            if image.blocks == 1:  # there is nothing to go on with
+                store.discard()
+            raise
         records = store.records()
-        if missing == 0:
+        if outcome.missing == 0:
             story = _story(job, store, records)
             # The output comes last: where it is, all is.
             write_json(sidecar_of(job.output), story)
-            if kernel_out is not None:
-                _write_kernels(kernel_out, store, story)
+            beside.write(job, store, story)
             store.finish(story)
-    failures = {index: r["failure"] for index, r in sorted(records.items()) if r["failure"]}
-    seconds = time.monotonic() - started
-    return Summary(missing == 0, image.blocks, done, failures, seconds)
+    return Summary(
+        finished=outcome.missing == 0,
+        planes=image.blocks,
+        done=outcome.done,
+        failures=_failures(records),
+        warnings=_warnings(records.values()),
+        seconds=_since(started),
+        stopped=should_stop(),
+    )
+
+
+def _since(started: float) -> float:
+    return time.monotonic() - started
+
+
+def _failures(records: dict[Index, dict[str, Any]]) -> dict[Index, str]:
+    return {index: r["failure"] for index, r in sorted(records.items()) if r["failure"]}
+
+
+def _warnings(records: Iterable[dict[str, Any]]) -> dict[str, int]:
+    return dict(Counter(text for record in records for text in record.get("warnings") or ()))
 
 
 def is_finished(job: Job) -> bool:
@@ -205,46 +284,51 @@ def is_finished(job: Job) -> bool:
 
 
 def _told_before(job: Job, started: float) -> Summary:
-    """What the sidecar of a finished job says; that of a single plane lists none."""
-    record = json.loads(sidecar_of(job.output).read_text(encoding="utf-8"))
-    planes = record.get("planes", ())
-    failures = {tuple(plane["index"]): plane["failure"] for plane in planes if plane["failure"]}
-    return Summary(True, max(len(planes), 1), 0, failures, time.monotonic() - started)
+    """What the sidecar of a finished job says; 0.1.0 listed no planes where there was one only."""
+    told = json.loads(sidecar_of(job.output).read_text(encoding="utf-8"))
+    planes = told.get("planes") or [{"index": [], "failure": None, **told}]
+    records = {tuple(plane["index"]): plane for plane in planes}
+    return Summary(
+        finished=True,
+        planes=len(planes),
+        done=0,
+        failures=_failures(records),
+        warnings=_warnings(planes),
+        seconds=_since(started),
+    )
 
 
 @contextmanager
-def _cluster(scheduler: str | None) -> Iterator[Client | None]:
+def _executor(scheduler: str | None) -> Iterator[ClusterExecutor | None]:
     if scheduler is None:
         yield None
         return
-    from napari_blind_deconv.engine.cluster import connect
+    from napari_blind_deconv.engine.cluster import cluster
 
-    with connect(scheduler) as client:
-        yield client
+    with cluster(scheduler) as executor:
+        yield executor
 
 
 def _fill(
     store: StackStore,
-    client: Client | None,
+    executor: ClusterExecutor | None,
     should_stop: Callable[[], bool],
-    on_slice: Callable[[SliceResult], None] | None,
-) -> Generator[tuple[Index, Snapshot], None, tuple[int, int]]:
-    """Compute the planes a store does not have; how many were, and how many are missing still."""
-    from napari_blind_deconv.engine.cluster import deconvolve_on_cluster
-    from napari_blind_deconv.engine.stacks import deconvolve_stack
+    beside: _Beside,
+) -> Generator[Snapshot | BlockResult, None, StackResult]:
+    """Compute the planes a store does not have."""
+    from napari_blind_deconv.engine.solver import Watch
+    from napari_blind_deconv.engine.stacks import run_stack
 
-    def keep(result: SliceResult) -> None:
-        store.put(result.index, result.image, _record(result))
-        if on_slice is not None:
-            on_slice(result)
-
-    finished = store.records().keys()
-    options: dict[str, Any] = {"on_slice": keep, "should_stop": should_stop, "finished": finished}
-    if client is not None:
-        outcome = deconvolve_on_cluster(store.image, store.plan, client, **options)
-    else:
-        outcome = yield from deconvolve_stack(store.image, plan=store.plan, **options)
-    return outcome.done, outcome.missing
+    options: dict[str, Any] = {"plan": store.plan, "finished": store.records().keys()}
+    if executor is not None:
+        options |= {"executor": executor, "ahead": executor.ahead}
+    task = Task(store.image, store.plan.settings, store.plan.choice)
+    run = Run(run_stack(task, Watch(should_stop), collect=False, **options))
+    for step in run:
+        if isinstance(step, BlockResult):
+            store.put(step.index, step.image, _record(step, with_trace=beside.trace is not None))
+        yield step
+    return run.result()
 
 
 def _check_places(job: Job, *, resume: bool, overwrite: bool) -> None:
@@ -262,7 +346,7 @@ def _check_places(job: Job, *, resume: bool, overwrite: bool) -> None:
 
 def _plan(
     job: Job, image: Image, should_stop: Callable[[], bool]
-) -> Generator[tuple[Index, Snapshot], None, StackPlan]:
+) -> Generator[Snapshot, None, StackPlan]:
     from napari_blind_deconv.engine.solver import Watch
     from napari_blind_deconv.engine.stacks import make_plan
 
@@ -271,21 +355,25 @@ def _plan(
     return (yield from make_plan(task, watch, reference=job.reference, warm_start=job.warm_start))
 
 
-def _write_kernels(path: Path, store: StackStore, story: dict[str, Any]) -> None:
-    kernels = store.plan.kernels_on_one_window()
-    if kernels is not None:
-        write_kernels(path, kernels, store.image, story)
+def _kernels_of(
+    store: StackStore, records: dict[Index, dict[str, Any]]
+) -> tuple[str, NDArray[np.float32]]:
+    told = {index: record.get("kernel") for index, record in records.items()}
+    own = {index: kernel and Kernel.from_record(kernel) for index, kernel in told.items()}
+    return store.plan.all_kernels(store.image, own)
 
 
-def _record(result: SliceResult) -> dict[str, Any]:
-    told = {name: result.provenance.get(name) for name in _TOLD_OF_A_PLANE}
-    found_here = result.kernel is not None and not told["kernel_is_held"]
-    return {
-        **told,
-        "kernel": result.kernel.as_record() if result.kernel and found_here else None,
-        "failure": result.failure,
-        "seconds": round(result.seconds, 2),
+def _record(block: BlockResult, *, with_trace: bool) -> dict[str, Any]:
+    """What is kept of a plane besides its pixels."""
+    if block.result is None:
+        return {"failure": block.failure, "kernel": None}
+    result = block.result
+    told = {
+        name: value for name, value in result.provenance().items() if name not in _SHARED_BY_PLANES
     }
+    kernel = None if result.kernel_is_held else result.kernel.as_record()
+    trace = {"trace": result.trace.tolist()} if with_trace else {}
+    return {**told, "kernel": kernel, "failure": None, **trace}
 
 
 def _story(job: Job, store: StackStore, records: dict[Index, dict[str, Any]]) -> dict[str, Any]:
@@ -293,10 +381,14 @@ def _story(job: Job, store: StackStore, records: dict[Index, dict[str, Any]]) ->
     from napari_blind_deconv import __version__
 
     plan = store.plan
-    planes = [{"index": list(index), **record} for index, record in sorted(records.items())]
+    planes = [
+        {"index": list(index), **{k: v for k, v in record.items() if k != "trace"}}
+        for index, record in sorted(records.items())
+    ]
     return {
         "software": "napari-blind-deconv",
         "version": __version__,
+        "versions": versions(),
         "job": job.as_record(),
         "axes": store.image.axes,
         "intensity_ranges": [span and list(span) for span in plan.intensity_ranges],

@@ -254,9 +254,12 @@ class KernelChoice:
         return cls(scope=KernelScope(scope))
 
     @classmethod
-    def start_from(cls, kernel: Kernel | ArrayLike) -> Self:
+    def start_from(
+        cls, kernel: Kernel | ArrayLike, scope: KernelScope | str = KernelScope.CHANNEL
+    ) -> Self:
         """Start from a guess, in place of one found in the image; the fit corrects it."""
-        return cls(replace(_kernel(kernel), source=KernelSource.GUESS))
+        guess = replace(_kernel(kernel), source=KernelSource.GUESS)
+        return replace(cls.find(scope), kernel=guess)
 
     @classmethod
     def hold(cls, kernel: Kernel | ArrayLike) -> Self:
@@ -276,6 +279,21 @@ class KernelChoice:
     def is_found(self) -> bool:
         """Whether nobody says what it is."""
         return self.kernel is None
+
+    def as_record(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "kernel": self.kernel and self.kernel.as_record(),
+            "is_held": self.is_held,
+            "scope": self.scope.value,
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Self:
+        """The choice of :meth:`as_record`."""
+        known = record["kernel"]
+        kernel = None if known is None else Kernel.from_record(known)
+        return cls(kernel, bool(record["is_held"]), KernelScope(record["scope"]))
 
 
 def _kernel(value: Kernel | ArrayLike) -> Kernel:

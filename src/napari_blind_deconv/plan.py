@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_blind_deconv.image import Image
-from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelScope
+from napari_blind_deconv.image import Image, Index
+from napari_blind_deconv.kernel import Kernel, KernelChoice
 from napari_blind_deconv.settings import Settings
 from napari_blind_deconv.task import Task
 
@@ -52,36 +53,38 @@ class StackPlan:
         """What is to be done with a plane in memory."""
         kernel, settings, choice = self.kernels[channel], self.settings, self.choice
         if kernel is not None:
-            if self.warm_start and not self.choice.is_held:
+            if self.warm_start and not choice.is_held:
                 fewer = math.ceil(settings.max_iterations / WARM_SHARE)
                 settings = settings.with_changes(max_iterations=fewer)
             choice = KernelChoice.hold(kernel)
         return Task(block, settings, choice, self.intensity_ranges[channel], self.tile_side)
 
-    def kernels_on_one_window(self) -> NDArray[np.float32] | None:
-        """Weights of the kernels of all channels ``(C, *kernel)``, zeros around the smaller ones.
+    def all_kernels(
+        self, image: Image, own: Mapping[Index, Kernel | None]
+    ) -> tuple[str, NDArray[np.float32]]:
+        """Weights of all kernels in one array, and its axes.
 
-        None where planes find their own; a channel that has none is empty.
+        Those of the channels ``(C, *kernel)`` where planes share them, else those of the planes
+        ``(*stack, *kernel)``; zeros around the smaller ones, and for those that are missing.
+
+        Parameters
+        ----------
+        image : Image
+            The stack.
+        own : mapping
+            Kernels that planes have found for themselves, by position.
         """
-        known = [kernel.shape for kernel in self.kernels if kernel is not None]
-        if not known:
-            return None
-        sides = tuple(max(along) for along in zip(*known, strict=True))
-        windows = np.zeros((len(self.kernels), *sides), np.float32)
-        for window, kernel in zip(windows, self.kernels, strict=True):
-            if kernel is not None:  # all sides are odd, so centres fall on centres
-                inner = tuple(
-                    slice((side - own) // 2, (side + own) // 2)
-                    for side, own in zip(sides, kernel.shape, strict=True)
-                )
-                window[inner] = kernel.weights
-        return windows
+        if any(kernel is not None for kernel in self.kernels):
+            return f"C{image.space}", _on_one_window(self.kernels)
+        windows = _on_one_window([own.get(index) for index in image.indices()])
+        shape = (*image.stack_shape, *windows.shape[1:])
+        return f"{image.stack_axes}{image.space}", windows.reshape(shape)
 
     def as_record(self) -> dict[str, Any]:
         """Ready for JSON, kernels and all."""
         return {
             "settings": self.settings.model_dump(mode="json"),
-            "kernel": "held" if self.choice.is_held else self.choice.scope.value,
+            "choice": self.choice.as_record(),
             "warm_start": self.warm_start,
             "tile_side": self.tile_side,
             "intensity_ranges": [span and list(span) for span in self.intensity_ranges],
@@ -96,15 +99,9 @@ class StackPlan:
                 None if kernel is None else Kernel.from_record(kernel)
                 for kernel in record["kernels"]
             )
-            held = record["kernel"] == "held"
-            choice = (
-                KernelChoice.hold(kernels[0])
-                if held and kernels[0] is not None
-                else KernelChoice(scope=KernelScope(record["kernel"]))
-            )
             return cls(
                 settings=Settings(**record["settings"]),
-                choice=choice,
+                choice=KernelChoice.from_record(record["choice"]),
                 warm_start=bool(record["warm_start"]),
                 tile_side=int(record["tile_side"]),
                 intensity_ranges=tuple(
@@ -115,3 +112,18 @@ class StackPlan:
             )
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"The record is no plan of a stack ({error!r}).") from error
+
+
+def _on_one_window(kernels: Sequence[Kernel | None]) -> NDArray[np.float32]:
+    """Weights of kernels ``(n, *kernel)``, zeros around the smaller ones and for those missing."""
+    known = [kernel.shape for kernel in kernels if kernel is not None] or [(1, 1)]
+    sides = tuple(max(along) for along in zip(*known, strict=True))
+    windows = np.zeros((len(kernels), *sides), np.float32)
+    for window, kernel in zip(windows, kernels, strict=True):
+        if kernel is not None:  # all sides are odd, so centres fall on centres
+            inner = tuple(
+                slice((side - own) // 2, (side + own) // 2)
+                for side, own in zip(sides, kernel.shape, strict=True)
+            )
+            window[inner] = kernel.weights
+    return windows

@@ -1,4 +1,7 @@
-"""The presets: by name, what each sets otherwise than the defaults of `Settings`."""
+"""The presets: by name, what each sets otherwise than the defaults of `Settings`.
+
+Others may be added to `PRESETS`; those with a text in `PRESET_HELP` are offered to users.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +26,6 @@ _PUBLISHED: dict[str, Any] = {
     "channels": (128,) * 5,
     "precision": "float32",
 }
-_RIVAL: dict[str, Any] = {
-    **_PUBLISHED,
-    "max_iterations": 5000,
-    "image_learning_rate": 1e-2,
-    "kernel_learning_rate": 1e-4,
-    "learning_rate_milestones": (2000, 3000, 4000),
-    "data_term": "squared",
-    "early_stopping": False,
-    "location": "centre",
-}
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {},
     "draft": {"max_iterations": 15},
@@ -45,24 +38,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         **_PUBLISHED,
         "image_learning_rate": 1e-3,
         "kernel_learning_rate": 1e-5,
-    },
-    # Eq. 7, Ren et al. (2020), with the λ the paper compares at; the true kernel size is the
-    # caller's to give.
-    "selfdeblur": {
-        **_RIVAL,
-        "kernel_network": "mlp",
-        "kernel_features": 1000,
-        "kernel_layers": 1,
-        "regulariser": "l1",
-    },
-    # Wang et al. (2019): the same network for both, and nothing but the misfit. Rates and their
-    # halving are SelfDeblur's.
-    "wang": {
-        **_RIVAL,
-        "kernel_network": "convolutional",
-        "kernel_features": 128,
-        "kernel_layers": 5,
-        "sparsity": 0.0,
     },
 }
 PRESET_HELP = {

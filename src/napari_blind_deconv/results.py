@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.metadata import version
 from typing import Any, Self
 
 import numpy as np
@@ -18,12 +21,13 @@ from napari_blind_deconv.settings import Settings
 
 __all__ = [
     "TRACE_DTYPE",
+    "BlockResult",
     "Result",
-    "SliceResult",
     "Snapshot",
     "StackResult",
     "Stage",
     "TrustReport",
+    "versions",
 ]
 
 TRACE_DTYPE = np.dtype(
@@ -93,6 +97,12 @@ class TrustReport:
         return {**record, "kernel_roundness": self.kernel_roundness}
 
 
+def versions() -> dict[str, str]:
+    """Of this package, of what it computes with, and of Python."""
+    packages = ("napari-blind-deconv", "torch", "numpy")
+    return {**{name: version(name) for name in packages}, "python": platform.python_version()}
+
+
 class Stage(StrEnum):
     """What a run is doing: the stages of the pipeline, in their order."""
 
@@ -124,6 +134,8 @@ class Snapshot:
     image, kernel : ndarray or None
         Current estimates as in `Result`, recentred by the kernel alone; only every so often, else
         None.
+    index : tuple of int
+        Of a stack, position of the plane.
     """
 
     stage: Stage
@@ -136,6 +148,7 @@ class Snapshot:
     max_iterations: int
     image: NDArray[np.float32] | None = None
     kernel: NDArray[np.float32] | None = None
+    index: Index = ()
 
     @classmethod
     def waiting(cls, stage: Stage, max_iterations: int = 0) -> Self:
@@ -230,31 +243,25 @@ class Result:
 
 
 @dataclass(frozen=True)
-class SliceResult:
-    """The outcome of one plane of a stack.
+class BlockResult:
+    """The outcome of one block of a stack: of a plane.
 
     Attributes
     ----------
     index : tuple of int
-        Its position along the axes before rows.
+        Its position along the axes before its own; empty if there is one only.
     image : ndarray
         Estimate as in `Result`; the input where it failed, zeros where that could not be read.
-    kernel : Kernel or None
-        None where it failed.
-    provenance : dict
-        As of `Result`; empty where it failed.
+    result : Result or None
+        All that is known of it; None where it failed.
     failure : str or None
         What was wrong with it, in one sentence.
-    seconds : float
-        Wall time.
     """
 
     index: Index
     image: NDArray[np.float32]
-    kernel: Kernel | None
-    provenance: dict[str, Any]
-    failure: str | None
-    seconds: float
+    result: Result | None = None
+    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -264,12 +271,14 @@ class StackResult:
     Attributes
     ----------
     image : ndarray or None
-        Estimate of the shape of the input, float32; zeros where planes are missing. None if planes
-        were handed over one by one.
+        Estimate of the shape of the input, float32; zeros where planes are missing. None if it was
+        not to be collected.
     plan : StackPlan
         With the kernels and all that the planes share.
     failures : dict
         What was wrong, by position.
+    flags : dict
+        Reasons to doubt planes, and how many each was raised for.
     done, missing : int
         Planes computed in this run, and planes that neither were nor had been before.
     """
@@ -277,5 +286,6 @@ class StackResult:
     image: NDArray[np.float32] | None
     plan: StackPlan
     failures: dict[Index, str]
+    flags: Mapping[QualityFlag, int]
     done: int
     missing: int

@@ -15,10 +15,10 @@ from napari_blind_deconv.presets import PRESET_HELP, PRESETS
 
 __all__ = [
     "DEVICE_NAMES",
+    "KERNEL_NETWORKS",
     "PRESET_HELP",
     "DataTerm",
     "ImageStart",
-    "KernelNetwork",
     "Location",
     "Precision",
     "Regulariser",
@@ -28,6 +28,9 @@ __all__ = [
 
 
 DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
+# Untrained networks that may stand for the kernel: their names, and the functions of settings and
+# window that make them. Others may be added, as the benchmarks do.
+KERNEL_NETWORKS = {"siren": "napari_blind_deconv.engine.kernel_networks:siren"}
 
 
 class DataTerm(StrEnum):
@@ -50,14 +53,6 @@ class SparsityScale(StrEnum):
     PUBLISHED = "published"  # λ ‖∇x‖₁/‖∇x‖₂ with plain sums, Eq. 19: grows with the image's side
     PIXELS = "pixels"  # λ on that ratio divided by √pixels, which no image size alters
     NOISE = "noise"  # the same, times the noise found in the image
-
-
-class KernelNetwork(StrEnum):
-    """The untrained network that stands for the kernel."""
-
-    SIREN = "siren"  # sines over coordinates, Eq. 21
-    MLP = "mlp"  # fully connected, from fixed random numbers, as SelfDeblur
-    CONVOLUTIONAL = "convolutional"  # a U-Net like the picture's, as Wang et al.
 
 
 class ImageStart(StrEnum):
@@ -98,6 +93,12 @@ def _known_device(name: str) -> str:
     kind, colon, index = name.partition(":")
     if kind not in DEVICE_NAMES or (colon and not (kind == "cuda" and index.isdecimal())):
         raise ValueError(f"accepted are {', '.join(DEVICE_NAMES)} and cuda:N, the GPU of number N")
+    return name
+
+
+def _known_network(name: str) -> str:
+    if name not in KERNEL_NETWORKS:
+        raise ValueError(f"accepted are {', '.join(KERNEL_NETWORKS)}")
     return name
 
 
@@ -227,9 +228,11 @@ class Settings(BaseModel):
     kernel's start, which the network then corrects; `random`, as published: nothing, and the
     picture emerges in hundreds of iterations."""
 
-    kernel_network: KernelNetwork = Field(KernelNetwork.SIREN, title="Kernel network")
-    """`siren` draws fine kernels soonest; `mlp` and `convolutional` are what it is compared with
-    and find coarse shapes only, later."""
+    kernel_network: Annotated[str, AfterValidator(_known_network)] = Field(
+        "siren", title="Kernel network"
+    )
+    """`siren`: a network of sines over coordinates, as published. Others can be registered, as the
+    benchmarks do to compare."""
 
     kernel_features: Width = Field(128, title="Kernel network width")
     """Units in each layer of the kernel network. More describe more intricate motion."""
@@ -269,10 +272,7 @@ class Settings(BaseModel):
 
     @classmethod
     def presets(cls) -> dict[str, Self]:
-        """The presets for use by name, the default first.
-
-        `preset` knows two more, ``"selfdeblur"`` and ``"wang"``, for comparison.
-        """
+        """The presets for use by name, the default first."""
         return {name: cls.preset(name) for name in PRESET_HELP}
 
     def with_changes(self, **changes: Any) -> Self:

@@ -1,35 +1,69 @@
-"""Runs as generators: they yield steps on the way and *return* their outcome."""
+"""Runs: iterators over what they report on the way, with an outcome at their end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, Generic, TypeVar
 
-__all__ = ["mapped", "run_to_end"]
+__all__ = ["Run", "mapped", "run_to_end"]
 
 _Step = TypeVar("_Step")
 _Told = TypeVar("_Told")
 _Outcome = TypeVar("_Outcome")
 
 
-def run_to_end(steps: Generator[Any, None, _Outcome]) -> _Outcome:
-    """What a run returns at its end; its steps go unseen."""
-    while True:
+class Run(Generic[_Step, _Outcome]):
+    """A computation under way: iterate over what it reports, then ask for its result.
+
+    ``yield from run`` gives the result as well.
+
+    Examples
+    --------
+    >>> def steps():
+    ...     yield "half"
+    ...     return 42
+    >>> run = Run(steps())
+    >>> list(run), run.result()
+    (['half'], 42)
+    """
+
+    def __init__(self, steps: Generator[_Step, None, _Outcome]) -> None:
+        self._steps = steps
+        self._outcomes: list[_Outcome] = []
+
+    def __iter__(self) -> Iterator[_Step]:
+        return self
+
+    def __next__(self) -> _Step:
         try:
-            next(steps)
+            return next(self._steps)
         except StopIteration as end:
-            outcome: _Outcome = end.value
-            return outcome
+            if not self._outcomes:
+                self._outcomes.append(end.value)
+            raise StopIteration(self._outcomes[0]) from None
+
+    def result(self) -> _Outcome:
+        """What the run comes to; what is left of it is run first, its reports unseen."""
+        for _ in self:
+            pass
+        return self._outcomes[0]
+
+    def close(self) -> None:
+        """Give the run up."""
+        self._steps.close()
+
+
+def run_to_end(steps: Generator[Any, None, _Outcome]) -> _Outcome:
+    """What a generator returns at its end; what it yields goes unseen."""
+    return Run(steps).result()
 
 
 def mapped(
-    steps: Generator[_Step, None, _Outcome], change: Callable[[_Step], _Told]
+    steps: Generator[_Step, None, _Outcome] | Run[_Step, _Outcome],
+    change: Callable[[_Step], _Told],
 ) -> Generator[_Told, None, _Outcome]:
-    """The same run with each of its steps changed on the way."""
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            outcome: _Outcome = end.value
-            return outcome
+    """The same with each of its steps changed on the way."""
+    run = steps if isinstance(steps, Run) else Run(steps)
+    for step in run:
         yield change(step)
+    return run.result()

@@ -16,7 +16,7 @@ from napari_blind_deconv.cli.speech import (
     one_sentence_errors,
     progress_bar,
 )
-from napari_blind_deconv.cli.work import check_distinct, deblur, sharpen, tell, write
+from napari_blind_deconv.cli.work import check_distinct, deblur, sharpen, tell
 from napari_blind_deconv.settings import PRESET_HELP, Settings
 
 if TYPE_CHECKING:
@@ -75,13 +75,13 @@ def run(
         Path | None, typer.Option(help="A known PSF as TIFF: the kernel is then fixed.")
     ] = None,
     psf_guess: Annotated[
-        Path | None, typer.Option(help="A PSF as TIFF for the kernel of a plane to start from.")
+        Path | None, typer.Option(help="A PSF as TIFF for the kernel to start from.")
     ] = None,
     kernel_out: Annotated[
-        Path | None, typer.Option(help="Where the kernel goes as TIFF; one page a channel.")
+        Path | None, typer.Option(help="Where kernels go as TIFF; a page a channel or plane.")
     ] = None,
     trace_out: Annotated[
-        Path | None, typer.Option(help="Where a plane's early-stopping trace goes, as CSV.")
+        Path | None, typer.Option(help="Where the early-stopping traces go, as CSV.")
     ] = None,
     from_sidecar: Annotated[
         Path | None, typer.Option(help="Run again what the .json beside a result tells of.")
@@ -183,15 +183,20 @@ def batch(
         pairs = plan_batch(images, out, suffix)
         out.mkdir(parents=True, exist_ok=True)
         todo = [Job(input=source, output=target, **common) for source, target in pairs]
-        troubles = {}
-        with progress_bar("files") as progress:
-            task = progress.add_task("sharpening", total=len(todo))
-            for job, trouble in run_batch(todo, at_a_time=jobs, resume=resume, overwrite=overwrite):
+        troubles, doubted = {}, {}
+        with progress_bar() as progress:
+            task = progress.add_task("sharpening", total=len(todo), unit="files")
+            for job, report in run_batch(todo, at_a_time=jobs, resume=resume, overwrite=overwrite):
                 progress.advance(task)
-                if trouble:
-                    troubles[job.input] = trouble
+                if report.trouble:
+                    troubles[job.input] = report.trouble
+                if report.warnings:
+                    doubted[job.input] = report.warnings
         for path, trouble in troubles.items():
             errors.print(f"{path}: {trouble}", soft_wrap=True)
+        for path, warnings in doubted.items():
+            for line in warnings:
+                errors.print(f"{path}: warning: {line}", soft_wrap=True)
         errors.print(f"{len(todo) - len(troubles)} of {len(todo)} files done, in {out}.")
     if troubles:
         raise typer.Exit(SOME_FAILED)
@@ -291,12 +296,17 @@ def doctor() -> None:
 def _demonstrate(pixels: Any, name: str, out: Path, settings: Settings) -> tuple[Result, bool]:
     from napari_blind_deconv.figures import write_summary
     from napari_blind_deconv.image import Image
-    from napari_blind_deconv.task import Task
+    from napari_blind_deconv.io.images import write_plane, write_traces
 
-    task = Task(Image(pixels), settings)
-    result, interrupted = deblur(task, name)
-    paths = (out / f"{name}_{what}" for what in ("deblurred.tif", "kernel.tif", "trace.csv"))
-    write(task, result, *paths)
+    result, interrupted = deblur(pixels, settings, name)
+    image, kernel, trace = (
+        out / f"{name}_{what}" for what in ("deblurred.tif", "kernel.tif", "trace.csv")
+    )
+    write_plane(image, Image(result.image), result.provenance())
+    write_plane(kernel, Image(result.kernel.weights), result.provenance())
+    write_traces(trace, "", {(): result.trace.tolist()})
     write_summary(out / f"{name}_summary.png", pixels, result, name)
-    tell(result, out / f"{name}_deblurred.tif")
+    tell(result, image)
+    for flag in result.flags:
+        errors.print(f"warning: {flag.sentence}", soft_wrap=True)
     return result, interrupted

@@ -32,13 +32,16 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False, markup=False)
 
 
-def progress_bar(unit: str) -> Progress:
-    """A bar of what is done, how many of how many units, and the time left."""
+def progress_bar() -> Progress:
+    """Bars of what is done, how many of how many units, and the time left.
+
+    Each task says its unit: ``progress.add_task(…, unit="files")``.
+    """
     return Progress(
         TextColumn("{task.description}", markup=False),  # names of files may have brackets
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(unit),
+        TextColumn("{task.fields[unit]}"),
         TimeRemainingColumn(),
         console=errors,
     )

@@ -1,10 +1,12 @@
-"""A job run from the command line: checked, with a progress bar, its outputs written."""
+"""Jobs run from the command line: with a progress bar, and told of at their end."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import Progress
 
 from napari_blind_deconv.cli.speech import (
     INTERRUPTED,
@@ -13,149 +15,121 @@ from napari_blind_deconv.cli.speech import (
     interrupt_flag,
     progress_bar,
 )
-from napari_blind_deconv.steps import mapped, run_to_end
 
 if TYPE_CHECKING:
-    from napari_blind_deconv.image import Image
     from napari_blind_deconv.io.stacks import OpenImage
-    from napari_blind_deconv.jobs import Job
-    from napari_blind_deconv.results import Result, Snapshot
-    from napari_blind_deconv.task import Task
+    from napari_blind_deconv.jobs import Job, Summary
+    from napari_blind_deconv.results import BlockResult, Result, Snapshot
+    from napari_blind_deconv.settings import Settings
+    from napari_blind_deconv.steps import Run
 
-__all__ = ["check_distinct", "deblur", "sharpen", "tell", "write"]
-
-
-def sharpen(
-    job: Job,
-    kernel_out: Path | None,
-    trace_out: Path | None,
-    *,
-    resume: bool,
-    overwrite: bool,
-    scheduler: str | None,
-) -> int:
-    """Run a job, plane or stack; the exit code. Raises before anything is written."""
-    from napari_blind_deconv.io.claim import claimed
-    from napari_blind_deconv.io.images import check_output
-    from napari_blind_deconv.io.store import is_under_way, is_zarr, publish
-    from napari_blind_deconv.jobs import OUTPUT_SUFFIXES, is_finished
-
-    check_distinct(job.input, job.psf, job.psf_guess, job.output, kernel_out, trace_out)
-    check_output(job.output, overwrite=resume or overwrite, suffixes=OUTPUT_SUFFIXES)
-    begun = resume and is_under_way(job.output)
-    for path, suffixes in ((kernel_out, None), (trace_out, {".csv"})):
-        if path is not None:
-            check_output(path, overwrite=begun or overwrite, suffixes=suffixes)
-    with job.open() as opened:
-        if opened.is_small_plane and not is_zarr(job.output):
-            with claimed(job.output):
-                if resume:
-                    publish(job.output)
-                if resume and is_finished(job):
-                    errors.print(f"{job.output} is there already.", soft_wrap=True)
-                    return 0
-                check_output(job.output, overwrite=overwrite, suffixes=OUTPUT_SUFFIXES)
-                return _run_plane(job, opened.image, kernel_out, trace_out)
-    if trace_out is not None:
-        raise ValueError(f"{job.input} is a stack or a large plane; --trace-out is for one plane.")
-    return _run_stack(job, kernel_out, resume=resume, overwrite=overwrite, scheduler=scheduler)
+__all__ = ["check_distinct", "deblur", "sharpen", "tell"]
 
 
-def _run_plane(job: Job, image: Image, kernel_out: Path | None, trace_out: Path | None) -> int:
-    from napari_blind_deconv.io.images import write_json
-    from napari_blind_deconv.jobs import sidecar_of
-    from napari_blind_deconv.task import Task
-
-    task = Task(image.read(), job.settings, job.kernel_choice())
-    result, interrupted = deblur(task, job.input.name)
-    write(task, result, job.output, kernel_out, trace_out)
-    write_json(
-        sidecar_of(job.output),
-        {"job": job.as_record(), **result.provenance(), "kernel": result.kernel.as_record()},
-    )
-    tell(result, job.output)
-    return INTERRUPTED if interrupted else 0
-
-
-def _run_stack(
-    job: Job, kernel_out: Path | None, *, resume: bool, overwrite: bool, scheduler: str | None
-) -> int:
+def sharpen(job: Job, kernel_out: Path | None, trace_out: Path | None, **options: Any) -> int:
+    """Run a job, of one plane or many; the exit code. `options` are those of `run_job`."""
     from napari_blind_deconv.jobs import run_job
 
-    with progress_bar("planes") as progress, interrupt_flag() as interrupted:
-        task = progress.add_task("finding the kernel", total=None)
-
-        def opened(found: OpenImage) -> None:
-            errors.print(f"{job.input.name}: {found.described}", soft_wrap=True)
-            progress.update(task, total=found.image.blocks)
-
-        steps = run_job(
+    check_distinct(job.input, job.psf, job.psf_guess, job.output, kernel_out, trace_out)
+    with progress_bar() as progress, interrupt_flag() as interrupted:
+        bar = _Bar(progress, job.input.name)
+        run = run_job(
             job,
-            resume=resume,
-            overwrite=overwrite,
-            scheduler=scheduler,
             kernel_out=kernel_out,
+            trace_out=trace_out,
             should_stop=interrupted,
-            on_stack=opened,
-            on_slice=lambda _: progress.update(task, advance=1, description=job.input.name),
+            on_open=bar.show_image,
+            **options,
         )
-        summary = run_to_end(steps)
+        bar.follow(run)
+        summary = run.result()
+    if bar.last is not None and bar.last.result is not None and summary.planes == 1:
+        tell(bar.last.result, job.output)
+    else:
+        _tell_of_stack(summary, job.output)
+    for line in summary.warning_lines():
+        errors.print(f"warning: {line}", soft_wrap=True)
+    if summary.stopped or not summary.finished:
+        return INTERRUPTED
+    return SOME_FAILED if summary.failures else 0
+
+
+class _Bar:
+    """A progress bar for a run: of planes if there are many, of iterations if there is one."""
+
+    def __init__(self, progress: Progress, name: str) -> None:
+        self._progress, self._name = progress, name
+        self._bar = progress.add_task(name, total=None, unit="iterations")
+        self._planes = 1
+        self.last: BlockResult | None = None
+
+    def show_image(self, found: OpenImage) -> None:
+        """Say what is sharpened."""
+        self._planes = found.image.blocks
+        if self._planes == 1:
+            errors.print(f"Sharpening {self._name}; Ctrl-C keeps the best so far.")
+            return
+        errors.print(f"{self._name}: {found.described}", soft_wrap=True)
+        self._progress.update(self._bar, total=self._planes, unit="planes")
+
+    def follow(self, run: Run[Any, Any]) -> None:
+        """Show a run until its end."""
+        from napari_blind_deconv.results import BlockResult
+
+        for step in run:
+            if isinstance(step, BlockResult):
+                self.last = step
+                self._progress.advance(self._bar, 1 if self._planes > 1 else 0)
+            else:
+                self._show(step)
+
+    def _show(self, snapshot: Snapshot) -> None:
+        told = f"{self._name}: {snapshot.stage}"
+        if self._planes > 1:
+            self._progress.update(self._bar, description=told)
+            return
+        self._progress.update(
+            self._bar,
+            description=told,
+            completed=snapshot.iteration,
+            total=snapshot.max_iterations or None,
+        )
+
+
+def _tell_of_stack(summary: Summary, output: Path) -> None:
     for index, failure in summary.failures.items():
         errors.print(f"plane {index}: {failure}", soft_wrap=True)
     if not summary.finished:
         errors.print("Interrupted; the planes that are done are kept, and --resume goes on.")
-        return INTERRUPTED
+        return
+    if not summary.done:
+        errors.print(f"{output} is there already.", soft_wrap=True)
+        return
     errors.print(
-        f"{job.output}: {summary.done} of {summary.planes} planes in {summary.seconds:.0f} s, "
+        f"{output}: {summary.done} of {summary.planes} planes in {summary.seconds:.0f} s, "
         f"{len(summary.failures)} failed.",
         soft_wrap=True,
     )
-    return SOME_FAILED if summary.failures else 0
 
 
-def deblur(task: Task, name: str) -> tuple[Result, bool]:
-    """Run with a progress bar; the result, and whether Ctrl-C ended it."""
+def deblur(pixels: Any, settings: Settings, name: str) -> tuple[Result, bool]:
+    """Sharpen pixels with a progress bar; the result, and whether Ctrl-C ended it."""
     with errors.status("Loading PyTorch …"):
-        from napari_blind_deconv.engine.deconvolve import run_task
-        from napari_blind_deconv.engine.solver import Watch
-    with progress_bar("iterations") as progress, interrupt_flag() as interrupted:
-        progress.console.print(f"Sharpening {name}; Ctrl-C keeps the best so far.")
-        bar = progress.add_task(name, total=task.settings.max_iterations)
-
-        def show(snapshot: Snapshot) -> None:
-            progress.update(
-                bar, completed=snapshot.iteration, description=f"{name}: {snapshot.stage}"
-            )
-
-        result = run_to_end(mapped(run_task(task, Watch(interrupted)), show))
-        return result, interrupted()
-
-
-def write(
-    task: Task, result: Result, output: Path, kernel_out: Path | None, trace_out: Path | None
-) -> None:
-    """Write a plane's estimate, kernel and trace, each to its path if it has one."""
-    from napari_blind_deconv.image import Image
-    from napari_blind_deconv.io.images import write_plane, write_trace
-
-    provenance = result.provenance()
-    write_plane(output, task.image.with_pixels(result.image), provenance)
-    if kernel_out is not None:
-        kernel = Image(result.kernel.weights, "YX", task.image.spacing, task.image.unit)
-        write_plane(kernel_out, kernel, provenance)
-    if trace_out is not None:
-        write_trace(trace_out, result.trace)
+        from napari_blind_deconv.engine.deconvolve import iterate
+    with progress_bar() as progress, interrupt_flag() as interrupted:
+        errors.print(f"Sharpening {name}; Ctrl-C keeps the best so far.")
+        run = iterate(pixels, settings, should_stop=interrupted)
+        _Bar(progress, name).follow(run)
+        return run.result(), interrupted()
 
 
 def tell(result: Result, output: Path) -> None:
-    """Say how a plane's run ended, and what gives reason to doubt it."""
+    """Say how a plane's run ended."""
     errors.print(
         f"{output}: picture of iteration {result.stop_iteration} kept of {len(result.trace)} "
         f"in {result.seconds:.0f} s on {result.device}. {result.stop_reason.sentence}",
         soft_wrap=True,
     )
-    for flag in result.flags:
-        errors.print(f"warning: {flag.sentence}", soft_wrap=True)
 
 
 def check_distinct(*paths: Path | None) -> None:

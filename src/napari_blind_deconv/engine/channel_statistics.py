@@ -34,7 +34,8 @@ class ChannelStatistics:
 
     def with_plane(self, index: Index, plane: Image) -> ChannelStatistics:
         """The same with one plane more; one of no contrast, or not finite, adds nothing."""
-        if not np.isfinite(plane.array).all() or not has_contrast(plane):
+        pixels = plane.array
+        if pixels.size == 0 or not np.isfinite(pixels).all() or not has_contrast(plane):
             return self
         seen = IntensityMap.of(plane.by_channel())
         low, high = self.intensity_range or (seen.low, seen.high)

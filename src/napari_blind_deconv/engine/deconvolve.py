@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import platform
 import time
 from collections.abc import Callable, Generator
-from importlib.metadata import version
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -22,9 +20,9 @@ from napari_blind_deconv.errors import DeconvolutionError, OutOfMemoryError, fir
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel, KernelChoice
 from napari_blind_deconv.reasons import StopReason
-from napari_blind_deconv.results import Result, Snapshot
+from napari_blind_deconv.results import Result, Snapshot, versions
 from napari_blind_deconv.settings import ImageStart, Settings, SolverName
-from napari_blind_deconv.steps import mapped, run_to_end
+from napari_blind_deconv.steps import Run, mapped, run_to_end
 from napari_blind_deconv.task import Task
 
 __all__ = ["deconvolve", "iterate", "run_task"]
@@ -99,7 +97,7 @@ def deconvolve(
     >>> result.image.shape, result.kernel.source.value
     ((64, 64), 'Gaussian')
     """
-    run = iterate(
+    steps = iterate(
         image,
         settings,
         kernel=kernel,
@@ -109,7 +107,7 @@ def deconvolve(
         preview_seconds=math.inf if on_snapshot is None else _PREVIEW_SECONDS,
         **changes,
     )
-    return run_to_end(run if on_snapshot is None else mapped(run, on_snapshot))
+    return steps.result() if on_snapshot is None else run_to_end(mapped(steps, on_snapshot))
 
 
 def iterate(
@@ -122,8 +120,8 @@ def iterate(
     should_stop: Callable[[], bool] | None = None,
     preview_seconds: float = _PREVIEW_SECONDS,
     **changes: Any,
-) -> Generator[Snapshot, None, Result]:
-    """Run :func:`deconvolve` step by step: yields snapshots and *returns* the result.
+) -> Run[Snapshot, Result]:
+    """Run :func:`deconvolve` step by step: yields snapshots, and has the result at its end.
 
     Parameters are those of :func:`deconvolve`, and
 
@@ -132,11 +130,16 @@ def iterate(
         into none.
 
     Input is checked by the call itself, before the first step.
+
+    Returns
+    -------
+    Run
+        An iterator of `Snapshot`; its ``result()`` is the `Result`.
     """
     task = Task.of(
         image, settings, changes, axes=axes, kernel=kernel, intensity_range=intensity_range
     )
-    return run_task(task, Watch(should_stop or (lambda: False), preview_seconds))
+    return Run(run_task(task, Watch(should_stop or (lambda: False), preview_seconds)))
 
 
 def run_task(task: Task, watch: Watch) -> Generator[Snapshot, None, Result]:
@@ -181,7 +184,7 @@ def _run(problem: Problem, watch: Watch) -> Generator[Snapshot, None, Result]:
         device=str(problem.device),
         noise=problem.noise * (high - low),
         intensity_range=(low, high),
-        versions=_versions(),
+        versions=versions(),
         seconds=time.monotonic() - started,
         slowed_at=end.slowed_at,
         **judgement._asdict(),
@@ -204,11 +207,6 @@ def _stages(problem: Problem, watch: Watch) -> Generator[Snapshot, None, tuple[P
         start = wiener.canvas
     network = DoubleDip(problem, start)
     return problem, (yield from run_solver(problem, network, watch, linear))
-
-
-def _versions() -> dict[str, str]:
-    packages = ("napari-blind-deconv", "torch", "numpy")
-    return {**{name: version(name) for name in packages}, "python": platform.python_version()}
 
 
 def _explained(error: BaseException, problem: Problem) -> DeconvolutionError:

@@ -13,22 +13,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from napari_blind_deconv.engine.devices import computes_bfloat16
+from napari_blind_deconv.engine.kernel_networks import kernel_network
 from napari_blind_deconv.engine.objective import Objective
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.solver import Step
 from napari_blind_deconv.engine.wiener import wiener_canvases
 from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.image_prior import ImagePrior
-from napari_blind_deconv.numerics.kernel_prior import (
-    ConvolutionalKernel,
-    FixedKernel,
-    MlpKernel,
-    Siren,
-    fit_kernel,
-)
+from napari_blind_deconv.numerics.kernel_prior import FixedKernel, fit_kernel
 from napari_blind_deconv.reasons import StopReason
 from napari_blind_deconv.results import Stage
-from napari_blind_deconv.settings import ImageStart, KernelNetwork, Precision, Settings
+from napari_blind_deconv.settings import ImageStart, Precision
 
 __all__ = ["DoubleDip"]
 
@@ -178,14 +173,4 @@ def _kernel_prior(problem: Problem) -> nn.Module:
     if problem.is_held:
         assert problem.kernel is not None
         return FixedKernel(torch.from_numpy(problem.kernel.weights))
-    return _kernel_network(problem.settings, problem.window)
-
-
-def _kernel_network(settings: Settings, window: tuple[int, ...]) -> nn.Module:
-    features, layers = settings.kernel_features, settings.kernel_layers
-    if settings.kernel_network is KernelNetwork.MLP:
-        return MlpKernel(window, features=features, layers=layers)
-    if settings.kernel_network is KernelNetwork.CONVOLUTIONAL:
-        scales = min(layers, _most_scales(window))
-        return ConvolutionalKernel(window, features=features, scales=scales)
-    return Siren(window, features=features, layers=layers, frequency=settings.kernel_frequency)
+    return kernel_network(problem.settings, problem.window)

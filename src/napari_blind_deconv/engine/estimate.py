@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from napari_blind_deconv.engine.deconvolve import iterate
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.plan import WARM_SHARE
 from napari_blind_deconv.results import Stage
-from napari_blind_deconv.settings import Settings, SolverName
+from napari_blind_deconv.settings import ImageStart, Settings, SolverName
 
 __all__ = ["Pace", "measure_pace"]
 
@@ -26,28 +26,32 @@ _STEPS = 4
 
 @dataclass(frozen=True)
 class Pace:
-    """What this machine takes, in seconds a pixel of a plane.
+    """What this machine takes.
 
     Attributes
     ----------
     start : float
-        Before the first step of a plane whose kernel is known.
-    step : float
-        A step of its fit.
+        Seconds a pixel to the linear estimate of a plane whose kernel is known.
     search : float
-        Before the first step of a plane whose kernel is to be found.
+        The same for a plane whose kernel is to be found.
+    step : float
+        Seconds a pixel for a step of the fit.
+    network : float
+        Seconds to make the kernel's network and to bring it to the kernel that was found; the
+        larger part of what a small plane takes, and spared where noise ends a run before.
     """
 
     start: float
-    step: float
     search: float
+    step: float
+    network: float
 
     def seconds(
         self, settings: Settings, *, planes: int, pixels: int, kernels: int
     ) -> tuple[float, float]:
         """Least and most seconds for a stack.
 
-        Least if noise ends every fit at its first step, most if none ends before its limit.
+        Least if noise ends every run as early as it can, most if none ends before its limit.
 
         Parameters
         ----------
@@ -58,14 +62,34 @@ class Pace:
             How many kernels are to be found: channels, one, as many as planes, or none.
         """
         limit = settings.max_iterations
-        each = pixels * planes
         if kernels >= planes:  # each plane finds its own, and its fit goes on from there
-            return each * (self.search + self.step), each * (self.search + limit * self.step)
+            return self._of_planes(settings, planes, pixels, self.search, self.network, limit)
         held = math.ceil(limit / WARM_SHARE) if kernels else limit
-        found = pixels * kernels
-        least = each * (self.start + self.step) + found * (self.search + self.step)
-        most = each * (self.start + held * self.step) + found * (self.search + limit * self.step)
-        return least, most
+        least, most = self._of_planes(settings, planes, pixels, self.start, 0.0, held)
+        found = self._of_planes(settings, kernels, pixels, self.search, self.network, limit)
+        return least + found[0], most + found[1]
+
+    def _of_planes(
+        self,
+        settings: Settings,
+        planes: int,
+        pixels: int,
+        start: float,
+        network: float,
+        limit: int,
+    ) -> tuple[float, float]:
+        most = planes * (pixels * (start + limit * self.step) + network)
+        if _may_end_linearly(settings):
+            return planes * pixels * start, most
+        return planes * (pixels * (start + self.step) + network), most
+
+
+def _may_end_linearly(settings: Settings) -> bool:
+    """Whether a run may end with its linear estimate, before there is a network."""
+    linear = settings.image_start is ImageStart.WIENER and settings.kernel_start != "flat"
+    return settings.solver is SolverName.WIENER or (
+        settings.solver is SolverName.AUTO and settings.stop_at_noise and linear
+    )
 
 
 def measure_pace(settings: Settings) -> Pace:
@@ -74,25 +98,36 @@ def measure_pace(settings: Settings) -> Pace:
     picture = ndimage.gaussian_filter(noise, 2.0) + 0.01 * noise
     some = settings.with_changes(max_iterations=_STEPS, stop_at_noise=False, kernel_size=None)
     psf = gaussian_kernel((_KERNEL_SIDE, _KERNEL_SIDE), 2.0)
-    _ticks(picture, some, psf)  # what is loaded or compiled once does not count
-    known = _ticks(picture, some, psf)
+    _times(picture, some, psf)  # what is loaded or compiled once does not count
+    known = _times(picture, some, psf)
     given = settings.solver is SolverName.RICHARDSON_LUCY  # which searches for no kernel
-    unknown = known if given else _ticks(picture, some, None)
+    unknown = known if given else _times(picture, some, None)
     pixels = picture.size
-    steps = np.diff(known[1:])
-    step = float(np.median(steps)) if len(steps) else 0.0  # the linear estimate is one
+    step = float(np.median(np.diff(known.steps))) if len(known.steps) > 1 else 0.0
+    before = unknown.steps[0] - unknown.linear if unknown.steps else 0.0
     return Pace(
-        start=max(known[1] - known[0] - step, 0) / pixels,
+        start=known.linear / pixels,
+        search=unknown.linear / pixels,
         step=step / pixels,
-        search=max(unknown[1] - unknown[0] - step, 0) / pixels,
+        network=0.0 if given else max(before - step, 0.0),
     )
 
 
-def _ticks(picture: NDArray[Any], settings: Settings, psf: NDArray[Any] | None) -> list[float]:
-    """Times of the beginning and of every step of the last stage."""
-    last = Stage.DOUBLE_DIP if settings.solver is SolverName.AUTO else Stage(settings.solver)
-    ticks = [time.perf_counter()]
+class _Times(NamedTuple):
+    """Seconds until the linear estimate, 0 without one, and until each step after it."""
+
+    linear: float
+    steps: list[float]
+
+
+def _times(picture: NDArray[Any], settings: Settings, psf: NDArray[Any] | None) -> _Times:
+    begun, linear, steps = time.perf_counter(), 0.0, []
     for snapshot in iterate(picture, settings, kernel=psf, preview_seconds=math.inf):
-        if snapshot.stage is last and snapshot.iteration:
-            ticks.append(time.perf_counter())
-    return ticks
+        if not snapshot.iteration:
+            continue
+        passed = time.perf_counter() - begun
+        if snapshot.stage is Stage.WIENER:
+            linear = passed
+        else:
+            steps.append(passed)
+    return _Times(linear, steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
@@ -21,6 +22,7 @@ from napari_blind_deconv.kernel import KernelChoice
 from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.regions import region_with_contrast
 from napari_blind_deconv.results import Result, Snapshot
+from napari_blind_deconv.steps import Run
 from napari_blind_deconv.task import Task
 
 __all__ = ["find_kernel", "sharpen"]
@@ -31,6 +33,7 @@ _SMALLEST_TILE = 64
 # Tiles overlap by so many kernels: what a border does wrong must not be seen.
 _OVERLAP = 1.5
 _LEAST_OVERLAP = 32
+_LEAST_WEIGHT = np.float32(1e-12)  # only where there is no tile
 
 _Run: TypeAlias = Generator[Snapshot, None, Result]
 
@@ -102,7 +105,11 @@ def _sharpen_tiles(task: Task, watch: Watch) -> _Run:
 def _blended_tiles(
     task: Task, watch: Watch
 ) -> Generator[Snapshot, None, tuple[NDArray[np.float32], list[Result]]]:
-    """The plane from its tiles, and the results of those in which there is something."""
+    """The plane from its tiles, and the results of those in which there is something.
+
+    Snapshots carry no pictures of tiles; where pictures are wanted, one of the plane with the tiles
+    done so far follows each tile.
+    """
     block, kernel = task.image, task.kernel.kernel
     assert kernel is not None
     assert task.tile_side is not None
@@ -111,16 +118,33 @@ def _blended_tiles(
     image = np.zeros(block.pixels.shape, np.float32)
     weights = np.zeros(block.block_shape, np.float32)
     results: list[Result] = []
+    unseen = Watch(watch.should_stop)
     for region in tiles(block.block_shape, side, overlap):
         tile = block.part(region)
         sharp = tile.array
         if has_contrast(tile):  # else there is nothing to sharpen
-            results.append((yield from run_task(replace(task, image=tile), watch)))
+            snapshots = Run(run_task(replace(task, image=tile), unseen))
+            for last in snapshots:
+                yield last
+            results.append(snapshots.result())
             sharp = results[-1].image
         weight = blend_weights(region, block.block_shape, overlap)
         image[region] += sharp * _spread(weight, block)
         weights[region] += weight
-    return image / _spread(weights, block), results
+        if results and not math.isinf(watch.preview_seconds):
+            so_far = _blended(image, weights, block)
+            yield replace(last, image=so_far, kernel=kernel.weights)
+    return _blended(image, weights, block), results
+
+
+def _blended(
+    image: NDArray[np.float32], weights: NDArray[np.float32], block: Image
+) -> NDArray[np.float32]:
+    """Weighted sums of tiles over their weights; the input where there is no tile yet."""
+    spread = _spread(weights, block)
+    return np.where(spread > 0, image / np.maximum(spread, _LEAST_WEIGHT), block.array).astype(
+        np.float32
+    )
 
 
 def _of_the_whole(block: Image, image: NDArray[np.float32], results: list[Result]) -> Result:

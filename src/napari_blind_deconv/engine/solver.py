@@ -135,14 +135,14 @@ def run_solver(
         row = (iteration, step.loss, step.data, step.regulariser, variance)
         trace[iteration - 1] = row
         steps = iteration
-        previews: tuple[NDArray[np.float32], ...] = ()
+        image, kernel = None, None
         if watch.preview_seconds == 0 or time.monotonic() >= preview_due:
             begun, latest = time.monotonic(), estimates.latest
-            previews = problem.to_output(latest.canvas, latest.kernel, search=False)
+            image, kernel = problem.to_output(latest.canvas, latest.kernel, search=False)
             spent = time.monotonic() - begun
             preview_due = begun + max(watch.preview_seconds, spent / _PREVIEW_SHARE)
         best_iteration = estimates.stopping.best_iteration
-        yield Snapshot(solver.stage, *row, best_iteration, solver.limit, *previews)
+        yield Snapshot(solver.stage, *row, best_iteration, solver.limit, image, kernel)
         if watch.should_stop():
             reason = StopReason.STOPPED
             break

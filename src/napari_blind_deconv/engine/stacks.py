@@ -1,38 +1,53 @@
-"""Stacks: one intensity range and one kernel a channel, then every plane on its own.
+"""Stacks: one intensity range and one kernel a channel, then every block on its own.
 
-A plane depends on its pixels and on the `StackPlan` alone. So planes may be computed in any order,
-on any machine, or be left out because they are there already: the result is the same.
+A block is a plane; a single plane is a stack of one. A block depends on its pixels and on the
+`StackPlan` alone. So blocks may be computed in any order, by any executor, or be left out because
+they are there already: the result is the same.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Collection, Generator, Sequence
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from napari_blind_deconv.engine.channel_statistics import ChannelStatistics, channel_statistics
 from napari_blind_deconv.engine.devices import choose_device
-from napari_blind_deconv.engine.inputs import check_kernel
+from napari_blind_deconv.engine.inputs import check_block, check_kernel
 from napari_blind_deconv.engine.planes import find_kernel, sharpen
 from napari_blind_deconv.engine.solver import Watch
 from napari_blind_deconv.engine.tiles import largest_tile
-from napari_blind_deconv.errors import DeconvolutionError
+from napari_blind_deconv.errors import DeconvolutionError, first_line
 from napari_blind_deconv.image import Image, Index, PixelArray
 from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelScope
 from napari_blind_deconv.plan import StackPlan
-from napari_blind_deconv.results import SliceResult, Snapshot, StackResult
+from napari_blind_deconv.results import BlockResult, Snapshot, StackResult
 from napari_blind_deconv.settings import Settings
-from napari_blind_deconv.steps import mapped
+from napari_blind_deconv.steps import Run, mapped
 from napari_blind_deconv.task import Task
 
-__all__ = ["deconvolve_slice", "deconvolve_stack", "failed_slice", "make_plan", "unread_slice"]
+__all__ = ["deconvolve_stack", "make_plan", "run_stack"]
 
-_Outcome = TypeVar("_Outcome")
+# Blocks on their way to an executor: two for each core here, so that no worker waits.
+_AHEAD = 2 * (os.cpu_count() or 1)
+_SECONDS_BETWEEN_LOOKS = 0.25  # at whether to stop
+# What may be wrong with one block and is no reason to give up the others.
+_OF_A_BLOCK = (ValueError, TypeError, DeconvolutionError)
 
 
 def deconvolve_stack(
@@ -45,13 +60,12 @@ def deconvolve_stack(
     warm_start: bool = True,
     plan: StackPlan | None = None,
     finished: Collection[Index] = (),
-    on_slice: Callable[[SliceResult], None] | None = None,
+    collect: bool = True,
+    executor: Executor | None = None,
     should_stop: Callable[[], bool] | None = None,
     **changes: Any,
-) -> Generator[tuple[Index, Snapshot], None, StackResult]:
-    """Sharpen every plane of a stack; yields ``(index, snapshot)``, *returns* a `StackResult`.
-
-    Snapshots carry no pictures.
+) -> Run[BlockResult, StackResult]:
+    """Sharpen every plane of a stack.
 
     Parameters
     ----------
@@ -76,86 +90,221 @@ def deconvolve_stack(
         That of an earlier run on the same data; replaces all choices above.
     finished : collection of tuple
         Planes to leave out.
-    on_slice : callable, optional
-        Called with the `SliceResult` of each plane before the next is begun. With it the result
-        holds no image, so that memory stays flat.
+    collect : bool
+        Whether the result holds the estimate of all planes. Off, memory stays flat.
+    executor : concurrent.futures.Executor, optional
+        What computes the planes, such as a process pool or dask's; they then come in any order.
+        Default: one after the other, here.
     should_stop : callable, optional
-        As in `deconvolve`. Stopping leaves out the plane in hand and those that follow.
+        As in `deconvolve`. Stopping leaves out the plane in hand and those that follow; of a single
+        plane, the best so far is kept.
     **changes
         Settings that are to differ, by their names, such as ``device="cpu"``.
+
+    Returns
+    -------
+    Run
+        An iterator of `BlockResult`, one for each plane once it is done; its ``result()`` is the
+        `StackResult`.
 
     Raises
     ------
     ValueError, TypeError
-        For axes, kernel or settings that cannot be; a *plane* that cannot be sharpened is reported
-        in `StackResult.failures`, filled with its input, and the others go on.
+        For axes, kernel or settings that cannot be; of many, a *plane* that cannot be sharpened is
+        reported in `StackResult.failures`, filled with its input, and the others go on.
     DeconvolutionError
         If the search for the kernels fails.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> stack = np.random.default_rng(0).random((2, 32, 32))
+    >>> run = deconvolve_stack(stack, axes="ZYX", solver="wiener")
+    >>> [block.index for block in run], run.result().image.shape
+    ([(0,), (1,)], (2, 32, 32))
     """
     task = Task.of(data, settings, changes, axes=axes, kernel=kernel)
+    steps = run_stack(
+        task,
+        Watch() if should_stop is None else Watch(should_stop),
+        reference=reference,
+        warm_start=warm_start,
+        plan=plan,
+        finished=finished,
+        collect=collect,
+        executor=executor,
+    )
+    return Run(_blocks_of(steps))
+
+
+def _blocks_of(
+    steps: Generator[Snapshot | BlockResult, None, StackResult],
+) -> Generator[BlockResult, None, StackResult]:
+    run = Run(steps)
+    for step in run:
+        if isinstance(step, BlockResult):
+            yield step
+    return run.result()
+
+
+def run_stack(
+    task: Task,
+    watch: Watch,
+    *,
+    reference: Index | None = None,
+    warm_start: bool = True,
+    plan: StackPlan | None = None,
+    finished: Collection[Index] = (),
+    collect: bool = True,
+    executor: Executor | None = None,
+    ahead: int = _AHEAD,
+) -> Generator[Snapshot | BlockResult, None, StackResult]:
+    """Run a task on all its blocks; yields what happens on the way, and each block once done.
+
+    Parameters are those of `deconvolve_stack`, and
+
+    ahead : int
+        Blocks that are on their way to an executor at a time.
+    """
     image = task.image
-    watch = Watch() if should_stop is None else Watch(should_stop)
     if plan is None:
         plan = yield from make_plan(task, watch, reference=reference, warm_start=warm_start)
-    estimate = np.zeros(image.pixels.shape, np.float32) if on_slice is None else None
+    estimate = np.zeros(image.pixels.shape, np.float32) if collect else None
     failures: dict[Index, str] = {}
+    flags: Counter[Any] = Counter()
     done = 0
-    for index in image.indices():
-        if index in finished:
-            continue
-        result = yield from _outcome(image, plan, index, watch)
-        if watch.should_stop():  # a plane half done would not be the one of an uninterrupted run
-            break
-        if estimate is not None:
-            estimate[index] = result.image
-        if on_slice is not None:
-            on_slice(result)
-        if result.failure is not None:
-            failures[index] = result.failure
-        done += 1
+    waiting = (index for index in image.indices() if index not in finished)
+    if executor is None:
+        steps = _one_by_one(image, plan, waiting, watch)
+    else:
+        steps = _by_executor(image, plan, waiting, watch, executor, ahead)
+    for step in steps:
+        if isinstance(step, BlockResult):
+            if estimate is not None:
+                estimate[step.index] = step.image
+            if step.failure is not None:
+                failures[step.index] = step.failure
+            flags.update(step.result.flags if step.result else ())
+            done += 1
+        yield step
     missing = image.blocks - done - len(finished)
-    return StackResult(image=estimate, plan=plan, failures=failures, done=done, missing=missing)
+    return StackResult(estimate, plan, failures, flags, done, missing)
 
 
-def deconvolve_slice(
-    task: Task, index: Index, watch: Watch
-) -> Generator[tuple[Index, Snapshot], None, SliceResult]:
-    """Sharpen one plane of a stack; what is wrong with it is in the result."""
-    started = time.monotonic()
+def _one_by_one(
+    image: Image, plan: StackPlan, waiting: Iterable[Index], watch: Watch
+) -> Iterator[Snapshot | BlockResult]:
+    for index in waiting:
+        if watch.should_stop() and image.blocks > 1:
+            return
+        run = Run(_compute(image, plan, index, watch))
+        yield from run
+        # A plane half done would not be the one of an uninterrupted run.
+        if watch.should_stop() and image.blocks > 1:
+            return
+        yield run.result()
+
+
+def _by_executor(
+    image: Image,
+    plan: StackPlan,
+    waiting: Iterable[Index],
+    watch: Watch,
+    executor: Executor,
+    ahead: int,
+) -> Iterator[BlockResult]:
+    """Blocks are read here and sent, a few ahead, so that neither side ever holds the stack."""
+    compute = _on_one_core if isinstance(executor, ProcessPoolExecutor) else compute_block
+    places: dict[Future[BlockResult], Index] = {}
+    todo = iter(waiting)
+    while True:
+        while len(places) < ahead and (index := next(todo, None)) is not None:
+            try:
+                block = image.read(index)
+            except ValueError as error:
+                yield _unread(index, image, error)
+                continue
+            work = plan.task_of(block, image.channel_of(index))
+            places[executor.submit(compute, work, index)] = index
+        if not places:
+            return
+        ended, _ = wait(places, timeout=_SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
+        for future in ended:
+            yield _outcome(future, image, places.pop(future))
+        if watch.should_stop():
+            for future in places:
+                future.cancel()
+            return
+
+
+def compute_block(task: Task, index: Index) -> BlockResult:
+    """Sharpen one block, in whatever process this is; what is wrong with it is in the result."""
     try:
-        result = yield from _indexed(index, sharpen(task, watch))
-    except (ValueError, TypeError, DeconvolutionError) as error:
-        return failed_slice(index, task.image, error)
-    return SliceResult(
-        index, result.image, result.kernel, result.provenance(), None, time.monotonic() - started
+        return Run(_sharpened(task, index, Watch())).result()
+    except _OF_A_BLOCK as error:
+        return _failed(index, task.image, error)
+
+
+def _on_one_core(task: Task, index: Index) -> BlockResult:
+    """The same in a process of a pool, whose siblings have the other cores.
+
+    A process that was forked would wait for ever for the threads it had before.
+    """
+    torch.set_num_threads(1)
+    return compute_block(task, index)
+
+
+def _outcome(future: Future[BlockResult], image: Image, index: Index) -> BlockResult:
+    """What a worker has made of a block; one that failed is reported like any bad block."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, CancelledError):
+        raise error
+    told = DeconvolutionError(
+        f"The worker failed on this plane ({type(error).__name__}: {first_line(error)})."
     )
+    try:
+        return _failed(index, image.read(index), told)
+    except ValueError:
+        return _unread(index, image, told)
 
 
-def failed_slice(index: Index, plane: Image, error: Exception) -> SliceResult:
-    """The result of a plane that cannot be sharpened: its input."""
-    return SliceResult(index, plane.array.astype(np.float32), None, {}, str(error), 0.0)
-
-
-def unread_slice(index: Index, image: Image, error: Exception) -> SliceResult:
-    """The result of a plane that cannot be read: zeros."""
-    shape = tuple(image.pixels.shape[len(index) :])
-    return SliceResult(index, np.zeros(shape, np.float32), None, {}, str(error), 0.0)
-
-
-def _outcome(
+def _compute(
     image: Image, plan: StackPlan, index: Index, watch: Watch
-) -> Generator[tuple[Index, Snapshot], None, SliceResult]:
+) -> Generator[Snapshot, None, BlockResult]:
     try:
         block = image.read(index)
     except ValueError as error:
-        return unread_slice(index, image, error)
-    task = plan.task_of(block, image.channel_of(index))
-    return (yield from deconvolve_slice(task, index, watch))
+        return _unread(index, image, error)
+    try:
+        task = plan.task_of(block, image.channel_of(index))
+        return (yield from _sharpened(task, index, watch))
+    except _OF_A_BLOCK as error:
+        if image.blocks == 1:  # there are no others to go on with
+            raise
+        return _failed(index, block, error)
+
+
+def _sharpened(task: Task, index: Index, watch: Watch) -> Generator[Snapshot, None, BlockResult]:
+    result = yield from _indexed(index, sharpen(task, watch))
+    return BlockResult(index, result.image, result)
+
+
+def _failed(index: Index, block: Image, error: Exception) -> BlockResult:
+    """The result of a block that cannot be sharpened: its input."""
+    return BlockResult(index, block.array.astype(np.float32), failure=str(error))
+
+
+def _unread(index: Index, image: Image, error: Exception) -> BlockResult:
+    """The result of a block that cannot be read: zeros."""
+    shape = tuple(image.pixels.shape[len(index) :])
+    return BlockResult(index, np.zeros(shape, np.float32), failure=str(error))
 
 
 def make_plan(
     task: Task, watch: Watch, *, reference: Index | None = None, warm_start: bool = True
-) -> Generator[tuple[Index, Snapshot], None, StackPlan]:
+) -> Generator[Snapshot, None, StackPlan]:
     """Read a stack once for its intensities and sharpest planes, and find the kernels there.
 
     Parameters are those of `deconvolve_stack`.
@@ -163,32 +312,37 @@ def make_plan(
     image, choice = task.image, task.kernel
     if choice.kernel is not None:
         check_kernel(choice.kernel, image)
-        if not choice.is_held:
-            raise ValueError("Got a guess of the PSF for a stack; accepted is a PSF to hold.")
+    if reference is not None:
+        image.check_index(reference)
     tile_side = largest_tile(choose_device(task.settings.device))
-    if image.blocks == 1 and choice.is_found and math.prod(image.block_shape) <= tile_side**2:
-        choice = KernelChoice.find(KernelScope.PLANE)  # neither neighbours nor tiles to hold it for
+    if image.blocks == 1 and math.prod(image.block_shape) <= tile_side**2:
+        choice = replace(choice, scope=KernelScope.PLANE)  # neither neighbours nor tiles share it
     statistics = channel_statistics(image)
     if all(seen.sharpest is None for seen in statistics):
-        image.read((0,) * len(image.stack_shape))  # says why, if it cannot be read
-        raise ValueError(
-            "No plane of the stack can be sharpened; accepted are planes with some contrast and "
-            "finite pixels only."
-        )
+        _say_why(image)
     plan = StackPlan(
         settings=task.settings,
         choice=choice,
         warm_start=warm_start,
         tile_side=tile_side,
         intensity_ranges=tuple(seen.intensity_range for seen in statistics),
-        kernels=(choice.kernel,) * len(statistics),
+        kernels=(choice.kernel if choice.is_held else None,) * len(statistics),
     )
-    if not choice.is_found or choice.scope is KernelScope.PLANE:
+    if choice.is_held or choice.scope is KernelScope.PLANE:
         return plan
-    if reference is not None:
-        image.check_index(reference)
     kernels = yield from _find_kernels(image, plan, statistics, reference, watch)
     return replace(plan, kernels=kernels)
+
+
+def _say_why(image: Image) -> None:
+    """Refuse a stack of which no plane can be sharpened."""
+    first = image.read((0,) * len(image.stack_shape))  # says why, if it cannot be read
+    if image.blocks == 1:
+        check_block(first)
+    raise ValueError(
+        "No plane of the stack can be sharpened; accepted are planes with some contrast and "
+        "finite pixels only."
+    )
 
 
 def _find_kernels(
@@ -197,7 +351,7 @@ def _find_kernels(
     statistics: Sequence[ChannelStatistics],
     reference: Index | None,
     watch: Watch,
-) -> Generator[tuple[Index, Snapshot], None, tuple[Kernel | None, ...]]:
+) -> Generator[Snapshot, None, tuple[Kernel | None, ...]]:
     if plan.choice.scope is KernelScope.STACK:
         best = max(statistics, key=lambda seen: seen.contrast)
         kernel = yield from _kernel_on(image, plan, reference or best.sharpest, watch)
@@ -216,15 +370,14 @@ def _find_kernels(
 
 def _kernel_on(
     image: Image, plan: StackPlan, index: Index | None, watch: Watch
-) -> Generator[tuple[Index, Snapshot], None, Kernel | None]:
+) -> Generator[Snapshot, None, Kernel | None]:
     """None without a plane to find it on: those of its channel will say why, or are left out."""
     if index is None:
         return None
     task = plan.task_of(image.read(index), image.channel_of(index))
-    return (yield from _indexed(index, find_kernel(task, watch))).kernel
+    found = yield from _indexed(index, find_kernel(task, Watch(watch.should_stop)))
+    return found.kernel
 
 
-def _indexed(
-    index: Index, run: Generator[Snapshot, None, _Outcome]
-) -> Generator[tuple[Index, Snapshot], None, _Outcome]:
-    return mapped(run, lambda snapshot: (index, snapshot))
+def _indexed(index: Index, run: Generator[Snapshot, None, Any]) -> Generator[Snapshot, None, Any]:
+    return mapped(run, lambda snapshot: replace(snapshot, index=index))

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,10 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_blind_deconv.errors import first_line
-from napari_blind_deconv.image import Image
+from napari_blind_deconv.image import Image, Index
 from napari_blind_deconv.io.units import in_unit, short_unit
 from napari_blind_deconv.kernel import Kernel
+from napari_blind_deconv.results import TRACE_DTYPE
 
 __all__ = [
     "TiffLayout",
@@ -29,15 +30,17 @@ __all__ = [
     "pixel_calibration",
     "read_plane",
     "read_psf",
+    "tiff_axes",
     "write_atomically",
     "write_json",
     "write_kernels",
     "write_plane",
     "write_tiff",
-    "write_trace",
+    "write_traces",
 ]
 
 _TIFF_SUFFIXES = {".tif", ".tiff"}
+_IMAGEJ_ORDER = "TZCYXS"
 _TIFF_LIMIT = 4 * 2**30 - 2**20  # bytes of pixels that a TIFF with 32-bit offsets can have
 
 
@@ -157,11 +160,26 @@ def write_plane(path: Path, plane: Image, provenance: dict[str, Any]) -> None:
 
 
 def write_kernels(
-    path: Path, kernels: NDArray[np.float32], image: Image, provenance: dict[str, Any]
+    path: Path,
+    kernels: NDArray[np.float32],
+    axes: str,
+    image: Image,
+    provenance: dict[str, Any],
 ) -> None:
-    """Write kernels ``(C, rows, columns)`` of an image as TIFF, one page a channel."""
-    layout = TiffLayout("CYX", kernels.shape, image.spacing, image.unit)
-    write_atomically(path, lambda part: write_tiff(part, path, kernels, layout, provenance))
+    """Write kernels of an image as TIFF, one page for each; `axes` are theirs, such as CYX."""
+    order = tiff_axes(path, axes)
+    pages = kernels.transpose([axes.index(axis) for axis in order])
+    layout = TiffLayout(order, pages.shape, image.spacing, image.unit)
+    write_atomically(path, lambda part: write_tiff(part, path, pages, layout, provenance))
+
+
+def tiff_axes(path: Path, axes: str) -> str:
+    """These axes in the order in which a TIFF of this name has them; ImageJ wants its own."""
+    return axes if _is_ome(path) else "".join(axis for axis in _IMAGEJ_ORDER if axis in axes)
+
+
+def _is_ome(path: Path) -> bool:
+    return path.name.lower().endswith((".ome.tif", ".ome.tiff"))
 
 
 @dataclass(frozen=True)
@@ -190,7 +208,7 @@ def write_tiff(
     colour = "S" in layout.axes
     size = 4 * math.prod(layout.shape)
     options: dict[str, Any] = {"photometric": "rgb" if colour else "minisblack"}
-    if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
+    if _is_ome(path):
         options |= {"ome": True, "metadata": _ome(layout, text), "bigtiff": size > _TIFF_LIMIT}
     elif size > _TIFF_LIMIT:
         raise ValueError(
@@ -232,14 +250,18 @@ def _imagej(layout: TiffLayout, text: str) -> dict[str, Any]:
     }
 
 
-def write_trace(path: Path, trace: NDArray[np.void]) -> None:
-    """Write the early-stopping trace as CSV, one line an iteration."""
+def write_traces(path: Path, axes: str, traces: Mapping[Index, Sequence[Sequence[float]]]) -> None:
+    """Write early-stopping traces as CSV, one line an iteration.
+
+    Of a stack, the position of the plane along its axes comes first.
+    """
 
     def write(part: Path) -> None:
         with part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(trace.dtype.names or ())
-            writer.writerows(trace.tolist())
+            writer.writerow([*axes.lower(), *(TRACE_DTYPE.names or ())])
+            for index, trace in sorted(traces.items()):
+                writer.writerows([*index, *row] for row in trace)
 
     write_atomically(path, write)
 

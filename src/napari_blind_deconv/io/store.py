@@ -20,7 +20,13 @@ import zarr
 from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image, Index
-from napari_blind_deconv.io.images import TiffLayout, write_atomically, write_json, write_tiff
+from napari_blind_deconv.io.images import (
+    TiffLayout,
+    tiff_axes,
+    write_atomically,
+    write_json,
+    write_tiff,
+)
 from napari_blind_deconv.io.units import long_unit
 from napari_blind_deconv.plan import StackPlan
 
@@ -29,7 +35,6 @@ __all__ = ["StackStore", "is_under_way", "is_zarr", "partial_folder", "publish"]
 _PLAN, _RECORDS, _LEVEL = "plan.json", "planes.jsonl", "0"
 # The plan's name once the result is whole and waits for its own.
 _WHOLE_PLAN, _WHOLE_TIFF = "whole.json", "whole.tif"
-_IMAGEJ_ORDER = "TZCYXS"
 
 
 def is_zarr(path: Path) -> bool:
@@ -124,6 +129,8 @@ class StackStore:
             sentence = (
                 f"Plane {index} could not be written into {folder} ({reason}); the planes before "
                 "it are there, and --resume goes on with them."
+                if self.image.blocks > 1
+                else f"The output {self.output} could not be written ({reason})."
             )
             raise OSError(error.errno, sentence) from error
 
@@ -150,6 +157,10 @@ class StackStore:
         (folder / _PLAN).replace(folder / _WHOLE_PLAN)
         publish(self.output)
 
+    def discard(self) -> None:
+        """Take away what there is."""
+        shutil.rmtree(partial_folder(self.output), ignore_errors=True)
+
     @property
     def _records(self) -> Path:
         return partial_folder(self.output) / _RECORDS
@@ -167,9 +178,7 @@ class StackStore:
             yield np.asarray(array[tuple(at[axis] for axis in leading)])
 
     def _write_tiff(self, part: Path, provenance: dict[str, Any]) -> None:
-        image, axes = self.image, self.image.axes
-        if not self.output.name.lower().endswith((".ome.tif", ".ome.tiff")):
-            axes = "".join(axis for axis in _IMAGEJ_ORDER if axis in axes)
+        image, axes = self.image, tiff_axes(self.output, self.image.axes)
         lengths = dict(zip(image.axes, image.pixels.shape, strict=True))
         shape = tuple(lengths[axis] for axis in axes)
         layout = TiffLayout(axes, shape, image.spacing, image.unit, image.channel_names)

@@ -1,7 +1,7 @@
 """The kernel prior: a SIREN, a small network of sines over coordinates (Eq. 21, Fig. 18).
 
-Beside it stand the two priors it is compared with (Fig. 13), and a kernel that is known. Each gives
-a kernel of as many axes as its window has, nowhere negative, that sums to 1.
+Beside it stands a kernel that is known. Each gives a kernel of as many axes as its window has,
+nowhere negative, that sums to 1.
 """
 
 from __future__ import annotations
@@ -13,20 +13,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from napari_blind_deconv.numerics.unet import UNet
-
 __all__ = [
-    "ConvolutionalKernel",
     "FixedKernel",
-    "MlpKernel",
     "Siren",
     "fit_kernel",
 ]
-
-# Random numbers the fully connected network starts from, and channels of the convolutional one's.
-_MLP_INPUTS = 200
-_CONVOLUTIONAL_INPUTS = 8
-_CONVOLUTIONAL_SKIP = 16
 
 
 class Siren(nn.Module):
@@ -80,67 +71,6 @@ class Siren(nn.Module):
             features = torch.sin(self.frequency * layer(features))
         kernel: Tensor = torch.sigmoid(self.head(features)).reshape(self.kernel_shape)
         return kernel / kernel.sum()
-
-
-class _SoftmaxKernel(nn.Module):
-    """A kernel as the softmax of what a network makes of fixed random numbers z."""
-
-    def __init__(self, kernel_shape: tuple[int, ...], network: nn.Module, z: Tensor) -> None:
-        super().__init__()
-        self.kernel_shape = kernel_shape
-        self.network = network
-        self.z: Tensor
-        self.register_buffer("z", z)
-
-    def forward(self) -> Tensor:
-        """Return the kernel, shape `kernel_shape`, all ≥ 0, sum 1."""
-        values = self.network(self.z).flatten()
-        return torch.softmax(values, dim=0).reshape(self.kernel_shape)
-
-
-class MlpKernel(_SoftmaxKernel):
-    """K_θk(z): a fully connected network and a softmax, as in SelfDeblur (Eq. 7).
-
-    Parameters
-    ----------
-    kernel_shape : tuple of int
-        Sides of the kernel window.
-    features, layers : int
-        Width and number of hidden layers.
-    """
-
-    def __init__(self, kernel_shape: tuple[int, ...], *, features: int, layers: int) -> None:
-        widths = [_MLP_INPUTS, *[features] * layers]
-        hidden = [
-            module
-            for inputs, outputs in itertools.pairwise(widths)
-            for module in (nn.Linear(inputs, outputs), nn.ReLU6())
-        ]
-        network = nn.Sequential(*hidden, nn.Linear(features, math.prod(kernel_shape)))
-        super().__init__(kernel_shape, network, 0.1 * torch.rand(_MLP_INPUTS))
-
-
-class ConvolutionalKernel(_SoftmaxKernel):
-    """K_θk(z): a U-Net like the image's and a softmax, as in Wang et al. (2019).
-
-    Parameters
-    ----------
-    kernel_shape : tuple of int
-        Sides of the kernel window.
-    features, scales : int
-        Width and number of scales.
-    """
-
-    def __init__(self, kernel_shape: tuple[int, ...], *, features: int, scales: int) -> None:
-        network = UNet(
-            len(kernel_shape),
-            _CONVOLUTIONAL_INPUTS,
-            1,
-            channels=[features] * scales,
-            skip_channels=_CONVOLUTIONAL_SKIP,
-        )
-        z = 0.1 * torch.rand(1, _CONVOLUTIONAL_INPUTS, *kernel_shape)
-        super().__init__(kernel_shape, network, z)
 
 
 class FixedKernel(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import tifffile
@@ -16,15 +17,16 @@ from napari_blind_deconv.engine.inputs import (
     check_pixel_size,
     kernel_window,
 )
-from napari_blind_deconv.kernel import KernelChoice, KernelScope
+from napari_blind_deconv.image import Image as ImageData
+from napari_blind_deconv.kernel import KernelScope
 from napari_blind_deconv.plugin.kernel_form import KernelForm, KernelSelection
 from napari_blind_deconv.plugin.kernel_window import KernelWindow
-from napari_blind_deconv.plugin.layers import Place, Source, full_data, pixel_size, plane_shape
+from napari_blind_deconv.plugin.layers import Place, full_data, pixel_size, plane_shape
 from napari_blind_deconv.plugin.paces import Paces
+from napari_blind_deconv.plugin.planes import stack_axes, stack_of
 from napari_blind_deconv.plugin.preferences import Preferences
 from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows, show_row
 from napari_blind_deconv.plugin.snippets import Script
-from napari_blind_deconv.plugin.stack_run import stack_axes, stack_of
 from napari_blind_deconv.plugin.target import Extent, Target
 from napari_blind_deconv.settings import DEVICE_NAMES, PRESET_HELP, Settings
 from napari_blind_deconv.task import Task
@@ -143,8 +145,8 @@ class Choices(QWidget):
         """What is worth remembering of the form."""
         return Preferences.of(self.preset.value, self.settings())
 
-    def plane(self) -> tuple[Source, Task]:
-        """The plane or region that is chosen, and what to do with it.
+    def task(self) -> tuple[Place, Task]:
+        """Where what is chosen lies, and what to do with it.
 
         Raises
         ------
@@ -152,23 +154,22 @@ class Choices(QWidget):
             In one sentence, if there is none or it cannot be sharpened.
         """
         choice = self.kernel_selection().choice
-        source = self.target.source()
-        task = Task(source.image, self.settings(), choice)
-        check_block(task.image)
-        self._check_kernel(task)
-        return source, task
+        place, image = self._plane() if not self.target.is_stack else self._stack()
+        if choice.kernel is not None:
+            check_kernel(choice.kernel, image)
+        return place, Task(image, self.settings(), choice)
 
-    def stack(self) -> tuple[Place, Task]:
-        """The planes that are chosen, and what to do with them; raises as :meth:`plane`."""
-        choice = self.kernel_selection().choice
-        layer, dims = self.target.chosen_layer(), self._viewer.dims
-        place, image = stack_of(layer, dims, self.target.planes())
-        task = Task(image, self.settings(), choice)
-        self._check_kernel(task)
-        return place, task
+    def _plane(self) -> tuple[Place, ImageData]:
+        source = self.target.source()
+        check_block(source.image)
+        return source, source.image
+
+    def _stack(self) -> tuple[Place, ImageData]:
+        layer = self.target.chosen_layer()
+        return stack_of(layer, self._viewer.dims, self.target.planes())
 
     def script(self) -> Script:
-        """The run as text; raises as :meth:`plane`."""
+        """The run as text; raises as :meth:`task`."""
         layer = self.target.chosen_layer()
         plane = "YXS" if layer.rgb else "YX"
         settings = self.settings()
@@ -183,7 +184,7 @@ class Choices(QWidget):
         )
 
     def kernel_selection(self) -> KernelSelection:
-        """The kernel that is chosen, or how it is found; raises as :meth:`plane`."""
+        """The kernel that is chosen, or how it is found; raises as :meth:`task`."""
         height, width, unit = pixel_size(self.target.chosen_layer(), self._viewer.dims)
         selection = self.kernel.selection(height, width, unit)
         if selection.choice.kernel is not None:
@@ -191,17 +192,9 @@ class Choices(QWidget):
         if not self.target.is_stack:
             return selection
         choice = selection.choice
-        if choice.is_found:
-            return KernelSelection(KernelChoice.find(self.stack_kernel.value))
-        if not choice.is_held:
-            raise ValueError(
-                "The kernel is a guess to start from; a stack accepts one that is held, or none."
-            )
-        return selection
-
-    def _check_kernel(self, task: Task) -> None:
-        if task.kernel.kernel is not None:
-            check_kernel(task.kernel.kernel, task.image)
+        return replace(
+            selection, choice=replace(choice, scope=KernelScope(self.stack_kernel.value))
+        )
 
     def describe_image(self) -> str:
         """Shape and type of the layer's pixels."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image, Shapes
+from napari.layers import Shapes
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 from scipy import ndimage
 
 from napari_blind_deconv.plugin.colours import BLUE, ORANGE
 from napari_blind_deconv.plugin.curves import Curve, CurvePlot
-from napari_blind_deconv.plugin.layers import Source
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+
+    from napari_blind_deconv.plugin.run import Run
 
 __all__ = ["Comparison", "line_profile"]
 
@@ -24,7 +25,7 @@ _LINE_NAME = "line profile"
 
 
 class Comparison(QWidget):
-    """Compare a result layer with the plane it was made from.
+    """Compare the plane of a result layer that is on the screen with what it was made from.
 
     Parameters
     ----------
@@ -34,8 +35,7 @@ class Comparison(QWidget):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self._source: Source | None = None
-        self._result: Image | None = None
+        self._run: Run | None = None
         self._line: Shapes | None = None
         self.input_button = QPushButton("Show the input")
         self.input_button.setCheckable(True)
@@ -52,37 +52,41 @@ class Comparison(QWidget):
         column.addLayout(row)
         column.addWidget(self.plot)
         viewer.layers.events.removed.connect(self._on_removed)
-        self.compare(None, None)
+        self.compare(None)
 
-    def compare(self, source: Source | None, result: Image | None) -> None:
-        """Compare these two from now on; nothing, if there is none."""
+    def compare(self, run: Run | None) -> None:
+        """Compare before and after of a run from now on; nothing, if there is none."""
         self.input_button.setChecked(False)
-        self._source, self._result = source, result
+        self._run = run
         for button, help_text in (
             (self.input_button, "Hide the result, so that the input under it is seen."),
             (self.line_button, "Draw the brightness of input and result along a line."),
         ):
-            button.setEnabled(result is not None)
-            button.setToolTip(help_text if result is not None else "There is no result yet.")
-        if result is None:
+            button.setEnabled(run is not None)
+            button.setToolTip(help_text if run is not None else "There is no result yet.")
+        if run is None:
             self.plot.setVisible(False)
         else:
             self.refresh()
 
     def add_line(self) -> None:
         """Lay a line across the plane, to be moved about, unless there is one."""
-        if self._source is None:
+        if self._run is None:
             return
         if self._line is None:
-            rows, columns = self._source.pixels.shape[:2]
+            place = self._run.place
+            rows, columns = self._run.task.image.block_shape
             ends = np.array([[rows / 2, columns / 4], [rows / 2, 3 * columns / 4]])
+            points = place.embed_points(ends)
+            index = self._run.index_shown()
+            points[:, : len(index)] = index  # else it would be seen on the first plane only
             self._line = self._viewer.add_shapes(
-                [self._source.embed_points(ends)],
+                [points],
                 shape_type="line",
                 name=_LINE_NAME,
                 edge_color=_INPUT,
                 edge_width=max(1.0, columns / 200),
-                **self._source.placement(),
+                **place.placement(),
             )
             self._line.mode = "direct"
             self._line.events.data.connect(self.refresh)
@@ -91,34 +95,38 @@ class Comparison(QWidget):
 
     def refresh(self, _event: Any = None) -> None:
         """Draw both profiles anew."""
-        if self._line is None or self._source is None or self._result is None:
+        if self._line is None or self._run is None:
             return
         if not len(self._line.data):
             self.plot.draw([])
             return
-        source = self._source
+        place, layer = self._run.place, self._run.layer
         world = [self._line.data_to_world(end) for end in self._line.data[-1][:2]]
-        ends = np.array([self._result.world_to_data(point)[list(source.axes)] for point in world])
-        after = np.asarray(self._result.data).reshape(source.pixels.shape)
+        ends = np.array([layer.world_to_data(point)[list(place.axes)] for point in world])
+        try:
+            before, after = self._run.planes_shown()
+        except ValueError:  # it cannot be read
+            self.plot.draw([])
+            return
         curves = []
         for name, color, plane in (
-            ("input", _INPUT, source.pixels / source.white),
+            ("input", _INPUT, before.array / place.white),
             ("result", _RESULT, after),
         ):
-            distance, values = line_profile(source.image.with_pixels(plane).luminance(), ends)
+            distance, values = line_profile(before.with_pixels(plane).luminance(), ends)
             curves.append(Curve(name, color, distance, values))
         self.plot.draw(curves)
 
     def _show_input(self, shown: bool) -> None:
-        if self._result is not None and self._result in self._viewer.layers:
-            self._result.visible = not shown
+        if self._run is not None and self._run.layer in self._viewer.layers:
+            self._run.layer.visible = not shown
 
     def _on_removed(self, event: Any) -> None:
         if self._line is not None and event.value == self._line:
             self._line = None
             self.plot.setVisible(False)
-        if self._result is not None and event.value == self._result:
-            self.compare(None, None)
+        if self._run is not None and event.value == self._run.layer:
+            self.compare(None)
 
 
 def line_profile(
@@ -132,6 +140,7 @@ def line_profile(
     ends : ndarray
         ``[[row, column], [row, column]]``; what lies outside of the plane is NaN.
     """
+    # Not skimage's profile_line, whose rounding makes NaN of what lies exactly on the border.
     length = float(np.hypot(*(ends[1] - ends[0])))
     steps = max(2, round(length) + 1)
     share = np.linspace(0, 1, steps)

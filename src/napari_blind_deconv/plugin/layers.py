@@ -267,9 +267,7 @@ def kernel_layer(source: Place, kernel: NDArray[Any], metadata: dict[str, Any]) 
     return place.embed(kernel), arguments, "image"
 
 
-def trace_layer(
-    source: Source, trace: NDArray[np.void], kept: int, top: int, metadata: dict[str, Any]
-) -> LayerData:
+def trace_layer(source: Place, result: Result, metadata: dict[str, Any]) -> LayerData:
     """The variance curve beside the image, one point an iteration, its stopping point marked.
 
     The height of a point is the logarithm of the variance; the numbers are the layer's features.
@@ -278,18 +276,15 @@ def trace_layer(
 
     Parameters
     ----------
-    source : Source
-        The plane beside which to draw.
-    trace : ndarray
-        The result's trace.
-    kept : int
-        Iteration whose picture was kept.
-    top : int
-        Rows of pixels taken by the kernel above the curve.
+    source : Place
+        The plane beside which to draw, below the kernel.
+    result : Result
+        Of that plane.
     metadata : dict
         For the layer.
     """
-    rows, columns = source.pixels.shape[:2]
+    trace, kept, top = result.trace, result.stop_iteration, result.kernel.shape[0]
+    rows, columns = result.image.shape[:2]
     gap = _GAP * columns
     width = columns / 2
     height = max(rows / 3, rows - top - 2 * gap)
@@ -337,12 +332,12 @@ def _normalised(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return (values - values.min()) / span if span else np.zeros(len(values))
 
 
-def outputs_beside(source: Source, result: Result) -> list[LayerData]:
+def outputs_beside(source: Place, result: Result) -> list[LayerData]:
     """Kernel and trace layers of a result."""
     metadata = layer_metadata(source, result)
     return [
         kernel_layer(source, result.kernel.weights, metadata),
-        trace_layer(source, result.trace, result.stop_iteration, result.kernel.shape[0], metadata),
+        trace_layer(source, result, metadata),
     ]
 
 

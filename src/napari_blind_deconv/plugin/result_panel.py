@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_blind_deconv.image import Image
-from napari_blind_deconv.io.images import write_plane
+from napari_blind_deconv.image import Index
+from napari_blind_deconv.io.images import write_kernels
 from napari_blind_deconv.plugin.comparison import Comparison
 from napari_blind_deconv.plugin.kernel_view import kernel_words
 from napari_blind_deconv.plugin.picture_slider import PictureSlider
@@ -23,10 +23,12 @@ __all__ = ["ResultPanel"]
 
 
 class ResultPanel(QWidget):
-    """The last run on a plane, once it has ended.
+    """The last run, once it has ended: of a stack, the plane on the screen.
 
     Signals
     -------
+    plane_shown : Result or None
+        That of another plane of a stack is shown now; None if it has none.
     picture_taken : Result
         Another of the run's pictures is the result now.
     failed : str
@@ -37,6 +39,7 @@ class ResultPanel(QWidget):
         The result layer was.
     """
 
+    plane_shown = Signal(object)
     picture_taken = Signal(object)
     failed = Signal(str)
     apply_to_all = Signal()
@@ -65,6 +68,8 @@ class ResultPanel(QWidget):
             column.addWidget(widget)
         column.addLayout(buttons)
         viewer.layers.events.removed.connect(self._on_removed)
+        viewer.dims.events.current_step.connect(self._on_step)
+        self._index: Index = ()
         self.clear()
 
     def clear(self) -> None:
@@ -74,24 +79,26 @@ class ResultPanel(QWidget):
             run.look_at(in_use)
         self._run = None
         self.slider.clear()
-        self.comparison.compare(None, None)
+        self.comparison.compare(None)
         self._show_kernel()
 
     def show_run(self, run: Run) -> None:
         """Offer what can be done with a run that has ended."""
         self._run = run
-        iterations = [run.pictures[place].iteration for place in range(len(run.pictures))]
-        self.slider.offer(iterations, run.chosen)
-        self.comparison.compare(run.source, run.layer)
+        self._index = run.index_shown()
+        self._offer_pictures()
+        self.comparison.compare(run)
         self._show_kernel()
 
     def save_kernel(self, path: Path) -> None:
-        """Write the kernel as TIFF, with its pixel size and where it comes from."""
+        """Write the kernel, or all of a stack, as TIFF with the pixel size."""
         assert self._run is not None
-        result = self._run.result
-        assert result is not None
-        kernel = Image(result.kernel.weights, **self._run.source.calibration)
-        write_plane(path, kernel, result.provenance())
+        axes, kernels = self._run.kernels()
+        if not self._run.is_stack:
+            axes, kernels = "YX", kernels.reshape(kernels.shape[-2:])
+        result = self._run.result_shown()
+        record = {} if result is None else result.provenance()
+        write_kernels(path, kernels, axes, self._run.task.image, record)
 
     def _ask_and_save(self) -> None:
         name, _ = QFileDialog.getSaveFileName(
@@ -115,18 +122,43 @@ class ResultPanel(QWidget):
             self._show_kernel()
             self.picture_taken.emit(result)
 
+    def _offer_pictures(self) -> None:
+        assert self._run is not None
+        result = self._run.result_shown()
+        if not self._run.is_stack:
+            pictures = self._run.pictures
+            iterations = [pictures[place].iteration for place in range(len(pictures))]
+            self.slider.offer(iterations, self._run.chosen)
+        else:
+            self.slider.offer([] if result is None else [result.stop_iteration], 0)
+
+    def _on_step(self, _event: object) -> None:
+        """Another plane may be on the screen."""
+        if self._run is None or not self._run.is_stack:
+            return
+        index = self._run.index_shown()
+        if index == self._index:
+            return
+        self._index = index
+        self._offer_pictures()
+        self.comparison.refresh()
+        self._show_kernel()
+        self.plane_shown.emit(self._run.result_shown())
+
     def _show_kernel(self) -> None:
-        there = self._run is not None
+        result = None if self._run is None else self._run.result_shown()
         words = "The kernel's widths stand here after a run."
-        if self._run is not None and self._run.result is not None:
-            words = kernel_words(self._run.result.kernel.weights, *self._run.source.pixel_size)
+        if self._run is not None and result is not None:
+            words = kernel_words(result.kernel.weights, *self._run.place.pixel_size)
+        elif self._run is not None:
+            words = "This plane has no kernel."
         self.kernel_words.setText(words)
         for button, help_text in (
             (self.save_button, "Write the kernel as TIFF, to be used as a PSF elsewhere."),
             (self.apply_button, "Sharpen all of the layer, planes and all, with this kernel held."),
         ):
-            button.setEnabled(there)
-            button.setToolTip(help_text if there else "There is no kernel yet.")
+            button.setEnabled(result is not None)
+            button.setToolTip(help_text if result is not None else "There is no kernel yet.")
 
     def _on_removed(self, event: object) -> None:
         if self._run is not None and getattr(event, "value", None) == self._run.layer:

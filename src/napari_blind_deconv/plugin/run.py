@@ -1,59 +1,61 @@
-"""A run in a viewer: its thread, its layers, and every way it can end."""
+"""A run in a viewer: its thread, the layer it fills, and every way it can end."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Event
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Layer
+import numpy as np
+from napari.layers import Layer
 from napari.qt.threading import GeneratorWorker, create_worker
+from numpy.typing import NDArray
 
+from napari_blind_deconv.image import Image, Index
 from napari_blind_deconv.plugin.kept_pictures import KeptPicture, KeptPictures
 from napari_blind_deconv.plugin.layers import (
     Place,
-    Source,
     displayable,
-    image_layer,
+    image_options,
+    kernel_layer,
     layer_metadata,
     outputs_beside,
 )
 from napari_blind_deconv.plugin.worker import Failure, Progress, attempted, work
-from napari_blind_deconv.results import Result
+from napari_blind_deconv.results import BlockResult, Result, StackResult
 from napari_blind_deconv.task import Task
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-__all__ = ["LayerRun", "Observer", "Run"]
-
-_Progress = TypeVar("_Progress")
-_Result = TypeVar("_Result")
+__all__ = ["Observer", "Run"]
 
 # Runs under way. A run outlives the dock that started it: closing the dock keeps the best so far.
-_active: set[LayerRun[Any, Any]] = set()
+_active: set[Run] = set()
 
 
 @dataclass(frozen=True)
-class Observer(Generic[_Progress, _Result]):
+class Observer:
     """Who watches a run; all three are called in the GUI thread."""
 
-    progressed: Callable[[_Progress], None]
-    ended: Callable[[_Result], None]
+    progressed: Callable[[Progress], None]
+    ended: Callable[[StackResult], None]
     failed: Callable[[str, BaseException | None], None]
 
 
 def _ignore(*_news: object) -> None: ...
 
 
-_NOBODY: Observer[Any, Any] = Observer(_ignore, _ignore, _ignore)
+_NOBODY = Observer(_ignore, _ignore, _ignore)
 
 
-class LayerRun(ABC, Generic[_Progress, _Result]):
-    """A computation in its thread, the layer it fills, and every way it can end.
+class Run:
+    """A run over the planes of a layer, one or many.
 
+    The live layer appears at once over what it is made from: a single plane sharpens before the
+    user's eyes, a stack fills plane by plane. The kernel, and the trace of a single plane, join it
+    at the end. The pictures of a single plane can then be looked through, and another one be taken.
     Taking the layer away ends the run and leaves nothing behind.
 
     Parameters
@@ -61,35 +63,28 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
     viewer : Viewer
     place : Place
         Where what the layer is made from lies.
-    layer : Image
-        In the viewer, there from the start.
-    work : callable
-        ``work(task, stop)``: a generator that yields progress, returns the result, and ends soon
-        after the event `stop` is set.
     task : Task
-        All that the computation needs.
+        Copies of all that the computation needs; a stack is read plane by plane.
     observer : Observer
     """
 
-    def __init__(
-        self,
-        viewer: Viewer,
-        place: Place,
-        layer: Image,
-        work: Callable[[Task, Event], Generator[_Progress, None, _Result]],
-        task: Task,
-        observer: Observer[_Progress, _Result],
-    ) -> None:
+    def __init__(self, viewer: Viewer, place: Place, task: Task, observer: Observer) -> None:
         self._viewer = viewer
         self.place = place
-        self.layer = layer
+        self.task = task
+        self.pictures = KeptPictures()
+        self.chosen = 0  # place among them of the one that the run has kept
+        self._planes: dict[Index, Result] = {}
+        self._result: StackResult  # once it has ended
+        self._beside: list[Layer] = []
+        self._image = self._first_image()
+        self.layer = viewer.add_image(self._image, **image_options(place, layer_metadata(place)))
         self._observer = observer
         self._stop = Event()
         self._is_open = True
         self._discarded = False
-        self._worth_keeping = False  # whether the layer holds what an error must not take along
         viewer.layers.events.removed.connect(self._on_layer_removed)
-        self._worker: GeneratorWorker[_Progress, None, _Result | Failure] = create_worker(
+        self._worker: GeneratorWorker[Progress, None, StackResult | Failure] = create_worker(
             attempted,
             work,
             task,
@@ -102,13 +97,15 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
             },
         )
 
-    @abstractmethod
-    def _draw(self, progress: _Progress) -> None:
-        """Bring the layer up to date."""
+    @property
+    def is_stack(self) -> bool:
+        """Whether it is of planes along other axes, be it one only."""
+        return bool(self.task.image.stack_axes)
 
-    @abstractmethod
-    def _show(self, result: _Result) -> None:
-        """Bring the layer to its end, and lay beside it what belongs there."""
+    @property
+    def done(self) -> int:
+        """How many planes are."""
+        return len(self._planes)
 
     def start(self) -> None:
         """Start computing."""
@@ -124,13 +121,156 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
         self._observer = _NOBODY
         self.stop_and_keep()
 
-    def _on_progress(self, progress: _Progress) -> None:
+    # What it came to
+
+    def index_shown(self) -> Index:
+        """Position of the plane on the screen, or the one next to it; empty for a plane."""
+        shape = self.task.image.stack_shape
+        point = np.asarray(self._viewer.dims.point)[-self.layer.ndim :]
+        at = np.round(self.layer.world_to_data(point))
+        return tuple(int(np.clip(at[axis], 0, length - 1)) for axis, length in enumerate(shape))
+
+    def result_shown(self) -> Result | None:
+        """Result of that plane; None if it is not done, or could not be."""
+        return self._planes.get(self.index_shown())
+
+    def planes_shown(self) -> tuple[Image, NDArray[Any]]:
+        """That plane before and after, the latter as it is displayed.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be read.
+        """
+        index = self.index_shown()
+        before = self.task.image.read(index)
+        after = np.asarray(self.layer.data)
+        return before, after[index] if self.is_stack else after.reshape(before.pixels.shape)
+
+    def kernels(self) -> tuple[str, NDArray[np.float32]]:
+        """Weights of all its kernels in one array, and its axes: see `StackPlan.all_kernels`."""
+        own = {index: result.kernel for index, result in self._planes.items()}
+        return self._result.plan.all_kernels(self.task.image, own)
+
+    # A single plane, afterwards
+
+    def look_at(self, place: int) -> KeptPicture:
+        """Show a picture of the run, which has ended."""
+        picture = self.pictures[place]
+        self.layer.data = displayable(self.place, picture.image)
+        return picture
+
+    def take(self, place: int) -> Result:
+        """Make a picture of the run the result: its layers are put in place of the present ones."""
+        from napari_blind_deconv.engine.quality import judge  # torch is there
+
+        picture, before = self.look_at(place), self._planes[()]
+        kernel = before.kernel.with_weights(picture.kernel)
+        judgement = judge(
+            self.task.image.read(),
+            picture.image,
+            kernel,
+            reason=before.stop_reason,
+            slowed_at=before.slowed_at,
+        )
+        result = replace(
+            before,
+            stop_iteration=picture.iteration,
+            image=picture.image,
+            kernel=kernel,
+            chosen_by_hand=place != self.chosen,
+            **judgement._asdict(),
+        )
+        self._planes[()] = result
+        for layer in self._beside:
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+        self._show_plane(result)
+        return result
+
+    # Its layers
+
+    def _first_image(self) -> NDArray[Any]:
+        """The input of a single plane, as it is displayed; of a stack nothing yet."""
+        image = self.task.image
+        if self.is_stack:
+            return np.zeros(image.pixels.shape, np.float32)
+        return displayable(self.place, image.array)
+
+    def _draw(self, progress: Progress) -> None:
+        if progress.image is not None:
+            self.layer.data = displayable(self.place, progress.image)
+            if progress.kernel is not None and progress.iteration:
+                picture = KeptPicture(progress.iteration, progress.image, progress.kernel)
+                self.pictures.offer(picture)
+        if progress.block is not None:
+            self._keep(progress.block)
+
+    def _keep(self, block: BlockResult) -> None:
+        if not self.is_stack:
+            if block.result is not None:
+                self._planes[block.index] = block.result
+            return
+        shown = displayable(self.place, block.image).reshape(block.image.shape)
+        self._image[block.index] = shown
+        self.layer.refresh()
+        if block.result is not None:  # its pixels are in the layer, its residual nowhere
+            trust = replace(block.result.trust, residual=np.zeros((0, 0), np.float32))
+            light = replace(block.result, image=self._image[block.index], trust=trust)
+            self._planes[block.index] = light
+
+    def _show(self, result: StackResult) -> None:
+        self._result = result
+        if not self.is_stack:
+            plane = self._planes[()]
+            kept = KeptPicture(plane.stop_iteration, plane.image, plane.kernel.weights)
+            self.chosen = self.pictures.conclude(kept)
+            self._show_plane(plane)
+            return
+        record = {
+            "axes": self.task.image.axes,
+            **result.plan.as_record(),
+            "failures": {str(index): why for index, why in result.failures.items()},
+            "warnings": {flag.sentence: count for flag, count in result.flags.items()},
+        }
+        record.pop("kernels")
+        choice = record.pop("choice")
+        record["kernel"] = "held" if choice["is_held"] else choice["scope"]
+        self.layer.metadata = layer_metadata(self.place, record=record)
+        self._lay_kernels_beside()
+
+    def _show_plane(self, result: Result) -> None:
+        self.layer.data = displayable(self.place, result.image)
+        self.layer.metadata = layer_metadata(self.place, result)
+        self._beside = [
+            getattr(self._viewer, f"add_{kind}")(data, **arguments)
+            for data, arguments, kind in outputs_beside(self.place, result)
+        ]
+        self._viewer.layers.selection.active = self.layer
+
+    def _lay_kernels_beside(self) -> None:
+        """The kernel of each plane beside it: views of those they share, which cost no memory."""
+        if not self._planes:
+            return
+        axes, kernels = self.kernels()
+        image = self.task.image
+        if axes.removesuffix(image.space) == "C":
+            shape = [image.channels if axis == "C" else 1 for axis in image.stack_axes]
+            kernels = kernels[: image.channels].reshape(*shape, *kernels.shape[1:])
+        window = kernels.shape[len(image.stack_shape) :]
+        beside_all = np.broadcast_to(kernels, (*image.stack_shape, *window))
+        _, arguments, _ = kernel_layer(self.place, beside_all, self.layer.metadata)
+        self._beside = [self._viewer.add_image(beside_all, **arguments)]
+
+    # Its thread
+
+    def _on_progress(self, progress: Progress) -> None:
         if self._discarded:
             return
         self._draw(progress)
         self._observer.progressed(progress)
 
-    def _on_result(self, result: _Result | Failure) -> None:
+    def _on_result(self, result: StackResult | Failure) -> None:
         observer = self._close()
         if isinstance(result, Failure):
             self._give_up(result, observer)
@@ -148,9 +288,9 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
             return
         observer.ended(result)
 
-    def _give_up(self, failure: Failure, observer: Observer[_Progress, _Result]) -> None:
+    def _give_up(self, failure: Failure, observer: Observer) -> None:
         reason = str(failure)
-        if self._worth_keeping and not self._discarded:
+        if self.is_stack and self._planes and not self._discarded:
             reason += " What was done stays."
             self._note(reason)
         elif not self._discarded:
@@ -175,93 +315,10 @@ class LayerRun(ABC, Generic[_Progress, _Result]):
             self._discarded = True
             self.stop_and_keep()
 
-    def _close(self) -> Observer[_Progress, _Result]:
+    def _close(self) -> Observer:
         """Let go of the viewer; whom to tell how it ended."""
         self._is_open = False
         observer, self._observer = self._observer, _NOBODY
         self._stop.set()
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
         return observer
-
-
-class Run(LayerRun[Progress, Result]):
-    """A run on one plane.
-
-    The live layer appears at once over the image and sharpens; kernel and trace layers join it at
-    the end. Its pictures can then be looked through, and another one be taken.
-    """
-
-    def __init__(
-        self, viewer: Viewer, source: Source, task: Task, observer: Observer[Progress, Result]
-    ) -> None:
-        self.source = source
-        self.pictures = KeptPictures()
-        self.chosen = 0  # place among them of the one that the run has kept
-        self._result: Result | None = None
-        self._beside: list[Layer] = []
-        data, arguments, _kind = image_layer(source, source.pixels, layer_metadata(source))
-        layer = viewer.add_image(data, **arguments)
-        super().__init__(viewer, source, layer, work, task, observer)
-
-    @property
-    def result(self) -> Result | None:
-        """What it came to, once it has ended: with the picture in use."""
-        return self._result
-
-    def look_at(self, place: int) -> KeptPicture:
-        """Show a picture of the run, which has ended."""
-        picture = self.pictures[place]
-        self.layer.data = displayable(self.source, picture.image)
-        return picture
-
-    def take(self, place: int) -> Result:
-        """Make a picture of the run the result: its layers are put in place of the present ones."""
-        assert self._result is not None
-        picture = self.look_at(place)
-        from napari_blind_deconv.engine.quality import judge  # torch is there
-
-        before = self._result
-        kernel = before.kernel.with_weights(picture.kernel)
-        judgement = judge(
-            self.source.image,
-            picture.image,
-            kernel,
-            reason=before.stop_reason,
-            slowed_at=before.slowed_at,
-        )
-        self._result = replace(
-            before,
-            stop_iteration=picture.iteration,
-            image=picture.image,
-            kernel=kernel,
-            chosen_by_hand=place != self.chosen,
-            **judgement._asdict(),
-        )
-        self.layer.metadata = layer_metadata(self.source, self._result)
-        for layer in self._beside:
-            if layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
-        self._lay_beside(self._result)
-        return self._result
-
-    def _draw(self, progress: Progress) -> None:
-        if progress.image is None or progress.kernel is None:
-            return
-        self.layer.data = displayable(self.source, progress.image)
-        if progress.iteration:
-            self.pictures.offer(KeptPicture(progress.iteration, progress.image, progress.kernel))
-
-    def _show(self, result: Result) -> None:
-        self._result = result
-        kept = KeptPicture(result.stop_iteration, result.image, result.kernel.weights)
-        self.chosen = self.pictures.conclude(kept)
-        self.layer.data = displayable(self.source, result.image)
-        self.layer.metadata = layer_metadata(self.source, result)
-        self._lay_beside(result)
-
-    def _lay_beside(self, result: Result) -> None:
-        self._beside = [
-            getattr(self._viewer, f"add_{kind}")(data, **arguments)
-            for data, arguments, kind in outputs_beside(self.source, result)
-        ]
-        self._viewer.layers.selection.active = self.layer

@@ -57,7 +57,8 @@ class Script:
 
     def as_python(self) -> str:
         """A script that makes the result."""
-        colour = ', photometric="rgb"' if self.axes.endswith("S") else ""
+        # Else tifffile takes three planes for the three colours of one.
+        photometric = "rgb" if self.axes.endswith("S") else "minisblack"
         return "\n".join(
             [
                 *self._imports(),
@@ -66,7 +67,7 @@ class Script:
                 f"image = tifffile.imread({self.file!r}){self._subscript()}",
                 f"settings = Settings.preset({self.preset!r}){self._changed()}",
                 *(self._stack_call() if self.is_stack else self._plane_call()),
-                f"tifffile.imwrite({self.output!r}, result.image{colour})",
+                f"tifffile.imwrite({self.output!r}, result.image, photometric={photometric!r})",
                 "",
             ]
         )
@@ -94,8 +95,6 @@ class Script:
         for maker in ("gaussian_kernel", "widefield_psf"):
             if self.kernel.code.startswith(maker):
                 lines.append(f"from napari_blind_deconv.numerics.optics import {maker}")
-        if self.is_stack:
-            lines.append("from napari_blind_deconv.steps import run_to_end")
         return lines
 
     @property
@@ -130,9 +129,12 @@ class Script:
         return [f"result = deconvolve({', '.join(['image', 'settings', *options])})"]
 
     def _stack_call(self) -> list[str]:
-        kernel = self.kernel.code or repr(self.kernel.choice.scope.value)
+        choice = self.kernel.choice
+        kernel = self.kernel.code or repr(choice.scope.value)
+        if self._starts_from_guess:
+            kernel = f"KernelChoice.start_from({self.kernel.code}, {choice.scope.value!r})"
         call = f"deconvolve_stack(image, settings, axes={self.axes!r}, kernel={kernel})"
-        return [f"result = run_to_end({call})"]
+        return [f"result = {call}.result()"]
 
 
 def _command_value(value: Any) -> str:

@@ -19,9 +19,9 @@ from napari_blind_deconv.plugin.layers import (
     is_output,
     plane_shape,
 )
+from napari_blind_deconv.plugin.planes import stack_axes
 from napari_blind_deconv.plugin.regions import drawn_region, is_for_regions, visible_region
 from napari_blind_deconv.plugin.settings_form import show_row
-from napari_blind_deconv.plugin.stack_run import stack_axes
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

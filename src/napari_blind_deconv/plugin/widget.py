@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import Notification, notification_manager
@@ -28,7 +27,6 @@ from napari_blind_deconv.plugin.paces import clock
 from napari_blind_deconv.plugin.problem_report import problem_report
 from napari_blind_deconv.plugin.result_panel import ResultPanel
 from napari_blind_deconv.plugin.run import Observer, Run
-from napari_blind_deconv.plugin.stack_run import StackProgress, StackRun
 from napari_blind_deconv.plugin.trace_plot import TracePlot
 from napari_blind_deconv.plugin.worker import Progress
 from napari_blind_deconv.results import Result, StackResult
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["BlindDeconvolutionWidget"]
 
 _NO_TRACE_YET = "The trace appears here while a run is on."
-_NO_TRACE = "The planes of a stack have a trace each; none is drawn."
 _LONG = 90  # seconds that are worth a word of warning
 
 
@@ -55,15 +52,15 @@ class BlindDeconvolutionWidget(QWidget):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
-        self._run: Run | StackRun | None = None
+        self._run: Run | None = None
         self._first: tuple[int, float] | None = None  # count and time of the first report
-        self._plane_warnings: Counter[str] = Counter()
         self.choices = Choices(napari_viewer)
         self.result = ResultPanel(napari_viewer)
         self._make_controls()
         self._lay_out()
         self.result.apply_to_all.connect(self._apply_to_all)
         self.result.picture_taken.connect(self._on_picture_taken)
+        self.result.plane_shown.connect(self._show_plane)
         self.result.failed.connect(self._tell)
         self.result.deleted.connect(self._forget)
         self._show_running(False)
@@ -129,8 +126,6 @@ class BlindDeconvolutionWidget(QWidget):
             return
         self.choices.preferences().save()
         self._first = None
-        self._plane_warnings.clear()
-        self.trace_plot.empty = _NO_TRACE if self.choices.target.is_stack else _NO_TRACE_YET
         self.result.clear()
         self._say("Starting …")
         self.progress.setRange(0, 0)
@@ -139,12 +134,9 @@ class BlindDeconvolutionWidget(QWidget):
         self._run = run
         run.start()
 
-    def _make_run(self) -> Run | StackRun:
-        if self.choices.target.is_stack:
-            stack_watcher = Observer(self._on_plane, self._on_stack_end, self._on_failure)
-            return StackRun(self._viewer, *self.choices.stack(), stack_watcher)
-        watcher = Observer(self._on_progress, self._on_end, self._on_failure)
-        return Run(self._viewer, *self.choices.plane(), watcher)
+    def _make_run(self) -> Run:
+        observer = Observer(self._on_progress, self._on_end, self._on_failure)
+        return Run(self._viewer, *self.choices.task(), observer)
 
     def _forget(self) -> None:
         """Show nothing of how the last run went; its layers and its result stay."""
@@ -166,8 +158,15 @@ class BlindDeconvolutionWidget(QWidget):
     def _on_progress(self, progress: Progress) -> None:
         if self.stop_button.isEnabled():
             self._say(progress.stage)
-        if progress.kernel is None:
-            return
+        assert self._run is not None
+        if self._run.is_stack:
+            self._show_planes_done(self._run, progress)
+        elif progress.kernel is not None:
+            self._show_picture(progress)
+
+    def _show_picture(self, progress: Progress) -> None:
+        """How far a single plane is."""
+        assert progress.kernel is not None
         self.kernel_view.show_kernel(progress.kernel)
         if not progress.iteration:  # the linear estimate, before there is a fit
             return
@@ -179,18 +178,16 @@ class BlindDeconvolutionWidget(QWidget):
             self._warn([f"Running on the CPU: at most {math.ceil(left / 60)} minutes."])
         self.trace_plot.extend(progress.trace, progress.best_iteration)
 
-    def _on_plane(self, progress: StackProgress) -> None:
-        self.progress.setRange(0, progress.planes)
-        self.progress.setValue(progress.done)
+    def _show_planes_done(self, run: Run, progress: Progress) -> None:
+        """How far a stack is, with the kernel and trace of the plane done last."""
+        planes = run.task.image.blocks
+        self.progress.setRange(0, planes)
+        self.progress.setValue(run.done)
         # The kernel's search does not count.
-        left = self._seconds_left(progress.done, progress.planes) if progress.done else None
+        left = self._seconds_left(run.done, planes) if run.done else None
         self.progress.setFormat(f"%v of %m planes · {_left(left, 'about')}")
-        if progress.result is not None:
-            self._plane_warnings.update(progress.result.provenance.get("warnings", ()))
-            if progress.result.kernel is not None:
-                self.kernel_view.show_kernel(progress.result.kernel.weights)
-        if self.stop_button.isEnabled():
-            self._say(f"Sharpening plane {', '.join(map(str, progress.index))} …")
+        if progress.block is not None and progress.block.result is not None:
+            self._draw_curves(progress.block.result)
 
     def _seconds_left(self, done: int, of: int) -> float | None:
         """From the pace since the first report, so that what comes before does not count."""
@@ -202,11 +199,18 @@ class BlindDeconvolutionWidget(QWidget):
 
     # How a run ends
 
-    def _on_end(self, result: Result) -> None:
+    def _on_end(self, outcome: StackResult) -> None:
         run = self._run
-        assert isinstance(run, Run)
+        assert run is not None
         self.result.show_run(run)
         self.result_fold.expand(animate=False)
+        result = run.result_shown()
+        if run.is_stack:
+            self._finish(_words_of_stack(outcome))
+            self._show_plane(result)
+            self._warn([f"{n} planes: {flag.sentence}" for flag, n in outcome.flags.items()])
+            return
+        assert result is not None
         self._finish(
             f"{result.stop_reason.sentence} Picture of iteration {result.stop_iteration} kept of "
             f"{len(result.trace)}, in {result.seconds:.0f} s on the {result.device.upper()}."
@@ -217,22 +221,24 @@ class BlindDeconvolutionWidget(QWidget):
         self._say(f"The picture of iteration {result.stop_iteration} is the result now.")
         self._show_result(result)
 
+    def _show_plane(self, result: Result | None) -> None:
+        """What the panel says of a plane of a stack, which may have no result."""
+        if result is None:
+            self._forget()
+            self._warn(["This plane was not sharpened."])
+        else:
+            self._show_result(result)
+
     def _show_result(self, result: Result) -> None:
         """What the panel says of a result, chosen by the run or by hand."""
-        self.trace_plot.clear()
-        self.trace_plot.extend(result.trace, result.stop_iteration)
-        self.kernel_view.show_kernel(result.kernel.weights)
+        self._draw_curves(result)
         self.choices.kernel.remember(result.kernel)
         self._warn([flag.sentence for flag in result.flags])
 
-    def _on_stack_end(self, result: StackResult) -> None:
-        sentence = f"{result.done} planes done."
-        if result.missing:
-            sentence = f"Stopped; {result.done} planes are done, {result.missing} are left empty."
-        for index, why in list(result.failures.items())[:1]:
-            sentence += f" {len(result.failures)} could not be sharpened; plane {index}: {why}"
-        self._finish(sentence)
-        self._warn([f"{count} planes: {text}" for text, count in self._plane_warnings.items()])
+    def _draw_curves(self, result: Result) -> None:
+        self.trace_plot.clear()
+        self.trace_plot.extend(result.trace, result.stop_iteration)
+        self.kernel_view.show_kernel(result.kernel.weights)
 
     def _on_failure(self, sentence: str, error: BaseException | None = None) -> None:
         """The run could not start, or ended badly."""
@@ -313,6 +319,15 @@ def notify(sentence: str, details: str) -> None:
 
     actions = [("Copy details", copy)]
     notification_manager.dispatch(Notification(sentence, "error", actions))
+
+
+def _words_of_stack(result: StackResult) -> str:
+    sentence = f"{result.done} planes done."
+    if result.missing:
+        sentence = f"Stopped; {result.done} planes are done, {result.missing} are left empty."
+    for index, why in list(result.failures.items())[:1]:
+        sentence += f" {len(result.failures)} could not be sharpened; plane {index}: {why}"
+    return sentence
 
 
 def _left(seconds: float | None, hedge: str) -> str:

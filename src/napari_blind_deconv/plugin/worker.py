@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_blind_deconv.image import Index
 from napari_blind_deconv.plugin.torch_loading import load_torch
-from napari_blind_deconv.results import TRACE_DTYPE, Result, Stage
+from napari_blind_deconv.results import TRACE_DTYPE, BlockResult, Snapshot, StackResult, Stage
+from napari_blind_deconv.steps import Run
 from napari_blind_deconv.task import Task
 
 __all__ = ["Failure", "Progress", "attempted", "work"]
@@ -19,8 +23,8 @@ __all__ = ["Failure", "Progress", "attempted", "work"]
 _Progress = TypeVar("_Progress")
 _Result = TypeVar("_Result")
 
-# Each picture crosses to the GUI thread; more often than this a person does not see.
-_SECONDS_BETWEEN_PICTURES = 0.4
+# Each report crosses to the GUI thread; more often than this a person does not see.
+_SECONDS_BETWEEN_REPORTS = 0.4
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,11 @@ class Progress:
     best_iteration : int or None
         That early stopping would keep.
     image, kernel : ndarray or None
+        Of a single plane, as it sharpens.
     trace : ndarray
         Since the last one.
+    block : BlockResult or None
+        A plane that is done.
     """
 
     stage: str
@@ -50,6 +57,7 @@ class Progress:
     image: NDArray[np.float32] | None = None
     kernel: NDArray[np.float32] | None = None
     trace: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, TRACE_DTYPE))
+    block: BlockResult | None = None
 
 
 @dataclass(frozen=True)
@@ -81,46 +89,69 @@ def attempted(
         return Failure(error)
 
 
-def work(task: Task, stop: Event) -> Generator[Progress, None, Result]:
-    """Run a task; `stop` ends it after the iteration in hand, with the best so far."""
+def work(task: Task, stop: Event) -> Generator[Progress, None, StackResult]:
+    """Run a task; `stop` ends it soon, with the best so far of a plane, or the planes done."""
     yield Progress("Loading PyTorch …")
     load_torch()
-    from napari_blind_deconv.engine.deconvolve import run_task
     from napari_blind_deconv.engine.devices import choose_device
     from napari_blind_deconv.engine.solver import Watch
+    from napari_blind_deconv.engine.stacks import run_stack
 
-    place = choose_device(task.settings.device).type
-    run = run_task(task, Watch(stop.is_set, _SECONDS_BETWEEN_PICTURES))
-    yield Progress(
-        "Looking for the blur …" if task.kernel.is_found else "Making the first picture …"
-    )
-    rows = []
-    while True:
-        try:
-            snapshot = next(run)
-        except StopIteration as finished:
-            result: Result = finished.value
-            return result
-        if snapshot.stage in (Stage.KERNEL, Stage.WIENER) or not snapshot.iteration:
-            # Seconds before the iterations begin: only pictures cross to the screen.
-            if snapshot.image is not None:
-                yield Progress(
-                    "Making the first picture …",
-                    place,
-                    image=snapshot.image,
-                    kernel=snapshot.kernel,
-                )
-            continue
-        rows.append(tuple(getattr(snapshot, name) for name in TRACE_DTYPE.names or ()))
-        if snapshot.image is not None:
-            yield Progress(
-                f"Sharpening on the {place.upper()} …",
-                place,
-                snapshot.iteration,
-                snapshot.max_iterations,
-                snapshot.best_iteration,
-                snapshot.image,
-                snapshot.kernel,
-                np.array(rows, dtype=TRACE_DTYPE),
-            )
-            rows.clear()
+    is_stack = bool(task.image.stack_axes)
+    reporter = _Reporter(choose_device(task.settings.device).type, is_stack)
+    watch = Watch(stop.is_set, math.inf if is_stack else _SECONDS_BETWEEN_REPORTS)
+    run = Run(run_stack(task, watch, collect=False))
+    for step in run:
+        yield from reporter.reports_of(step)
+    return run.result()
+
+
+class _Reporter:
+    """Turns what a run reports into what the screen can follow: not too often, in words."""
+
+    def __init__(self, device: str, is_stack: bool) -> None:
+        self._device, self._is_stack = device, is_stack
+        self._rows: list[tuple[Any, ...]] = []
+        self._said = ""
+        self._due = -math.inf
+
+    def reports_of(self, step: Snapshot | BlockResult) -> Generator[Progress, None, None]:
+        """What to show of a step; often nothing."""
+        if isinstance(step, BlockResult):
+            yield Progress(self._said, self._device, block=step)
+            return
+        words = self._words(step.stage, step.index)
+        if step.iteration and step.stage not in (Stage.KERNEL, Stage.WIENER):
+            self._rows.append(tuple(getattr(step, name) for name in TRACE_DTYPE.names or ()))
+        if step.image is not None:
+            yield self._picture(words, step)
+        elif words != self._said and time.monotonic() >= self._due:
+            yield Progress(words, self._device)
+        else:
+            return
+        self._said, self._due = words, time.monotonic() + _SECONDS_BETWEEN_REPORTS
+
+    def _picture(self, words: str, step: Snapshot) -> Progress:
+        progress = Progress(words, self._device, image=step.image, kernel=step.kernel)
+        if not self._rows:  # seconds before the iterations begin
+            return progress
+        trace = np.array(self._rows, dtype=TRACE_DTYPE)
+        self._rows.clear()
+        return replace(
+            progress,
+            iteration=step.iteration,
+            max_iterations=step.max_iterations,
+            best_iteration=step.best_iteration,
+            trace=trace,
+        )
+
+    def _words(self, stage: Stage, index: Index) -> str:
+        if self._is_stack:
+            where = f"plane {', '.join(map(str, index))}"
+            doing = "Looking for the blur of" if stage is Stage.KERNEL else "Sharpening"
+            return f"{doing} {where} …"
+        if stage is Stage.KERNEL:
+            return "Looking for the blur …"
+        if stage is Stage.WIENER:
+            return "Making the first picture …"
+        return f"Sharpening on the {self._device.upper()} …"

@@ -234,7 +234,9 @@ class TestContracts:
     def test_the_input_is_not_written_to(self, small_scene):
         image = small_scene[1].copy()
         image.flags.writeable = False
-        deconvolve(image, TINY.with_changes(max_iterations=1))
+        result = deconvolve(image, TINY.with_changes(max_iterations=1))
+        np.testing.assert_array_equal(image, small_scene[1])
+        assert not np.shares_memory(result.image, image)
 
     def test_colour_has_one_kernel_and_keeps_its_balance(self, small_scene):
         grey = small_scene[1]

@@ -197,5 +197,11 @@ def test_outputs_that_would_be_a_mistake(tmp_path, name, sentence):
 
 
 def test_overwriting_can_be_asked_for(tmp_path):
-    (tmp_path / "there.tif").touch()
-    check_output(tmp_path / "there.tif", overwrite=True)
+    path = tmp_path / "there.tif"
+    path.write_bytes(b"of before")
+    with pytest.raises(ValueError, match="replaced only with --overwrite"):
+        check_output(path, overwrite=False)
+    check_output(path, overwrite=True)
+    assert path.read_bytes() == b"of before", "a check replaces nothing"
+    write_plane(path, Image(PIXELS), PROVENANCE)
+    np.testing.assert_array_equal(read_plane(path).pixels, PIXELS)

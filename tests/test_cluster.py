@@ -92,7 +92,7 @@ def test_unreadable_planes_in_front_hold_up_none_behind(cluster, stack):
     many = Image(Damaged(np.concatenate([stack, stack]), 5), "ZYX")
     with cluster_at(cluster.scheduler_address) as executor:
         task = Task(many, QUICK)
-        steps = run_stack(task, Watch(), plan=here.plan, executor=executor, ahead=executor.ahead)
+        steps = run_stack(task, Watch(), plan=here.plan, executor=executor)
         result = run_to_end(steps)
     assert executor.ahead < 5
     assert sorted(result.failures) == [(0,), (1,), (2,), (3,), (4,)]

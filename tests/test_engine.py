@@ -15,6 +15,7 @@ from skimage.registration import phase_cross_correlation
 
 from napari_blind_deconv import (
     DeconvolutionError,
+    Image,
     Kernel,
     KernelChoice,
     Result,
@@ -557,6 +558,24 @@ class TestGuess:
         assert KernelWidths.of(first).along_axes == pytest.approx(wanted, rel=0.15)
         assert not np.array_equal(result.kernel, first)
         assert not result.kernel_is_held
+
+
+class TestPixelSize:
+    @pytest.mark.parametrize("unit", ["µm", "m"])
+    def test_a_psf_of_other_pixels_is_refused_in_any_unit(self, unit):
+        scale = {"µm": 1.0, "m": 1e-6}[unit]
+        image = Image(GOOD, "YX", {"Y": 0.065 * scale, "X": 0.065 * scale}, unit)
+        psf = Kernel.of(np.eye(3), pixel_size=(0.074 * scale,) * 2, unit=unit)
+        with pytest.raises(ValueError, match="accepted is a PSF at the image's pixel size"):
+            iterate(image, kernel=psf)
+
+    def test_the_kernel_keeps_its_own_where_the_image_has_none(self):
+        psf = Kernel.of(np.eye(3), pixel_size=(0.1, 0.1), unit="µm")
+        kernel = deconvolve(GOOD, TINY, max_iterations=1, kernel=psf).kernel
+        assert (kernel.pixel_size, kernel.unit) == ((0.1, 0.1), "µm")
+        image = Image(GOOD, "YX", {"Y": 0.1, "X": 0.1}, "µm")
+        found = deconvolve(image, TINY, max_iterations=1).kernel
+        assert (found.pixel_size, found.unit) == ((0.1, 0.1), "µm")
 
 
 class TestRefusals:

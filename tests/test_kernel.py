@@ -78,10 +78,12 @@ class TestKernel:
         assert Kernel(gaussian_kernel((21,) * axes, 1.0)).border_share < 1e-6
 
     def test_it_survives_its_record(self):
-        kernel = Kernel(gaussian_kernel((5, 7), 1.0), KernelSource.ELONGATED)
+        weights = gaussian_kernel((5, 7), 1.0)
+        kernel = Kernel(weights, KernelSource.ELONGATED, (0.2, 0.1), "µm", 1.5)
         again = Kernel.from_record(json.loads(json.dumps(kernel.as_record())))
         np.testing.assert_array_equal(again.weights, kernel.weights)
         assert again.source is KernelSource.ELONGATED
+        assert (again.pixel_size, again.unit, again.misfit) == ((0.2, 0.1), "µm", 1.5)
 
     @pytest.mark.parametrize(
         ("weights", "sentence"),
@@ -95,6 +97,11 @@ class TestKernel:
     def test_what_is_none_is_one_sentence(self, weights, sentence):
         with pytest.raises(ValueError, match=sentence):
             Kernel.of(weights)
+
+    @pytest.mark.parametrize("weights", [np.full((4, 5), 1 / 20), 5 * gaussian_kernel((5, 5), 1)])
+    def test_weights_that_are_none_yet_are_refused(self, weights):
+        with pytest.raises(ValueError, match="odd sides and a sum of 1"):
+            Kernel(weights)
 
 
 class TestChoice:

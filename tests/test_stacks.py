@@ -12,7 +12,7 @@ import pytest
 from skimage import data
 
 from napari_blind_deconv import Settings, deconvolve, deconvolve_stack
-from napari_blind_deconv.engine import estimate, planes
+from napari_blind_deconv.engine import estimate, planes, stacks
 from napari_blind_deconv.engine.channel_statistics import channel_statistics
 from napari_blind_deconv.engine.estimate import Pace, measure_pace
 from napari_blind_deconv.engine.planes import find_kernel, sharpen
@@ -227,7 +227,8 @@ class TestExecutors:
         counted = Counted(np.concatenate([stack[0]] * 3), 0)
         with threads(1) as executor:
             task = Task(Image(counted, "ZYX"), QUICK)
-            steps = run_stack(task, UNWATCHED, plan=plan.plan, executor=executor, ahead=2)
+            executor.ahead = 2
+            steps = run_stack(task, UNWATCHED, plan=plan.plan, executor=executor)
             for number, _ in enumerate(steps, start=1):
                 assert len(read) <= number + 2
         assert len(read) == 9
@@ -236,9 +237,9 @@ class TestExecutors:
         _, before = run(stack[0], axes="ZYX")
         damaged = Image(Unreadable(np.concatenate([stack[0]] * 3), 5), "ZYX")
         with threads() as executor:
-            steps = run_stack(
-                Task(damaged, QUICK), UNWATCHED, plan=before.plan, executor=executor, ahead=2
-            )
+            executor.ahead = 2
+            task = Task(damaged, QUICK)
+            steps = run_stack(task, UNWATCHED, plan=before.plan, executor=executor)
             result = run_to_end(steps)
         assert sorted(result.failures) == [(index,) for index in range(5)]
         assert (result.done, result.missing) == (9, 0)
@@ -331,7 +332,8 @@ class TestKernels:
         result = run_to_end(mapped(steps, lambda step: searched.add(step.index)))
         assert (1, 2) not in searched
         assert {channel for channel, _ in searched} == {0}
-        assert result.plan.kernels[1] is None
+        assert result.plan is None, "kernels half found are none"
+        assert result.missing == 6
 
     def test_known_kernels_save_iterations(self, stack):
         for warm, most in ((True, 1), (False, 4)):
@@ -454,6 +456,30 @@ class TestBadPlanes:
         plane[3, 3] = np.nan
         with pytest.raises(ValueError, match="1 NaN or infinite pixels"):
             run(plane, axes="YX")
+
+    @pytest.mark.parametrize("kernel", ["per-channel", gaussian_kernel((9, 9), 1.5)])
+    def test_a_plane_beyond_single_precision_spoils_no_other(self, stack, kernel):
+        wild = stack[0].astype(np.float64)
+        wild[1] *= 1e38
+        _, result = run(wild, axes="ZYX", kernel=kernel)
+        assert list(result.failures) == [(1,)]
+        assert all(result.image[at].std() > 0.5 * stack[0, at].std() for at in (0, 2))
+
+    @pytest.mark.parametrize("pool", [False, True])
+    def test_a_stop_while_kernels_are_searched_gives_no_planes(self, stack, pool):
+        asked = itertools.count()
+        with threads() as executor:
+            steps = deconvolve_stack(
+                stack,
+                QUICK,
+                axes="CZYX",
+                executor=executor if pool else None,
+                should_stop=lambda: next(asked) > 2,
+            )
+            assert list(steps) == []
+        result = steps.result()
+        assert (result.plan, result.done, result.missing) == (None, 0, 6)
+        assert not result.image.any()
 
     def test_a_stack_of_nothing_is_refused(self):
         with pytest.raises(ValueError, match="No plane of the stack"):
@@ -595,6 +621,29 @@ class TestTiles:
         assert kernel_width(result.kernel.weights) > 2
         assert result.kernel.source.is_found
         assert not result.kernel_is_held
+
+    def test_a_large_plane_in_tiles_has_the_settings_it_was_asked_for(self, monkeypatch):
+        monkeypatch.setattr(stacks, "largest_tile", lambda _: 64)
+        plane = fluorescence_scene((100, 110)).observed
+        [block] = list(deconvolve_stack(plane, QUICK, axes="YX"))
+        assert block.result.tiles > 1
+        assert block.result.settings == QUICK
+        assert not block.result.kernel_is_held
+        assert block.result.kernel.source.is_found
+
+    def test_a_plane_whose_tiles_all_lack_contrast_is_refused(self):
+        plane = 1e6 + np.tile(np.linspace(0, 6, 400), (100, 1))
+        task = task_on(plane, 64, gaussian_kernel((9, 9), 1.5))
+        with pytest.raises(ValueError, match="take an offset off"):
+            run_to_end(sharpen(task, UNWATCHED))
+
+    def test_a_tiled_plane_that_is_stopped_says_so_and_keeps_its_input(self):
+        plane = fluorescence_scene((150, 160)).observed
+        asked = itertools.count()
+        watch = Watch(lambda: next(asked) > 8)
+        result = run_to_end(sharpen(task_on(plane, 96, gaussian_kernel((9, 9), 1.5)), watch))
+        assert result.stop_reason is StopReason.STOPPED
+        np.testing.assert_array_equal(result.image[-20:, -20:], plane[-20:, -20:])
 
     def test_a_tiled_plane_is_judged_as_a_whole(self):
         """Half of it is empty, so that no tile of it tells of the other."""

@@ -104,6 +104,8 @@ def test_closing_gives_it_up():
     run.close()
     assert ended == [True]
     assert list(run) == []
+    with pytest.raises(RuntimeError, match="has no result"):
+        run.result()
 
 
 def test_what_goes_wrong_is_raised_to_whom_is_reading():
@@ -133,3 +135,15 @@ def test_iterate_gives_one(small_scene):
     assert isinstance(result, Result)
     assert len(result.trace) == 3
     assert run.result() is result
+
+
+def test_a_run_that_failed_has_no_result():
+    def failing():
+        yield 1
+        raise ValueError("on the way")
+
+    run = Run(failing())
+    with pytest.raises(ValueError, match="on the way"):
+        run.result()
+    with pytest.raises(RuntimeError, match="has no result"):
+        run.result()

@@ -92,7 +92,7 @@ class Image:
                 f"The image has shape {tuple(pixels.shape)}; accepted is one plane (rows, "
                 "columns), or axes that say what it is: 'ZYX' for a stack, 'YXS' for colour."
             )
-        return cls(pixels, axes or "YX")
+        return cls(pixels, "YX" if axes is None else axes)
 
     # Axes
 

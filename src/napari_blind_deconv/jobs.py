@@ -319,11 +319,16 @@ def _fill(
     from napari_blind_deconv.engine.solver import Watch
     from napari_blind_deconv.engine.stacks import run_stack
 
-    options: dict[str, Any] = {"plan": store.plan, "finished": store.records().keys()}
-    if executor is not None:
-        options |= {"executor": executor, "ahead": executor.ahead}
-    task = Task(store.image, store.plan.settings, store.plan.choice)
-    run = Run(run_stack(task, Watch(should_stop), collect=False, **options))
+    run = Run(
+        run_stack(
+            Task(store.image, store.plan.settings, store.plan.choice),
+            Watch(should_stop),
+            plan=store.plan,
+            finished=store.records().keys(),
+            collect=False,
+            executor=executor,
+        )
+    )
     for step in run:
         if isinstance(step, BlockResult):
             store.put(step.index, step.image, _record(step, with_trace=beside.trace is not None))

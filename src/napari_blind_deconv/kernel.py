@@ -24,6 +24,8 @@ __all__ = [
 
 # Samples to a pixel at which the half maximum is drawn.
 FINENESS = 8
+# A sum of weights is 1 but for the rounding of single precision, and of networks.
+_OFF_ONE = 1e-2
 
 
 class KernelSource(StrEnum):
@@ -71,6 +73,14 @@ class Kernel:
     pixel_size: tuple[float, ...] | None = None
     unit: str = "pixel"
     misfit: float | None = None
+
+    def __post_init__(self) -> None:
+        total = float(self.weights.sum())
+        if any(side % 2 == 0 for side in self.weights.shape) or abs(total - 1) > _OFF_ONE:
+            raise ValueError(
+                f"The kernel has shape {self.weights.shape} and sum {total:.3g}; accepted are odd "
+                "sides and a sum of 1, which Kernel.of makes of any PSF."
+            )
 
     @classmethod
     def of(cls, weights: ArrayLike, **options: Any) -> Self:
@@ -145,13 +155,23 @@ class Kernel:
         return {
             "source": self.source.value,
             "fwhm": list(self.widths.along_axes),
+            "pixel_size": self.pixel_size and list(self.pixel_size),
+            "unit": self.unit,
+            "misfit": self.misfit,
             "weights": self.weights.tolist(),
         }
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Self:
-        """The kernel of :meth:`as_record`."""
-        return cls(np.array(record["weights"], np.float32), KernelSource(record["source"]))
+        """The kernel of :meth:`as_record`; pixel size and misfit may be missing."""
+        size = record.get("pixel_size")
+        return cls(
+            np.array(record["weights"], np.float32),
+            KernelSource(record["source"]),
+            None if size is None else tuple(map(float, size)),
+            record.get("unit", "pixel"),
+            record.get("misfit"),
+        )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from napari_blind_deconv.kernel import Kernel, KernelChoice
 from napari_blind_deconv.settings import Settings
 from napari_blind_deconv.task import Task
 
-__all__ = ["WARM_SHARE", "StackPlan"]
+__all__ = ["WARM_SHARE", "StackPlan", "warm_started"]
 
 # With its kernel known a plane starts this much nearer to its end.
 WARM_SHARE = 5
@@ -54,8 +54,7 @@ class StackPlan:
         kernel, settings, choice = self.kernels[channel], self.settings, self.choice
         if kernel is not None:
             if self.warm_start and not choice.is_held:
-                fewer = math.ceil(settings.max_iterations / WARM_SHARE)
-                settings = settings.with_changes(max_iterations=fewer)
+                settings = warm_started(settings)
             choice = KernelChoice.hold(kernel)
         return Task(block, settings, choice, self.intensity_ranges[channel], self.tile_side)
 
@@ -112,6 +111,12 @@ class StackPlan:
             )
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"The record is no plan of a stack ({error!r}).") from error
+
+
+def warm_started(settings: Settings) -> Settings:
+    """Settings for what starts from a kernel that was found for it before."""
+    fewer = math.ceil(settings.max_iterations / WARM_SHARE)
+    return settings.with_changes(max_iterations=fewer)
 
 
 def _on_one_window(kernels: Sequence[Kernel | None]) -> NDArray[np.float32]:

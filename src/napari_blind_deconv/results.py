@@ -191,7 +191,8 @@ class Result:
     flags : tuple of QualityFlag
         Reasons to doubt it, gravest first.
     tiles : int
-        Pieces the plane was cut into; trace, stop and noise are those of the one that took longest.
+        Pieces of the plane that were sharpened on their own, of those with any contrast; trace and
+        noise are those of the one that took longest.
     chosen_by_hand : bool
         Whether a person chose the iteration, after the run.
     slowed_at : int or None
@@ -273,8 +274,9 @@ class StackResult:
     image : ndarray or None
         Estimate of the shape of the input, float32; zeros where planes are missing. None if it was
         not to be collected.
-    plan : StackPlan
-        With the kernels and all that the planes share.
+    plan : StackPlan or None
+        With the kernels and all that the planes share; None if the run was stopped before it was
+        complete.
     failures : dict
         What was wrong, by position.
     flags : dict
@@ -284,7 +286,7 @@ class StackResult:
     """
 
     image: NDArray[np.float32] | None
-    plan: StackPlan
+    plan: StackPlan | None
     failures: dict[Index, str]
     flags: Mapping[QualityFlag, int]
     done: int

@@ -30,26 +30,39 @@ class Run(Generic[_Step, _Outcome]):
     def __init__(self, steps: Generator[_Step, None, _Outcome]) -> None:
         self._steps = steps
         self._outcomes: list[_Outcome] = []
+        self._is_given_up = False
 
     def __iter__(self) -> Iterator[_Step]:
         return self
 
     def __next__(self) -> _Step:
+        if self._outcomes:
+            raise StopIteration(self._outcomes[0])
+        if self._is_given_up:
+            raise StopIteration
         try:
             return next(self._steps)
         except StopIteration as end:
-            if not self._outcomes:
-                self._outcomes.append(end.value)
-            raise StopIteration(self._outcomes[0]) from None
+            self._outcomes.append(end.value)
+            raise
+        except BaseException:
+            self._is_given_up = True
+            raise
 
     def result(self) -> _Outcome:
-        """What the run comes to; what is left of it is run first, its reports unseen."""
+        """What the run comes to; what is left of it is run first, its reports unseen.
+
+        `RuntimeError` if it failed before, or was given up.
+        """
         for _ in self:
             pass
+        if not self._outcomes:
+            raise RuntimeError("The run has no result: it failed before, or was given up.")
         return self._outcomes[0]
 
     def close(self) -> None:
         """Give the run up."""
+        self._is_given_up = True
         self._steps.close()
 
 

@@ -16,7 +16,7 @@ __all__ = ["Task"]
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """An image to deconvolve, and how. It holds copies, so that it may go anywhere.
+    """An image to deconvolve, and how. It knows no widget, layer or file, and may go anywhere.
 
     Attributes
     ----------
@@ -50,8 +50,14 @@ class Task:
         intensity_range: tuple[float, float] | None = None,
     ) -> Self:
         """What the public functions are asked for, as they say it; `changes` are of settings."""
+        found = Image.of(image, axes)
+        if found.space != "YX":
+            raise ValueError(
+                f"The image is of volumes ({found.space}); accepted are planes, of which a volume "
+                "may be a stack."
+            )
         return cls(
-            Image.of(image, axes),
+            found,
             (settings or Settings()).with_changes(**changes),
             KernelChoice.of(kernel),
             intensity_range,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from napari_blind_deconv.engine.inputs import has_contrast
+from napari_blind_deconv.engine.inputs import check_block
 from napari_blind_deconv.image import Image, Index
 from napari_blind_deconv.numerics.intensity import IntensityMap
 
@@ -33,9 +33,10 @@ class ChannelStatistics:
     contrast: float = -1.0
 
     def with_plane(self, index: Index, plane: Image) -> ChannelStatistics:
-        """The same with one plane more; one of no contrast, or not finite, adds nothing."""
-        pixels = plane.array
-        if pixels.size == 0 or not np.isfinite(pixels).all() or not has_contrast(plane):
+        """The same with one plane more; one that cannot be sharpened adds nothing."""
+        try:
+            check_block(plane)
+        except (ValueError, TypeError):
             return self
         seen = IntensityMap.of(plane.by_channel())
         low, high = self.intensity_range or (seen.low, seen.high)

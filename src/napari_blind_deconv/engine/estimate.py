@@ -100,7 +100,8 @@ def measure_pace(settings: Settings) -> Pace:
     psf = gaussian_kernel((_KERNEL_SIDE, _KERNEL_SIDE), 2.0)
     _times(picture, some, psf)  # what is loaded or compiled once does not count
     known = _times(picture, some, psf)
-    given = settings.solver is SolverName.RICHARDSON_LUCY  # which searches for no kernel
+    flat = settings.solver is SolverName.WIENER and settings.kernel_start == "flat"
+    given = flat or settings.solver is SolverName.RICHARDSON_LUCY  # which need a PSF
     unknown = known if given else _times(picture, some, None)
     pixels = picture.size
     step = float(np.median(np.diff(known.steps))) if len(known.steps) > 1 else 0.0

@@ -103,7 +103,7 @@ def check_pixel_size(kernel: Kernel, pixel_size: tuple[float, ...] | None, unit:
     ours = kernel.pixel_size
     if ours is None or pixel_size is None or kernel.unit != unit:
         return
-    if not np.allclose(ours, pixel_size, rtol=_SAME_SIZE):
+    if not np.allclose(ours, pixel_size, rtol=_SAME_SIZE, atol=0):
         told, wanted = (_sides([f"{side:.3g}" for side in size]) for size in (ours, pixel_size))
         raise ValueError(
             f"The PSF has pixels of {told} {unit} and the image of {wanted}; accepted is a PSF at "

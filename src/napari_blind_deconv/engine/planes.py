@@ -21,6 +21,8 @@ from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import KernelChoice
 from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.regions import region_with_contrast
+from napari_blind_deconv.plan import warm_started
+from napari_blind_deconv.reasons import StopReason
 from napari_blind_deconv.results import Result, Snapshot
 from napari_blind_deconv.steps import Run
 from napari_blind_deconv.task import Task
@@ -80,8 +82,11 @@ def _sharpen(task: Task, watch: Watch) -> _Run:
 
 
 def _fit_region(task: Task, watch: Watch) -> _Run:
-    # A window that was set must fit in.
-    least = int(np.max(task.settings.kernel_size or 0))
+    # A window that was set, or a guess, must fit in.
+    guess = task.kernel.kernel
+    least = int(
+        np.max([*np.ravel(task.settings.kernel_size or 0), *(guess.shape if guess else ())])
+    )
     side = max(min(_KERNEL_REGION, task.tile_side or _KERNEL_REGION), least)
     region = region_with_contrast(task.image.luminance(), side)
     return (yield from run_task(replace(task, image=task.image.part(region)), watch))
@@ -92,14 +97,18 @@ def _sharpen_tiles(task: Task, watch: Watch) -> _Run:
     if task.intensity_range is None:
         whole = IntensityMap.of(task.image.by_channel())
         task = replace(task, intensity_range=(whole.low, whole.high))
-    is_held = task.kernel.is_held
-    if not is_held:
+    asked = task
+    if not asked.kernel.is_held:
         found = yield from _fit_region(task, watch)
-        task = replace(task, kernel=KernelChoice.hold(found.kernel))
+        kernel, settings = KernelChoice.hold(found.kernel), warm_started(task.settings)
+        task = replace(task, kernel=kernel, settings=settings)
     image, results = yield from _blended_tiles(task, watch)
-    result = _of_the_whole(task.image, image, results)
-    seconds = time.monotonic() - started
-    return replace(result, kernel_is_held=is_held, seconds=seconds)
+    return replace(
+        _of_the_whole(task.image, image, results),
+        settings=asked.settings,
+        kernel_is_held=asked.kernel.is_held,
+        seconds=time.monotonic() - started,
+    )
 
 
 def _blended_tiles(
@@ -131,6 +140,8 @@ def _blended_tiles(
         weight = blend_weights(region, block.block_shape, overlap)
         image[region] += sharp * _spread(weight, block)
         weights[region] += weight
+        if watch.should_stop():  # what is left stays as it is
+            break
         if results and not math.isinf(watch.preview_seconds):
             so_far = _blended(image, weights, block)
             yield replace(last, image=so_far, kernel=kernel.weights)
@@ -149,12 +160,18 @@ def _blended(
 
 def _of_the_whole(block: Image, image: NDArray[np.float32], results: list[Result]) -> Result:
     """One result of many tiles: the run of the longest, judged by the plane as a whole."""
+    if not results:
+        raise ValueError(
+            "No part of the image has more contrast than single precision tells apart; take an "
+            "offset off."
+        )
     longest = max(results, key=lambda result: len(result.trace))
+    reasons = {result.stop_reason for result in results}
+    gravest = [reason for reason in (StopReason.STOPPED, StopReason.DIVERGED) if reason in reasons]
+    reason = gravest[0] if gravest else longest.stop_reason
     slowed_at = next((each.slowed_at for each in results if each.slowed_at is not None), None)
     try:
-        judgement = judge(
-            block, image, longest.kernel, reason=longest.stop_reason, slowed_at=slowed_at
-        )
+        judgement = judge(block, image, longest.kernel, reason=reason, slowed_at=slowed_at)
     except (RuntimeError, MemoryError) as error:  # smaller tiles would be no help
         rows, columns = block.block_shape
         raise DeconvolutionError(
@@ -162,7 +179,12 @@ def _of_the_whole(block: Image, image: NDArray[np.float32], results: list[Result
             f"({first_line(error)}); try a part of it."
         ) from error
     return replace(
-        longest, image=image, slowed_at=slowed_at, tiles=len(results), **judgement._asdict()
+        longest,
+        image=image,
+        stop_reason=reason,
+        slowed_at=slowed_at,
+        tiles=len(results),
+        **judgement._asdict(),
     )
 
 

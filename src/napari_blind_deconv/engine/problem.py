@@ -147,6 +147,8 @@ class Problem:
         """What has become of the kernel: its weights now, and how it came about."""
         start = self.kernel or Kernel(weights, KernelSource.SET)
         image = self.task.image
+        if image.pixel_size is None:
+            return start.with_weights(weights)
         return replace(start, weights=weights, pixel_size=image.pixel_size, unit=image.unit)
 
     def is_explained_by(self, data: float) -> bool:

@@ -7,12 +7,12 @@ they are there already: the result is the same.
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
+    BrokenExecutor,
     CancelledError,
     Executor,
     Future,
@@ -157,27 +157,28 @@ def run_stack(
     finished: Collection[Index] = (),
     collect: bool = True,
     executor: Executor | None = None,
-    ahead: int = _AHEAD,
 ) -> Generator[Snapshot | BlockResult, None, StackResult]:
     """Run a task on all its blocks; yields what happens on the way, and each block once done.
 
-    Parameters are those of `deconvolve_stack`, and
-
-    ahead : int
-        Blocks that are on their way to an executor at a time.
+    Parameters are those of `deconvolve_stack`.
     """
     image = task.image
     if plan is None:
         plan = yield from make_plan(task, watch, reference=reference, warm_start=warm_start)
+        if watch.should_stop() and image.blocks > 1:  # with kernels that are half found
+            plan = None
     estimate = np.zeros(image.pixels.shape, np.float32) if collect else None
     failures: dict[Index, str] = {}
     flags: Counter[Any] = Counter()
     done = 0
-    waiting = (index for index in image.indices() if index not in finished)
-    if executor is None:
+    waiting = _waiting(image, finished)
+    steps: Iterator[Snapshot | BlockResult] = iter(())
+    if plan is None:
+        pass
+    elif executor is None or image.blocks == 1:
         steps = _one_by_one(image, plan, waiting, watch)
     else:
-        steps = _by_executor(image, plan, waiting, watch, executor, ahead)
+        steps = _by_executor(image, plan, waiting, watch, executor)
     for step in steps:
         if isinstance(step, BlockResult):
             if estimate is not None:
@@ -187,8 +188,12 @@ def run_stack(
             flags.update(step.result.flags if step.result else ())
             done += 1
         yield step
-    missing = image.blocks - done - len(finished)
-    return StackResult(estimate, plan, failures, flags, done, missing)
+    return StackResult(estimate, plan, failures, flags, done, missing=len(waiting) - done)
+
+
+def _waiting(image: Image, finished: Collection[Index]) -> list[Index]:
+    there = {tuple(index) for index in finished}
+    return [index for index in image.indices() if index not in there]
 
 
 def _one_by_one(
@@ -211,30 +216,34 @@ def _by_executor(
     waiting: Iterable[Index],
     watch: Watch,
     executor: Executor,
-    ahead: int,
 ) -> Iterator[BlockResult]:
     """Blocks are read here and sent, a few ahead, so that neither side ever holds the stack."""
+    ahead = getattr(executor, "ahead", _AHEAD)
     compute = _on_one_core if isinstance(executor, ProcessPoolExecutor) else compute_block
     places: dict[Future[BlockResult], Index] = {}
     todo = iter(waiting)
-    while True:
-        while len(places) < ahead and (index := next(todo, None)) is not None:
-            try:
-                block = image.read(index)
-            except ValueError as error:
-                yield _unread(index, image, error)
-                continue
-            work = plan.task_of(block, image.channel_of(index))
-            places[executor.submit(compute, work, index)] = index
-        if not places:
-            return
-        ended, _ = wait(places, timeout=_SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
-        for future in ended:
-            yield _outcome(future, image, places.pop(future))
-        if watch.should_stop():
-            for future in places:
-                future.cancel()
-            return
+    try:
+        while not watch.should_stop():
+            while len(places) < ahead and (index := next(todo, None)) is not None:
+                try:
+                    block = image.read(index)
+                except ValueError as error:
+                    yield _unread(index, image, error)
+                    continue
+                work = plan.task_of(block, image.channel_of(index))
+                places[executor.submit(compute, work, index)] = index
+            if not places:
+                return
+            ended, _ = wait(places, timeout=_SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
+            for future in ended:
+                yield _outcome(future, image, places.pop(future))
+    except BrokenExecutor as error:
+        raise DeconvolutionError(
+            f"The workers are gone ({first_line(error)}); the planes that are done are good."
+        ) from error
+    finally:
+        for future in places:
+            future.cancel()
 
 
 def compute_block(task: Task, index: Index) -> BlockResult:
@@ -293,7 +302,9 @@ def _sharpened(task: Task, index: Index, watch: Watch) -> Generator[Snapshot, No
 
 def _failed(index: Index, block: Image, error: Exception) -> BlockResult:
     """The result of a block that cannot be sharpened: its input."""
-    return BlockResult(index, block.array.astype(np.float32), failure=str(error))
+    with np.errstate(over="ignore"):  # beyond single precision is infinite
+        pixels = block.array.astype(np.float32)
+    return BlockResult(index, pixels, failure=str(error))
 
 
 def _unread(index: Index, image: Image, error: Exception) -> BlockResult:
@@ -314,9 +325,9 @@ def make_plan(
         check_kernel(choice.kernel, image)
     if reference is not None:
         image.check_index(reference)
-    tile_side = largest_tile(choose_device(task.settings.device))
-    if image.blocks == 1 and math.prod(image.block_shape) <= tile_side**2:
-        choice = replace(choice, scope=KernelScope.PLANE)  # neither neighbours nor tiles share it
+    tile_side = task.tile_side or largest_tile(choose_device(task.settings.device))
+    if image.blocks == 1:
+        choice = replace(choice, scope=KernelScope.PLANE)  # there are no neighbours to share it
     statistics = channel_statistics(image)
     if all(seen.sharpest is None for seen in statistics):
         _say_why(image)
@@ -325,7 +336,7 @@ def make_plan(
         choice=choice,
         warm_start=warm_start,
         tile_side=tile_side,
-        intensity_ranges=tuple(seen.intensity_range for seen in statistics),
+        intensity_ranges=tuple(task.intensity_range or seen.intensity_range for seen in statistics),
         kernels=(choice.kernel if choice.is_held else None,) * len(statistics),
     )
     if choice.is_held or choice.scope is KernelScope.PLANE:

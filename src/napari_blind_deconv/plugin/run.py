@@ -150,6 +150,7 @@ class Run:
     def kernels(self) -> tuple[str, NDArray[np.float32]]:
         """Weights of all its kernels in one array, and its axes: see `StackPlan.all_kernels`."""
         own = {index: result.kernel for index, result in self._planes.items()}
+        assert self._result.plan is not None
         return self._result.plan.all_kernels(self.task.image, own)
 
     # A single plane, afterwards
@@ -227,15 +228,18 @@ class Run:
             self.chosen = self.pictures.conclude(kept)
             self._show_plane(plane)
             return
-        record = {
+        choice = self.task.kernel
+        record: dict[str, Any] = {
             "axes": self.task.image.axes,
-            **result.plan.as_record(),
+            "settings": self.task.settings.model_dump(mode="json"),
+            "kernel": "held" if choice.is_held else choice.scope.value,
             "failures": {str(index): why for index, why in result.failures.items()},
             "warnings": {flag.sentence: count for flag, count in result.flags.items()},
         }
-        record.pop("kernels")
-        choice = record.pop("choice")
-        record["kernel"] = "held" if choice["is_held"] else choice["scope"]
+        if result.plan is not None:
+            record["intensity_ranges"] = [
+                span and list(span) for span in result.plan.intensity_ranges
+            ]
         self.layer.metadata = layer_metadata(self.place, record=record)
         self._lay_kernels_beside()
 

@@ -438,6 +438,36 @@ class TestJob:
         assert again.settings == QUICK.with_changes(device="cpu", seed=7)
         assert again.model_copy(update={"settings": QUICK}) == job
 
+    def test_a_finished_job_is_left_alone_with_all_its_files(self, hyperstack, tmp_path):
+        """A script may call the same command until it succeeds."""
+        beside = {"kernel_out": tmp_path / "k.tif", "trace_out": tmp_path / "t.csv"}
+        job = Job(input=hyperstack, output=tmp_path / "out.tif", settings=QUICK)
+        run_job(job, **beside).result()
+        before = {path: path.read_bytes() for path in beside.values()}
+        again = run_job(job, **beside, resume=True).result()
+        assert again.finished
+        assert again.done == 0
+        assert {path: path.read_bytes() for path in beside.values()} == before
+
+    def test_a_plane_that_was_stopped_is_not_finished(self, tmp_path, pixels):
+        tifffile.imwrite(tmp_path / "in.tif", pixels[0, 0])
+        longer = QUICK.with_changes(stop_at_noise=False)
+        job = Job(input=tmp_path / "in.tif", output=tmp_path / "out.tif", settings=longer)
+        assert run_job(job, should_stop=lambda: True).result().stopped
+        again = run_job(job, resume=True).result()
+        assert (again.done, again.stopped) == (1, False)
+
+    def test_what_was_killed_before_its_first_plane_does_not_stand_in_the_way(
+        self, hyperstack, tmp_path
+    ):
+        job = Job(input=hyperstack, output=tmp_path / "out.tif", settings=QUICK)
+        steps = run_job(job)
+        for _ in steps:
+            if (partial_folder(job.output) / "plan.json").is_file():
+                break
+        steps.close()
+        assert run_job(job).result().finished
+
     def test_a_sidecar_of_something_else_is_one_sentence(self, tmp_path):
         (tmp_path / "x.json").write_text('{"job": {"input": "a.tif", "code": "import os"}}')
         with pytest.raises(ValueError, match="is no sidecar of a run"):

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import dask.array as da
 import numpy as np
 import pytest
-import tifffile
 from napari.components import ViewerModel
 from scipy.ndimage import gaussian_filter
 from tests import guard
 
 from napari_blind_deconv import BlockResult, Settings, deconvolve
+from napari_blind_deconv.io.images import read_psf
 from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin.planes import stack_axes, stack_of
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
@@ -84,10 +84,10 @@ def test_afterwards_the_plane_on_the_screen_is_told_of(dock, qtbot, tmp_path):
         told.append((panel.kernel_words.text(), dock.choices.kernel._last))
         assert "FWHM" in told[-1][0]
     assert told[0][1] is not told[1][1]
-    panel.save_kernel(tmp_path / "kernels.tif")
-    saved = tifffile.imread(tmp_path / "kernels.tif")
-    assert saved.shape[0] == len(STACK)
-    np.testing.assert_allclose(saved.sum(axis=(1, 2)), 1, rtol=1e-4)
+    panel.save_kernel(tmp_path / "kernel.tif")
+    saved = read_psf(tmp_path / "kernel.tif")
+    np.testing.assert_allclose(saved.weights, told[1][1].weights, rtol=1e-5)
+    assert saved.pixel_size == pytest.approx((0.1, 0.1))
     panel.comparison.line_button.click()
     before, after = panel.comparison.plot.curves
     assert len(before.y) == len(after.y) > 10

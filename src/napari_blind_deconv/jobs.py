@@ -27,9 +27,16 @@ from napari_blind_deconv.io.images import (
     write_traces,
 )
 from napari_blind_deconv.io.stacks import OpenImage, open_image
-from napari_blind_deconv.io.store import StackStore, is_under_way, partial_folder, publish
+from napari_blind_deconv.io.store import (
+    StackStore,
+    holds_planes,
+    is_under_way,
+    partial_folder,
+    publish,
+)
 from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelScope
 from napari_blind_deconv.plan import StackPlan
+from napari_blind_deconv.reasons import StopReason
 from napari_blind_deconv.results import BlockResult, Snapshot, StackResult, versions
 from napari_blind_deconv.settings import Settings
 from napari_blind_deconv.steps import Run
@@ -164,7 +171,8 @@ def run_job(
     kernel_out : Path, optional
         TIFF for the kernels, one page a channel, or a plane where planes have their own.
     trace_out : Path, optional
-        CSV for the early-stopping traces of the planes that this run computes.
+        CSV for the early-stopping traces of the planes, of those that were computed with one asked
+        for.
     should_stop : callable, optional
         Asked after every iteration; True ends the run with the planes that are finished. Of a
         single plane, the best so far is kept.
@@ -182,7 +190,7 @@ def run_job(
     ValueError, TypeError, OSError
         In one sentence, before anything is written.
     """
-    begun = resume and is_under_way(job.output)
+    begun = resume and (is_under_way(job.output) or is_finished(job))
     check_output(job.output, overwrite=resume or overwrite, suffixes=OUTPUT_SUFFIXES)
     for path, suffixes in ((kernel_out, None), (trace_out, {".csv"})):
         if path is not None:
@@ -274,7 +282,16 @@ def _warnings(records: Iterable[dict[str, Any]]) -> dict[str, int]:
 
 
 def is_finished(job: Job) -> bool:
-    """Whether this very job has its result already, under its name: see `publish`."""
+    """Whether this very job has its result already, under its name: see `publish`.
+
+    A single plane that was stopped has one and is not finished.
+    """
+    return _is_made(job) and not any(
+        plane.get("stop_reason") == StopReason.STOPPED for plane in _planes_told_of(job)
+    )
+
+
+def _is_made(job: Job) -> bool:
     try:
         same = Job.from_sidecar(sidecar_of(job.output)) == job
         newer = job.output.stat().st_mtime >= job.input.stat().st_mtime
@@ -283,10 +300,15 @@ def is_finished(job: Job) -> bool:
     return same and newer and not is_under_way(job.output)
 
 
-def _told_before(job: Job, started: float) -> Summary:
-    """What the sidecar of a finished job says; 0.1.0 listed no planes where there was one only."""
+def _planes_told_of(job: Job) -> list[dict[str, Any]]:
+    """What the sidecar says of planes; 0.1.0 listed none where there was one only."""
     told = json.loads(sidecar_of(job.output).read_text(encoding="utf-8"))
-    planes = told.get("planes") or [{"index": [], "failure": None, **told}]
+    return told.get("planes") or [{"index": [], "failure": None, **told}]
+
+
+def _told_before(job: Job, started: float) -> Summary:
+    """What the sidecar of a finished job says."""
+    planes = _planes_told_of(job)
     records = {tuple(plane["index"]): plane for plane in planes}
     return Summary(
         finished=True,
@@ -337,12 +359,13 @@ def _fill(
 
 
 def _check_places(job: Job, *, resume: bool, overwrite: bool) -> None:
-    check_output(job.output, overwrite=overwrite, suffixes=OUTPUT_SUFFIXES)
+    stopped = resume and _is_made(job)  # but not finished
+    check_output(job.output, overwrite=overwrite or stopped, suffixes=OUTPUT_SUFFIXES)
     if os.path.realpath(job.input) == os.path.realpath(job.output):
         raise ValueError(
             f"The file {job.input} is named twice; input and output must be different files."
         )
-    if is_under_way(job.output) and not (resume or overwrite):
+    if holds_planes(job.output) and not (resume or overwrite):
         raise ValueError(
             f"{partial_folder(job.output)} holds the planes of a run that did not end; "
             "--resume goes on with them, --overwrite begins anew."

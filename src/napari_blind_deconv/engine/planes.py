@@ -144,7 +144,8 @@ def _blended_tiles(
             break
         if results and not math.isinf(watch.preview_seconds):
             so_far = _blended(image, weights, block)
-            yield replace(last, image=so_far, kernel=kernel.weights)
+            # Not one of an iteration: half of the plane is still the input.
+            yield replace(last, iteration=0, image=so_far, kernel=kernel.weights)
     return _blended(image, weights, block), results
 
 

@@ -19,7 +19,6 @@ from napari_blind_deconv.io.units import in_unit, short_unit
 
 __all__ = ["OpenImage", "open_image"]
 
-_SMALL_PLANE = 1024 * 1024  # pixels
 _UNNAMED = "ZTC"  # what pages without a name are taken for, most likely first
 
 
@@ -54,12 +53,6 @@ class OpenImage:
     def __exit__(self, *_: object) -> None:
         if self.file is not None:
             self.file.close()
-
-    @property
-    def is_small_plane(self) -> bool:
-        """Whether there is one plane only, and small enough to be sharpened at once."""
-        image = self.image
-        return not image.stack_axes and math.prod(image.block_shape) <= _SMALL_PLANE
 
     @property
     def described(self) -> str:

@@ -30,7 +30,7 @@ from napari_blind_deconv.io.images import (
 from napari_blind_deconv.io.units import long_unit
 from napari_blind_deconv.plan import StackPlan
 
-__all__ = ["StackStore", "is_under_way", "is_zarr", "partial_folder", "publish"]
+__all__ = ["StackStore", "holds_planes", "is_under_way", "is_zarr", "partial_folder", "publish"]
 
 _PLAN, _RECORDS, _LEVEL = "plan.json", "planes.jsonl", "0"
 # The plan's name once the result is whole and waits for its own.
@@ -50,6 +50,11 @@ def partial_folder(output: Path) -> Path:
 def is_under_way(output: Path) -> bool:
     """Whether there are planes on their way to this output, or all that wait for its name."""
     return any((partial_folder(output) / name).is_file() for name in (_PLAN, _WHOLE_PLAN))
+
+
+def holds_planes(output: Path) -> bool:
+    """Whether some of them are done: what a killed run left without any is not worth asking for."""
+    return any((partial_folder(output) / name).is_file() for name in (_RECORDS, _WHOLE_PLAN))
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_blind_deconv.image import Index
-from napari_blind_deconv.io.images import write_kernels
+from napari_blind_deconv.image import Image, Index
+from napari_blind_deconv.io.images import write_plane
 from napari_blind_deconv.plugin.comparison import Comparison
 from napari_blind_deconv.plugin.kernel_view import kernel_words
 from napari_blind_deconv.plugin.picture_slider import PictureSlider
@@ -91,14 +91,12 @@ class ResultPanel(QWidget):
         self._show_kernel()
 
     def save_kernel(self, path: Path) -> None:
-        """Write the kernel, or all of a stack, as TIFF with the pixel size."""
+        """Write the kernel of the plane shown as TIFF, with its pixel size."""
         assert self._run is not None
-        axes, kernels = self._run.kernels()
-        if not self._run.is_stack:
-            axes, kernels = "YX", kernels.reshape(kernels.shape[-2:])
         result = self._run.result_shown()
-        record = {} if result is None else result.provenance()
-        write_kernels(path, kernels, axes, self._run.task.image, record)
+        assert result is not None
+        kernel = Image(result.kernel.weights, **self._run.place.calibration)
+        write_plane(path, kernel, result.provenance())
 
     def _ask_and_save(self) -> None:
         name, _ = QFileDialog.getSaveFileName(

@@ -74,6 +74,7 @@ class Run:
         self.task = task
         self.pictures = KeptPictures()
         self.chosen = 0  # place among them of the one that the run has kept
+        self._done = 0
         self._planes: dict[Index, Result] = {}
         self._result: StackResult  # once it has ended
         self._beside: list[Layer] = []
@@ -104,8 +105,8 @@ class Run:
 
     @property
     def done(self) -> int:
-        """How many planes are."""
-        return len(self._planes)
+        """How many planes are, whatever came of them."""
+        return self._done
 
     def start(self) -> None:
         """Start computing."""
@@ -208,6 +209,7 @@ class Run:
             self._keep(progress.block)
 
     def _keep(self, block: BlockResult) -> None:
+        self._done += 1
         if not self.is_stack:
             if block.result is not None:
                 self._planes[block.index] = block.result

@@ -208,7 +208,7 @@ class BlindDeconvolutionWidget(QWidget):
         if run.is_stack:
             self._finish(_words_of_stack(outcome))
             self._show_plane(result)
-            self._warn([f"{n} planes: {flag.sentence}" for flag, n in outcome.flags.items()])
+            self._warn([f"{_planes(n)}: {flag.sentence}" for flag, n in outcome.flags.items()])
             return
         assert result is not None
         self._finish(
@@ -321,10 +321,14 @@ def notify(sentence: str, details: str) -> None:
     notification_manager.dispatch(Notification(sentence, "error", actions))
 
 
+def _planes(count: int) -> str:
+    return f"{count} plane{'s' * (count != 1)}"
+
+
 def _words_of_stack(result: StackResult) -> str:
-    sentence = f"{result.done} planes done."
+    sentence = f"{_planes(result.done)} done."
     if result.missing:
-        sentence = f"Stopped; {result.done} planes are done, {result.missing} are left empty."
+        sentence = f"Stopped; {_planes(result.done)} done, {result.missing} left empty."
     for index, why in list(result.failures.items())[:1]:
         sentence += f" {len(result.failures)} could not be sharpened; plane {index}: {why}"
     return sentence

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 import tifffile
+from tests.unreadable import Unreadable
 
 from napari_blind_deconv import Settings, deconvolve_stack
 from napari_blind_deconv.engine.cluster import cluster as cluster_at
@@ -74,22 +75,9 @@ def test_planes_that_are_there_are_left_out(cluster, stack):
     assert result.missing == 0
 
 
-class Damaged:
-    """A stack whose first planes cannot be read, like a file with a damaged beginning."""
-
-    def __init__(self, planes: np.ndarray, unreadable: int) -> None:
-        self.planes, self.unreadable = planes, unreadable
-        self.shape, self.dtype = planes.shape, planes.dtype
-
-    def __getitem__(self, index):
-        if index[0] < self.unreadable:
-            raise OSError("damaged")
-        return self.planes[index]
-
-
 def test_unreadable_planes_in_front_hold_up_none_behind(cluster, stack):
     here = deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF).result()
-    many = Image(Damaged(np.concatenate([stack, stack]), 5), "ZYX")
+    many = Image(Unreadable(np.concatenate([stack, stack]), 5), "ZYX")
     with cluster_at(cluster.scheduler_address) as executor:
         task = Task(many, QUICK)
         steps = run_stack(task, Watch(), plan=here.plan, executor=executor)
@@ -104,7 +92,7 @@ def test_unreadable_planes_in_front_hold_up_none_behind(cluster, stack):
 def test_a_plane_the_cluster_fails_on_is_reported_readable_or_not(stack, again):
     failed = Future()
     failed.set_exception(MemoryError())
-    data = Damaged(stack[:1], unreadable=1 if again == "damaged" else 0)
+    data = Unreadable(stack[:1], unreadable=1 if again == "damaged" else 0)
     result = _outcome(failed, Image(data, "ZYX"), (0,))
     assert "MemoryError" in result.failure
     assert result.image.any() == (again == "readable")

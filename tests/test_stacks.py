@@ -10,6 +10,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from skimage import data
+from tests.unreadable import Unreadable
 
 from napari_blind_deconv import Settings, deconvolve, deconvolve_stack
 from napari_blind_deconv.engine import estimate, planes, stacks
@@ -157,19 +158,6 @@ def threads(workers: int = 2) -> Executor:
 
 def processes(workers: int = 2) -> Executor:
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-
-
-class Unreadable:
-    """A stack whose first planes cannot be read."""
-
-    def __init__(self, planes: np.ndarray, unreadable: int) -> None:
-        self.planes, self.unreadable = planes, unreadable
-        self.shape, self.dtype = planes.shape, planes.dtype
-
-    def __getitem__(self, index):
-        if index[0] < self.unreadable:
-            raise OSError("damaged")
-        return self.planes[index]
 
 
 class TestExecutors:

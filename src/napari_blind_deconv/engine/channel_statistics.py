@@ -38,9 +38,10 @@ class ChannelStatistics:
             check_block(plane)
         except (ValueError, TypeError):
             return self
-        seen = IntensityMap.of(plane.by_channel())
+        channels = plane.by_channel()
+        seen = IntensityMap.of(channels)
         low, high = self.intensity_range or (seen.low, seen.high)
-        steps = ndimage.gaussian_gradient_magnitude(plane.by_channel().mean(axis=0), 1.0)
+        steps = ndimage.gaussian_gradient_magnitude(channels.mean(axis=0), 1.0)
         contrast = float(np.square(steps).mean())
         better = contrast > self.contrast
         return ChannelStatistics(

@@ -58,7 +58,6 @@ def sharpen(task: Task, watch: Watch) -> _Run:
     ValueError, TypeError, DeconvolutionError
         As `deconvolve`.
     """
-    check_block(task.image)
     return (yield from _within_memory(_sharpen, task, watch))
 
 
@@ -77,8 +76,10 @@ def _within_memory(run: Callable[[Task, Watch], _Run], task: Task, watch: Watch)
 
 def _sharpen(task: Task, watch: Watch) -> _Run:
     rows, columns = task.image.block_shape
-    small = task.tile_side is None or rows * columns <= task.tile_side**2
-    return (yield from (run_task if small else _sharpen_tiles)(task, watch))
+    if task.tile_side is None or rows * columns <= task.tile_side**2:
+        return (yield from run_task(task, watch))  # which checks it
+    check_block(task.image)
+    return (yield from _sharpen_tiles(task, watch))
 
 
 def _fit_region(task: Task, watch: Watch) -> _Run:

@@ -9,6 +9,7 @@ erases shows.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 
@@ -16,7 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-__all__ = ["Explanation", "Spectrum", "periodic_component", "scene_power", "white_noise"]
+__all__ = [
+    "Explanation",
+    "Spectrum",
+    "frequencies_of",
+    "lengths",
+    "periodic_component",
+    "scene_power",
+    "white_noise",
+]
 
 # The slowest frequencies, in radians a pixel, hold shading more than detail.
 _SLOWEST = 0.05
@@ -71,14 +80,14 @@ class Spectrum:
         shape = image.shape
         power = _power(image)
         used = _used(shape)
-        frequencies = tuple(along[used] for along in _frequencies(shape))
+        frequencies = tuple(along[used] for along in frequencies_of(shape))
         noise = max(_corner_power(power, shape), _rounding(image))
         return cls(power[used], frequencies, shape, noise)
 
     @cached_property
     def radius(self) -> NDArray[np.float64]:
         """Frequencies ``(n,)`` whatever their direction, in radians a pixel."""
-        return _length(self.frequencies)
+        return lengths(self.frequencies)
 
     @cached_property
     def frequencies_seen(self) -> float:
@@ -161,7 +170,7 @@ def periodic_component(image: NDArray[np.floating]) -> NDArray[np.float64]:
         borders = np.moveaxis(jumps, axis, 0)  # a view
         borders[0] += last - first
         borders[-1] -= last - first
-    laplacian = np.sum([2 * np.cos(along) - 2 for along in _frequencies(image.shape)], axis=0)
+    laplacian = np.sum([2 * np.cos(along) - 2 for along in frequencies_of(image.shape)], axis=0)
     laplacian.flat[0] = 1
     smooth = fft.rfftn(jumps) / laplacian
     smooth.flat[0] = 0
@@ -173,7 +182,7 @@ def _power(image: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _corner_power(power: NDArray[np.float64], shape: tuple[int, ...]) -> float:
-    return float(power[_length(_frequencies(shape)) > math.pi].mean())
+    return float(power[lengths(frequencies_of(shape)) > math.pi].mean())
 
 
 def _rounding(image: NDArray[np.floating]) -> float:
@@ -182,16 +191,17 @@ def _rounding(image: NDArray[np.floating]) -> float:
     return max(step**2 / 12, float(np.finfo(np.float32).tiny))
 
 
-def _frequencies(shape: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
+def frequencies_of(shape: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
     """Radians a pixel along each axis, each in the shape of a real image's transform."""
     sides = [fft.fftfreq(side) for side in shape[:-1]] + [fft.rfftfreq(shape[-1])]
     return tuple(np.meshgrid(*(2 * np.pi * side for side in sides), indexing="ij"))
 
 
-def _length(frequencies: tuple[NDArray[np.float64], ...]) -> NDArray[np.float64]:
+def lengths(frequencies: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Lengths of the vectors whose components along each axis are these; they are broadcast."""
     return reduce(np.hypot, frequencies, np.zeros(()))
 
 
 def _used(shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    radius = _length(_frequencies(shape))
+    radius = lengths(frequencies_of(shape))
     return (radius > _SLOWEST) & (radius <= math.pi)

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import reduce
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.fft import dctn, fftfreq, fftn, idctn, irfftn, rfftfreq, rfftn
+from scipy.fft import dctn, fftn, idctn, irfftn, rfftn
 
 from napari_blind_deconv.numerics.convolution import Convolution
-from napari_blind_deconv.numerics.spectrum import Spectrum, periodic_component, scene_power
+from napari_blind_deconv.numerics.spectrum import (
+    Spectrum,
+    frequencies_of,
+    lengths,
+    periodic_component,
+    scene_power,
+)
 
 __all__ = ["EXPONENT", "KERNEL_ERROR", "noise_to_signal", "wiener", "wiener_periodic"]
 
@@ -118,8 +123,7 @@ def wiener_periodic(
     origin = [-(side // 2) for side in kernel.shape]
     padded = np.pad(kernel, [(0, n - k) for n, k in zip(shape, kernel.shape, strict=True)])
     transfer = rfftn(np.roll(padded, origin, range(kernel.ndim)))
-    sides = [fftfreq(side) for side in shape[:-1]] + [rfftfreq(shape[-1])]
-    radius = _length([2 * np.pi * side for side in sides])
+    radius = lengths(frequencies_of(shape))
     penalty = noise_to_signal / scene_power(radius, EXPONENT) + KERNEL_ERROR
     periodic = periodic_component(observed)
     weights = transfer.conj() / (np.abs(transfer) ** 2 + penalty)
@@ -145,12 +149,7 @@ def _filtered(canvas: NDArray[np.float32], weights: NDArray[np.float32]) -> NDAr
 
 def _radius(shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Frequencies of the cosines on a canvas, in radians a pixel."""
-    return _length([np.pi * np.arange(side) / side for side in shape])
-
-
-def _length(frequencies: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Lengths of the vectors whose components along each axis are these."""
-    return reduce(np.hypot, np.ix_(*frequencies), np.zeros(()))
+    return lengths(np.ix_(*(np.pi * np.arange(side) / side for side in shape)))
 
 
 def _cosine_power(kernel: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:

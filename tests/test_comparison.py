@@ -6,7 +6,7 @@ from napari.components import ViewerModel
 
 from napari_blind_deconv import Settings
 from napari_blind_deconv.plugin.comparison import Comparison, line_profile
-from napari_blind_deconv.plugin.layers import Source, displayable, image_layer
+from napari_blind_deconv.plugin.layers import Source, displayable, image_options
 from napari_blind_deconv.task import Task
 
 BEFORE = np.tile(np.arange(40.0), (30, 1))
@@ -32,8 +32,7 @@ def compared(qtbot):
     viewer = ViewerModel()
     layer = viewer.add_image(BEFORE, name="cells", **CALIBRATION)
     source = Source.of(layer, viewer.dims)
-    data, arguments, _ = image_layer(source, 2 * BEFORE, {})
-    result = viewer.add_image(data, **arguments)
+    result = viewer.add_image(displayable(source, 2 * BEFORE), **image_options(source, {}))
     widget = Comparison(viewer)
     qtbot.addWidget(widget)
     widget.compare(AfterRun(source, result))

@@ -9,7 +9,7 @@ from napari_blind_deconv import Settings, deconvolve
 from napari_blind_deconv.plugin.layers import (
     Source,
     displayable,
-    image_layer,
+    image_options,
     is_output,
     layer_metadata,
     outputs_beside,
@@ -26,6 +26,11 @@ def source_of(*args, position: dict[int, float] | None = None, **kwargs) -> tupl
     for axis, value in (position or {}).items():
         viewer.dims.set_point(axis, value)
     return Source.of(layer, viewer.dims), layer
+
+
+def estimate_layer(source, result, metadata) -> Layer:
+    data = displayable(source, result.image)
+    return Layer.create(data, image_options(source, metadata), "image")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,7 @@ CALIBRATION = {
 
 def test_the_estimate_lies_on_its_image(result):
     source, layer = source_of(PIXELS, **CALIBRATION, colormap="green", contrast_limits=(0.1, 0.7))
-    estimate = Layer.create(*image_layer(source, result.image, layer_metadata(source, result)))
+    estimate = estimate_layer(source, result, layer_metadata(source, result))
     assert estimate.name == "cells [deblurred]"
     for corner in ((0, 0), (19, 29)):
         np.testing.assert_allclose(estimate.data_to_world(corner), layer.data_to_world(corner))
@@ -106,7 +111,7 @@ def test_the_current_plane_of_a_stack_is_taken_and_put_back(rotate, result):
     )
     np.testing.assert_array_equal(source.pixels, stack[2, 3])
     assert source.position == (2, 3, 0, 0)
-    estimate = Layer.create(*image_layer(source, result.image, {}))
+    estimate = estimate_layer(source, result, {})
     assert estimate.data.shape == (1, 1, 20, 30)
     np.testing.assert_allclose(
         estimate.data_to_world((0, 0, 7, 9)), layer.data_to_world((2, 3, 7, 9)), atol=1e-9

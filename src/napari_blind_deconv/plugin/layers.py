@@ -22,7 +22,6 @@ __all__ = [
     "Source",
     "displayable",
     "full_data",
-    "image_layer",
     "image_options",
     "is_output",
     "is_shown_flat",
@@ -231,13 +230,8 @@ def unit_in_short(unit: Any) -> str:
     return f"{unit:~P}".replace("μ", "µ").replace("pixel", "px")
 
 
-def image_layer(source: Place, image: NDArray[Any], metadata: dict[str, Any]) -> LayerData:
-    """The estimate, over the plane it was made from."""
-    return displayable(source, image), image_options(source, metadata), "image"
-
-
 def image_options(source: Place, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of the layer of an estimate, besides its pixels."""
+    """Arguments of the layer of an estimate, over what it was made from, besides its pixels."""
     return {
         "name": f"{source.name} [deblurred]",
         "rgb": source.rgb,

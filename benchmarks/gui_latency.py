@@ -67,10 +67,10 @@ def measure(side: int, seconds: float) -> list[dict[str, object]]:
     viewer.add_image(fluorescence_scene((side, side)).observed, name="scene")
     _, panel = viewer.window.add_plugin_dock_widget("napari-blind-deconv", "Blind deconvolution")
     assert isinstance(panel, BlindDeconvolutionWidget)
-    panel.choices.basic.widgets["max_iterations"].value = ITERATIONS
-    panel.choices.advanced.widgets["patience"].value = ITERATIONS
-    panel.choices.advanced.widgets["stop_at_noise"].value = False
-    wait(lambda: " to " in panel.choices.expected.value, 120)
+    panel.form.basic.widgets["max_iterations"].value = ITERATIONS
+    panel.form.advanced.widgets["patience"].value = ITERATIONS
+    panel.form.advanced.widgets["stop_at_noise"].value = False
+    wait(lambda: " to " in panel.form.expected.value, 120)
     clock = Clock()
     rows = []
     clock.start()

@@ -30,7 +30,7 @@ from napari_blind_deconv import (
 )
 from napari_blind_deconv.engine.kernel_stage import find_kernel_start
 from napari_blind_deconv.engine.problem import Problem
-from napari_blind_deconv.engine.solver import Watch
+from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.wiener import wiener_canvases
 from napari_blind_deconv.kernel import KernelWidths
 from napari_blind_deconv.numerics.convolution import Convolution, crop_to_field_of_view
@@ -124,7 +124,7 @@ def photograph(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
 def prepared(image: NDArray[np.number]) -> tuple[Problem, Kernel]:
     """An image with its kernel found, as the default does."""
     problem = Problem.of(Task(Image(image), Settings()))
-    problem = run_to_end(find_kernel_start(problem, Watch()))
+    problem = run_to_end(find_kernel_start(problem, RunControl()))
     assert problem.kernel is not None
     return problem, problem.kernel
 

@@ -40,7 +40,7 @@ class Walk:
         )
         assert isinstance(panel, BlindDeconvolutionWidget)
         self.panel = panel
-        panel.choices.reset()
+        panel.form.reset()
 
     def shoot(self, name: str) -> None:
         """Save the whole window, once it has been drawn."""
@@ -70,7 +70,7 @@ class Walk:
         (layer,) = self.viewer.layers
         layer.scale, layer.units = (PIXEL, PIXEL), ("um", "um")
         self.viewer.fit_to_view()
-        wait(lambda: " to " in self.panel.choices.expected.value)
+        wait(lambda: " to " in self.panel.form.expected.value)
         self.shoot("start")
 
     def running(self) -> None:
@@ -102,18 +102,18 @@ class Walk:
         """A rectangle is tried first."""
         panel = self.panel
         self.open("scene")
-        panel.choices.target.scope.value = "drawn rectangle"
+        panel.form.input.scope.value = "drawn rectangle"
         self.viewer.layers["region"].add_rectangles(REGION)
         self.viewer.layers["region"].mode = "pan_zoom"
         panel.start()
         self.wait_for_run()
         self.unfold("Result")
         self.shoot("region")
-        panel.choices.target.scope.value = "this plane"
+        panel.form.input.scope.value = "this plane"
 
     def kernel(self) -> None:
         """Where the kernel may come from, in the light theme."""
-        choices = self.panel.choices
+        choices = self.panel.form
         choices.kernel.source.value = "the microscope's"
         self.unfold("Kernel")
         self.viewer.theme = "light"
@@ -128,8 +128,8 @@ class Walk:
         self.open("stack")
         (layer,) = self.viewer.layers
         layer.data = np.tile(layer.data, (PLANES, 1, 1))
-        panel.choices.target.scope.value = "whole stack"
-        wait(lambda: " to " in panel.choices.expected.value)
+        panel.form.input.scope.value = "whole stack"
+        wait(lambda: " to " in panel.form.expected.value)
         panel.start()
         wait(lambda: panel.progress.value() > 1 or panel.run_button.isEnabled())
         self.viewer.dims.set_current_step(0, 1)

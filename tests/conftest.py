@@ -62,9 +62,9 @@ def small_scene() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 @pytest.fixture
 def fresh_panel(monkeypatch: pytest.MonkeyPatch) -> None:
     """Panels that remember nothing, and need not measure this machine first."""
-    from napari_blind_deconv.engine.estimate import Pace
+    from napari_blind_deconv.engine.runtime import RuntimeModel
     from napari_blind_deconv.plugin.preferences import Preferences
 
     Preferences().save()
-    pace = Pace(start=1e-5, search=1e-4, step=1e-6, network=1.0)
-    monkeypatch.setattr("napari_blind_deconv.plugin.paces._measured", lambda *_: pace)
+    pace = RuntimeModel(start=1e-5, search=1e-4, step=1e-6, network=1.0)
+    monkeypatch.setattr("napari_blind_deconv.plugin.runtime_estimator._measured", lambda *_: pace)

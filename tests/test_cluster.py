@@ -12,7 +12,7 @@ from tests.unreadable import Unreadable
 
 from napari_blind_deconv import Settings, deconvolve_stack
 from napari_blind_deconv.engine.cluster import cluster as cluster_at
-from napari_blind_deconv.engine.solver import Watch
+from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.stacks import _outcome, run_stack
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.jobs import Job, run_job
@@ -80,7 +80,7 @@ def test_unreadable_planes_in_front_hold_up_none_behind(cluster, stack):
     many = Image(Unreadable(np.concatenate([stack, stack]), 5), "ZYX")
     with cluster_at(cluster.scheduler_address) as executor:
         task = Task(many, QUICK)
-        steps = run_stack(task, Watch(), plan=here.plan, executor=executor)
+        steps = run_stack(task, RunControl(), plan=here.plan, executor=executor)
         result = run_to_end(steps)
     assert executor.ahead < 5
     assert sorted(result.failures) == [(0,), (1,), (2,), (3,), (4,)]

@@ -23,7 +23,7 @@ from tests.command import as_options, blind_deconv, limited
 from napari_blind_deconv import DeconvolutionError, Settings, deconvolve_stack
 from napari_blind_deconv.engine.cluster import cluster
 from napari_blind_deconv.engine.objective import Objective
-from napari_blind_deconv.io.claim import claimed
+from napari_blind_deconv.io.output_lock import output_lock
 from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.io.store import partial_folder
 from napari_blind_deconv.jobs import Job, run_job, sidecar_of
@@ -161,7 +161,7 @@ class TestKilled:
 
 
 def hold(output: Path, held: object) -> None:
-    with claimed(output):
+    with output_lock(output):
         held.set()
         time.sleep(600)
 

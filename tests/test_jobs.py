@@ -18,12 +18,12 @@ from tests import guard
 from tests.command import as_options, blind_deconv, command, limited
 
 from napari_blind_deconv import Kernel, KernelChoice, Settings, Snapshot, Stage, deconvolve
-from napari_blind_deconv.evidence import Evidence
 from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.io.store import StackStore, partial_folder
 from napari_blind_deconv.jobs import Job, Summary, run_job, sidecar_of
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.reasons import QualityFlag
+from napari_blind_deconv.report import Report
 from napari_blind_deconv.results import TRACE_DTYPE, BlockResult
 from napari_blind_deconv.synthetic import fluorescence_scene
 
@@ -80,7 +80,7 @@ def test_a_tiled_plane_with_a_kernel_of_its_own_can_be_judged(tmp_path, monkeypa
     run_job(job).result()
     [told] = told_of(job.output)["planes"]
     assert told["tiles"] > 1
-    assert Evidence.of(job.output).kernel.shape == np.shape(told["kernel"]["weights"])
+    assert Report.of(job.output).kernel.shape == np.shape(told["kernel"]["weights"])
 
 
 class TestSinglePlane:
@@ -201,7 +201,7 @@ class TestSinglePlane:
         summary = run_job(job, resume=True).result()
         assert (summary.finished, summary.planes, summary.done) == (True, 1, 0)
         assert list(summary.warnings) == plane["warnings"]
-        assert Evidence.of(job.output).kernel.shape == np.shape(plane["kernel"]["weights"])
+        assert Report.of(job.output).kernel.shape == np.shape(plane["kernel"]["weights"])
 
 
 class TestWarnings:

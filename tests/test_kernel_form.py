@@ -7,9 +7,9 @@ from napari.components import LayerList, ViewerModel
 from napari.layers import Image
 
 from napari_blind_deconv.kernel import Kernel, KernelSource
-from napari_blind_deconv.plugin import kernel_form, target
-from napari_blind_deconv.plugin.choices import Choices
+from napari_blind_deconv.plugin import input_form, kernel_form
 from napari_blind_deconv.plugin.kernel_form import KernelForm
+from napari_blind_deconv.plugin.run_form import RunForm
 
 PSF = np.outer([1, 2, 1], [1, 2, 1]) / 16
 MICRONS = (0.1, 0.1, "µm")
@@ -111,30 +111,30 @@ def test_what_cannot_be_is_told(form, layers, place, layer, pixels, sentence):
 
 
 @pytest.fixture
-def choices(qtbot, fresh_panel) -> Choices:
-    """The form over a stack of pixels twice as long as those of the PSF beside it."""
+def run_form(qtbot, fresh_panel) -> RunForm:
+    """The run_form over a stack of pixels twice as long as those of the PSF beside it."""
     viewer = ViewerModel()
     viewer.add_image(PSF, name="psf", scale=(0.1, 0.1), units=("um", "um"))
     pixels = np.random.default_rng(0).random((2, 20, 24))
     stack = viewer.add_image(pixels, name="cells", scale=(1, 0.2, 0.2), units=("um",) * 3)
-    widget = Choices(viewer)
+    widget = RunForm(viewer)
     qtbot.addWidget(widget)
-    widget.target.layer.value = stack
+    widget.input.layer.value = stack
     return widget
 
 
 @pytest.mark.parametrize("place", [kernel_form.LAYER, kernel_form.PSF_FILE])
-def test_a_psf_of_other_pixels_is_refused(choices, tmp_path, place):
-    choices.kernel.source.value = place
-    choices.kernel.layer.value = choices._viewer.layers["psf"]
-    choices.kernel.file.value = tmp_path / "psf.tif"
+def test_a_psf_of_other_pixels_is_refused(run_form, tmp_path, place):
+    run_form.kernel.source.value = place
+    run_form.kernel.layer.value = run_form._viewer.layers["psf"]
+    run_form.kernel.file.value = tmp_path / "psf.tif"
     options = {"resolution": (10, 10), "metadata": {"axes": "YX", "unit": "um"}}
     tifffile.imwrite(tmp_path / "psf.tif", PSF.astype(np.float32), imagej=True, **options)
-    for choices.target.scope.value in (target.PLANE, target.STACK):
-        for ask in (choices.task, choices.script):
+    for run_form.input.scope.value in (input_form.PLANE, input_form.STACK):
+        for ask in (run_form.task, run_form.script):
             with pytest.raises(ValueError, match="accepted is a PSF at the image's pixel size"):
                 ask()
-    choices._viewer.layers["cells"].scale = (1, 0.1, 0.1)
-    for choices.target.scope.value in (target.PLANE, target.STACK):
-        _, task = choices.task()
+    run_form._viewer.layers["cells"].scale = (1, 0.1, 0.1)
+    for run_form.input.scope.value in (input_form.PLANE, input_form.STACK):
+        _, task = run_form.task()
         np.testing.assert_allclose(task.kernel.kernel, PSF)

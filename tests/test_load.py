@@ -76,7 +76,7 @@ def test_a_viewer_open_for_many_runs_leaks_nothing(make_napari_viewer, qtbot, fr
     viewer = make_napari_viewer()
     image = viewer.add_image(PIXELS, name="cells")
     _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv", "Blind deconvolution")
-    forms = (widget.choices.basic, widget.choices.advanced)
+    forms = (widget.form.basic, widget.form.advanced)
     for name, value in {
         **{"stop_at_noise": False, "max_iterations": 2, "channels": "[8]", "window": 2},
         **{"kernel_features": 16, "kernel_start": "flat", "image_start": "random"},

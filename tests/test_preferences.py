@@ -7,9 +7,9 @@ from napari.components import ViewerModel
 from napari.settings import get_plugin_settings
 
 from napari_blind_deconv import DeconvolutionError, Settings
-from napari_blind_deconv.plugin.choices import Choices
 from napari_blind_deconv.plugin.preferences import Preferences
 from napari_blind_deconv.plugin.problem_report import problem_report
+from napari_blind_deconv.plugin.run_form import RunForm
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ class TestPreferences:
         changes = {"sparsity": 0.5, "kernel_size": 31, "device": "cpu"}
         settings = Settings.preset("draft").with_changes(**changes)
         Preferences.of("draft", settings).save()
-        panel = Choices(ViewerModel())
+        panel = RunForm(ViewerModel())
         qtbot.addWidget(panel)
         assert panel.settings() == settings
         assert panel.device.value == "cpu"

@@ -15,8 +15,8 @@ from tests import guard
 from napari_blind_deconv import deconvolve
 from napari_blind_deconv.engine.stacks import deconvolve_stack
 from napari_blind_deconv.kernel import Kernel
-from napari_blind_deconv.plugin import target
-from napari_blind_deconv.plugin.choices import Choices
+from napari_blind_deconv.plugin import input_form
+from napari_blind_deconv.plugin.run_form import RunForm
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 STACK = np.stack([fluorescence_scene((40, 48), seed=seed).observed for seed in range(3)])
@@ -29,7 +29,7 @@ def panel(qtbot, fresh_panel, tmp_path, monkeypatch):
     viewer = ViewerModel()
     viewer.add_image(STACK, name="cells", axis_labels=("z", "y", "x"))
     tifffile.imwrite("cells.tif", STACK, imagej=True, metadata={"axes": "ZYX"})
-    widget = Choices(viewer)
+    widget = RunForm(viewer)
     qtbot.addWidget(widget)
     widget.basic.widgets["max_iterations"].value = 3
     widget.advanced.widgets["channels"].value = "[8]"
@@ -78,7 +78,7 @@ def test_a_plane_of_a_stack(panel):
 def test_a_rectangle_with_a_kernel_that_is_held(panel):
     panel._viewer.add_shapes([np.array([[4, 6], [4, 40], [35, 40], [35, 6]])])
     panel._viewer.layers.selection.active = panel._viewer.layers["cells"]
-    panel.target.scope.value = target.DRAWN
+    panel.input.scope.value = input_form.DRAWN
     kernel = np.outer([1, 2, 1], [1, 3, 1]).astype(np.float32) / 20
     panel.kernel.remember(Kernel.of(kernel))
     panel.kernel.hold_last()
@@ -101,7 +101,7 @@ def test_a_guess_of_the_kernel(panel):
 def test_a_guess_for_a_stack(panel):
     panel.kernel.source.value = "a Gaussian"
     panel.stack_kernel.value = "shared"
-    panel.target.scope.value = target.STACK
+    panel.input.scope.value = input_form.STACK
     _, task = panel.task()
     wanted = deconvolve_stack(task.image, task.settings, kernel=task.kernel).result().image
     python = panel.script().as_python()
@@ -114,8 +114,8 @@ def test_a_guess_for_a_stack(panel):
 
 
 def test_some_planes(panel):
-    panel.target.scope.value = target.SPAN
-    panel.target.span.value = (1, 2)
+    panel.input.scope.value = input_form.SPAN
+    panel.input.span.value = (1, 2)
     _, task = panel.task()
     assert task.image.axes == "ZYX"
     wanted = deconvolve_stack(task.image, task.settings, kernel=task.kernel).result().image

@@ -33,10 +33,10 @@ def dock(make_napari_viewer, qtbot, monkeypatch, fresh_panel) -> Iterator[BlindD
     viewer = make_napari_viewer()
     viewer.add_image(STACK, name="cells", axis_labels=("z", "y", "x"), **CALIBRATION)
     _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv", "Blind deconvolution")
-    widget.choices.basic.widgets["max_iterations"].value = 4
-    widget.choices.advanced.widgets["channels"].value = "[8]"
-    widget.choices.advanced.widgets["kernel_features"].value = 16
-    widget.choices.target.scope.value = "whole stack"
+    widget.form.basic.widgets["max_iterations"].value = 4
+    widget.form.advanced.widgets["channels"].value = "[8]"
+    widget.form.advanced.widgets["kernel_features"].value = 16
+    widget.form.input.scope.value = "whole stack"
     yield widget
     for under_way in list(run_module._active):
         under_way.stop_and_keep()
@@ -72,8 +72,8 @@ def test_all_planes_are_sharpened_over_their_own(dock, qtbot):
 
 def test_afterwards_the_plane_on_the_screen_is_told_of(dock, qtbot, tmp_path):
     """Its kernel, trace and comparison, as a single plane's are."""
-    dock.choices.stack_kernel.value = "per-slice"
-    dock.choices.advanced.widgets["stop_at_noise"].value = False
+    dock.form.stack_kernel.value = "per-slice"
+    dock.form.advanced.widgets["stop_at_noise"].value = False
     dock.start()
     finish(dock, qtbot)
     viewer, panel = dock._viewer, dock.result
@@ -81,7 +81,7 @@ def test_afterwards_the_plane_on_the_screen_is_told_of(dock, qtbot, tmp_path):
     for plane in (0, 3):
         viewer.dims.set_current_step(0, plane)
         assert dock.trace_plot.points > 0
-        told.append((panel.kernel_words.text(), dock.choices.kernel._last))
+        told.append((panel.kernel_words.text(), dock.form.kernel._last))
         assert "FWHM" in told[-1][0]
     assert told[0][1] is not told[1][1]
     panel.save_kernel(tmp_path / "kernel.tif")
@@ -97,7 +97,7 @@ def test_afterwards_the_plane_on_the_screen_is_told_of(dock, qtbot, tmp_path):
 
 
 def test_warnings_of_planes_are_counted_and_told_of_each(dock, qtbot):
-    dock.choices.advanced.widgets["stop_at_noise"].value = False
+    dock.form.advanced.widgets["stop_at_noise"].value = False
     dock.start()
     finish(dock, qtbot)
     sentence = QualityFlag.ITERATION_LIMIT.sentence
@@ -139,8 +139,8 @@ def test_every_channel_shows_its_own_kernel(dock, qtbot):
 
 
 def test_some_planes_lie_where_they_were(dock, qtbot):
-    dock.choices.target.scope.value = "some planes"
-    dock.choices.target.span.value = (1, 2)
+    dock.form.input.scope.value = "some planes"
+    dock.form.input.span.value = (1, 2)
     dock.start()
     finish(dock, qtbot)
     layer = result_of(dock)
@@ -174,9 +174,9 @@ def test_a_damaged_plane_on_the_screen_does_not_refuse_the_stack():
 
 
 def test_stopping_keeps_the_planes_that_are_done(dock, qtbot):
-    dock.choices.stack_kernel.value = "per-slice"
-    dock.choices.basic.widgets["max_iterations"].value = 60
-    dock.choices.advanced.widgets["stop_at_noise"].value = False
+    dock.form.stack_kernel.value = "per-slice"
+    dock.form.basic.widgets["max_iterations"].value = 60
+    dock.form.advanced.widgets["stop_at_noise"].value = False
     dock.start()
     qtbot.waitUntil(lambda: dock.progress.value() >= 1, timeout=guard.MILLISECONDS)
     dock.stop_button.click()
@@ -211,8 +211,8 @@ def test_a_stack_that_fails_half_way_says_so_for_good(dock, qtbot, monkeypatch):
 
 
 def test_deleting_the_result_ends_the_run(dock, qtbot):
-    dock.choices.advanced.widgets["stop_at_noise"].value = False
-    dock.choices.basic.widgets["max_iterations"].value = 1000
+    dock.form.advanced.widgets["stop_at_noise"].value = False
+    dock.form.basic.widgets["max_iterations"].value = 1000
     dock.start()
     qtbot.waitUntil(lambda: dock.progress.maximum() > 0, timeout=guard.MILLISECONDS)
     dock._viewer.layers.remove("cells [deblurred]")
@@ -230,37 +230,37 @@ def test_an_impossible_stack_leaves_no_layer(dock, qtbot):
 
 
 def test_what_it_will_take_is_told_beforehand(dock, qtbot):
-    told = dock.choices.expected
+    told = dock.form.expected
     qtbot.waitUntil(lambda: " to " in told.value)
     assert told.value.endswith(" MiB")
     few = told.value
-    dock.choices.basic.widgets["max_iterations"].value = 100_000
+    dock.form.basic.widgets["max_iterations"].value = 100_000
     assert " to " in told.value  # at once: this machine is known by now
     assert told.value != few
     many = told.value
-    dock.choices.target.scope.value = "this plane"
+    dock.form.input.scope.value = "this plane"
     assert told.value != many
 
 
 def test_colours_count_for_the_memory_it_will_take(dock, qtbot):
     colour = np.zeros((4, 256, 256, 4), np.uint8)
     dock._viewer.add_image(colour, rgb=True, name="stain")
-    dock.choices.target.scope.value = "whole stack"
-    qtbot.waitUntil(lambda: " to " in dock.choices.expected.value)
-    assert dock.choices.expected.value.endswith(", 4 MiB")
+    dock.form.input.scope.value = "whole stack"
+    qtbot.waitUntil(lambda: " to " in dock.form.expected.value)
+    assert dock.form.expected.value.endswith(", 4 MiB")
 
 
 def test_a_plane_has_no_stack_to_choose(dock):
     dock._viewer.add_image(STACK[0], name="plane")
-    dock.choices.target.layer.value = dock._viewer.layers["plane"]
-    assert "whole stack" not in dock.choices.target.scope.choices
-    assert dock.choices.target.scope.value == "this plane"
+    dock.form.input.layer.value = dock._viewer.layers["plane"]
+    assert "whole stack" not in dock.form.input.scope.choices
+    assert dock.form.input.scope.value == "this plane"
 
 
 def test_a_renamed_stack_stays_chosen_whole(dock):
     dock._viewer.layers["cells"].name = "mine"
-    assert dock.choices.target.layer.value.name == "mine"
-    assert dock.choices.target.scope.value == "whole stack"
+    assert dock.form.input.layer.value.name == "mine"
+    assert dock.form.input.scope.value == "whole stack"
 
 
 def test_a_stack_seen_from_the_side_is_refused(dock):

@@ -15,9 +15,9 @@ from tests.unreadable import Unreadable
 from napari_blind_deconv import Settings, deconvolve, deconvolve_stack
 from napari_blind_deconv.engine import estimate, planes, stacks
 from napari_blind_deconv.engine.channel_statistics import channel_statistics
-from napari_blind_deconv.engine.estimate import Pace, measure_pace
-from napari_blind_deconv.engine.planes import find_kernel, sharpen
-from napari_blind_deconv.engine.solver import Watch
+from napari_blind_deconv.engine.planes import deconvolve_plane, find_kernel
+from napari_blind_deconv.engine.runtime import RuntimeModel, measure_runtime
+from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.stacks import run_stack
 from napari_blind_deconv.engine.tiles import blend_weights, tiles
 from napari_blind_deconv.errors import DeconvolutionError, OutOfMemoryError
@@ -34,7 +34,7 @@ from napari_blind_deconv.task import Task
 
 QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)
 TO_THE_END = QUICK.with_changes(stop_at_noise=False)
-UNWATCHED = Watch()
+UNWATCHED = RunControl()
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,9 @@ def run(data, settings=QUICK, **options):
     return list(steps), steps.result()
 
 
-def looks(data, axes, watch=UNWATCHED, **options):
+def looks(data, axes, control=UNWATCHED, **options):
     """The snapshots of a run, and its result."""
-    steps = Run(run_stack(Task(Image(data, axes), QUICK), watch, **options))
+    steps = Run(run_stack(Task(Image(data, axes), QUICK), control, **options))
     return [step for step in steps if isinstance(step, Snapshot)], steps.result()
 
 
@@ -316,7 +316,7 @@ class TestKernels:
         def stopped():
             return bool(searched)
 
-        steps = run_stack(Task(Image(stack, "CZYX"), QUICK), Watch(stopped))
+        steps = run_stack(Task(Image(stack, "CZYX"), QUICK), RunControl(stopped))
         result = run_to_end(mapped(steps, lambda step: searched.add(step.index)))
         assert (1, 2) not in searched
         assert {channel for channel, _ in searched} == {0}
@@ -346,7 +346,7 @@ class TestKernels:
 
 
 class TestEstimate:
-    PACE = Pace(start=1e-5, search=5e-5, step=1e-6, network=2.0)
+    PACE = RuntimeModel(start=1e-5, search=5e-5, step=1e-6, network=2.0)
 
     def test_the_pace_is_that_of_a_small_run(self, monkeypatch):
         """A clock that counts how often it is looked at: a second each."""
@@ -354,12 +354,14 @@ class TestEstimate:
         clock = SimpleNamespace(perf_counter=lambda: float(next(looks)))
         monkeypatch.setattr(estimate, "time", clock)
         second = 1 / 128**2
-        assert measure_pace(QUICK) == Pace(start=second, search=second, step=second, network=0)
+        assert measure_runtime(QUICK) == RuntimeModel(
+            start=second, search=second, step=second, network=0
+        )
 
     @pytest.mark.parametrize("solver", ["wiener", "richardson-lucy"])
     def test_every_solver_has_a_pace(self, solver):
         settings = QUICK.with_changes(solver=solver)
-        pace = measure_pace(settings)
+        pace = measure_runtime(settings)
         assert (pace.step > 0) == (solver == "richardson-lucy")
         assert pace.network == 0
         least, most = pace.seconds(settings, planes=3, pixels=1000, kernels=0)
@@ -390,7 +392,7 @@ class TestEstimate:
         assert own[1] > few[1]
 
     def test_a_known_kernel_gets_all_iterations_and_a_found_one_a_fifth(self):
-        pace = Pace(start=0.0, search=0.0, step=1.0, network=0.0)
+        pace = RuntimeModel(start=0.0, search=0.0, step=1.0, network=0.0)
         settings = Settings(max_iterations=100)
         most = {
             kernels: pace.seconds(settings, planes=10, pixels=1, kernels=kernels)[1]
@@ -399,7 +401,7 @@ class TestEstimate:
         assert most == {0: 10 * 100, 1: 10 * 20 + 100}
 
     def test_a_plane_with_a_kernel_of_its_own_is_fitted_once(self):
-        pace = Pace(start=1.0, search=100.0, step=10.0, network=7.0)
+        pace = RuntimeModel(start=1.0, search=100.0, step=10.0, network=7.0)
         told = pace.seconds(Settings(max_iterations=5), planes=3, pixels=1, kernels=3)
         assert told == (3 * 100, 3 * (100 + 5 * 10 + 7))
 
@@ -488,7 +490,9 @@ class TestBadPlanes:
 
     def test_stopping_a_single_plane_keeps_the_best_so_far(self, stack):
         looked = []
-        steps = run_stack(Task(Image(stack[0, 0]), TO_THE_END), Watch(lambda: len(looked) >= 5))
+        steps = run_stack(
+            Task(Image(stack[0, 0]), TO_THE_END), RunControl(lambda: len(looked) >= 5)
+        )
         blocks = []
         for step in (run := Run(steps)):
             (blocks if isinstance(step, BlockResult) else looked).append(step)
@@ -531,10 +535,10 @@ def starve(monkeypatch, most: int) -> None:
     """Let there be no memory for a fit of more numbers than this."""
     fit = planes.run_task
 
-    def starved(task, watch):
+    def starved(task, control):
         if task.image.array.size > most:
             raise OutOfMemoryError("no memory")
-        return fit(task, watch)
+        return fit(task, control)
 
     monkeypatch.setattr(planes, "run_task", starved)
 
@@ -560,7 +564,9 @@ class TestTiles:
         plane = fluorescence_scene((256, 224)).observed
         kernel = gaussian_kernel((13, 13), 2.0)
         whole, tiled = (
-            run_to_end(sharpen(task_on(plane, side, kernel, settings=Settings()), UNWATCHED))
+            run_to_end(
+                deconvolve_plane(task_on(plane, side, kernel, settings=Settings()), UNWATCHED)
+            )
             for side in (512, 128)
         )
         assert whole.tiles == 1
@@ -577,7 +583,7 @@ class TestTiles:
         plane = fluorescence_scene((100, 180)).observed.astype(np.float32)
         kernel = gaussian_kernel((9, 9), 1.5)
         task = task_on(plane, 100, kernel)
-        run = Run(sharpen(task, Watch(preview_seconds=0)))
+        run = Run(deconvolve_plane(task, RunControl(preview_seconds=0)))
         shown = [snapshot for snapshot in run if snapshot.image is not None]
         result = run.result()
         assert len(shown) == result.tiles > 1
@@ -587,7 +593,7 @@ class TestTiles:
         np.testing.assert_array_equal(shown[0].image[:, -20:], plane[:, -20:])
         assert not np.array_equal(shown[0].image[:, :20], plane[:, :20])
         np.testing.assert_array_equal(shown[-1].image, result.image)
-        unseen = Run(sharpen(task, UNWATCHED))
+        unseen = Run(deconvolve_plane(task, UNWATCHED))
         assert all(snapshot.image is None for snapshot in unseen)
         np.testing.assert_array_equal(unseen.result().image, result.image)
 
@@ -595,7 +601,7 @@ class TestTiles:
         plane = fluorescence_scene((150, 160)).observed
         guess = KernelChoice.start_from(gaussian_kernel((9, 9), 1.5))
         task = Task(Image(plane), TO_THE_END, guess, tile_side=96)
-        result = run_to_end(sharpen(task, UNWATCHED))
+        result = run_to_end(deconvolve_plane(task, UNWATCHED))
         assert result.tiles > 1
         assert result.kernel.source is KernelSource.GUESS
         assert 0 < distance(result.kernel, guess.kernel) < 0.2
@@ -603,7 +609,7 @@ class TestTiles:
 
     def test_a_large_plane_finds_its_kernel_first(self):
         plane = fluorescence_scene((150, 160)).observed
-        result = run_to_end(sharpen(task_on(plane, 96), UNWATCHED))
+        result = run_to_end(deconvolve_plane(task_on(plane, 96), UNWATCHED))
         assert result.tiles > 1
         assert result.image.shape == plane.shape
         assert kernel_width(result.kernel.weights) > 2
@@ -623,13 +629,15 @@ class TestTiles:
         plane = 1e6 + np.tile(np.linspace(0, 6, 400), (100, 1))
         task = task_on(plane, 64, gaussian_kernel((9, 9), 1.5))
         with pytest.raises(ValueError, match="take an offset off"):
-            run_to_end(sharpen(task, UNWATCHED))
+            run_to_end(deconvolve_plane(task, UNWATCHED))
 
     def test_a_tiled_plane_that_is_stopped_says_so_and_keeps_its_input(self):
         plane = fluorescence_scene((150, 160)).observed
         asked = itertools.count()
-        watch = Watch(lambda: next(asked) > 8)
-        result = run_to_end(sharpen(task_on(plane, 96, gaussian_kernel((9, 9), 1.5)), watch))
+        control = RunControl(lambda: next(asked) > 8)
+        result = run_to_end(
+            deconvolve_plane(task_on(plane, 96, gaussian_kernel((9, 9), 1.5)), control)
+        )
         assert result.stop_reason is StopReason.STOPPED
         np.testing.assert_array_equal(result.image[-20:, -20:], plane[-20:, -20:])
 
@@ -638,7 +646,7 @@ class TestTiles:
         plane = np.full((64, 300), 5.0)
         plane[:, :150] = fluorescence_scene((64, 150)).observed
         kernel = gaussian_kernel((9, 9), 1.5)
-        result = run_to_end(sharpen(task_on(plane, 100, kernel), UNWATCHED))
+        result = run_to_end(deconvolve_plane(task_on(plane, 100, kernel), UNWATCHED))
         assert result.tiles > 1
         assert result.trust.residual.shape == plane.shape
         assert result.trust.flux_ratio == pytest.approx(result.image.sum() / plane.sum(), rel=1e-4)
@@ -654,7 +662,7 @@ class TestTiles:
         monkeypatch.setattr(planes, "run_task", slowed_at_first)
         plane = fluorescence_scene((150, 160)).observed
         kernel = gaussian_kernel((9, 9), 1.5)
-        result = run_to_end(sharpen(task_on(plane, 100, kernel), UNWATCHED))
+        result = run_to_end(deconvolve_plane(task_on(plane, 100, kernel), UNWATCHED))
         assert result.slowed_at == 7
         assert QualityFlag.UNSTABLE in result.flags
 
@@ -663,7 +671,7 @@ class TestTiles:
         plane[:] = 250, 240, 230, 255
         seen = fluorescence_scene((64, 64)).observed[..., np.newaxis]
         plane[:, :64, :3] = 200 * seen / seen.max() + [10, 20, 30]
-        result = run_to_end(sharpen(task_on(plane, 100, axes="YXS"), UNWATCHED))
+        result = run_to_end(deconvolve_plane(task_on(plane, 100, axes="YXS"), UNWATCHED))
         np.testing.assert_allclose(result.image[:, 200:], plane[:, 200:], rtol=1e-5)
 
     @pytest.mark.parametrize("offset", [0.0, 5e4])
@@ -672,21 +680,21 @@ class TestTiles:
         plane = np.full((64, 300), offset)
         plane[:, 299] += 1e-3
         plane[:, :64] += fluorescence_scene((64, 64)).observed
-        result = run_to_end(sharpen(task_on(plane, 100), UNWATCHED))
+        result = run_to_end(deconvolve_plane(task_on(plane, 100), UNWATCHED))
         np.testing.assert_allclose(result.image[:, 200:], plane[:, 200:], rtol=1e-5, atol=2)
         assert result.image.std() > 0.9 * plane.std()
 
     def test_empty_tiles_stay_as_they_are(self):
         plane = np.full((64, 300), 5.0)
         plane[:, :64] = fluorescence_scene((64, 64)).observed
-        result = run_to_end(sharpen(task_on(plane, 100), UNWATCHED))
+        result = run_to_end(deconvolve_plane(task_on(plane, 100), UNWATCHED))
         np.testing.assert_allclose(result.image[:, 200:], 5.0, rtol=1e-5)
 
     def test_too_little_memory_means_a_kernel_from_a_smaller_region(self, monkeypatch):
         starve(monkeypatch, 20_000)
         plane = fluorescence_scene((160, 160)).observed
         task = task_on(plane, 512)
-        assert run_to_end(sharpen(task, UNWATCHED)).tiles > 1
+        assert run_to_end(deconvolve_plane(task, UNWATCHED)).tiles > 1
         assert run_to_end(find_kernel(task, UNWATCHED)).image.shape == (80, 80)
 
     def test_too_little_memory_means_smaller_tiles(self, monkeypatch):
@@ -694,10 +702,10 @@ class TestTiles:
         plane = fluorescence_scene((160, 160)).observed
         kernel = gaussian_kernel((9, 9), 1.5)
         task = task_on(plane, 512, kernel)
-        assert run_to_end(sharpen(task, UNWATCHED)).tiles > 1
+        assert run_to_end(deconvolve_plane(task, UNWATCHED)).tiles > 1
         monkeypatch.setattr(planes, "run_task", lambda *_: _always_starved())
         with pytest.raises(DeconvolutionError, match="no memory"):
-            run_to_end(sharpen(task, UNWATCHED))
+            run_to_end(deconvolve_plane(task, UNWATCHED))
 
 
 def _always_starved():

@@ -13,7 +13,6 @@ from napari_blind_deconv import Settings, deconvolve
 from napari_blind_deconv.cli import app
 from napari_blind_deconv.engine.quality import judge
 from napari_blind_deconv.engine.repeats import error_of_repeats
-from napari_blind_deconv.evidence import Evidence
 from napari_blind_deconv.figures import write_report
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.io.images import write_json
@@ -23,6 +22,7 @@ from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.numerics.resolution import resolution
 from napari_blind_deconv.reasons import QualityFlag, StopReason
+from napari_blind_deconv.report import Report
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 KERNEL = gaussian_kernel((15, 15), 2.0)
@@ -178,7 +178,7 @@ class TestEvidence:
         return tmp_path / "out.tif"
 
     def test_a_plane_of_a_stack_is_judged_from_its_files(self, written):
-        found = Evidence.of(written, (1,))
+        found = Report.of(written, (1,))
         assert found.image.shape == (64, 64)
         assert "plane (1,)" in found.title
         assert found.trust.residual_level == pytest.approx(1, abs=0.5)
@@ -187,7 +187,7 @@ class TestEvidence:
         assert record["planes"][1]["trust"]["gain"] >= 0
 
     def test_the_page_is_written(self, written, tmp_path):
-        write_report(tmp_path / "page.png", Evidence.of(written))
+        write_report(tmp_path / "page.png", Report.of(written))
         assert (tmp_path / "page.png").stat().st_size > 10_000
 
     def test_the_map_of_expected_errors_is_that_of_repeats(self, written, tmp_path):
@@ -198,7 +198,7 @@ class TestEvidence:
         error = tifffile.imread(out)
         assert error.shape == (64, 64)
         assert (error > 0).all()
-        again = Evidence.of(written, (1,)).expected_error(repeats=2, device="cpu")
+        again = Report.of(written, (1,)).expected_error(repeats=2, device="cpu")
         np.testing.assert_array_equal(error, again.array)
         again = CliRunner().invoke(app, arguments)
         assert again.exit_code == 2
@@ -224,17 +224,17 @@ class TestEvidence:
 
     def test_what_does_not_fit_is_refused(self, written, tmp_path):
         with pytest.raises(ValueError, match="accepted is a position"):
-            Evidence.of(written, (7,))
+            Report.of(written, (7,))
         with pytest.raises(ValueError, match="sidecar"):
-            Evidence.of(tmp_path / "in.tif")
+            Report.of(tmp_path / "in.tif")
         tifffile.imwrite(tmp_path / "in.tif", np.zeros((32, 32), np.uint8))
         with pytest.raises(ValueError, match="accepted is the image the result was made from"):
-            Evidence.of(written)
+            Report.of(written)
         record = json.loads(sidecar_of(written).read_text(encoding="utf-8"))
         record["job"]["settings"]["seed"] = "many"
         write_json(sidecar_of(written), record)
         with pytest.raises(ValueError, match="is no sidecar"):
-            Evidence.of(written)
+            Report.of(written)
 
 
 def test_infinite_ratios_are_no_error():

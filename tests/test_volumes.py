@@ -9,7 +9,7 @@ from napari_blind_deconv import Image, KernelChoice, Settings, Stage, StopReason
 from napari_blind_deconv.engine.double_dip import DoubleDip
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.richardson_lucy import RichardsonLucy
-from napari_blind_deconv.engine.solver import Ending, Solver, Watch, run_solver
+from napari_blind_deconv.engine.solver import RunControl, Solver, SolverOutcome, run_solver
 from napari_blind_deconv.engine.wiener import Wiener
 from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.optics import gaussian_kernel
@@ -39,11 +39,11 @@ def problem(volume) -> Problem:
     return Problem.of(Task(image, SETTINGS, KernelChoice.hold(KERNEL)))
 
 
-def ended(problem: Problem, solver: Solver) -> Ending:
-    return run_to_end(run_solver(problem, solver, Watch()))
+def ended(problem: Problem, solver: Solver) -> SolverOutcome:
+    return run_to_end(run_solver(problem, solver, RunControl()))
 
 
-def error(problem: Problem, ending: Ending, truth: np.ndarray) -> float:
+def error(problem: Problem, ending: SolverOutcome, truth: np.ndarray) -> float:
     estimate, kernel = problem.to_output(ending.best.canvas, ending.best.kernel)
     assert estimate.shape == truth.shape
     assert kernel.shape == KERNEL.shape

@@ -54,11 +54,7 @@ def dock(make_napari_viewer, qtbot, fresh_panel) -> Iterator[BlindDeconvolutionW
 
 def set_form(widget: BlindDeconvolutionWidget, **values: object) -> None:
     for name, value in values.items():
-        form = (
-            widget.choices.basic
-            if name in widget.choices.basic.widgets
-            else widget.choices.advanced
-        )
+        form = widget.form.basic if name in widget.form.basic.widgets else widget.form.advanced
         form.widgets[name].value = value
 
 
@@ -147,7 +143,7 @@ class TestRun:
         for _ in range(2):
             dock.start()
             wait(idle(dock))
-        assert dock.choices.target.layer.value.name == "cells"
+        assert dock.form.input.layer.value.name == "cells"
         assert len(names(dock)) == 7
         assert len(set(names(dock))) == 7
 
@@ -201,7 +197,7 @@ class TestWaysOut:
         def unreadable(*_):
             raise OSError("the network drive is gone")
 
-        monkeypatch.setattr("napari_blind_deconv.plugin.target.Source.of", unreadable)
+        monkeypatch.setattr("napari_blind_deconv.plugin.input_form.Source.of", unreadable)
         dock.start()
         assert refusals == ["the network drive is gone"]
         assert dock.run_button.isEnabled()
@@ -373,7 +369,7 @@ class TestAfterwards:
         corners = np.array([[2, 3], [2, 24], [20, 24], [20, 3]]) - 0.4
         viewer.add_shapes([corners], **CALIBRATION)
         viewer.layers.selection.active = image
-        dock.choices.target.scope.value = "drawn rectangle"
+        dock.form.input.scope.value = "drawn rectangle"
         dock.start()
         wait(idle(dock))
         part = viewer.layers["cells [deblurred]"]
@@ -381,11 +377,11 @@ class TestAfterwards:
         np.testing.assert_allclose(part.data_to_world((0, 0)), image.data_to_world((2, 3)))
         assert list(part.contrast_limits) == list(image.contrast_limits)
         kernel = viewer.layers["cells [kernel]"].data
-        assert not dock.choices.kernel_told.native.isVisibleTo(dock)
+        assert not dock.form.kernel_told.native.isVisibleTo(dock)
         dock.result.apply_button.click()
         wait(idle(dock))
-        assert dock.choices.kernel_told.native.isVisibleTo(dock)
-        assert dock.choices.kernel_told.value == "the last result's, held"
+        assert dock.form.kernel_told.native.isVisibleTo(dock)
+        assert dock.form.kernel_told.value == "the last result's, held"
         assert viewer.layers["cells [deblurred] [1]"].data.shape == PIXELS.shape
         held = viewer.layers["cells [kernel] [1]"].data
         held, kernel = (k[np.ix_(k.any(axis=1), k.any(axis=0))] for k in (held, kernel))
@@ -393,12 +389,12 @@ class TestAfterwards:
 
     def test_a_rectangle_can_be_drawn_at_once(self, dock, wait):
         viewer = viewer_of(dock)
-        dock.choices.target.scope.value = "drawn rectangle"
+        dock.form.input.scope.value = "drawn rectangle"
         drawing = viewer.layers["region"]
         assert drawing.mode == "add_rectangle"
-        assert "No rectangle is drawn" in dock.choices.expected.value
+        assert "No rectangle is drawn" in dock.form.expected.value
         drawing.add_rectangles(np.array([[2, 3], [20, 24]]) - 0.4)
-        wait(lambda: " to " in dock.choices.expected.value)
+        wait(lambda: " to " in dock.form.expected.value)
         dock.start()
         wait(idle(dock))
         assert viewer.layers["cells [deblurred]"].data.shape == (18, 21)
@@ -467,7 +463,7 @@ class TestAfterwards:
         def unreadable():
             raise RuntimeError("the chunk is damaged")
 
-        monkeypatch.setattr(dock.choices, "script", unreadable)
+        monkeypatch.setattr(dock.form, "script", unreadable)
         dock.command_button.click()
         assert refusals == ["the chunk is damaged"]
 
@@ -475,7 +471,7 @@ class TestAfterwards:
         endless(dock)
         dock.start()
         wait(sharpening(dock))
-        dock.choices.target.scope.value = "drawn rectangle"
+        dock.form.input.scope.value = "drawn rectangle"
         dock.python_button.click()
         assert "No rectangle is drawn" in refusals[0]
         assert dock.stop_button.isEnabled()
@@ -488,9 +484,9 @@ class TestAfterwards:
         dock.start()
         wait(idle(dock))
         dock.result.comparison.add_line()
-        dock.choices.target.scope.value = "drawn rectangle"
+        dock.form.input.scope.value = "drawn rectangle"
         assert "region" in names(dock)
-        assert "No rectangle is drawn" in dock.choices.expected.value
+        assert "No rectangle is drawn" in dock.form.expected.value
 
     def test_a_picture_only_looked_at_does_not_stay(self, dock, wait, monkeypatch):
         monkeypatch.setattr(worker, "_SECONDS_BETWEEN_REPORTS", 0)
@@ -506,15 +502,15 @@ class TestAfterwards:
     def test_the_choices_of_a_run_are_remembered(self, dock, wait):
         dock.start()
         wait(idle(dock))
-        assert Preferences.load().settings() == dock.choices.settings()
+        assert Preferences.load().settings() == dock.form.settings()
 
 
 class TestPanel:
     def test_it_fits_a_narrow_dock_when_folded(self, dock):
         scroll = dock.findChild(QScrollArea)
         dock.resize(300, 720)
-        dock.choices.kernel.source.value = "the microscope's"
-        assert dock.choices.kernel_told.value == "the microscope's, a start"
+        dock.form.kernel.source.value = "the microscope's"
+        assert dock.form.kernel_told.value == "the microscope's, a start"
         needed = scroll.widget().minimumSizeHint()
         assert needed.width() <= 300
         assert needed.height() <= 720
@@ -555,30 +551,30 @@ class TestForm:
         viewer = viewer_of(dock)
         other = viewer.add_image(PIXELS, name="other", **CALIBRATION)
         viewer.add_points(np.zeros((1, 2)), name="marks", units=("um", "um"))
-        assert [layer.name for layer in dock.choices.target.layer.choices if layer] == [
+        assert [layer.name for layer in dock.form.input.layer.choices if layer] == [
             "cells",
             "other",
         ]
-        assert dock.choices.target.layer.value == other
+        assert dock.form.input.layer.value == other
         viewer.layers.selection.active = viewer.layers["cells"]
-        assert dock.choices.target.layer.value.name == "cells"
+        assert dock.form.input.layer.value.name == "cells"
         other.name = "renamed"
         viewer.layers["cells"].name = "mine"
-        assert dock.choices.target.layer.value.name == "mine"
+        assert dock.form.input.layer.value.name == "mine"
         viewer.layers["mine"].name = "cells"
-        box = dock.choices.target.layer.native
+        box = dock.form.input.layer.native
         assert "renamed" in [box.itemText(index) for index in range(box.count())]
         viewer.layers.remove(other)
-        assert [layer.name for layer in dock.choices.target.layer.choices if layer] == ["cells"]
+        assert [layer.name for layer in dock.form.input.layer.choices if layer] == ["cells"]
 
     @pytest.mark.parametrize("name", list(Settings.presets()))
     def test_shows_and_returns_every_preset(self, dock, name):
         for choice in ("paper-real", "paper-synthetic", name):
-            dock.choices.preset.value = choice
-        assert dock.choices.settings() == Settings.preset(name)
+            dock.form.preset.value = choice
+        assert dock.form.settings() == Settings.preset(name)
 
     def test_a_preset_is_measured_once(self, dock, wait, monkeypatch):
-        wait(lambda: " to " in dock.choices.expected.value)
+        wait(lambda: " to " in dock.form.expected.value)
         pace, measured, under_way = paces._measured(), [], Counter()
 
         def slowly(settings):
@@ -589,35 +585,35 @@ class TestForm:
             return pace
 
         monkeypatch.setattr(paces, "_measured", slowly)
-        dock.choices.preset.value = "paper-real"
-        wait(lambda: " to " in dock.choices.expected.value)
+        dock.form.preset.value = "paper-real"
+        wait(lambda: " to " in dock.form.expected.value)
         ((settings, _),) = measured
         assert settings.channels == Settings.preset("paper-real").channels
         set_form(dock, channels="[4]")
         set_form(dock, channels="[4, 4]")
-        wait(lambda: " to " in dock.choices.expected.value)
+        wait(lambda: " to " in dock.form.expected.value)
         assert [number for _, number in measured] == [1, 1, 1]
 
     def test_every_setting_is_in_the_form_with_label_and_tooltip(self, dock):
-        widgets = {**dock.choices.basic.widgets, **dock.choices.advanced.widgets}
-        widgets |= {"device": dock.choices.device, "seed": dock.choices.seed}
+        widgets = {**dock.form.basic.widgets, **dock.form.advanced.widgets}
+        widgets |= {"device": dock.form.device, "seed": dock.form.seed}
         assert set(widgets) | {"kernel_size"} == set(Settings.model_fields)
         for name, widget in widgets.items():
             assert widget.label == Settings.model_fields[name].title
             assert len(widget.tooltip) > 20
-        assert "Accepted: ≥ 1 and ≤ 100000." in dock.choices.basic.widgets["max_iterations"].tooltip
+        assert "Accepted: ≥ 1 and ≤ 100000." in dock.form.basic.widgets["max_iterations"].tooltip
 
     def test_kernel_window_is_told_in_pixels_and_micrometres(self, dock):
-        assert dock.choices.kernel_side.size.value == "13 × 15 px = 2.6 × 1.5 µm"
-        assert not dock.choices.kernel_side.pixels.enabled
-        dock.choices.kernel_side.choice.value = "chosen"
-        dock.choices.kernel_side.pixels.value = 9
-        assert dock.choices.settings().kernel_size == 9
-        assert dock.choices.kernel_side.size.value == "9 × 9 px = 1.8 × 0.9 µm"
+        assert dock.form.kernel_side.size.value == "13 × 15 px = 2.6 × 1.5 µm"
+        assert not dock.form.kernel_side.pixels.enabled
+        dock.form.kernel_side.choice.value = "chosen"
+        dock.form.kernel_side.pixels.value = 9
+        assert dock.form.settings().kernel_size == 9
+        assert dock.form.kernel_side.size.value == "9 × 9 px = 1.8 × 0.9 µm"
         viewer_of(dock).layers["cells"].scale = (0.4, 0.1)
-        assert dock.choices.kernel_side.size.value == "9 × 9 px = 3.6 × 0.9 µm"
-        dock.choices.kernel_side.pixels.value = 31
-        assert "no larger than the image" in dock.choices.kernel_side.size.value
+        assert dock.form.kernel_side.size.value == "9 × 9 px = 3.6 × 0.9 µm"
+        dock.form.kernel_side.pixels.value = 31
+        assert "no larger than the image" in dock.form.kernel_side.size.value
 
     @pytest.mark.parametrize(
         ("pixels", "sentence"),
@@ -645,7 +641,7 @@ class TestForm:
 
         if torch.backends.mps.is_available():
             pytest.skip("this machine has Apple's GPU")
-        dock.choices.device.value = "mps"
+        dock.form.device.value = "mps"
         dock.start()
         wait(idle(dock))
         assert "'mps' was not found" in refusals[0]
@@ -669,8 +665,8 @@ def test_sample_stacks_open_calibrated(make_napari_viewer, key):
 def test_the_menu_command_runs_at_once_on_the_selected_layers_plane(dock, wait):
     viewer = viewer_of(dock)
     viewer.add_image(np.stack([PIXELS] * 3), name="stack", units=("um",) * 3)
-    dock.choices.target.scope.value = "whole stack"
-    dock.choices.target.layer.value = viewer.layers["cells"]
+    dock.form.input.scope.value = "whole stack"
+    dock.form.input.layer.value = viewer.layers["cells"]
     sharpen(viewer)
     (under_way,) = run_module._active
     under_way.stop_and_keep()

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from napari_blind_deconv.evidence import Evidence
 from napari_blind_deconv.io.images import write_atomically
+from napari_blind_deconv.report import Report
 from napari_blind_deconv.results import Result
 
 __all__ = ["report_figure", "summary_figure", "write_report", "write_summary"]
@@ -59,7 +59,7 @@ def write_summary(path: Path, image: NDArray[Any], result: Result, title: str) -
     write_atomically(path, lambda part: figure.savefig(part, dpi=120))
 
 
-def report_figure(evidence: Evidence) -> Figure:
+def report_figure(evidence: Report) -> Figure:
     """One page: before, after, residual and kernel, the numbers, and what to think of it."""
     figure = Figure(figsize=(8.3, 11.7), layout="constrained")
     figure.suptitle(evidence.title)
@@ -87,13 +87,13 @@ def report_figure(evidence: Evidence) -> Figure:
     return figure
 
 
-def write_report(path: Path, evidence: Evidence) -> None:
+def write_report(path: Path, evidence: Report) -> None:
     """Save :func:`report_figure` as PNG or PDF."""
     figure = report_figure(evidence)
     write_atomically(path, lambda part: figure.savefig(part, dpi=120))
 
 
-def _numbers(evidence: Evidence) -> list[tuple[str, str]]:
+def _numbers(evidence: Report) -> list[tuple[str, str]]:
     trust = evidence.trust
     longest, shortest = trust.kernel_fwhm
     return [

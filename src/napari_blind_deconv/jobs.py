@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_blind_deconv.errors import first_line
 from napari_blind_deconv.image import Image, Index
-from napari_blind_deconv.io.claim import claimed
 from napari_blind_deconv.io.images import (
     check_output,
     read_psf,
@@ -26,13 +25,14 @@ from napari_blind_deconv.io.images import (
     write_kernels,
     write_traces,
 )
+from napari_blind_deconv.io.output_lock import output_lock
 from napari_blind_deconv.io.stacks import OpenImage, open_image
 from napari_blind_deconv.io.store import (
     StackStore,
-    holds_planes,
-    is_under_way,
+    finalize,
+    has_partial,
+    has_planes,
     partial_folder,
-    publish,
 )
 from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelScope
 from napari_blind_deconv.plan import StackPlan
@@ -190,18 +190,18 @@ def run_job(
     ValueError, TypeError, OSError
         In one sentence, before anything is written.
     """
-    begun = resume and (is_under_way(job.output) or is_finished(job))
+    begun = resume and (has_partial(job.output) or is_finished(job))
     check_output(job.output, overwrite=resume or overwrite, suffixes=OUTPUT_SUFFIXES)
     for path, suffixes in ((kernel_out, None), (trace_out, {".csv"})):
         if path is not None:
             check_output(path, overwrite=begun or overwrite, suffixes=suffixes)
-    beside = _Beside(kernel_out, trace_out)
+    beside = _ExtraFiles(kernel_out, trace_out)
     stop = should_stop or (lambda: False)
     return Run(_run(job, beside, stop, on_open, resume, overwrite, scheduler))
 
 
 @dataclass(frozen=True)
-class _Beside:
+class _ExtraFiles:
     """Files that are asked for beside the output."""
 
     kernel: Path | None
@@ -219,7 +219,7 @@ class _Beside:
 
 def _run(
     job: Job,
-    beside: _Beside,
+    beside: _ExtraFiles,
     should_stop: Callable[[], bool],
     on_open: Callable[[OpenImage], None] | None,
     resume: bool,
@@ -228,12 +228,12 @@ def _run(
 ) -> Generator[Snapshot | BlockResult, None, Summary]:
     started = time.monotonic()
     with ExitStack() as held:
-        held.enter_context(claimed(job.output))
+        held.enter_context(output_lock(job.output))
         if resume:
-            publish(job.output)
+            finalize(job.output)
         if resume and is_finished(job):
-            return _told_before(job, started)
-        _check_places(job, resume=resume, overwrite=overwrite)
+            return _earlier_summary(job, started)
+        _check_paths(job, resume=resume, overwrite=overwrite)
         executor = held.enter_context(_executor(scheduler))
         opened = held.enter_context(job.open())
         image = opened.image
@@ -253,7 +253,7 @@ def _run(
             raise
         records = store.records()
         if outcome.missing == 0:
-            story = _story(job, store, records)
+            story = _provenance(job, store, records)
             # The output comes last: where it is, all is.
             write_json(sidecar_of(job.output), story)
             beside.write(job, store, story)
@@ -282,12 +282,12 @@ def _warnings(records: Iterable[dict[str, Any]]) -> dict[str, int]:
 
 
 def is_finished(job: Job) -> bool:
-    """Whether this very job has its result already, under its name: see `publish`.
+    """Whether this very job has its result already, under its name: see `finalize`.
 
     A single plane that was stopped has one and is not finished.
     """
     return _is_made(job) and not any(
-        plane.get("stop_reason") == StopReason.STOPPED for plane in _planes_told_of(job)
+        plane.get("stop_reason") == StopReason.STOPPED for plane in _recorded_planes(job)
     )
 
 
@@ -297,18 +297,18 @@ def _is_made(job: Job) -> bool:
         newer = job.output.stat().st_mtime >= job.input.stat().st_mtime
     except (ValueError, OSError):
         return False
-    return same and newer and not is_under_way(job.output)
+    return same and newer and not has_partial(job.output)
 
 
-def _planes_told_of(job: Job) -> list[dict[str, Any]]:
+def _recorded_planes(job: Job) -> list[dict[str, Any]]:
     """What the sidecar says of planes; 0.1.0 listed none where there was one only."""
     told = json.loads(sidecar_of(job.output).read_text(encoding="utf-8"))
     return told.get("planes") or [{"index": [], "failure": None, **told}]
 
 
-def _told_before(job: Job, started: float) -> Summary:
+def _earlier_summary(job: Job, started: float) -> Summary:
     """What the sidecar of a finished job says."""
-    planes = _planes_told_of(job)
+    planes = _recorded_planes(job)
     records = {tuple(plane["index"]): plane for plane in planes}
     return Summary(
         finished=True,
@@ -335,16 +335,16 @@ def _fill(
     store: StackStore,
     executor: ClusterExecutor | None,
     should_stop: Callable[[], bool],
-    beside: _Beside,
+    beside: _ExtraFiles,
 ) -> Generator[Snapshot | BlockResult, None, StackResult]:
     """Compute the planes a store does not have."""
-    from napari_blind_deconv.engine.solver import Watch
+    from napari_blind_deconv.engine.solver import RunControl
     from napari_blind_deconv.engine.stacks import run_stack
 
     run = Run(
         run_stack(
             Task(store.image, store.plan.settings, store.plan.choice),
-            Watch(should_stop),
+            RunControl(should_stop),
             plan=store.plan,
             finished=store.records().keys(),
             collect=False,
@@ -358,14 +358,14 @@ def _fill(
     return run.result()
 
 
-def _check_places(job: Job, *, resume: bool, overwrite: bool) -> None:
+def _check_paths(job: Job, *, resume: bool, overwrite: bool) -> None:
     stopped = resume and _is_made(job)  # but not finished
     check_output(job.output, overwrite=overwrite or stopped, suffixes=OUTPUT_SUFFIXES)
     if os.path.realpath(job.input) == os.path.realpath(job.output):
         raise ValueError(
             f"The file {job.input} is named twice; input and output must be different files."
         )
-    if holds_planes(job.output) and not (resume or overwrite):
+    if has_planes(job.output) and not (resume or overwrite):
         raise ValueError(
             f"{partial_folder(job.output)} holds the planes of a run that did not end; "
             "--resume goes on with them, --overwrite begins anew."
@@ -375,12 +375,12 @@ def _check_places(job: Job, *, resume: bool, overwrite: bool) -> None:
 def _plan(
     job: Job, image: Image, should_stop: Callable[[], bool]
 ) -> Generator[Snapshot, None, StackPlan]:
-    from napari_blind_deconv.engine.solver import Watch
+    from napari_blind_deconv.engine.solver import RunControl
     from napari_blind_deconv.engine.stacks import make_plan
 
     task = Task(image, job.settings, job.kernel_choice())
-    watch = Watch(should_stop)
-    return (yield from make_plan(task, watch, reference=job.reference, warm_start=job.warm_start))
+    control = RunControl(should_stop)
+    return (yield from make_plan(task, control, reference=job.reference, warm_start=job.warm_start))
 
 
 def _kernels_of(
@@ -404,7 +404,9 @@ def _record(block: BlockResult, *, with_trace: bool) -> dict[str, Any]:
     return {**told, "kernel": kernel, "failure": None, **trace}
 
 
-def _story(job: Job, store: StackStore, records: dict[Index, dict[str, Any]]) -> dict[str, Any]:
+def _provenance(
+    job: Job, store: StackStore, records: dict[Index, dict[str, Any]]
+) -> dict[str, Any]:
     """What the output and its sidecar say about their origin."""
     from napari_blind_deconv import __version__
 

@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_blind_deconv.cli.speech import (
+from napari_blind_deconv.cli.output import (
     FAILED,
     INTERRUPTED,
     SOME_FAILED,
     console,
     errors,
     one_sentence_errors,
+    print_result_summary,
     progress_bar,
 )
-from napari_blind_deconv.cli.work import check_distinct, deblur, sharpen, tell
+from napari_blind_deconv.cli.running import (
+    check_distinct,
+    deconvolve_with_progress,
+    run_job_with_progress,
+)
 from napari_blind_deconv.settings import PRESET_HELP, Settings
 
 if TYPE_CHECKING:
@@ -118,7 +123,7 @@ def run(
                 psf_guess=psf_guess,
                 reference=_position(reference),
             )
-        code = sharpen(
+        code = run_job_with_progress(
             job, kernel_out, trace_out, resume=resume, overwrite=overwrite, scheduler=scheduler
         )
     if code:
@@ -224,16 +229,16 @@ def report(
     with one_sentence_errors():
         import numpy as np
 
-        from napari_blind_deconv.evidence import Evidence
         from napari_blind_deconv.figures import write_report
         from napari_blind_deconv.io.images import check_output, write_plane
         from napari_blind_deconv.jobs import sidecar_of
+        from napari_blind_deconv.report import Report
 
         check_distinct(result, sidecar_of(result), out, error_out)
         for path, suffixes in ((out, {".png", ".pdf"}), (error_out, None)):
             if path is not None:
                 check_output(path, overwrite=overwrite, suffixes=suffixes)
-        found = Evidence.of(result, _position(plane))
+        found = Report.of(result, _position(plane))
         # Redirected on Windows, the output takes few characters beyond ASCII.
         console.print_json(data=found.as_record(), ensure_ascii=True)
         if out is not None:
@@ -298,7 +303,7 @@ def _demonstrate(pixels: Any, name: str, out: Path, settings: Settings) -> tuple
     from napari_blind_deconv.image import Image
     from napari_blind_deconv.io.images import write_plane, write_traces
 
-    result, interrupted = deblur(pixels, settings, name)
+    result, interrupted = deconvolve_with_progress(pixels, settings, name)
     image, kernel, trace = (
         out / f"{name}_{what}" for what in ("deblurred.tif", "kernel.tif", "trace.csv")
     )
@@ -306,7 +311,7 @@ def _demonstrate(pixels: Any, name: str, out: Path, settings: Settings) -> tuple
     write_plane(kernel, Image(result.kernel.weights), result.provenance())
     write_traces(trace, "", {(): result.trace.tolist()})
     write_summary(out / f"{name}_summary.png", pixels, result, name)
-    tell(result, image)
+    print_result_summary(result, image)
     for flag in result.flags:
         errors.print(f"warning: {flag.sentence}", soft_wrap=True)
     return result, interrupted

@@ -14,7 +14,7 @@ from napari_blind_deconv.engine.kernel_stage import find_kernel_start
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.quality import judge
 from napari_blind_deconv.engine.richardson_lucy import RichardsonLucy
-from napari_blind_deconv.engine.solver import Ending, Watch, run_solver
+from napari_blind_deconv.engine.solver import RunControl, SolverOutcome, run_solver
 from napari_blind_deconv.engine.wiener import Wiener
 from napari_blind_deconv.errors import DeconvolutionError, OutOfMemoryError, first_line
 from napari_blind_deconv.image import Image
@@ -139,13 +139,13 @@ def iterate(
     task = Task.of(
         image, settings, changes, axes=axes, kernel=kernel, intensity_range=intensity_range
     )
-    return Run(run_task(task, Watch(should_stop or (lambda: False), preview_seconds)))
+    return Run(run_task(task, RunControl(should_stop or (lambda: False), preview_seconds)))
 
 
-def run_task(task: Task, watch: Watch) -> Generator[Snapshot, None, Result]:
+def run_task(task: Task, control: RunControl) -> Generator[Snapshot, None, Result]:
     """Run a task on one block, at once and untiled; checked by the call itself, as `iterate`."""
     _check_solver(task)
-    return _run(Problem.of(task), watch)
+    return _run(Problem.of(task), control)
 
 
 def _check_solver(task: Task) -> None:
@@ -160,10 +160,10 @@ def _check_solver(task: Task) -> None:
         )
 
 
-def _run(problem: Problem, watch: Watch) -> Generator[Snapshot, None, Result]:
+def _run(problem: Problem, control: RunControl) -> Generator[Snapshot, None, Result]:
     started = time.monotonic()
     try:
-        problem, end = yield from _stages(problem, watch)
+        problem, end = yield from _stages(problem, control)
         image, weights = problem.to_output(end.best.canvas, end.best.kernel)
         kernel = problem.estimated(weights)
         judgement = judge(
@@ -191,22 +191,24 @@ def _run(problem: Problem, watch: Watch) -> Generator[Snapshot, None, Result]:
     )
 
 
-def _stages(problem: Problem, watch: Watch) -> Generator[Snapshot, None, tuple[Problem, Ending]]:
+def _stages(
+    problem: Problem, control: RunControl
+) -> Generator[Snapshot, None, tuple[Problem, SolverOutcome]]:
     """The pipeline: the kernel, its linear estimate, and double-DIP where that leaves more."""
     if problem.settings.solver is SolverName.RICHARDSON_LUCY:
-        return problem, (yield from run_solver(problem, RichardsonLucy(problem), watch))
-    problem = yield from find_kernel_start(problem, watch)
+        return problem, (yield from run_solver(problem, RichardsonLucy(problem), control))
+    problem = yield from find_kernel_start(problem, control)
     settings, kernel = problem.settings, problem.kernel_start
     linear, start = None, None
     ends_here = settings.solver is SolverName.WIENER
     if kernel is not None and (ends_here or settings.image_start is ImageStart.WIENER):
         wiener = Wiener(problem, kernel)
-        linear = yield from run_solver(problem, wiener, watch)
+        linear = yield from run_solver(problem, wiener, control)
         if ends_here or linear.reason is not StopReason.COMPLETED:
             return problem, linear
         start = wiener.canvas
     network = DoubleDip(problem, start)
-    return problem, (yield from run_solver(problem, network, watch, linear))
+    return problem, (yield from run_solver(problem, network, control, linear))
 
 
 def _explained(error: BaseException, problem: Problem) -> DeconvolutionError:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_blind_deconv.engine.deconvolve import run_task
 from napari_blind_deconv.engine.inputs import check_block, has_contrast
 from napari_blind_deconv.engine.quality import judge
-from napari_blind_deconv.engine.solver import Watch
+from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.tiles import blend_weights, tiles
 from napari_blind_deconv.errors import DeconvolutionError, OutOfMemoryError, first_line
 from napari_blind_deconv.image import Image
@@ -27,7 +27,7 @@ from napari_blind_deconv.results import Result, Snapshot
 from napari_blind_deconv.steps import Run
 from napari_blind_deconv.task import Task
 
-__all__ = ["find_kernel", "sharpen"]
+__all__ = ["deconvolve_plane", "find_kernel"]
 
 # The kernel of a large plane is fitted on the region of most contrast, this many pixels a side.
 _KERNEL_REGION = 512
@@ -40,15 +40,15 @@ _LEAST_WEIGHT = np.float32(1e-12)  # only where there is no tile
 _Run: TypeAlias = Generator[Snapshot, None, Result]
 
 
-def find_kernel(task: Task, watch: Watch) -> _Run:
+def find_kernel(task: Task, control: RunControl) -> _Run:
     """Fit the region of most contrast; its result has the kernel.
 
-    Where memory does not suffice, smaller regions are tried. Raises as `sharpen`.
+    Where memory does not suffice, smaller regions are tried. Raises as `deconvolve_plane`.
     """
-    return (yield from _within_memory(_fit_region, task, watch))
+    return (yield from _within_memory(_fit_region, task, control))
 
 
-def sharpen(task: Task, watch: Watch) -> _Run:
+def deconvolve_plane(task: Task, control: RunControl) -> _Run:
     """Sharpen a plane, in tiles if it is larger than the task's, within the memory there is.
 
     Where it does not suffice, smaller tiles are tried.
@@ -58,14 +58,16 @@ def sharpen(task: Task, watch: Watch) -> _Run:
     ValueError, TypeError, DeconvolutionError
         As `deconvolve`.
     """
-    return (yield from _within_memory(_sharpen, task, watch))
+    return (yield from _within_memory(_deconvolve_plane, task, control))
 
 
-def _within_memory(run: Callable[[Task, Watch], _Run], task: Task, watch: Watch) -> _Run:
+def _within_memory(
+    run: Callable[[Task, RunControl], _Run], task: Task, control: RunControl
+) -> _Run:
     """Run, and again with tiles half as long for as long as there is not enough memory."""
     while True:
         try:
-            return (yield from run(task, watch))
+            return (yield from run(task, control))
         except OutOfMemoryError:
             longest = max(task.image.block_shape)
             side = min(task.tile_side or longest, longest) // 2
@@ -74,15 +76,15 @@ def _within_memory(run: Callable[[Task, Watch], _Run], task: Task, watch: Watch)
             task = replace(task, tile_side=side)
 
 
-def _sharpen(task: Task, watch: Watch) -> _Run:
+def _deconvolve_plane(task: Task, control: RunControl) -> _Run:
     rows, columns = task.image.block_shape
     if task.tile_side is None or rows * columns <= task.tile_side**2:
-        return (yield from run_task(task, watch))  # which checks it
+        return (yield from run_task(task, control))  # which checks it
     check_block(task.image)
-    return (yield from _sharpen_tiles(task, watch))
+    return (yield from _deconvolve_tiles(task, control))
 
 
-def _fit_region(task: Task, watch: Watch) -> _Run:
+def _fit_region(task: Task, control: RunControl) -> _Run:
     # A window that was set, or a guess, must fit in.
     guess = task.kernel.kernel
     least = int(
@@ -90,20 +92,20 @@ def _fit_region(task: Task, watch: Watch) -> _Run:
     )
     side = max(min(_KERNEL_REGION, task.tile_side or _KERNEL_REGION), least)
     region = region_with_contrast(task.image.luminance(), side)
-    return (yield from run_task(replace(task, image=task.image.part(region)), watch))
+    return (yield from run_task(replace(task, image=task.image.part(region)), control))
 
 
-def _sharpen_tiles(task: Task, watch: Watch) -> _Run:
+def _deconvolve_tiles(task: Task, control: RunControl) -> _Run:
     started = time.monotonic()
     if task.intensity_range is None:
         whole = IntensityMap.of(task.image.by_channel())
         task = replace(task, intensity_range=(whole.low, whole.high))
     asked = task
     if not asked.kernel.is_held:
-        found = yield from _fit_region(task, watch)
+        found = yield from _fit_region(task, control)
         kernel, settings = KernelChoice.hold(found.kernel), warm_started(task.settings)
         task = replace(task, kernel=kernel, settings=settings)
-    image, results = yield from _blended_tiles(task, watch)
+    image, results = yield from _blended_tiles(task, control)
     return replace(
         _of_the_whole(task.image, image, results),
         settings=asked.settings,
@@ -113,7 +115,7 @@ def _sharpen_tiles(task: Task, watch: Watch) -> _Run:
 
 
 def _blended_tiles(
-    task: Task, watch: Watch
+    task: Task, control: RunControl
 ) -> Generator[Snapshot, None, tuple[NDArray[np.float32], list[Result]]]:
     """The plane from its tiles, and the results of those in which there is something.
 
@@ -128,7 +130,7 @@ def _blended_tiles(
     image = np.zeros(block.pixels.shape, np.float32)
     weights = np.zeros(block.block_shape, np.float32)
     results: list[Result] = []
-    unseen = Watch(watch.should_stop)
+    unseen = RunControl(control.should_stop)
     for region in tiles(block.block_shape, side, overlap):
         tile = block.part(region)
         sharp = tile.array
@@ -141,9 +143,9 @@ def _blended_tiles(
         weight = blend_weights(region, block.block_shape, overlap)
         image[region] += sharp * _spread(weight, block)
         weights[region] += weight
-        if watch.should_stop():  # what is left stays as it is
+        if control.should_stop():  # what is left stays as it is
             break
-        if results and not math.isinf(watch.preview_seconds):
+        if results and not math.isinf(control.preview_seconds):
             so_far = _blended(image, weights, block)
             # Not one of an iteration: half of the plane is still the input.
             yield replace(last, iteration=0, image=so_far, kernel=kernel.weights)

@@ -22,7 +22,7 @@ from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.reasons import StopReason
 from napari_blind_deconv.results import TRACE_DTYPE, Snapshot, Stage
 
-__all__ = ["Ending", "Solver", "Step", "Watch", "run_solver"]
+__all__ = ["RunControl", "Solver", "SolverOutcome", "Step", "run_solver"]
 
 # Pictures on the way take no more than this share of the time, where not all are asked for.
 _PREVIEW_SHARE = 0.2
@@ -79,7 +79,7 @@ class Solver(Protocol):
 
 
 @dataclass(frozen=True)
-class Watch:
+class RunControl:
     """Who watches a run, and may end it.
 
     Attributes
@@ -96,7 +96,7 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Ending:
+class SolverOutcome:
     """What a stage leaves: the estimate to return, its trace, and how it went."""
 
     best: Iterate
@@ -106,8 +106,8 @@ class Ending:
 
 
 def run_solver(
-    problem: Problem, solver: Solver, watch: Watch, before: Ending | None = None
-) -> Generator[Snapshot, None, Ending]:
+    problem: Problem, solver: Solver, control: RunControl, before: SolverOutcome | None = None
+) -> Generator[Snapshot, None, SolverOutcome]:
     """Run a solver to its end; lines 1 to 14 of Algorithm 1 for double-DIP.
 
     A run that is stopped while the solver prepares itself ends with what was there `before`, or
@@ -115,14 +115,14 @@ def run_solver(
     """
     for _ in solver.prepare():
         yield Snapshot.waiting(solver.stage, solver.limit)
-        if watch.should_stop():
+        if control.should_stop():
             if before is not None:
                 return replace(before, reason=StopReason.STOPPED)
             break
     estimates = BestEstimate(problem, solver.averaging)
     trace = np.zeros(solver.limit, dtype=TRACE_DTYPE)
     reason = solver.at_the_limit
-    preview_due = math.inf if math.isinf(watch.preview_seconds) else -math.inf
+    preview_due = math.inf if math.isinf(control.preview_seconds) else -math.inf
     for iteration in range(1, solver.limit + 1):
         try:
             step = solver.step(iteration)
@@ -136,14 +136,14 @@ def run_solver(
         trace[iteration - 1] = row
         steps = iteration
         image, kernel = None, None
-        if watch.preview_seconds == 0 or time.monotonic() >= preview_due:
+        if control.preview_seconds == 0 or time.monotonic() >= preview_due:
             begun, latest = time.monotonic(), estimates.latest
             image, kernel = problem.to_output(latest.canvas, latest.kernel, search=False)
             spent = time.monotonic() - begun
-            preview_due = begun + max(watch.preview_seconds, spent / _PREVIEW_SHARE)
+            preview_due = begun + max(control.preview_seconds, spent / _PREVIEW_SHARE)
         best_iteration = estimates.stopping.best_iteration
         yield Snapshot(solver.stage, *row, best_iteration, solver.limit, image, kernel)
-        if watch.should_stop():
+        if control.should_stop():
             reason = StopReason.STOPPED
             break
         if problem.is_explained_by(step.data):
@@ -153,4 +153,4 @@ def run_solver(
         if estimates.stopping.exhausted:
             reason = StopReason.EARLY_STOPPING
             break
-    return Ending(estimates.best, trace[:steps].copy(), reason, solver.slowed_at)
+    return SolverOutcome(estimates.best, trace[:steps].copy(), reason, solver.slowed_at)

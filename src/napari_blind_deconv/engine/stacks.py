@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from napari_blind_deconv.engine.channel_statistics import ChannelStatistics, channel_statistics
 from napari_blind_deconv.engine.devices import choose_device
 from napari_blind_deconv.engine.inputs import check_block, check_kernel
-from napari_blind_deconv.engine.planes import find_kernel, sharpen
-from napari_blind_deconv.engine.solver import Watch
+from napari_blind_deconv.engine.planes import deconvolve_plane, find_kernel
+from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.tiles import largest_tile
 from napari_blind_deconv.errors import DeconvolutionError, first_line
 from napari_blind_deconv.image import Image, Index, PixelArray
@@ -126,7 +126,7 @@ def deconvolve_stack(
     task = Task.of(data, settings, changes, axes=axes, kernel=kernel)
     steps = run_stack(
         task,
-        Watch() if should_stop is None else Watch(should_stop),
+        RunControl() if should_stop is None else RunControl(should_stop),
         reference=reference,
         warm_start=warm_start,
         plan=plan,
@@ -149,7 +149,7 @@ def _blocks_of(
 
 def run_stack(
     task: Task,
-    watch: Watch,
+    control: RunControl,
     *,
     reference: Index | None = None,
     warm_start: bool = True,
@@ -164,8 +164,8 @@ def run_stack(
     """
     image = task.image
     if plan is None:
-        plan = yield from make_plan(task, watch, reference=reference, warm_start=warm_start)
-        if watch.should_stop() and image.blocks > 1:  # with kernels that are half found
+        plan = yield from make_plan(task, control, reference=reference, warm_start=warm_start)
+        if control.should_stop() and image.blocks > 1:  # with kernels that are half found
             plan = None
     estimate = np.zeros(image.pixels.shape, np.float32) if collect else None
     failures: dict[Index, str] = {}
@@ -176,9 +176,9 @@ def run_stack(
     if plan is None:
         pass
     elif executor is None or image.blocks == 1:
-        steps = _one_by_one(image, plan, waiting, watch)
+        steps = _one_by_one(image, plan, waiting, control)
     else:
-        steps = _by_executor(image, plan, waiting, watch, executor)
+        steps = _by_executor(image, plan, waiting, control, executor)
     for step in steps:
         if isinstance(step, BlockResult):
             if estimate is not None:
@@ -197,15 +197,15 @@ def _waiting(image: Image, finished: Collection[Index]) -> list[Index]:
 
 
 def _one_by_one(
-    image: Image, plan: StackPlan, waiting: Iterable[Index], watch: Watch
+    image: Image, plan: StackPlan, waiting: Iterable[Index], control: RunControl
 ) -> Iterator[Snapshot | BlockResult]:
     for index in waiting:
-        if watch.should_stop() and image.blocks > 1:
+        if control.should_stop() and image.blocks > 1:
             return
-        run = Run(_compute(image, plan, index, watch))
+        run = Run(_compute(image, plan, index, control))
         yield from run
         # A plane half done would not be the one of an uninterrupted run.
-        if watch.should_stop() and image.blocks > 1:
+        if control.should_stop() and image.blocks > 1:
             return
         yield run.result()
 
@@ -214,7 +214,7 @@ def _by_executor(
     image: Image,
     plan: StackPlan,
     waiting: Iterable[Index],
-    watch: Watch,
+    control: RunControl,
     executor: Executor,
 ) -> Iterator[BlockResult]:
     """Blocks are read here and sent, a few ahead, so that neither side ever holds the stack."""
@@ -223,7 +223,7 @@ def _by_executor(
     places: dict[Future[BlockResult], Index] = {}
     todo = iter(waiting)
     try:
-        while not watch.should_stop():
+        while not control.should_stop():
             while len(places) < ahead and (index := next(todo, None)) is not None:
                 try:
                     block = image.read(index)
@@ -249,7 +249,7 @@ def _by_executor(
 def compute_block(task: Task, index: Index) -> BlockResult:
     """Sharpen one block, in whatever process this is; what is wrong with it is in the result."""
     try:
-        return Run(_sharpened(task, index, Watch())).result()
+        return Run(_sharpened(task, index, RunControl())).result()
     except _OF_A_BLOCK as error:
         return _failed(index, task.image, error)
 
@@ -280,7 +280,7 @@ def _outcome(future: Future[BlockResult], image: Image, index: Index) -> BlockRe
 
 
 def _compute(
-    image: Image, plan: StackPlan, index: Index, watch: Watch
+    image: Image, plan: StackPlan, index: Index, control: RunControl
 ) -> Generator[Snapshot, None, BlockResult]:
     try:
         block = image.read(index)
@@ -288,15 +288,17 @@ def _compute(
         return _unread(index, image, error)
     try:
         task = plan.task_of(block, image.channel_of(index))
-        return (yield from _sharpened(task, index, watch))
+        return (yield from _sharpened(task, index, control))
     except _OF_A_BLOCK as error:
         if image.blocks == 1:  # there are no others to go on with
             raise
         return _failed(index, block, error)
 
 
-def _sharpened(task: Task, index: Index, watch: Watch) -> Generator[Snapshot, None, BlockResult]:
-    result = yield from _indexed(index, sharpen(task, watch))
+def _sharpened(
+    task: Task, index: Index, control: RunControl
+) -> Generator[Snapshot, None, BlockResult]:
+    result = yield from _indexed(index, deconvolve_plane(task, control))
     return BlockResult(index, result.image, result)
 
 
@@ -314,7 +316,7 @@ def _unread(index: Index, image: Image, error: Exception) -> BlockResult:
 
 
 def make_plan(
-    task: Task, watch: Watch, *, reference: Index | None = None, warm_start: bool = True
+    task: Task, control: RunControl, *, reference: Index | None = None, warm_start: bool = True
 ) -> Generator[Snapshot, None, StackPlan]:
     """Read a stack once for its intensities and sharpest planes, and find the kernels there.
 
@@ -341,7 +343,7 @@ def make_plan(
     )
     if choice.is_held or choice.scope is KernelScope.PLANE:
         return plan
-    kernels = yield from _find_kernels(image, plan, statistics, reference, watch)
+    kernels = yield from _find_kernels(image, plan, statistics, reference, control)
     return replace(plan, kernels=kernels)
 
 
@@ -361,32 +363,32 @@ def _find_kernels(
     plan: StackPlan,
     statistics: Sequence[ChannelStatistics],
     reference: Index | None,
-    watch: Watch,
+    control: RunControl,
 ) -> Generator[Snapshot, None, tuple[Kernel | None, ...]]:
     if plan.choice.scope is KernelScope.STACK:
         best = max(statistics, key=lambda seen: seen.contrast)
-        kernel = yield from _kernel_on(image, plan, reference or best.sharpest, watch)
+        kernel = yield from _kernel_on(image, plan, reference or best.sharpest, control)
         return (kernel,) * len(statistics)
     kernels = []
     for channel, seen in enumerate(statistics):
-        place = None if watch.should_stop() else seen.sharpest
+        place = None if control.should_stop() else seen.sharpest
         if reference is not None and place is not None:
             place = tuple(
                 channel if letter == "C" else at
                 for letter, at in zip(image.stack_axes, reference, strict=True)
             )
-        kernels.append((yield from _kernel_on(image, plan, place, watch)))
+        kernels.append((yield from _kernel_on(image, plan, place, control)))
     return tuple(kernels)
 
 
 def _kernel_on(
-    image: Image, plan: StackPlan, index: Index | None, watch: Watch
+    image: Image, plan: StackPlan, index: Index | None, control: RunControl
 ) -> Generator[Snapshot, None, Kernel | None]:
     """None without a plane to find it on: those of its channel will say why, or are left out."""
     if index is None:
         return None
     task = plan.task_of(image.read(index), image.channel_of(index))
-    found = yield from _indexed(index, find_kernel(task, Watch(watch.should_stop)))
+    found = yield from _indexed(index, find_kernel(task, RunControl(control.should_stop)))
     return found.kernel
 
 

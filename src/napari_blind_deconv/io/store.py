@@ -30,11 +30,11 @@ from napari_blind_deconv.io.images import (
 from napari_blind_deconv.io.units import long_unit
 from napari_blind_deconv.plan import StackPlan
 
-__all__ = ["StackStore", "holds_planes", "is_under_way", "is_zarr", "partial_folder", "publish"]
+__all__ = ["StackStore", "finalize", "has_partial", "has_planes", "is_zarr", "partial_folder"]
 
 _PLAN, _RECORDS, _LEVEL = "plan.json", "planes.jsonl", "0"
 # The plan's name once the result is whole and waits for its own.
-_WHOLE_PLAN, _WHOLE_TIFF = "whole.json", "whole.tif"
+_COMPLETE_PLAN, _COMPLETE_TIFF = "whole.json", "whole.tif"
 
 
 def is_zarr(path: Path) -> bool:
@@ -47,14 +47,14 @@ def partial_folder(output: Path) -> Path:
     return output.with_name(f"{output.name}.partial")
 
 
-def is_under_way(output: Path) -> bool:
+def has_partial(output: Path) -> bool:
     """Whether there are planes on their way to this output, or all that wait for its name."""
-    return any((partial_folder(output) / name).is_file() for name in (_PLAN, _WHOLE_PLAN))
+    return any((partial_folder(output) / name).is_file() for name in (_PLAN, _COMPLETE_PLAN))
 
 
-def holds_planes(output: Path) -> bool:
+def has_planes(output: Path) -> bool:
     """Whether some of them are done: what a killed run left without any is not worth asking for."""
-    return any((partial_folder(output) / name).is_file() for name in (_RECORDS, _WHOLE_PLAN))
+    return any((partial_folder(output) / name).is_file() for name in (_RECORDS, _COMPLETE_PLAN))
 
 
 @dataclass(frozen=True)
@@ -158,9 +158,11 @@ class StackStore:
         if is_zarr(self.output):
             self._describe(provenance)
         else:
-            write_atomically(folder / _WHOLE_TIFF, lambda part: self._write_tiff(part, provenance))
-        (folder / _PLAN).replace(folder / _WHOLE_PLAN)
-        publish(self.output)
+            write_atomically(
+                folder / _COMPLETE_TIFF, lambda part: self._write_tiff(part, provenance)
+            )
+        (folder / _PLAN).replace(folder / _COMPLETE_PLAN)
+        finalize(self.output)
 
     def discard(self) -> None:
         """Take away what there is."""
@@ -234,18 +236,18 @@ def _omero(name: str) -> dict[str, Any]:
     return {"label": name, "color": "FFFFFF", "active": True, "window": window}
 
 
-def publish(output: Path) -> None:
+def finalize(output: Path) -> None:
     """Give a result that is whole its name, if one is waiting for it."""
     folder = partial_folder(output)
-    if (folder / _WHOLE_PLAN).is_file():
+    if (folder / _COMPLETE_PLAN).is_file():
         if is_zarr(output):
             _replace_folder(folder, output)
         else:
-            if (folder / _WHOLE_TIFF).is_file():  # else it was killed right after
-                (folder / _WHOLE_TIFF).replace(output)
+            if (folder / _COMPLETE_TIFF).is_file():  # else it was killed right after
+                (folder / _COMPLETE_TIFF).replace(output)
             shutil.rmtree(folder)
     if is_zarr(output):
-        for name in (_RECORDS, _WHOLE_PLAN):
+        for name in (_RECORDS, _COMPLETE_PLAN):
             (output / name).unlink(missing_ok=True)
 
 

@@ -32,18 +32,18 @@ _SIGMAS = np.geomspace(0.3, 14.0, 30)
 _SIGMAS_OUT = 3.5  # where a Gaussian ends
 # A blur that is less longer in one direction than this, in pixels, is told from a round one by
 # texture as often as by blur.
-_SHORTEST_DRIFT = 5.0
+_SHORTEST_LINE = 5.0
 _LENGTHS = (5.0, 7.0, 10.0, 14.0, 20.0)
 _ANGLES = np.arange(0.0, 180.0, 15.0)
-_DRIFT_SIGMA = 0.5
+_LINE_SIGMA = 0.5
 _NARROWEST = 0.3  # σ of an ellipse across, in pixels: a pixel is no narrower
 _DRAWN_VARIANCE = 1 / 6  # of a line between pixels, shared out among its neighbours
 # Nats a frequency a blur with a direction must explain the spectrum better by than a round one; a
 # line than an ellipse or the ellipse than the line, which differ only by the frequencies the line
 # erases; and texture with a grain than either of them.
-_WORTH_A_DIRECTION = 0.01
-_WORTH_A_LINE = 0.002
-_WORTH_A_GRAIN = 0.007
+_DIRECTION_PENALTY = 0.01
+_LINE_PENALTY = 0.002
+_GRAIN_PENALTY = 0.007
 # Steps of the search for length in pixels, angle in degrees and σ in pixels; and for the stretch of
 # a grain in place of the length.
 _STEPS = (1.0, 8.0, 0.3)
@@ -61,7 +61,7 @@ def search_parametric(spectrum: Spectrum, largest: int) -> Generator[Kernel, Non
     yield best
     assert best.misfit is not None
     directed = yield from mapped(
-        _directed(spectrum, best.misfit - _WORTH_A_DIRECTION), lambda _: best
+        _directed(spectrum, best.misfit - _DIRECTION_PENALTY), lambda _: best
     )
     return best if directed is None or max(directed.shape) > largest else directed
 
@@ -102,41 +102,41 @@ def _directed(spectrum: Spectrum, wanted: float) -> Generator[None, None, Kernel
     """
 
     def line(length: float, angle: float, sigma: float) -> NDArray[np.float64]:
-        along, _ = _turned(spectrum, angle)
+        along, _ = _rotated(spectrum, angle)
         erased = np.square(np.sinc(length * along / (2 * np.pi)))
         return erased * spectrum.transfer_of_gaussian(sigma)
 
     def ellipse(length: float, angle: float, sigma: float) -> NDArray[np.float64]:
-        along, across = _turned(spectrum, angle)
+        along, across = _rotated(spectrum, angle)
         variance = length**2 / 12 + sigma**2  # along the line
         return np.exp(-variance * np.square(along) - np.square(sigma * across))
 
     def grain(stretch: float, angle: float, sigma: float) -> NDArray[np.float64]:
-        along, across = _turned(spectrum, angle)
+        along, across = _rotated(spectrum, angle)
         radius = np.hypot(along * math.exp(stretch), across * math.exp(-stretch))
         texture = scene_power(radius, _STEEPEST) / scene_power(spectrum.radius, _STEEPEST)
         return texture * spectrum.transfer_of_gaussian(sigma)
 
-    grid = itertools.product(_LENGTHS, _ANGLES, (_DRIFT_SIGMA,))
+    grid = itertools.product(_LENGTHS, _ANGLES, (_LINE_SIGMA,))
     start = min(grid, key=lambda tried: spectrum.explained_by(line(*tried), _STEEPEST).misfit)
     yield
     as_line, line_misfit = _refined(spectrum, line, start, _STEPS)
     yield
     as_ellipse, ellipse_misfit = _refined(spectrum, ellipse, as_line, _STEPS)
-    is_line = line_misfit < ellipse_misfit - _WORTH_A_LINE
+    is_line = line_misfit < ellipse_misfit - _LINE_PENALTY
     length, angle, sigma = as_line if is_line else as_ellipse
     least = misfit(spectrum, line(*as_line) if is_line else ellipse(*as_ellipse))
-    if length < _SHORTEST_DRIFT or least >= wanted:
+    if length < _SHORTEST_LINE or least >= wanted:
         return None
     yield
     _, grain_misfit = _refined(spectrum, grain, (0.0, angle, sigma), _GRAIN_STEPS)
-    is_texture = grain_misfit < min(line_misfit, ellipse_misfit) - _WORTH_A_GRAIN
+    is_texture = grain_misfit < min(line_misfit, ellipse_misfit) - _GRAIN_PENALTY
     if is_texture:
         return None
     if is_line:
         return Kernel(_drawn_line(*as_line), KernelSource.LINEAR_MOTION, misfit=least)
     kernel = _drawn_ellipse(*as_ellipse)
-    if ellipse_misfit > line_misfit - _WORTH_A_LINE:
+    if ellipse_misfit > line_misfit - _LINE_PENALTY:
         kernel = _mean(kernel, _drawn_line(*as_line))
     return Kernel(kernel, KernelSource.ELONGATED, misfit=least)
 
@@ -162,7 +162,7 @@ def _mean(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np
     return mean
 
 
-def _turned(spectrum: Spectrum, angle: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _rotated(spectrum: Spectrum, angle: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Frequencies along a line at `angle` degrees, as in `line_kernel`, and across it."""
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     rows, columns = spectrum.frequencies

@@ -34,7 +34,7 @@ _STRONGEST_SPLITTING = 1e3
 # Weight of the squared kernel against the misfit of the gradients, a pixel.
 _KERNEL_WEIGHT = 3e-5
 _KERNEL_THRESHOLD = 0.05  # share of the peak below which there is no kernel
-_STRAY = 0.1  # share of the largest piece's mass below which a piece is a stray
+_ISOLATED_SHARE = 0.1  # share of the largest piece's mass below which a piece is a stray
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def sparse_gradient_kernels(
         scene = _shrunk(image, size / side)
         kernel = _first_guess(size) if kernel is None else _grown(kernel, size)
         picture = periodic_component(scene).astype(np.float32)
-        for number, found in enumerate(_by_turns(picture, kernel, iterations), 1):
+        for number, found in enumerate(_alternate(picture, kernel, iterations), 1):
             kernel = found
             yield Scale(size / side, scene, kernel, is_settled=number == iterations)
 
@@ -117,7 +117,7 @@ def _grown(kernel: Picture, size: int) -> Picture:
     return _centred(larger)
 
 
-def _by_turns(picture: Picture, kernel: Picture, iterations: int) -> Iterator[Picture]:
+def _alternate(picture: Picture, kernel: Picture, iterations: int) -> Iterator[Picture]:
     gradients = _Gradients((picture.shape[0], picture.shape[1]))
     spectrum = fft.rfft2(picture)
     least = _EDGE
@@ -178,7 +178,7 @@ def _kernel_between(
     power = np.abs(down) ** 2 + np.abs(right) ** 2
     solved = fft.irfft2(shared / (power + weight), s=gradients.shape)
     window = np.roll(solved, [size // 2] * 2, (0, 1))[:size, :size]
-    return _without_strays(np.where(window < _KERNEL_THRESHOLD * window.max(), 0, window))
+    return _without_isolated(np.where(window < _KERNEL_THRESHOLD * window.max(), 0, window))
 
 
 def _transfer(kernel: Picture, shape: tuple[int, int]) -> NDArray[np.complex64]:
@@ -190,10 +190,10 @@ def _transfer(kernel: Picture, shape: tuple[int, int]) -> NDArray[np.complex64]:
     return transfer
 
 
-def _without_strays(kernel: Picture) -> Picture:
+def _without_isolated(kernel: Picture) -> Picture:
     pieces, count = ndimage.label(kernel > 0, np.ones((3, 3)))
     mass = ndimage.sum_labels(kernel, pieces, range(1, count + 1))
-    return kernel * np.isin(pieces, 1 + np.flatnonzero(mass > _STRAY * mass.max()))
+    return kernel * np.isin(pieces, 1 + np.flatnonzero(mass > _ISOLATED_SHARE * mass.max()))
 
 
 def _centred(kernel: Picture) -> Picture:

@@ -13,5 +13,5 @@ def sharpen(viewer: napari.viewer.Viewer) -> None:
     """Open the panel and sharpen the selected layer's current plane at once."""
     _, panel = viewer.window.add_plugin_dock_widget("napari-blind-deconv", "Blind deconvolution")
     assert isinstance(panel, BlindDeconvolutionWidget)
-    panel.choices.target.take_selected_plane()
+    panel.form.input.take_selected_plane()
     panel.start()

@@ -16,7 +16,7 @@ from napari_blind_deconv.plugin.curves import Curve, CurvePlot
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_blind_deconv.plugin.run import Run
+    from napari_blind_deconv.plugin.run import ViewerRun
 
 __all__ = ["Comparison", "line_profile"]
 
@@ -35,7 +35,7 @@ class Comparison(QWidget):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self._run: Run | None = None
+        self._run: ViewerRun | None = None
         self._line: Shapes | None = None
         self.input_button = QPushButton("Show the input")
         self.input_button.setCheckable(True)
@@ -54,7 +54,7 @@ class Comparison(QWidget):
         viewer.layers.events.removed.connect(self._on_removed)
         self.compare(None)
 
-    def compare(self, run: Run | None) -> None:
+    def compare(self, run: ViewerRun | None) -> None:
         """Compare before and after of a run from now on; nothing, if there is none."""
         self.input_button.setChecked(False)
         self._run = run

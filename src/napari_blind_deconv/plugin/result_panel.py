@@ -11,13 +11,13 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxL
 from napari_blind_deconv.image import Image, Index
 from napari_blind_deconv.io.images import write_plane
 from napari_blind_deconv.plugin.comparison import Comparison
+from napari_blind_deconv.plugin.estimate_slider import EstimateSlider
 from napari_blind_deconv.plugin.kernel_view import kernel_words
-from napari_blind_deconv.plugin.picture_slider import PictureSlider
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_blind_deconv.plugin.run import Run
+    from napari_blind_deconv.plugin.run import ViewerRun
 
 __all__ = ["ResultPanel"]
 
@@ -48,14 +48,14 @@ class ResultPanel(QWidget):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self._run: Run | None = None
+        self._run: ViewerRun | None = None
         self.kernel_words = QLabel()
         self.kernel_words.setWordWrap(True)
         self.save_button = QPushButton("Save kernel …")
         self.save_button.clicked.connect(self._ask_and_save)
         self.apply_button = QPushButton("Apply to all")
         self.apply_button.clicked.connect(lambda: self.apply_to_all.emit())
-        self.slider = PictureSlider()
+        self.slider = EstimateSlider()
         self.slider.looked_at.connect(self._look_at)
         self.slider.taken.connect(self._take)
         self.comparison = Comparison(viewer)
@@ -82,7 +82,7 @@ class ResultPanel(QWidget):
         self.comparison.compare(None)
         self._show_kernel()
 
-    def show_run(self, run: Run) -> None:
+    def show_run(self, run: ViewerRun) -> None:
         """Offer what can be done with a run that has ended."""
         self._run = run
         self._index = run.index_shown()

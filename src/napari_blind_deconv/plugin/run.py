@@ -13,7 +13,7 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image, Index
-from napari_blind_deconv.plugin.kept_pictures import KeptPicture, KeptPictures
+from napari_blind_deconv.plugin.kept_estimates import KeptEstimate, KeptEstimates
 from napari_blind_deconv.plugin.layers import (
     Place,
     displayable,
@@ -29,10 +29,10 @@ from napari_blind_deconv.task import Task
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-__all__ = ["Observer", "Run"]
+__all__ = ["Observer", "ViewerRun"]
 
 # Runs under way. A run outlives the dock that started it: closing the dock keeps the best so far.
-_active: set[Run] = set()
+_active: set[ViewerRun] = set()
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def _ignore(*_news: object) -> None: ...
 _NOBODY = Observer(_ignore, _ignore, _ignore)
 
 
-class Run:
+class ViewerRun:
     """A run over the planes of a layer, one or many.
 
     The live layer appears at once over what it is made from: a single plane sharpens before the
@@ -72,7 +72,7 @@ class Run:
         self._viewer = viewer
         self.place = place
         self.task = task
-        self.pictures = KeptPictures()
+        self.pictures = KeptEstimates()
         self.chosen = 0  # place among them of the one that the run has kept
         self._done = 0
         self._planes: dict[Index, Result] = {}
@@ -156,7 +156,7 @@ class Run:
 
     # A single plane, afterwards
 
-    def look_at(self, place: int) -> KeptPicture:
+    def look_at(self, place: int) -> KeptEstimate:
         """Show a picture of the run, which has ended."""
         picture = self.pictures[place]
         self.layer.data = displayable(self.place, picture.image)
@@ -203,7 +203,7 @@ class Run:
         if progress.image is not None:
             self.layer.data = displayable(self.place, progress.image)
             if progress.kernel is not None and progress.iteration:
-                picture = KeptPicture(progress.iteration, progress.image, progress.kernel)
+                picture = KeptEstimate(progress.iteration, progress.image, progress.kernel)
                 self.pictures.offer(picture)
         if progress.block is not None:
             self._keep(progress.block)
@@ -226,7 +226,7 @@ class Run:
         self._result = result
         if not self.is_stack:
             plane = self._planes[()]
-            kept = KeptPicture(plane.stop_iteration, plane.image, plane.kernel.weights)
+            kept = KeptEstimate(plane.stop_iteration, plane.image, plane.kernel.weights)
             self.chosen = self.pictures.conclude(kept)
             self._show_plane(plane)
             return

@@ -21,12 +21,12 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_blind_deconv.plugin.choices import Choices
 from napari_blind_deconv.plugin.kernel_view import KernelView
-from napari_blind_deconv.plugin.paces import clock
 from napari_blind_deconv.plugin.problem_report import problem_report
 from napari_blind_deconv.plugin.result_panel import ResultPanel
-from napari_blind_deconv.plugin.run import Observer, Run
+from napari_blind_deconv.plugin.run import Observer, ViewerRun
+from napari_blind_deconv.plugin.run_form import RunForm
+from napari_blind_deconv.plugin.runtime_estimator import format_duration
 from napari_blind_deconv.plugin.trace_plot import TracePlot
 from napari_blind_deconv.plugin.worker import Progress
 from napari_blind_deconv.results import Result, StackResult
@@ -52,9 +52,9 @@ class BlindDeconvolutionWidget(QWidget):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
-        self._run: Run | None = None
+        self._run: ViewerRun | None = None
         self._first: tuple[int, float] | None = None  # count and time of the first report
-        self.choices = Choices(napari_viewer)
+        self.form = RunForm(napari_viewer)
         self.result = ResultPanel(napari_viewer)
         self._make_controls()
         self._lay_out()
@@ -90,15 +90,15 @@ class BlindDeconvolutionWidget(QWidget):
     def _lay_out(self) -> None:
         column = QVBoxLayout()
         column.setSpacing(4)
-        column.addWidget(self.choices)
+        column.addWidget(self.form)
         column.addLayout(_row(self.run_button, self.stop_button))
         for widget in (self.progress, self.status, self.warnings):
             column.addWidget(widget)
         column.addLayout(_row(self.trace_plot, self.kernel_view))
         self.result_fold = _fold("Result", self.result)
         column.addWidget(self.result_fold)
-        column.addWidget(_fold("Kernel", self.choices.kernel_section))
-        column.addWidget(_fold("Settings", self.choices.settings_section))
+        column.addWidget(_fold("Kernel", self.form.kernel_section))
+        column.addWidget(_fold("Settings", self.form.settings_section))
         column.addLayout(_row(self.python_button, self.command_button))
         column.addStretch()
         content = QWidget()
@@ -124,7 +124,7 @@ class BlindDeconvolutionWidget(QWidget):
         except Exception as error:  # a reader of lazy data can raise anything
             self._on_failure(str(error) or type(error).__name__, error)
             return
-        self.choices.preferences().save()
+        self.form.preferences().save()
         self._first = None
         self.result.clear()
         self._say("Starting …")
@@ -134,9 +134,9 @@ class BlindDeconvolutionWidget(QWidget):
         self._run = run
         run.start()
 
-    def _make_run(self) -> Run:
+    def _make_run(self) -> ViewerRun:
         observer = Observer(self._on_progress, self._on_end, self._on_failure)
-        return Run(self._viewer, *self.choices.task(), observer)
+        return ViewerRun(self._viewer, *self.form.task(), observer)
 
     def _forget(self) -> None:
         """Show nothing of how the last run went; its layers and its result stay."""
@@ -152,7 +152,7 @@ class BlindDeconvolutionWidget(QWidget):
             self._run.stop_and_keep()
 
     def _apply_to_all(self) -> None:
-        self.choices.take_kernel_to_all()
+        self.form.take_kernel_to_all()
         self.start()
 
     def _on_progress(self, progress: Progress) -> None:
@@ -178,7 +178,7 @@ class BlindDeconvolutionWidget(QWidget):
             self._warn([f"Running on the CPU: at most {math.ceil(left / 60)} minutes."])
         self.trace_plot.extend(progress.trace, progress.best_iteration)
 
-    def _show_planes_done(self, run: Run, progress: Progress) -> None:
+    def _show_planes_done(self, run: ViewerRun, progress: Progress) -> None:
         """How far a stack is, with the kernel and trace of the plane done last."""
         planes = run.task.image.blocks
         self.progress.setRange(0, planes)
@@ -232,7 +232,7 @@ class BlindDeconvolutionWidget(QWidget):
     def _show_result(self, result: Result) -> None:
         """What the panel says of a result, chosen by the run or by hand."""
         self._draw_curves(result)
-        self.choices.kernel.remember(result.kernel)
+        self.form.kernel.remember(result.kernel)
         self._warn([flag.sentence for flag in result.flags])
 
     def _draw_curves(self, result: Result) -> None:
@@ -272,14 +272,14 @@ class BlindDeconvolutionWidget(QWidget):
 
     def _report(self, sentence: str, error: BaseException | None) -> str:
         try:
-            settings = self.choices.settings()
+            settings = self.form.settings()
         except ValueError:
             settings = None
-        return problem_report(sentence, error, settings, self.choices.describe_image())
+        return problem_report(sentence, error, settings, self.form.describe_image())
 
     def _copy_script(self, *, as_python: bool) -> None:
         try:
-            script = self.choices.script()
+            script = self.form.script()
         except Exception as error:  # a reader of lazy data can raise anything
             self._tell(str(error) or type(error).__name__, error)
             return
@@ -337,7 +337,7 @@ def _words_of_stack(result: StackResult) -> str:
 def _left(seconds: float | None, hedge: str) -> str:
     if seconds is None:
         return "estimating time"
-    return f"{hedge} {clock(seconds)} left"
+    return f"{hedge} {format_duration(seconds)} left"
 
 
 def _copy(text: str) -> None:

@@ -94,13 +94,13 @@ def work(task: Task, stop: Event) -> Generator[Progress, None, StackResult]:
     yield Progress("Loading PyTorch …")
     load_torch()
     from napari_blind_deconv.engine.devices import choose_device
-    from napari_blind_deconv.engine.solver import Watch
+    from napari_blind_deconv.engine.solver import RunControl
     from napari_blind_deconv.engine.stacks import run_stack
 
     is_stack = bool(task.image.stack_axes)
     reporter = _Reporter(choose_device(task.settings.device).type, is_stack)
-    watch = Watch(stop.is_set, math.inf if is_stack else _SECONDS_BETWEEN_REPORTS)
-    run = Run(run_stack(task, watch, collect=False))
+    control = RunControl(stop.is_set, math.inf if is_stack else _SECONDS_BETWEEN_REPORTS)
+    run = Run(run_stack(task, control, collect=False))
     for step in run:
         yield from reporter.reports_of(step)
     return run.result()

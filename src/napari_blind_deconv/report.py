@@ -20,11 +20,11 @@ from napari_blind_deconv.reasons import QualityFlag, StopReason
 from napari_blind_deconv.results import TrustReport
 from napari_blind_deconv.settings import Settings
 
-__all__ = ["Evidence"]
+__all__ = ["Report"]
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Report:
     """One plane, before and after.
 
     Attributes
@@ -138,7 +138,7 @@ class _Read:
                 )
             index = (0,) * len(before.stack_shape) if plane is None else plane
             before.check_index(index)
-            kernel, told = _story_of(record, index, before.channel_of(index))
+            kernel, told = _provenance_of(record, index, before.channel_of(index))
             return cls(
                 index=index,
                 before=before.read(index),
@@ -168,7 +168,9 @@ def _sidecar(result: Path) -> tuple[dict[str, Any], Job]:
     return record, job
 
 
-def _story_of(record: dict[str, Any], index: Index, channel: int) -> tuple[Kernel, dict[str, Any]]:
+def _provenance_of(
+    record: dict[str, Any], index: Index, channel: int
+) -> tuple[Kernel, dict[str, Any]]:
     """Kernel of a plane, and what is told of its run."""
     told = record
     for plane in record.get("planes", ()):

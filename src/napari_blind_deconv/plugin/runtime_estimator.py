@@ -12,9 +12,9 @@ from napari_blind_deconv.plugin.worker import Failure
 from napari_blind_deconv.settings import Settings
 
 if TYPE_CHECKING:
-    from napari_blind_deconv.engine.estimate import Pace
+    from napari_blind_deconv.engine.runtime import RuntimeModel
 
-__all__ = ["Paces", "clock"]
+__all__ = ["RuntimeEstimator", "format_duration"]
 
 # What changes how long a pixel takes; the rest changes how many steps there are, or the picture.
 _COSTLY = (
@@ -23,7 +23,7 @@ _COSTLY = (
 )
 
 
-class Paces:
+class RuntimeEstimator:
     """The paces measured so far, by settings.
 
     Parameters
@@ -34,7 +34,7 @@ class Paces:
 
     def __init__(self, on_measured: Callable[[], None]) -> None:
         self._on_measured = on_measured
-        self._known: dict[Settings, Pace | str] = {}
+        self._known: dict[Settings, RuntimeModel | str] = {}
         self._is_measuring = False
 
     def told(self, settings: Settings, *, planes: int, pixels: int, kernels: int) -> str:
@@ -57,7 +57,7 @@ class Paces:
         if isinstance(pace, str):
             return pace
         least, most = pace.seconds(settings, planes=planes, pixels=pixels, kernels=kernels)
-        return f"{clock(least)} to {clock(most)}"
+        return f"{format_duration(least)} to {format_duration(most)}"
 
     def _measure(self, key: Settings) -> None:
         """Measure, unless that is being done: two at once would slow each other down.
@@ -68,7 +68,7 @@ class Paces:
             return
         self._is_measuring = True
 
-        def keep(pace: Pace | Failure) -> None:
+        def keep(pace: RuntimeModel | Failure) -> None:
             self._is_measuring = False
             self._known[key] = f"unknown ({pace})" if isinstance(pace, Failure) else pace
             self._on_measured()
@@ -76,17 +76,19 @@ class Paces:
         create_worker(_measured, key, _connect={"returned": keep})
 
 
-def _measured(settings: Settings) -> Pace | Failure:
+def _measured(settings: Settings) -> RuntimeModel | Failure:
     try:
         load_torch()
-        from napari_blind_deconv.engine.estimate import measure_pace  # torch takes seconds to load
+        from napari_blind_deconv.engine.runtime import (
+            measure_runtime,  # torch takes seconds to load
+        )
 
-        return measure_pace(settings)
+        return measure_runtime(settings)
     except BaseException as error:  # as in `attempted`
         return Failure(error)
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A duration in words, at least a second."""
     whole = max(1, round(seconds))
     if whole < 60:

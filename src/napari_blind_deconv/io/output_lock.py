@@ -8,11 +8,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-__all__ = ["claimed"]
+__all__ = ["output_lock"]
 
 
 @contextmanager
-def claimed(output: Path) -> Iterator[None]:
+def output_lock(output: Path) -> Iterator[None]:
     """Keep other runs, of this process or another, from an output until the block ends.
 
     The system lets go of it when a process dies, however it dies.

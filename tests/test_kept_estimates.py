@@ -3,23 +3,23 @@
 import numpy as np
 import pytest
 
-from napari_blind_deconv.plugin import kept_pictures
-from napari_blind_deconv.plugin.kept_pictures import KeptPicture, KeptPictures
-from napari_blind_deconv.plugin.picture_slider import PictureSlider
+from napari_blind_deconv.plugin import kept_estimates
+from napari_blind_deconv.plugin.estimate_slider import EstimateSlider
+from napari_blind_deconv.plugin.kept_estimates import KeptEstimate, KeptEstimates
 
 KERNEL = np.ones((3, 3), np.float32) / 9
 
 
-def picture(iteration: int) -> KeptPicture:
-    return KeptPicture(iteration, np.full((8, 8), iteration, np.float32), KERNEL)
+def picture(iteration: int) -> KeptEstimate:
+    return KeptEstimate(iteration, np.full((8, 8), iteration, np.float32), KERNEL)
 
 
-def iterations(pictures: KeptPictures) -> list[int]:
+def iterations(pictures: KeptEstimates) -> list[int]:
     return [pictures[place].iteration for place in range(len(pictures))]
 
 
 def test_a_long_run_keeps_even_steps_and_its_first():
-    pictures = KeptPictures()
+    pictures = KeptEstimates()
     for iteration in range(1, 1001):
         pictures.offer(picture(iteration))
     kept = iterations(pictures)
@@ -29,8 +29,8 @@ def test_a_long_run_keeps_even_steps_and_its_first():
 
 
 def test_memory_is_bounded(monkeypatch):
-    monkeypatch.setattr(kept_pictures, "_MOST_BYTES", 5 * picture(1).image.nbytes)
-    pictures = KeptPictures()
+    monkeypatch.setattr(kept_estimates, "_MOST_BYTES", 5 * picture(1).image.nbytes)
+    pictures = KeptEstimates()
     for iteration in range(1, 200):
         pictures.offer(picture(iteration))
         assert len(pictures) <= 5
@@ -38,7 +38,7 @@ def test_memory_is_bounded(monkeypatch):
 
 
 def test_the_runs_choice_joins_in_its_place_once():
-    pictures = KeptPictures()
+    pictures = KeptEstimates()
     for iteration in (1, 10, 20):
         pictures.offer(picture(iteration))
     assert pictures.conclude(picture(10)) == 1
@@ -49,7 +49,7 @@ def test_the_runs_choice_joins_in_its_place_once():
 
 @pytest.fixture
 def slider(qtbot):
-    widget = PictureSlider()
+    widget = EstimateSlider()
     qtbot.addWidget(widget)
     widget.offer([1, 10, 20], 1)
     return widget

@@ -17,7 +17,7 @@ from napari_blind_deconv.plan import WARM_SHARE
 from napari_blind_deconv.results import Stage
 from napari_blind_deconv.settings import ImageStart, Settings, SolverName
 
-__all__ = ["Pace", "measure_pace"]
+__all__ = ["RuntimeModel", "measure_runtime"]
 
 _SIDE = 128
 _KERNEL_SIDE = 13
@@ -25,7 +25,7 @@ _STEPS = 4
 
 
 @dataclass(frozen=True)
-class Pace:
+class RuntimeModel:
     """What this machine takes.
 
     Attributes
@@ -92,7 +92,7 @@ def _may_end_linearly(settings: Settings) -> bool:
     )
 
 
-def measure_pace(settings: Settings) -> Pace:
+def measure_runtime(settings: Settings) -> RuntimeModel:
     """Sharpen a small made-up picture, a few steps with its kernel known and one without."""
     noise = np.random.default_rng(0).normal(size=(_SIDE, _SIDE))
     picture = ndimage.gaussian_filter(noise, 2.0) + 0.01 * noise
@@ -106,7 +106,7 @@ def measure_pace(settings: Settings) -> Pace:
     pixels = picture.size
     step = float(np.median(np.diff(known.steps))) if len(known.steps) > 1 else 0.0
     before = unknown.steps[0] - unknown.linear if unknown.steps else 0.0
-    return Pace(
+    return RuntimeModel(
         start=known.linear / pixels,
         search=unknown.linear / pixels,
         step=step / pixels,

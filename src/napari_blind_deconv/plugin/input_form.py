@@ -26,7 +26,7 @@ from napari_blind_deconv.plugin.settings_form import show_row
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-__all__ = ["DRAWN", "PLANE", "SPAN", "STACK", "VISIBLE", "Extent", "Target"]
+__all__ = ["DRAWN", "PLANE", "SPAN", "STACK", "VISIBLE", "Extent", "InputForm"]
 
 PLANE, DRAWN, VISIBLE = "this plane", "drawn rectangle", "visible part"
 SPAN, STACK = "some planes", "whole stack"
@@ -42,7 +42,7 @@ class Extent(NamedTuple):
     samples: int
 
 
-class Target:
+class InputForm:
     """The layer, what of it, and the widgets to choose them with.
 
     Parameters

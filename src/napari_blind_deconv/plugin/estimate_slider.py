@@ -6,10 +6,10 @@ from psygnal import Signal
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSlider, QVBoxLayout, QWidget
 
-__all__ = ["PictureSlider"]
+__all__ = ["EstimateSlider"]
 
 
-class PictureSlider(QWidget):
+class EstimateSlider(QWidget):
     """Iterations to choose from, the one that early stopping chose marked in words.
 
     Signals

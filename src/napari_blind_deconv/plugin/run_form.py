@@ -19,29 +19,29 @@ from napari_blind_deconv.engine.inputs import (
 )
 from napari_blind_deconv.image import Image as ImageData
 from napari_blind_deconv.kernel import KernelScope
+from napari_blind_deconv.plugin.input_form import Extent, InputForm
 from napari_blind_deconv.plugin.kernel_form import KernelForm, KernelSelection
 from napari_blind_deconv.plugin.kernel_window import KernelWindow
 from napari_blind_deconv.plugin.layers import Place, full_data, pixel_size, plane_shape
-from napari_blind_deconv.plugin.paces import Paces
 from napari_blind_deconv.plugin.planes import stack_axes, stack_of
 from napari_blind_deconv.plugin.preferences import Preferences
+from napari_blind_deconv.plugin.runtime_estimator import RuntimeEstimator
 from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows, show_row
 from napari_blind_deconv.plugin.snippets import Script
-from napari_blind_deconv.plugin.target import Extent, Target
 from napari_blind_deconv.settings import DEVICE_NAMES, PRESET_HELP, Settings
 from napari_blind_deconv.task import Task
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-__all__ = ["Choices"]
+__all__ = ["RunForm"]
 
 _BASIC = ("max_iterations", "sparsity")
 _ELSEWHERE = (*_BASIC, "kernel_size", "device", "seed")
 _ADVANCED = tuple(name for name in Settings.model_fields if name not in _ELSEWHERE)
 
 
-class Choices(QWidget):
+class RunForm(QWidget):
     """What a user chooses: the rows that are always seen, and two sections to fold away.
 
     Parameters
@@ -57,15 +57,15 @@ class Choices(QWidget):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self._paces = Paces(self._show_expected)
-        self.target = Target(viewer, self._show_target)
+        self._paces = RuntimeEstimator(self._show_expected)
+        self.input = InputForm(viewer, self._show_target)
         self.kernel = KernelForm(viewer.layers)
         self.kernel_side = KernelWindow()
         self._make_rows()
         self.kernel_section = self._make_kernel_section()
         self.settings_section = self._make_settings_section()
         self._show(Preferences.load())
-        self.target.follow_viewer()
+        self.input.follow_viewer()
         self._follow_choices()
 
     # Construction
@@ -83,7 +83,7 @@ class Choices(QWidget):
             "From the shortest, if noise ends every fit at once, to the longest, if none ends "
             "before its limit. Measured on this machine."
         )
-        target = self.target
+        target = self.input
         self.kernel_told = Label(label="Kernel", tooltip="As chosen in the section Kernel below.")
         rows = [target.layer, target.scope, target.span, self.stack_kernel]
         rows += [self.preset, self.kernel_told, self.expected]
@@ -154,30 +154,30 @@ class Choices(QWidget):
             In one sentence, if there is none or it cannot be sharpened.
         """
         choice = self.kernel_selection().choice
-        place, image = self._plane() if not self.target.is_stack else self._stack()
+        place, image = self._plane() if not self.input.is_stack else self._stack()
         if choice.kernel is not None:
             check_kernel(choice.kernel, image)
         return place, Task(image, self.settings(), choice)
 
     def _plane(self) -> tuple[Place, ImageData]:
-        source = self.target.source()
+        source = self.input.source()
         check_block(source.image)
         return source, source.image
 
     def _stack(self) -> tuple[Place, ImageData]:
-        layer = self.target.chosen_layer()
-        return stack_of(layer, self._viewer.dims, self.target.planes())
+        layer = self.input.chosen_layer()
+        return stack_of(layer, self._viewer.dims, self.input.planes())
 
     def script(self) -> Script:
         """The run as text; raises as :meth:`task`."""
-        layer = self.target.chosen_layer()
+        layer = self.input.chosen_layer()
         plane = "YXS" if layer.rgb else "YX"
         settings = self.settings()
         return Script(
             name=layer.name,
             path=_tiff_of(layer),
-            index=self.target.index(),
-            axes=stack_axes(layer) if self.target.is_stack else plane,
+            index=self.input.index(),
+            axes=stack_axes(layer) if self.input.is_stack else plane,
             preset=self.preset.value,
             changes=settings.changes_from(Settings.preset(self.preset.value)),
             kernel=self.kernel_selection(),
@@ -185,11 +185,11 @@ class Choices(QWidget):
 
     def kernel_selection(self) -> KernelSelection:
         """The kernel that is chosen, or how it is found; raises as :meth:`task`."""
-        height, width, unit = pixel_size(self.target.chosen_layer(), self._viewer.dims)
+        height, width, unit = pixel_size(self.input.chosen_layer(), self._viewer.dims)
         selection = self.kernel.selection(height, width, unit)
         if selection.choice.kernel is not None:
             check_pixel_size(selection.choice.kernel, (height, width), unit)
-        if not self.target.is_stack:
+        if not self.input.is_stack:
             return selection
         choice = selection.choice
         return replace(
@@ -198,7 +198,7 @@ class Choices(QWidget):
 
     def describe_image(self) -> str:
         """Shape and type of the layer's pixels."""
-        layer: Image | None = self.target.layer.value
+        layer: Image | None = self.input.layer.value
         if layer is None:
             return "none"
         data = full_data(layer)
@@ -207,7 +207,7 @@ class Choices(QWidget):
     def take_kernel_to_all(self) -> None:
         """Choose the last result's kernel, held, for all of the layer."""
         self.kernel.hold_last()
-        self.target.take_all()
+        self.input.take_all()
 
     def reset(self) -> None:
         """Back to the defaults, but for what is to be sharpened."""
@@ -219,7 +219,7 @@ class Choices(QWidget):
     # What the form shows
 
     def _show_target(self) -> None:
-        show_row(self.stack_kernel, self.target.is_stack)
+        show_row(self.stack_kernel, self.input.is_stack)
         self._show_kernel_size()
         self._show_expected()
 
@@ -227,18 +227,18 @@ class Choices(QWidget):
         """Say how long it will take; the first time, that is measured in a thread."""
         if not isalive(self):  # measured for a dock that is gone
             return
-        if self.target.layer.value is None:
+        if self.input.layer.value is None:
             self.expected.value = ""
             return
         try:
-            settings, extent = self.settings(), self.target.extent()
+            settings, extent = self.settings(), self.input.extent()
         except (ValueError, TypeError) as error:
             self.expected.value = str(error)
             return
         planes, pixels, _, samples = extent
         kernels = 0 if self.kernel.is_held else self._kernels_to_find(extent)
         words = self._paces.told(settings, planes=planes, pixels=pixels, kernels=kernels)
-        if self.target.is_stack:
+        if self.input.is_stack:
             words += f", {4 * planes * pixels * samples / 2**20:.3g} MiB"
         self.expected.value = words
 
@@ -276,7 +276,7 @@ class Choices(QWidget):
 
     def _show_kernel_size(self) -> None:
         """Say how wide the kernel window is."""
-        layer: Image | None = self.target.layer.value
+        layer: Image | None = self.input.layer.value
         if layer is None:
             self.kernel_side.say("")
             return

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,21 @@ def small_scene() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     blurred = ndimage.gaussian_filter(sharp, 1.8) + noise
     field = np.s_[16:64, 16:64]
     return sharp[field], blurred[field]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_kernel_network() -> Iterator[None]:
+    """Bring the kernel's network to its start in a sixth of its iterations.
+
+    That takes most of the time of a short fit. How near it comes in full is what
+    `test_priors.py` is about.
+    """
+    from napari_blind_deconv.engine import double_dip
+
+    quick = functools.partial(double_dip.fit_kernel, steps=100)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(double_dip, "fit_kernel", quick)
+        yield
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 import torch
 from rich.console import Console
-from tests.command import blind_deconv
+from tests.command import blind_deconv_process
 
 from napari_blind_deconv import doctor
 from napari_blind_deconv.engine import deconvolve as pipeline
@@ -25,7 +25,7 @@ BROKEN = {
 
 def beside_a_shim(folder, *arguments) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(folder / "shim"), "COLUMNS": "200"}
-    return blind_deconv(*arguments, cwd=folder, env=environment)
+    return blind_deconv_process(*arguments, cwd=folder, env=environment)
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 import csv
 import json
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,7 @@ import pytest
 import tifffile
 import zarr
 from skimage import data
-from tests import guard
-from tests.command import as_options, blind_deconv, command, limited
+from tests.command import as_options, blind_deconv, full_disk
 
 from napari_blind_deconv import Kernel, KernelChoice, Settings, Snapshot, Stage, deconvolve
 from napari_blind_deconv.io.stacks import open_image
@@ -548,24 +545,6 @@ class TestResuming:
         planes = json.loads(sidecar_of(job.output).read_text(encoding="utf-8"))["planes"]
         assert len(planes) == 6, "none is lost to the half that was there"
 
-    def test_a_killed_command_goes_on(self, hyperstack, tmp_path):
-        out, whole = tmp_path / "out.ome.zarr", tmp_path / "whole.ome.zarr"
-        assert blind_deconv("run", hyperstack, whole, *FAST).returncode == 0
-        arguments = command("run", hyperstack, out, *FAST)
-        killed = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
-        records = partial_folder(out) / "planes.jsonl"
-        deadline = time.monotonic() + guard.SECONDS
-        while not records.is_file() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        killed.kill()
-        killed.wait()
-        assert not out.exists()
-        done = blind_deconv("run", hyperstack, out, *FAST, "--resume")
-        assert done.returncode == 0, done.stderr
-        np.testing.assert_array_equal(
-            zarr.open_array(out / "0", mode="r")[:], zarr.open_array(whole / "0", mode="r")[:]
-        )
-
 
 class TestCommandLine:
     @pytest.mark.skipif(sys.platform == "win32", reason="a limit on file size needs POSIX")
@@ -574,7 +553,8 @@ class TestCommandLine:
         noise = np.random.default_rng(0).integers(0, 60_000, (2, 160, 160), dtype=np.uint16)
         tifffile.imwrite(tmp_path / "in.tif", noise, imagej=True, metadata={"axes": "ZYX"})
         arguments = ("run", tmp_path / "in.tif", tmp_path / name, *FAST)
-        full = blind_deconv(*arguments, preexec_fn=limited("FSIZE", 30_000))
+        with full_disk(30_000):
+            full = blind_deconv(*arguments)
         assert full.returncode == 2, full.stderr
         assert "could not be written" in full.stderr.replace("\n", " ")
         assert "Traceback" not in full.stderr

@@ -6,6 +6,7 @@ import torch
 from skimage import data
 
 from napari_blind_deconv.kernel import Kernel
+from napari_blind_deconv.numerics import shape_search
 from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.kernel_search import search_kernel
 from napari_blind_deconv.numerics.location import crop_or_pad
@@ -34,15 +35,23 @@ def hook() -> np.ndarray:
     return kernel / kernel.sum()
 
 
-def exposure(kernel: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
-    """Sharp and recorded view of a photograph, with real edges."""
-    scene = torch.from_numpy(data.camera()[100:330, 120:380] / 255).float()
-    convolution = Convolution(torch.from_numpy(kernel))
-    sharp = convolution.field_of_view(scene).numpy()
-    recorded = convolution.forward(scene).numpy()
-    return sharp, recorded + noise * np.random.default_rng(0).standard_normal(
-        recorded.shape
-    ).astype(np.float32)
+SMALL = np.s_[80:220, 150:290]
+MIDDLE = np.s_[100:260, 150:310]
+LARGE = np.s_[100:330, 120:380]
+
+
+def exposure(kernel: np.ndarray, noise: float, part: tuple[slice, slice] = SMALL) -> np.ndarray:
+    """A blurred and noisy photograph, with real edges."""
+    scene = torch.from_numpy(data.camera()[part] / 255).float()
+    recorded = Convolution(torch.from_numpy(kernel)).forward(scene).numpy()
+    random = np.random.default_rng(0)
+    return recorded + noise * random.standard_normal(recorded.shape).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def shaken() -> np.ndarray:
+    """An exposure by a shaken camera, unsharp by no simple shape."""
+    return exposure(hook(), 0.001, MIDDLE)
 
 
 @pytest.mark.parametrize(
@@ -54,9 +63,9 @@ def exposure(kernel: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
         ("free", hook(), 0.001),
     ],
 )
-def test_blurs_are_told_apart_and_found(kind, kernel, noise):
-    _, recorded = exposure(kernel, noise)
-    found = find_kernel(recorded, 61)
+def test_blurs_are_told_apart_and_found_at_any_scale(kind, kernel, noise):
+    recorded = exposure(kernel, noise, MIDDLE if kind == "free" else SMALL)
+    found = find_kernel(300 * recorded.astype(float) + 1000, 61)
     assert found.source == kind
     assert kernel_similarity(kernel, found.weights) > 0.85
     assert found.weights.sum() == pytest.approx(1, abs=1e-5)
@@ -65,7 +74,7 @@ def test_blurs_are_told_apart_and_found(kind, kernel, noise):
 
 
 def test_a_picture_that_is_sharp_and_noisy_has_no_blur():
-    _, recorded = exposure(np.ones((1, 1), np.float32), 0.1)
+    recorded = exposure(np.ones((1, 1), np.float32), 0.1)
     found = find_kernel(recorded, 61)
     assert found.source == "none"
     assert kernel_width(found.weights) < 1.5
@@ -77,12 +86,18 @@ def test_the_grain_of_texture_is_no_drift():
     assert find_kernel(noisy, 61).source in ("none", "Gaussian")
 
 
-def test_a_shake_longer_than_the_smaller_window_is_found():
+@pytest.fixture
+def short_search(monkeypatch) -> None:
+    """A search for a shape of a quarter of its iterations, to see where it leads."""
+    monkeypatch.setattr(shape_search, "_ITERATIONS", 8)
+
+
+def test_a_shake_longer_than_the_smaller_window_is_found(short_search):
     steps = np.linspace(0, 1, 500)
     way = np.rint([18 + 5 * np.sin(7 * steps), 2 + 35 * steps**1.5]).astype(int)
     long = np.zeros((39, 39), np.float32)
     np.add.at(long, tuple(way), 1 / 500)
-    _, recorded = exposure(long, 0.001)
+    recorded = exposure(long, 0.001, LARGE)
     found = find_kernel(recorded, 81)
     assert found.source == "free"
     assert kernel_similarity(long, found.weights) > 0.8
@@ -111,7 +126,7 @@ def test_the_sample_scene_has_its_ellipse_at_every_size(side):
     "picture",
     [
         np.add.outer(np.arange(40.0), np.arange(48.0)),
-        np.add.outer(np.arange(128.0), np.arange(128.0)),
+        np.add.outer(np.arange(64.0), np.arange(80.0)),
         np.tile(np.arange(128) // 4 % 2, (128, 1)),
         np.tile(np.sin(np.arange(128) * np.pi / 4), (128, 1)),
     ],
@@ -121,10 +136,11 @@ def test_ramps_and_stripes_have_no_blur(picture):
     assert find_kernel(unit(picture.astype(float)), 61).source == "none"
 
 
-@pytest.mark.parametrize("kernel", [gaussian_kernel((21, 21), 2.5), hook()])
-def test_the_scale_of_the_image_does_not_matter(kernel):
-    _, recorded = exposure(kernel, 0.001)
-    found, again = find_kernel(recorded, 61), find_kernel(300 * recorded.astype(float) + 1000, 61)
+def test_the_scale_of_the_image_does_not_matter():
+    recorded = exposure(gaussian_kernel((21, 21), 2.5), 0.001)
+    found, again = (
+        find_kernel(scale * recorded + offset, 61) for scale, offset in ((1, 0), (300, 1000))
+    )
     assert again.source == found.source
     assert kernel_similarity(again.weights, found.weights) > 0.99
 
@@ -137,20 +153,18 @@ def test_volumes_are_refused():
 class TestShape:
     """The sparsity of the estimate's edges as the judge of kernels of any shape."""
 
-    def test_the_right_kernel_makes_edges_sparser_than_any_gaussian(self):
-        _, recorded = exposure(hook(), 0.001)
+    def test_the_right_kernel_makes_edges_sparser_than_any_gaussian(self, shaken):
         point = np.ones((1, 1), np.float32)
-        assert sparsity_ratio(recorded, hook(), point) < 0.95
+        assert sparsity_ratio(shaken, hook(), point) < 0.95
 
     @pytest.mark.parametrize("wrong", [hook().T.copy(), hook()[::-1].copy()])
-    def test_a_wrong_kernel_as_wide_does_not(self, wrong):
-        _, recorded = exposure(hook(), 0.001)
+    def test_a_wrong_kernel_as_wide_does_not(self, shaken, wrong):
         point = np.ones((1, 1), np.float32)
-        assert sparsity_ratio(recorded, wrong, point) > 1
+        assert sparsity_ratio(shaken, wrong, point) > 1
 
     def test_no_shape_is_as_good_as_the_gaussian_that_is_there(self):
         gaussian = gaussian_kernel((21, 21), 2.5)
-        _, recorded = exposure(gaussian, 0.01)
+        recorded = exposure(gaussian, 0.01)
         for shape in (hook(), line_kernel(9, 30)):
             assert sparsity_ratio(recorded, shape, gaussian) > 1
         assert sparsity_ratio(recorded, gaussian, gaussian) == pytest.approx(1, abs=0.01)
@@ -163,12 +177,11 @@ class TestShape:
         assert [look.side for look in search.looks] == [31, 61]
         assert min(look.scale for look in search.looks) < 1, "and that ends at a coarse scale"
 
-    def test_a_shape_is_found_from_more_than_one_side(self):
-        _, recorded = exposure(hook(), 0.001)
-        search = run_to_end(search_shape(recorded, np.ones((1, 1), np.float32), 31))
+    def test_a_shape_is_found_from_more_than_one_side(self, shaken, short_search):
+        search = run_to_end(search_shape(shaken, np.ones((1, 1), np.float32), 31))
         assert search.kernel is not None
         assert sum(ratio < 0.99 for ratio in search.ratios) >= 2
-        assert kernel_similarity(hook(), search.kernel) > 0.85
+        assert kernel_similarity(hook(), search.kernel) > 0.7
 
     def test_a_small_picture_is_not_searched(self):
         search = search_shape(np.eye(61), np.ones((1, 1), np.float32), 61)
@@ -182,7 +195,7 @@ def test_small_pictures_are_no_trouble(shape):
 
 
 def test_a_kernel_is_never_larger_than_allowed():
-    _, recorded = exposure(gaussian_kernel((21, 21), 2.5), 0.01)
+    recorded = exposure(gaussian_kernel((21, 21), 2.5), 0.01)
     assert find_kernel(recorded, 9).weights.shape == (9, 9)
 
 

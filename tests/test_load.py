@@ -19,7 +19,7 @@ from napari_blind_deconv.synthetic import fluorescence_scene
 
 # With LOAD_IN_FULL=1 as many as a day at the microscope may bring.
 FULL = "LOAD_IN_FULL" in os.environ
-RUNS, VIEWER_RUNS = (200, 100) if FULL else (80, 30)
+RUNS, VIEWER_RUNS, SIDE_BY_SIDE = (200, 100, 10) if FULL else (50, 10, 4)
 TINY = Settings(channels=(8,), max_iterations=3, kernel_features=16, stop_at_noise=False, window=2)
 # Nothing is looked for in the image: a run of a moment, through all its parts but that.
 BRIEF = TINY.with_changes(kernel_start="flat", image_start="random")
@@ -41,21 +41,21 @@ def test_many_runs_leave_nothing_behind():
     assert max(threads) <= threads[0], threads
 
 
-def test_ten_runs_side_by_side_are_ten_runs_alone():
+def test_runs_side_by_side_are_runs_alone():
     def picture(seed: int) -> np.ndarray:
         return deconvolve(PIXELS, TINY.with_changes(seed=seed)).image
 
-    alone = [picture(seed) for seed in range(10)]
-    with ThreadPoolExecutor(10) as pool:
-        together = list(pool.map(picture, range(10)))
+    alone = [picture(seed) for seed in range(SIDE_BY_SIDE)]
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        together = list(pool.map(picture, range(SIDE_BY_SIDE)))
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_threads_change_the_result_by_rounding_only():
     before = torch.get_num_threads()
-    settings = TINY.with_changes(max_iterations=20, precision="float32")
-    image = fluorescence_scene((64, 64)).observed
+    settings = TINY.with_changes(max_iterations=10, precision="float32")
+    image = fluorescence_scene((48, 48)).observed
     try:
         results = []
         for count in (1, 2, 4):
@@ -94,7 +94,7 @@ def test_a_viewer_open_for_many_runs_leaks_nothing(make_napari_viewer, qtbot, fr
     counts = []
     for number in range(VIEWER_RUNS):
         one_run()
-        if number in (9, VIEWER_RUNS - 1):
+        if number in (2, VIEWER_RUNS - 1):
             QThreadPool.globalInstance().waitForDone()
             QApplication.processEvents()
             gc.collect()

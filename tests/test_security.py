@@ -18,6 +18,7 @@ from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 FAST = ["--set", "channels=[8]", "--set", "max_iterations=2", "--set", "kernel_features=16"]
+LINEAR = ["--set", "solver=wiener"]
 PACKAGE = Path(napari_blind_deconv.__file__).parent
 
 # Sockets but local ones, and files opened for writing, moved, made or removed, are written down; no
@@ -41,16 +42,19 @@ def watch(event, arguments):
         seen.append((event, str(arguments[0])))  # else within a folder that is being removed
 sys.addaudithook(watch)
 from napari_blind_deconv.cli import app
-app(standalone_mode=False)
+for words in json.loads(sys.argv[1]):
+    seen.append(("command", " ".join(words)))
+    app(words, standalone_mode=False)
+print()
 print(json.dumps(seen))
 """
 
 
-def watched(folder: Path, *arguments: object) -> list[list[str]]:
-    """What a command did to sockets and files."""
+def watched(folder: Path, commands: list[list[str]]) -> list[list[str]]:
+    """Run commands in one process; return what each did to sockets and files."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("TORCHINDUCTOR")}
     done = subprocess.run(
-        [sys.executable, "-B", "-c", WATCHED, *map(str, arguments)],
+        [sys.executable, "-B", "-c", WATCHED, json.dumps(commands)],
         capture_output=True,
         text=True,
         check=False,
@@ -76,18 +80,22 @@ def folder(tmp_path) -> Path:
 @pytest.mark.skipif(sys.platform == "win32", reason="temporary folders lie elsewhere")
 def test_no_network_and_no_file_but_those_named(folder):
     runs = [
-        ("run", "plane.tif", "out/plane.tif", "--kernel-out", "out/k.tif", *FAST),
-        ("run", "stack.tif", "out/stack.ome.tif", *FAST),
-        ("run", "stack.tif", "out/stack.ome.zarr", *FAST),
-        ("report", "out/plane.tif", "--out", "out/page.png"),
-        ("run", "out/stack.ome.zarr", "out/again.ome.tif", *FAST),
+        ["run", "plane.tif", "out/plane.tif", "--kernel-out", "out/k.tif", *FAST],
+        ["run", "stack.tif", "out/stack.ome.tif", *LINEAR],
+        ["run", "stack.tif", "out/stack.ome.zarr", *LINEAR],
+        ["report", "out/plane.tif", "--out", "out/page.png"],
+        ["run", "out/stack.ome.zarr", "out/again.ome.tif", *LINEAR],
     ]
     allowed = tuple(str(folder / name) for name in ("out", "tmp"))
-    for arguments in runs:
-        for event, where in watched(folder, *arguments):
-            assert not event.startswith("socket"), (arguments, where)
-            place = str((folder / where).absolute())
-            assert place.startswith(allowed) or place == os.devnull, (arguments, event, where)
+    command = ""
+    for event, where in watched(folder, runs):
+        if event == "command":
+            command = where
+            continue
+        assert not event.startswith("socket"), (command, where)
+        path = str((folder / where).absolute())
+        assert path.startswith(allowed) or path == os.devnull, (command, event, where)
+    assert command == " ".join(runs[-1]), "all of them ran"
     results = {path.name for path in (folder / "out").iterdir()}
     named = {"plane.tif", "k.tif", "stack.ome.tif", "stack.ome.zarr", "page.png", "again.ome.tif"}
     sidecars = {f"{name}.json" for name in named - {"k.tif", "page.png"}}

@@ -3,14 +3,12 @@
 import contextlib
 import io
 import shlex
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tifffile
 from napari.components import ViewerModel
-from tests import guard
+from tests.command import blind_deconv
 
 from napari_blind_deconv import deconvolve
 from napari_blind_deconv.engine.stacks import deconvolve_stack
@@ -49,12 +47,8 @@ def run_command(text: str) -> np.ndarray:
     line = next(line for line in text.splitlines() if not line.startswith("#"))
     program, *arguments = shlex.split(line)
     assert program == "blind-deconv"
-    subprocess.run(
-        [sys.executable, "-m", "napari_blind_deconv.cli", *arguments, "--overwrite"],
-        check=True,
-        capture_output=True,
-        timeout=guard.SECONDS,
-    )
+    done = blind_deconv(*arguments, "--overwrite")
+    assert done.returncode == 0, done.stderr
     return tifffile.imread("cells_deblurred.tif")
 
 

@@ -70,7 +70,7 @@ def measure(side: int, seconds: float) -> list[dict[str, object]]:
     panel.form.basic.widgets["max_iterations"].value = ITERATIONS
     panel.form.advanced.widgets["patience"].value = ITERATIONS
     panel.form.advanced.widgets["stop_at_noise"].value = False
-    wait(lambda: " to " in panel.form.expected.value, 120)
+    wait(lambda: " to " in panel.form.expected_time.value, 120)
     clock = Clock()
     rows = []
     clock.start()

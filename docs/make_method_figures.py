@@ -146,7 +146,7 @@ def draw_spectrum() -> None:
     axes.semilogy(RINGS[1:], rings(spectrum, spectrum.power), "k.", label="found")
     for name, transfer in (
         ("no blur", np.ones_like(spectrum.power)),
-        ("drift, 9 px", spectrum.transfer_of(line_kernel(9, 30))),
+        ("linear motion, 9 px", spectrum.transfer_of(line_kernel(9, 30))),
         (f"{found.source}, as found", spectrum.transfer_of(found.weights)),
     ):
         predicted = spectrum.explained_by(transfer, EXPONENT)
@@ -160,10 +160,10 @@ def draw_spectrum() -> None:
 
 def draw_kernels() -> None:
     """Idea 1: a blur of each kind, and what was found."""
-    gauss, drift = gaussian_kernel((21, 21), 2.0), line_kernel(9, 30)
+    gauss, motion = gaussian_kernel((21, 21), 2.0), line_kernel(9, 30)
     exposures = (
         (gauss, fluorescence_scene((SIDE, SIDE), kernel=gauss).observed),
-        (drift, fluorescence_scene((SIDE, SIDE), kernel=drift).observed),
+        (motion, fluorescence_scene((SIDE, SIDE), kernel=motion).observed),
         (shaken(), photograph(shaken())),
     )
     figure = Figure(figsize=(10, 4.2), layout="constrained")

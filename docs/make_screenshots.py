@@ -1,4 +1,4 @@
-"""Make the pictures of the docs: a walk through the panel, step by step (`make screenshots`)."""
+"""Make the screenshots of the docs: a walk through the panel (`make screenshots`)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 
 IMAGES = Path(__file__).parent / "images"
 SIZE = (1200, 900)
-PIXEL = 0.1  # µm; the sample does not say
+PIXEL = 0.1  # µm; the sample has no pixel size
 REGION = np.array([[85, 20], [85, 140], [190, 140], [190, 20]]) - 0.4  # of the scene
-PLANES = 5  # times the planes of the sample, so that some are still to come
+REPEATS = 5  # of the planes of the sample, so that some are not done yet
 
 
 def wait(condition: Callable[[], bool], seconds: float = 300) -> None:
-    """Let Qt work until a condition holds."""
+    """Process Qt events until a condition holds."""
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         QApplication.processEvents()
@@ -29,7 +29,7 @@ def wait(condition: Callable[[], bool], seconds: float = 300) -> None:
 
 
 class Walk:
-    """A viewer with the panel, and pictures of it."""
+    """A viewer with the panel, and one method per screenshot."""
 
     def __init__(self) -> None:
         self.viewer = napari.Viewer(show=True)
@@ -43,7 +43,7 @@ class Walk:
         panel.form.reset()
 
     def shoot(self, name: str) -> None:
-        """Save the whole window, once it has been drawn."""
+        """Save a screenshot of the whole window, after it has been drawn."""
         wait(lambda: False, 1)
         self.viewer.screenshot(str(IMAGES / f"{name}.png"), canvas_only=False, flash=False)
 
@@ -54,27 +54,27 @@ class Walk:
             change(animate=False)
 
     def wait_for_run(self) -> None:
-        """Until it has ended."""
+        """Wait until the run has ended."""
         wait(self.panel.run_button.isEnabled)
 
     def open(self, sample: str) -> None:
-        """A sample in place of what was there, the whole of it in view."""
+        """Replace all layers by a sample, and fit the view to it."""
         self.viewer.layers.clear()
         self.viewer.open_sample("napari-blind-deconv", sample)
         wait(lambda: False, 1)
         self.viewer.fit_to_view()
 
     def start(self) -> None:
-        """A picture is open, and what a run will take is known."""
+        """Show an open image and the expected time of a run."""
         self.open("cell")
         (layer,) = self.viewer.layers
         layer.scale, layer.units = (PIXEL, PIXEL), ("um", "um")
         self.viewer.fit_to_view()
-        wait(lambda: " to " in self.panel.form.expected.value)
+        wait(lambda: " to " in self.panel.form.expected_time.value)
         self.shoot("start")
 
     def running(self) -> None:
-        """The whole plane, as it runs."""
+        """Show a run of a whole plane."""
         self.unfold()
         self.panel.start()
         wait(lambda: self.panel.progress.value() > 60 or self.panel.run_button.isEnabled())
@@ -82,14 +82,14 @@ class Walk:
         self.wait_for_run()
 
     def slider(self) -> None:
-        """An earlier picture of the run."""
+        """Show an earlier estimate of the run."""
         self.unfold("Result")
         slider = self.panel.result.slider.slider
         slider.setValue(slider.maximum() // 4)
         self.shoot("slider")
 
     def result(self) -> None:
-        """A result with a line profile."""
+        """Show a result with a line profile."""
         self.open("scene")
         self.panel.start()
         self.wait_for_run()
@@ -99,7 +99,7 @@ class Walk:
         self.shoot("result")
 
     def region(self) -> None:
-        """A rectangle is tried first."""
+        """Show the result of a drawn rectangle."""
         panel = self.panel
         self.open("scene")
         panel.form.input.scope.value = "drawn rectangle"
@@ -112,24 +112,24 @@ class Walk:
         panel.form.input.scope.value = "this plane"
 
     def kernel(self) -> None:
-        """Where the kernel may come from, in the light theme."""
-        choices = self.panel.form
-        choices.kernel.source.value = "the microscope's"
+        """Show the choices for the kernel, in the light theme."""
+        form = self.panel.form
+        form.kernel.source.value = "the microscope's"
         self.unfold("Kernel")
         self.viewer.theme = "light"
         self.shoot("kernel")
-        choices.reset()
+        form.reset()
 
     def stack(self) -> None:
-        """A stack, some of its planes done."""
+        """Show a stack of which some planes are done."""
         panel = self.panel
         self.viewer.theme = "dark"
         self.unfold()
         self.open("stack")
         (layer,) = self.viewer.layers
-        layer.data = np.tile(layer.data, (PLANES, 1, 1))
+        layer.data = np.tile(layer.data, (REPEATS, 1, 1))
         panel.form.input.scope.value = "whole stack"
-        wait(lambda: " to " in panel.form.expected.value)
+        wait(lambda: " to " in panel.form.expected_time.value)
         panel.start()
         wait(lambda: panel.progress.value() > 1 or panel.run_button.isEnabled())
         self.viewer.dims.set_current_step(0, 1)
@@ -139,7 +139,7 @@ class Walk:
         self.wait_for_run()
 
     def error(self) -> None:
-        """Something that cannot be done."""
+        """Show the error for an image that cannot be deconvolved."""
         self.viewer.layers.clear()
         self.viewer.add_image(np.full((64, 64), np.nan), name="empty", contrast_limits=(0, 1))
         self.unfold()
@@ -148,7 +148,7 @@ class Walk:
 
 
 def main() -> None:
-    """Walk through the panel."""
+    """Make all screenshots."""
     walk = Walk()
     for step in (
         walk.start,

@@ -84,4 +84,6 @@ def fresh_panel(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Preferences().save()
     pace = RuntimeModel(start=1e-5, search=1e-4, step=1e-6, network=1.0)
-    monkeypatch.setattr("napari_blind_deconv.plugin.runtime_estimator._measured", lambda *_: pace)
+    monkeypatch.setattr(
+        "napari_blind_deconv.plugin.runtime_estimator._measure_runtime", lambda *_: pace
+    )

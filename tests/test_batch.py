@@ -90,7 +90,7 @@ def test_what_exists_is_kept(folder):
 
 
 def test_no_files_and_clashing_names_are_one_sentence(folder):
-    with pytest.raises(ValueError, match="No file is called"):
+    with pytest.raises(ValueError, match="No file matches"):
         plan_batch([str(folder / "*.png")], folder, ".tif")
     (folder / "in2").mkdir()
     (folder / "in2" / "a.tif").touch()
@@ -126,7 +126,7 @@ def test_a_plane_that_cannot_be_sharpened_leaves_nothing(folder):
     tifffile.imwrite(folder / "in" / "a.tif", np.full((40, 48), 7, np.uint8))
     tifffile.imwrite(folder / "in" / "b.ome.tif", np.full((40, 48), np.nan, np.float32))
     reports = [report for _, report in run_batch(jobs_of(folder)[:2])]
-    assert "accepted is an image with some contrast" in reports[0].trouble
+    assert "Expected an image with some contrast" in reports[0].trouble
     assert "NaN or infinite" in reports[1].trouble
     assert list((folder / "out").iterdir()) == []
 

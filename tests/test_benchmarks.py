@@ -202,7 +202,7 @@ class TestRunning:
         records = run(data, tmp_path, methods=names, only="im2_kernel7")
         failed = [record for record in records if "failure" in record]
         assert [record["method"] for record in failed] == ["fast, true PSF"]
-        assert "The PSF is 81 × 81 pixels and the image 80 × 80" in failed[0]["failure"]
+        assert "image of 80 × 80 pixels, got 81 × 81 pixels" in failed[0]["failure"]
         assert len(records) == 3
         table = summary(latest(records))
         assert table.loc["fast, true PSF", "failed"] == 1

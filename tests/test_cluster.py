@@ -11,9 +11,10 @@ import tifffile
 from tests.unreadable import Unreadable
 
 from napari_blind_deconv import Settings, deconvolve_stack
+from napari_blind_deconv.engine.blocks import _result_of
 from napari_blind_deconv.engine.cluster import cluster as cluster_at
 from napari_blind_deconv.engine.solver import RunControl
-from napari_blind_deconv.engine.stacks import _outcome, run_stack
+from napari_blind_deconv.engine.stacks import run_stack
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.jobs import Job, run_job
 from napari_blind_deconv.numerics.optics import gaussian_kernel
@@ -93,7 +94,7 @@ def test_a_plane_the_cluster_fails_on_is_reported_readable_or_not(stack, again):
     failed = Future()
     failed.set_exception(MemoryError())
     data = Unreadable(stack[:1], unreadable=1 if again == "damaged" else 0)
-    result = _outcome(failed, Image(data, "ZYX"), (0,))
+    result = _result_of(failed, Image(data, "ZYX"), (0,))
     assert "MemoryError" in result.failure
     assert result.image.any() == (again == "readable")
 
@@ -129,8 +130,8 @@ def test_a_job_runs_on_a_cluster(cluster, stack, tmp_path):
 
 
 def test_a_scheduler_that_does_not_answer_is_one_sentence(monkeypatch):
-    monkeypatch.setattr("napari_blind_deconv.engine.cluster._SECONDS_TO_ANSWER", 0.5)
-    with pytest.raises(ValueError, match=r"No scheduler answers at tcp://127\.0\.0\.1:9"):
+    monkeypatch.setattr("napari_blind_deconv.engine.cluster._CONNECTION_TIMEOUT", 0.5)
+    with pytest.raises(ValueError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"):
         cluster_at("tcp://127.0.0.1:9").__enter__()
-    with pytest.raises(ValueError, match="No scheduler answers at nowhere"):
+    with pytest.raises(ValueError, match="no scheduler answers at nowhere"):
         cluster_at("nowhere").__enter__()

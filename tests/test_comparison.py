@@ -6,7 +6,8 @@ from napari.components import ViewerModel
 
 from napari_blind_deconv import Settings
 from napari_blind_deconv.plugin.comparison import Comparison, line_profile
-from napari_blind_deconv.plugin.layers import Source, displayable, image_options
+from napari_blind_deconv.plugin.geometry import LayerPlane
+from napari_blind_deconv.plugin.layers import displayable, image_options
 from napari_blind_deconv.task import Task
 
 BEFORE = np.tile(np.arange(40.0), (30, 1))
@@ -17,21 +18,21 @@ class AfterRun:
     """What of a run on one plane is looked at once it has ended."""
 
     def __init__(self, source, layer):
-        self.place, self.layer = source, layer
+        self.geometry, self.layer = source, layer
         self.task = Task(source.image, Settings())
 
     def index_shown(self):
         return ()
 
     def planes_shown(self):
-        return self.place.image, self.layer.data.reshape(self.place.pixels.shape)
+        return self.geometry.image, self.layer.data.reshape(self.geometry.pixels.shape)
 
 
 @pytest.fixture
 def compared(qtbot):
     viewer = ViewerModel()
     layer = viewer.add_image(BEFORE, name="cells", **CALIBRATION)
-    source = Source.of(layer, viewer.dims)
+    source = LayerPlane.of(layer, viewer.dims)
     result = viewer.add_image(displayable(source, 2 * BEFORE), **image_options(source, {}))
     widget = Comparison(viewer)
     qtbot.addWidget(widget)
@@ -93,7 +94,7 @@ def test_colour_is_compared_in_one_scale(qtbot):
     viewer = ViewerModel()
     pixels = np.full((20, 20, 3), 51, np.uint8)
     layer = viewer.add_image(pixels, rgb=True, name="stain")
-    source = Source.of(layer, viewer.dims)
+    source = LayerPlane.of(layer, viewer.dims)
     result = viewer.add_image(displayable(source, pixels.astype(np.float32)), rgb=True)
     widget = Comparison(viewer)
     qtbot.addWidget(widget)

@@ -92,7 +92,7 @@ def test_doctor_fails_where_the_picture_gets_no_better(monkeypatch):
     console = Console(record=True, width=200)
     assert not doctor.examine(console)
     text = console.export_text()
-    assert "the picture got no better" in text
+    assert "the result is no better than the image" in text
     assert "The self-test failed." in text
 
 

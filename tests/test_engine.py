@@ -486,11 +486,11 @@ class TestSolvers:
 
     def test_the_linear_estimate_needs_a_kernel(self, small_scene):
         linear = TINY.with_changes(solver="wiener", kernel_start="flat")
-        with pytest.raises(ValueError, match="got a flat kernel; expected"):
+        with pytest.raises(ValueError, match=r"Expected kernel_start .* got kernel_start 'flat'"):
             deconvolve(small_scene[1], linear)
 
     def test_richardson_lucy_needs_a_psf(self, small_scene):
-        with pytest.raises(ValueError, match="got no PSF; expected one"):
+        with pytest.raises(ValueError, match="Expected a PSF for Richardson-Lucy, got none"):
             deconvolve(small_scene[1], self.RICHARDSON_LUCY)
 
 
@@ -566,7 +566,7 @@ class TestPixelSize:
         scale = {"µm": 1.0, "m": 1e-6}[unit]
         image = Image(GOOD, "YX", {"Y": 0.065 * scale, "X": 0.065 * scale}, unit)
         psf = Kernel.of(np.eye(3), pixel_size=(0.074 * scale,) * 2, unit=unit)
-        with pytest.raises(ValueError, match="accepted is a PSF at the image's pixel size"):
+        with pytest.raises(ValueError, match="Expected a PSF at the pixel size of the image"):
             iterate(image, kernel=psf)
 
     def test_the_kernel_keeps_its_own_where_the_image_has_none(self):
@@ -584,35 +584,35 @@ class TestRefusals:
         [
             (with_value(np.nan), ValueError, "1 NaN or infinite"),
             (with_value(-np.inf), ValueError, "1 NaN or infinite"),
-            (np.full((20, 20), 7), ValueError, "Every pixel .* is 7"),
+            (np.full((20, 20), 7), ValueError, "the value 7 in every pixel"),
             (GOOD.astype(complex), TypeError, "complex128"),
             (GOOD > 0.5, TypeError, "bool"),
             (np.zeros((0, 0)), ValueError, r"\(0, 0\)"),
-            (GOOD[:15], ValueError, r"\(15, 24\); accepted are at least 16"),
-            (GOOD[0], ValueError, r"\(24,\); accepted is one plane"),
-            (np.stack([GOOD, GOOD]), ValueError, r"\(2, 20, 24\); accepted is one plane"),
+            (GOOD[:15], ValueError, r"at least 16 pixels per side, got shape \(15, 24\)"),
+            (GOOD[0], ValueError, r"Expected a 2D image .* got shape \(24,\)"),
+            (np.stack([GOOD, GOOD]), ValueError, r"Expected a 2D image .* got shape \(2, 20, 24\)"),
             (np.array([["a"] * 20] * 20), TypeError, "<U1"),
         ],
     )
     def test_images(self, image, error, sentence):
         with pytest.raises(error, match=sentence) as caught:
             iterate(image)
-        assert "accepted" in str(caught.value)
+        assert str(caught.value).startswith("Expected")
         assert "\n" not in str(caught.value)
 
     def test_colour_needs_three_or_four_channels(self):
-        with pytest.raises(ValueError, match=r"length 2; accepted are 3 and 4"):
+        with pytest.raises(ValueError, match=r"length 3 or 4 .* got length 2"):
             iterate(np.zeros((20, 20, 2)), axes="YXS")
 
     @pytest.mark.parametrize(
         ("psf", "error", "sentence"),
         [
-            (-np.eye(3), ValueError, "down to -1"),
-            (np.zeros((3, 3)), ValueError, "sums to 0"),
+            (-np.eye(3), ValueError, "got -1"),
+            (np.zeros((3, 3)), ValueError, "a sum of 0"),
             (np.full((3, 3), np.nan), ValueError, "NaN"),
             (np.ones(3), ValueError, r"shape \(3,\)"),
             (np.ones((3, 3)) > 0, TypeError, "bool"),
-            (np.ones((21, 3)), ValueError, "21 × 3 pixels and the image 20 × 24"),
+            (np.ones((21, 3)), ValueError, "image of 20 × 24 pixels, got 21 × 3 pixels"),
         ],
     )
     def test_psfs(self, psf, error, sentence):
@@ -620,19 +620,19 @@ class TestRefusals:
             iterate(GOOD, kernel=psf)
 
     def test_kernel_windows_larger_than_the_image(self):
-        with pytest.raises(ValueError, match="kernel window is 31 × 31 pixels and the image 20"):
+        with pytest.raises(ValueError, match=r"window .* 20 × 24 pixels, got 31 × 31 pixels"):
             iterate(GOOD, Settings(kernel_size=31))
 
     @pytest.mark.parametrize("colour", [(7, 7, 7, 255), (255, 240, 230, 255), (255, 240, 230)])
     def test_colour_without_contrast(self, colour):
         flat = np.empty((20, 20, len(colour)), np.uint8)
         flat[:] = colour
-        with pytest.raises(ValueError, match="Every pixel"):
+        with pytest.raises(ValueError, match="in every pixel"):
             iterate(flat, axes="YXS")
 
     def test_colours_of_one_brightness(self):
         red = np.random.default_rng(0).integers(0, 100, (20, 20))
-        with pytest.raises(ValueError, match=r"Every pixel .* in the mean of its channels"):
+        with pytest.raises(ValueError, match="in every pixel of the mean of its channels"):
             iterate(np.stack([red, 100 - red, 0 * red], axis=-1), axes="YXS")
 
     @pytest.mark.parametrize("seed", [-1, 2**63])
@@ -644,7 +644,7 @@ class TestRefusals:
         "device", ["tpu", "cuda:x", "", "cpu0", "auto:1", "cpu:0", "cpu:", "cuda:"]
     )
     def test_devices_that_do_not_exist(self, device):
-        with pytest.raises(ValueError, match=f"'device' got '{device}'; accepted are auto, cpu"):
+        with pytest.raises(ValueError, match=f"'device' got '{device}'; expected auto, cpu"):
             Settings(device=device)
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")

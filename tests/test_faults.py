@@ -27,7 +27,7 @@ from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.io.store import partial_folder
 from napari_blind_deconv.jobs import Job, run_job, sidecar_of
 from napari_blind_deconv.numerics.optics import gaussian_kernel
-from napari_blind_deconv.plugin.worker import Failure, attempted
+from napari_blind_deconv.plugin.worker import Failure, catch_errors
 from napari_blind_deconv.results import BlockResult
 from napari_blind_deconv.synthetic import fluorescence_scene
 
@@ -266,7 +266,7 @@ def test_whatever_a_thread_raises_is_reported(kind):
         yield 1
         raise kind(reason)
 
-    run = attempted(steps, "the reason")
+    run = catch_errors(steps, "the reason")
     assert next(run) == 1
     with pytest.raises(StopIteration) as end:
         next(run)

@@ -234,7 +234,7 @@ def test_sidecars_that_were_tampered_with(tmp_path, seed):
         sidecar.write_text(text)
         code, said = run("run", "--from-sidecar", sidecar)
         assert code == 2
-        assert "is no sidecar" in said
+        assert "is not the sidecar" in said
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def test_a_long_run_keeps_even_steps_and_its_first():
 
 
 def test_memory_is_bounded(monkeypatch):
-    monkeypatch.setattr(kept_estimates, "_MOST_BYTES", 5 * picture(1).image.nbytes)
+    monkeypatch.setattr(kept_estimates, "_MAX_BYTES", 5 * picture(1).image.nbytes)
     pictures = KeptEstimates()
     for iteration in range(1, 200):
         pictures.offer(picture(iteration))
@@ -41,9 +41,9 @@ def test_the_runs_choice_joins_in_its_place_once():
     pictures = KeptEstimates()
     for iteration in (1, 10, 20):
         pictures.offer(picture(iteration))
-    assert pictures.conclude(picture(10)) == 1
+    assert pictures.add_result(picture(10)) == 1
     assert iterations(pictures) == [1, 10, 20]
-    assert pictures.conclude(picture(15)) == 2
+    assert pictures.add_result(picture(15)) == 2
     assert iterations(pictures) == [1, 10, 15, 20]
 
 
@@ -51,36 +51,36 @@ def test_the_runs_choice_joins_in_its_place_once():
 def slider(qtbot):
     widget = EstimateSlider()
     qtbot.addWidget(widget)
-    widget.offer([1, 10, 20], 1)
+    widget.set_iterations([1, 10, 20], 1)
     return widget
 
 
 def test_the_slider_tells_where_it_stands(slider):
     looked = []
-    slider.looked_at.connect(looked.append)
-    assert slider.words.text() == "Iteration 10: the run's choice, in use"
-    assert not slider.take_button.isEnabled()
+    slider.previewed.connect(looked.append)
+    assert slider.label.text() == "Iteration 10: the run's choice, in use"
+    assert not slider.use_button.isEnabled()
     slider.slider.setValue(2)
-    assert slider.words.text() == "Iteration 20"
+    assert slider.label.text() == "Iteration 20"
     assert looked == [2]
 
 
 def test_another_picture_is_taken(slider):
     taken = []
-    slider.taken.connect(taken.append)
+    slider.chosen.connect(taken.append)
     slider.slider.setValue(0)
-    slider.take_button.click()
+    slider.use_button.click()
     assert taken == [0]
-    assert slider.words.text() == "Iteration 1: in use"
+    assert slider.label.text() == "Iteration 1: in use"
     slider.slider.setValue(1)
-    assert slider.words.text() == "Iteration 10: the run's choice"
-    assert slider.take_button.isEnabled()
+    assert slider.label.text() == "Iteration 10: the run's choice"
+    assert slider.use_button.isEnabled()
 
 
 def test_nothing_to_choose_is_said(slider):
     for offer in ([], [3]):
-        slider.offer(offer, 0)
-        for widget in (slider.slider, slider.take_button):
+        slider.set_iterations(offer, 0)
+        for widget in (slider.slider, slider.use_button):
             assert not widget.isEnabled()
             assert widget.toolTip()
-    assert "only picture" in slider.words.text()
+    assert "only estimate" in slider.label.text()

@@ -85,12 +85,18 @@ class TestKernel:
         assert again.source is KernelSource.ELONGATED
         assert (again.pixel_size, again.unit, again.misfit) == ((0.2, 0.1), "µm", 1.5)
 
+    def test_the_name_of_linear_motion_in_version_0_1_0_is_read(self):
+        record = Kernel.of(np.ones((1, 5))).as_record() | {"source": "drift"}
+        kernel = Kernel.from_record(record)
+        assert kernel.source is KernelSource.LINEAR_MOTION
+        assert kernel.as_record()["source"] == "linear motion"
+
     @pytest.mark.parametrize(
         ("weights", "sentence"),
         [
-            (np.ones(3), r"shape \(3,\); accepted is one plane"),
-            (-np.eye(3), "down to -1.0; accepted are none below 0"),
-            (np.zeros((3, 3)), "sums to 0"),
+            (np.ones(3), r"Expected a 2D PSF .* got shape \(3,\)"),
+            (-np.eye(3), "without negative values, got -1.0"),
+            (np.zeros((3, 3)), "got a sum of 0"),
             (np.full((3, 3), np.inf), "NaN or infinite"),
         ],
     )
@@ -129,5 +135,5 @@ class TestChoice:
 
     def test_a_scope_by_its_name(self):
         assert KernelChoice.of("shared").scope is KernelScope.STACK
-        with pytest.raises(ValueError, match="The kernel is 'best'; accepted are 'per-channel'"):
+        with pytest.raises(ValueError, match=r"Expected 'per-channel', .* got 'best'"):
             KernelChoice.of("best")

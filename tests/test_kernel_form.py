@@ -81,7 +81,7 @@ def test_a_microscope_has_its_resolution(form):
 
 
 def test_the_last_kernel_is_used_again(form):
-    form.remember(Kernel.of(PSF, source=KernelSource.FREE))
+    form.set_last_kernel(Kernel.of(PSF, source=KernelSource.FREE))
     form.hold_last()
     choice = form.selection(*MICRONS).choice
     assert choice.is_held
@@ -96,10 +96,10 @@ def test_the_last_kernel_is_used_again(form):
     [
         (kernel_form.LAST, None, MICRONS, "no last result"),
         (kernel_form.LAYER, None, MICRONS, "No layer is chosen"),
-        (kernel_form.LAYER, 1, MICRONS, r"shape \(3, 5, 5\); accepted is one grey plane"),
+        (kernel_form.LAYER, 1, MICRONS, r"single grey plane .* of shape \(3, 5, 5\)"),
         (kernel_form.PSF_FILE, None, MICRONS, "does not exist"),
         (kernel_form.MICROSCOPE, None, (1, 1, "px"), "set the layer's scale and units"),
-        (kernel_form.MICROSCOPE, None, (0.1, 0.2, "µm"), "wants square ones"),
+        (kernel_form.MICROSCOPE, None, (0.1, 0.2, "µm"), "square pixels in µm or nm"),
     ],
 )
 def test_what_cannot_be_is_told(form, layers, place, layer, pixels, sentence):
@@ -132,7 +132,7 @@ def test_a_psf_of_other_pixels_is_refused(run_form, tmp_path, place):
     tifffile.imwrite(tmp_path / "psf.tif", PSF.astype(np.float32), imagej=True, **options)
     for run_form.input.scope.value in (input_form.PLANE, input_form.STACK):
         for ask in (run_form.task, run_form.script):
-            with pytest.raises(ValueError, match="accepted is a PSF at the image's pixel size"):
+            with pytest.raises(ValueError, match="Expected a PSF at the pixel size of the image"):
                 ask()
     run_form._viewer.layers["cells"].scale = (1, 0.1, 0.1)
     for run_form.input.scope.value in (input_form.PLANE, input_form.STACK):

@@ -58,7 +58,7 @@ def shaken() -> np.ndarray:
     ("kind", "kernel", "noise"),
     [
         ("Gaussian", gaussian_kernel((21, 21), 2.5), 0.01),
-        ("drift", line_kernel(9, 30), 0.01),
+        ("linear motion", line_kernel(9, 30), 0.01),
         ("elongated", elliptic_gaussian(21, (3.0, 1.5), 20.0), 0.01),
         ("free", hook(), 0.001),
     ],
@@ -146,7 +146,7 @@ def test_the_scale_of_the_image_does_not_matter():
 
 
 def test_volumes_are_refused():
-    with pytest.raises(ValueError, match="Got an image of 3 axes"):
+    with pytest.raises(ValueError, match="Expected a 2D image"):
         find_kernel(np.zeros((20, 20, 20)), 9)
 
 

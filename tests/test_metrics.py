@@ -64,7 +64,7 @@ def test_ssim_falls_with_noise_and_counts_in_the_peak():
 
 
 def test_a_border_within_reach_is_refused():
-    with pytest.raises(ValueError, match="border is 5 px"):
+    with pytest.raises(ValueError, match="got 5 px"):
         psnr_up_to_shift(TRUTH, TRUTH, peak=1, border=5)
 
 

@@ -6,26 +6,26 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer
 
 from napari_blind_deconv import Settings, deconvolve
+from napari_blind_deconv.plugin.geometry import LayerPlane, pixel_size, plane_shape
 from napari_blind_deconv.plugin.layers import (
-    Source,
     displayable,
     image_options,
     is_output,
     layer_metadata,
     outputs_beside,
-    pixel_size,
-    plane_shape,
 )
 
 PIXELS = np.random.default_rng(0).random((20, 30))
 
 
-def source_of(*args, position: dict[int, float] | None = None, **kwargs) -> tuple[Source, Image]:
+def source_of(
+    *args, position: dict[int, float] | None = None, **kwargs
+) -> tuple[LayerPlane, Image]:
     viewer = ViewerModel()
     layer = viewer.add_image(*args, **kwargs)
     for axis, value in (position or {}).items():
         viewer.dims.set_point(axis, value)
-    return Source.of(layer, viewer.dims), layer
+    return LayerPlane.of(layer, viewer.dims), layer
 
 
 def estimate_layer(source, result, metadata) -> Layer:
@@ -138,7 +138,7 @@ def test_other_axes_on_the_screen_are_the_plane():
     layer = viewer.add_image(np.random.default_rng(1).random((18, 4, 20)))
     viewer.dims.order = (1, 2, 0)
     viewer.dims.set_point(1, 3)
-    source = Source.of(layer, viewer.dims)
+    source = LayerPlane.of(layer, viewer.dims)
     assert source.axes == (0, 2)
     np.testing.assert_array_equal(source.pixels, layer.data[:, 3, :])
     assert source.embed(source.pixels).shape == (18, 1, 20)
@@ -149,7 +149,7 @@ def test_a_flat_layer_among_stacks_is_taken_whole():
     viewer.add_image(np.zeros((5, 20, 30)))
     layer = viewer.add_image(PIXELS)
     viewer.dims.set_point(0, 4)
-    np.testing.assert_array_equal(Source.of(layer, viewer.dims).pixels, PIXELS)
+    np.testing.assert_array_equal(LayerPlane.of(layer, viewer.dims).pixels, PIXELS)
 
 
 def test_multiscale_layers_are_taken_at_full_resolution():

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_blind_deconv.plugin.layers import Place, Source, kernel_layer
+from napari_blind_deconv.plugin.geometry import LayerGeometry, LayerPlane
+from napari_blind_deconv.plugin.layers import kernel_layer
 from napari_blind_deconv.plugin.regions import drawn_region, visible_region
 
 PIXELS = np.arange(60.0 * 80).reshape(60, 80)
@@ -90,18 +91,18 @@ def test_of_a_lazy_image_only_the_region_is_read(viewer):
     lazy = da.map_blocks(chunk, chunks=((20,) * 3, (20,) * 4), dtype=float, meta=np.zeros((0, 0)))
     layer = viewer.add_image(lazy, contrast_limits=(0, 1))
     read.clear()
-    part = Source.of(layer, viewer.dims, (slice(20, 40), slice(20, 50)))
+    part = LayerPlane.of(layer, viewer.dims, (slice(20, 40), slice(20, 50)))
     assert part.pixels.shape == (20, 30)
     assert set(read) == {(1, 1), (1, 2)}
     read.clear()
-    Place.of(layer, viewer.dims)
+    LayerGeometry.of(layer, viewer.dims)
     assert not read
 
 
 def test_a_cropped_source_lies_where_it_was_and_its_kernel_beside_all(viewer):
     layer = viewer.add_image(PIXELS, scale=(2, 3), translate=(5, 7))
-    whole = Source.of(layer, viewer.dims)
-    part = Source.of(layer, viewer.dims, (slice(10, 30), slice(20, 50)))
+    whole = LayerPlane.of(layer, viewer.dims)
+    part = LayerPlane.of(layer, viewer.dims, (slice(10, 30), slice(20, 50)))
     np.testing.assert_array_equal(part.pixels, PIXELS[10:30, 20:50])
     np.testing.assert_allclose(part.translate, layer.data_to_world((10, 20)))
     kernel = np.ones((3, 3), np.float32)

@@ -74,7 +74,7 @@ def test_a_rectangle_with_a_kernel_that_is_held(panel):
     panel._viewer.layers.selection.active = panel._viewer.layers["cells"]
     panel.input.scope.value = input_form.DRAWN
     kernel = np.outer([1, 2, 1], [1, 3, 1]).astype(np.float32) / 20
-    panel.kernel.remember(Kernel.of(kernel))
+    panel.kernel.set_last_kernel(Kernel.of(kernel))
     panel.kernel.hold_last()
     assert "Save the kernel as 'kernel.tif'" in panel.script().as_python()
     tifffile.imwrite("kernel.tif", kernel)
@@ -120,7 +120,7 @@ def test_some_planes(panel):
 
 def test_a_layer_without_a_file_says_what_to_save(panel):
     notes = [line for line in panel.script().as_python().splitlines() if line.startswith("#")]
-    assert notes == ["# Save the layer 'cells' as 'cells.tif' before."]
+    assert notes == ["# Save the layer 'cells' as 'cells.tif' first."]
     assert panel.script().as_command().startswith("# Save the layer 'cells'")
 
 

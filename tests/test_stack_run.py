@@ -81,7 +81,7 @@ def test_afterwards_the_plane_on_the_screen_is_told_of(dock, qtbot, tmp_path):
     for plane in (0, 3):
         viewer.dims.set_current_step(0, plane)
         assert dock.trace_plot.points > 0
-        told.append((panel.kernel_words.text(), dock.form.kernel._last))
+        told.append((panel.kernel_label.text(), dock.form.kernel._last))
         assert "FWHM" in told[-1][0]
     assert told[0][1] is not told[1][1]
     panel.save_kernel(tmp_path / "kernel.tif")
@@ -119,7 +119,7 @@ def test_a_plane_that_failed_has_nothing_to_show(dock, qtbot):
     assert dock.result.save_button.isEnabled()
     dock._viewer.dims.set_current_step(0, 2)
     assert not dock.result.save_button.isEnabled()
-    assert "was not sharpened" in dock.warnings.text()
+    assert "was not deconvolved" in dock.warnings.text()
 
 
 def test_every_channel_shows_its_own_kernel(dock, qtbot):
@@ -193,21 +193,23 @@ def test_a_bad_plane_is_told_and_the_rest_done(dock, qtbot):
     dock._viewer.layers["cells"].data = bad
     dock.start()
     finish(dock, qtbot)
-    assert "1 could not be sharpened; plane (2,)" in dock.status.text()
+    assert "1 could not be deconvolved; plane (2,)" in dock.status.text()
     assert result_of(dock).data[3].any()
 
 
 def test_a_stack_that_fails_half_way_says_so_for_good(dock, qtbot, monkeypatch):
     def fail_after_one(*_):
         result = deconvolve(STACK[0], QUICK)
-        yield Progress("Sharpening …", block=BlockResult((0,), result.image, result))
+        yield Progress("Deconvolving …", block=BlockResult((0,), result.image, result))
         raise RuntimeError("the GPU is gone")
 
     monkeypatch.setattr(run_module, "work", fail_after_one)
     dock.start()
     finish(dock, qtbot)
     record = result_of(dock).metadata["blind_deconvolution"]
-    assert record == {"failure": "The computation failed: the GPU is gone. What was done stays."}
+    assert record == {
+        "failure": "The computation failed: the GPU is gone. The finished planes are kept."
+    }
 
 
 def test_deleting_the_result_ends_the_run(dock, qtbot):
@@ -226,11 +228,11 @@ def test_an_impossible_stack_leaves_no_layer(dock, qtbot):
     dock.start()
     finish(dock, qtbot)
     assert [layer.name for layer in dock._viewer.layers] == ["cells"]
-    assert "No plane of the stack" in dock.status.text()
+    assert "Expected at least one plane" in dock.status.text()
 
 
 def test_what_it_will_take_is_told_beforehand(dock, qtbot):
-    told = dock.form.expected
+    told = dock.form.expected_time
     qtbot.waitUntil(lambda: " to " in told.value)
     assert told.value.endswith(" MiB")
     few = told.value
@@ -246,8 +248,8 @@ def test_colours_count_for_the_memory_it_will_take(dock, qtbot):
     colour = np.zeros((4, 256, 256, 4), np.uint8)
     dock._viewer.add_image(colour, rgb=True, name="stain")
     dock.form.input.scope.value = "whole stack"
-    qtbot.waitUntil(lambda: " to " in dock.form.expected.value)
-    assert dock.form.expected.value.endswith(", 4 MiB")
+    qtbot.waitUntil(lambda: " to " in dock.form.expected_time.value)
+    assert dock.form.expected_time.value.endswith(", 4 MiB")
 
 
 def test_a_plane_has_no_stack_to_choose(dock):
@@ -289,5 +291,5 @@ def test_axes_follow_the_labels(make_napari_viewer, labels, axes):
 def test_one_plane_is_no_stack(make_napari_viewer):
     viewer = make_napari_viewer()
     layer = viewer.add_image(np.zeros((20, 20)))
-    with pytest.raises(ValueError, match="is one plane"):
+    with pytest.raises(ValueError, match="Expected a stack"):
         stack_of(layer, viewer.dims)

@@ -13,7 +13,7 @@ from skimage import data
 from tests.unreadable import Unreadable
 
 from napari_blind_deconv import Settings, deconvolve, deconvolve_stack
-from napari_blind_deconv.engine import estimate, planes, stacks
+from napari_blind_deconv.engine import planes, runtime, stack_plan
 from napari_blind_deconv.engine.channel_statistics import channel_statistics
 from napari_blind_deconv.engine.planes import deconvolve_plane, find_kernel
 from napari_blind_deconv.engine.runtime import RuntimeModel, measure_runtime
@@ -86,7 +86,7 @@ class TestStack:
         assert again.as_record() == result.plan.as_record()
         _, repeated = run(stack, axes="CZYX", plan=again)
         np.testing.assert_array_equal(repeated.image, result.image)
-        with pytest.raises(ValueError, match="no plan of a stack"):
+        with pytest.raises(ValueError, match="Expected the record of a stack plan"):
             StackPlan.from_record({"axes": "ZYX"})
 
     def test_lazy_input_is_read_plane_by_plane(self, stack):
@@ -353,7 +353,7 @@ class TestEstimate:
         """A clock that counts how often it is looked at: a second each."""
         looks = itertools.count()
         clock = SimpleNamespace(perf_counter=lambda: float(next(looks)))
-        monkeypatch.setattr(estimate, "time", clock)
+        monkeypatch.setattr(runtime, "time", clock)
         second = 1 / 128**2
         assert measure_runtime(QUICK) == RuntimeModel(
             start=second, search=second, step=second, network=0
@@ -441,7 +441,7 @@ class TestBadPlanes:
             run(stack[0, 0], QUICK.with_changes(kernel_size=99), axes="YX")
         with pytest.raises(ValueError, match="some contrast"):
             run(np.zeros((20, 20)), axes="YX")
-        with pytest.raises(ValueError, match="at least 16 pixels a side"):
+        with pytest.raises(ValueError, match="at least 16 pixels per side"):
             run(np.zeros((0, 20)), axes="YX")
         plane = stack[0, 0].copy()
         plane[3, 3] = np.nan
@@ -473,7 +473,7 @@ class TestBadPlanes:
         assert not result.image.any()
 
     def test_a_stack_of_nothing_is_refused(self):
-        with pytest.raises(ValueError, match="No plane of the stack"):
+        with pytest.raises(ValueError, match="Expected at least one plane"):
             run(np.zeros((2, 20, 20)), axes="ZYX")
 
     def test_stopping_leaves_out_the_plane_in_hand(self, stack):
@@ -504,15 +504,15 @@ class TestBadPlanes:
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
-            ({"axes": "YXZ"}, "The axes are 'YXZ'"),
-            ({"axes": "ZZYX"}, "each once at most"),
-            ({"axes": "YX"}, "one letter an axis"),
-            ({"axes": "QYX"}, "accepted are letters of TCZ"),
-            ({"axes": "YXS"}, "last axis is colour, and it has length 56"),
-            ({"axes": "ZYX", "kernel": "best"}, "accepted are 'per-channel', 'shared'"),
-            ({"axes": "ZYX", "kernel": "given"}, "accepted are 'per-channel', 'shared'"),
-            ({"axes": "ZYX", "kernel": np.zeros((3, 3))}, "sums to 0"),
-            ({"axes": "ZYX", "reference": (3,)}, "position along the axes 'Z'"),
+            ({"axes": "YXZ"}, "got 'YXZ'"),
+            ({"axes": "ZZYX"}, "each at most once"),
+            ({"axes": "YX"}, "one letter for each axis"),
+            ({"axes": "QYX"}, "Expected axes with the letters T, C and Z"),
+            ({"axes": "YXS"}, "colour axis of length 3 or 4 .* got length 56"),
+            ({"axes": "ZYX", "kernel": "best"}, "Expected 'per-channel', 'shared'"),
+            ({"axes": "ZYX", "kernel": "given"}, "Expected 'per-channel', 'shared'"),
+            ({"axes": "ZYX", "kernel": np.zeros((3, 3))}, "a sum of 0"),
+            ({"axes": "ZYX", "reference": (3,)}, "index of a plane along the axes 'Z'"),
         ],
     )
     def test_what_cannot_be_is_one_sentence(self, stack, options, sentence):
@@ -616,7 +616,7 @@ class TestTiles:
         assert not result.kernel_is_held
 
     def test_a_large_plane_in_tiles_has_the_settings_it_was_asked_for(self, monkeypatch):
-        monkeypatch.setattr(stacks, "largest_tile", lambda _: 64)
+        monkeypatch.setattr(stack_plan, "largest_tile", lambda _: 64)
         plane = fluorescence_scene((100, 110)).observed
         [block] = list(deconvolve_stack(plane, QUICK, axes="YX"))
         assert block.result.tiles > 1
@@ -627,7 +627,7 @@ class TestTiles:
     def test_a_plane_whose_tiles_all_lack_contrast_is_refused(self):
         plane = 1e6 + np.tile(np.linspace(0, 6, 400), (100, 1))
         task = task_on(plane, 64, gaussian_kernel((9, 9), 1.5))
-        with pytest.raises(ValueError, match="take an offset off"):
+        with pytest.raises(ValueError, match="try to subtract the offset"):
             run_to_end(deconvolve_plane(task, UNWATCHED))
 
     def test_a_tiled_plane_that_is_stopped_says_so_and_keeps_its_input(self):

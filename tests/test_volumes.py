@@ -70,5 +70,5 @@ def test_every_solver_sharpens_a_volume(volume, problem, name):
 
 def test_a_kernel_of_other_axes_is_refused(volume):
     image = Image(volume[1], "ZYX", space="ZYX")
-    with pytest.raises(ValueError, match="accepted is a volume"):
+    with pytest.raises(ValueError, match="Expected a 3D PSF"):
         Problem.of(Task(image, SETTINGS, KernelChoice.hold(KERNEL[4])))

@@ -16,9 +16,9 @@ from tests import guard
 
 from napari_blind_deconv import DeconvolutionError, Settings
 from napari_blind_deconv.io.images import read_plane
-from napari_blind_deconv.plugin import paces, sample_data, worker
 from napari_blind_deconv.plugin import run as run_module
-from napari_blind_deconv.plugin.commands import sharpen
+from napari_blind_deconv.plugin import runtime_estimator, sample_data, worker
+from napari_blind_deconv.plugin.commands import deconvolve_selected
 from napari_blind_deconv.plugin.planes import stack_axes
 from napari_blind_deconv.plugin.preferences import Preferences
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
@@ -197,7 +197,7 @@ class TestWaysOut:
         def unreadable(*_):
             raise OSError("the network drive is gone")
 
-        monkeypatch.setattr("napari_blind_deconv.plugin.input_form.Source.of", unreadable)
+        monkeypatch.setattr("napari_blind_deconv.plugin.input_form.LayerPlane.of", unreadable)
         dock.start()
         assert refusals == ["the network drive is gone"]
         assert dock.run_button.isEnabled()
@@ -377,11 +377,11 @@ class TestAfterwards:
         np.testing.assert_allclose(part.data_to_world((0, 0)), image.data_to_world((2, 3)))
         assert list(part.contrast_limits) == list(image.contrast_limits)
         kernel = viewer.layers["cells [kernel]"].data
-        assert not dock.form.kernel_told.native.isVisibleTo(dock)
+        assert not dock.form.kernel_summary.native.isVisibleTo(dock)
         dock.result.apply_button.click()
         wait(idle(dock))
-        assert dock.form.kernel_told.native.isVisibleTo(dock)
-        assert dock.form.kernel_told.value == "the last result's, held"
+        assert dock.form.kernel_summary.native.isVisibleTo(dock)
+        assert dock.form.kernel_summary.value == "the last result's, held fixed"
         assert viewer.layers["cells [deblurred] [1]"].data.shape == PIXELS.shape
         held = viewer.layers["cells [kernel] [1]"].data
         held, kernel = (k[np.ix_(k.any(axis=1), k.any(axis=0))] for k in (held, kernel))
@@ -392,9 +392,9 @@ class TestAfterwards:
         dock.form.input.scope.value = "drawn rectangle"
         drawing = viewer.layers["region"]
         assert drawing.mode == "add_rectangle"
-        assert "No rectangle is drawn" in dock.form.expected.value
+        assert "No rectangle is drawn" in dock.form.expected_time.value
         drawing.add_rectangles(np.array([[2, 3], [20, 24]]) - 0.4)
-        wait(lambda: " to " in dock.form.expected.value)
+        wait(lambda: " to " in dock.form.expected_time.value)
         dock.start()
         wait(idle(dock))
         assert viewer.layers["cells [deblurred]"].data.shape == (18, 21)
@@ -409,7 +409,7 @@ class TestAfterwards:
         dock.result.slider.slider.setValue(1)
         assert not np.array_equal(layer.data, chosen)
         looked_at = layer.data.copy()
-        dock.result.slider.take_button.click()
+        dock.result.slider.use_button.click()
         np.testing.assert_array_equal(layer.data, looked_at)
         for name in ("cells [deblurred]", "cells [kernel]", "cells [ES trace]"):
             record = viewer.layers[name].metadata["blind_deconvolution"]
@@ -423,7 +423,7 @@ class TestAfterwards:
     def test_the_kernel_is_saved_with_its_pixel_size(self, dock, wait, tmp_path):
         dock.start()
         wait(idle(dock))
-        assert "µm (x × y)" in dock.result.kernel_words.text()
+        assert "µm (x × y)" in dock.result.kernel_label.text()
         dock.result.save_kernel(tmp_path / "k.tif")
         plane = read_plane(tmp_path / "k.tif")
         assert plane.pixel_size == pytest.approx((0.2, 0.1))
@@ -435,13 +435,13 @@ class TestAfterwards:
         assert "⚠ The run was stopped at the iteration limit" in dock.warnings.text()
         record = viewer_of(dock).layers["cells [deblurred]"].metadata["blind_deconvolution"]
         assert any("iteration limit" in warning for warning in record["warnings"])
-        dock._say("Something else.")
+        dock._show_status("Something else.")
         assert not dock.warnings.text()
 
     def test_an_error_can_be_copied_with_its_details(self, dock, wait, monkeypatch):
         shown = []
         monkeypatch.setattr(
-            "napari_blind_deconv.plugin.widget.notification_manager.dispatch", shown.append
+            "napari_blind_deconv.plugin.messages.notification_manager.dispatch", shown.append
         )
         viewer_of(dock).layers.clear()
         dock.start()
@@ -486,7 +486,7 @@ class TestAfterwards:
         dock.result.comparison.add_line()
         dock.form.input.scope.value = "drawn rectangle"
         assert "region" in names(dock)
-        assert "No rectangle is drawn" in dock.form.expected.value
+        assert "No rectangle is drawn" in dock.form.expected_time.value
 
     def test_a_picture_only_looked_at_does_not_stay(self, dock, wait, monkeypatch):
         monkeypatch.setattr(worker, "_SECONDS_BETWEEN_REPORTS", 0)
@@ -510,7 +510,7 @@ class TestPanel:
         scroll = dock.findChild(QScrollArea)
         dock.resize(300, 720)
         dock.form.kernel.source.value = "the microscope's"
-        assert dock.form.kernel_told.value == "the microscope's, a start"
+        assert dock.form.kernel_summary.value == "the microscope's, starting point"
         needed = scroll.widget().minimumSizeHint()
         assert needed.width() <= 300
         assert needed.height() <= 720
@@ -574,8 +574,8 @@ class TestForm:
         assert dock.form.settings() == Settings.preset(name)
 
     def test_a_preset_is_measured_once(self, dock, wait, monkeypatch):
-        wait(lambda: " to " in dock.form.expected.value)
-        pace, measured, under_way = paces._measured(), [], Counter()
+        wait(lambda: " to " in dock.form.expected_time.value)
+        pace, measured, under_way = runtime_estimator._measure_runtime(), [], Counter()
 
         def slowly(settings):
             under_way["now"] += 1
@@ -584,14 +584,14 @@ class TestForm:
             under_way["now"] -= 1
             return pace
 
-        monkeypatch.setattr(paces, "_measured", slowly)
+        monkeypatch.setattr(runtime_estimator, "_measure_runtime", slowly)
         dock.form.preset.value = "paper-real"
-        wait(lambda: " to " in dock.form.expected.value)
+        wait(lambda: " to " in dock.form.expected_time.value)
         ((settings, _),) = measured
         assert settings.channels == Settings.preset("paper-real").channels
         set_form(dock, channels="[4]")
         set_form(dock, channels="[4, 4]")
-        wait(lambda: " to " in dock.form.expected.value)
+        wait(lambda: " to " in dock.form.expected_time.value)
         assert [number for _, number in measured] == [1, 1, 1]
 
     def test_every_setting_is_in_the_form_with_label_and_tooltip(self, dock):
@@ -601,26 +601,26 @@ class TestForm:
         for name, widget in widgets.items():
             assert widget.label == Settings.model_fields[name].title
             assert len(widget.tooltip) > 20
-        assert "Accepted: ≥ 1 and ≤ 100000." in dock.form.basic.widgets["max_iterations"].tooltip
+        assert "Allowed: ≥ 1 and ≤ 100000." in dock.form.basic.widgets["max_iterations"].tooltip
 
     def test_kernel_window_is_told_in_pixels_and_micrometres(self, dock):
-        assert dock.form.kernel_side.size.value == "13 × 15 px = 2.6 × 1.5 µm"
-        assert not dock.form.kernel_side.pixels.enabled
-        dock.form.kernel_side.choice.value = "chosen"
-        dock.form.kernel_side.pixels.value = 9
+        assert dock.form.kernel_window.size.value == "13 × 15 px = 2.6 × 1.5 µm"
+        assert not dock.form.kernel_window.pixels.enabled
+        dock.form.kernel_window.choice.value = "chosen"
+        dock.form.kernel_window.pixels.value = 9
         assert dock.form.settings().kernel_size == 9
-        assert dock.form.kernel_side.size.value == "9 × 9 px = 1.8 × 0.9 µm"
+        assert dock.form.kernel_window.size.value == "9 × 9 px = 1.8 × 0.9 µm"
         viewer_of(dock).layers["cells"].scale = (0.4, 0.1)
-        assert dock.form.kernel_side.size.value == "9 × 9 px = 3.6 × 0.9 µm"
-        dock.form.kernel_side.pixels.value = 31
-        assert "no larger than the image" in dock.form.kernel_side.size.value
+        assert dock.form.kernel_window.size.value == "9 × 9 px = 3.6 × 0.9 µm"
+        dock.form.kernel_window.pixels.value = 31
+        assert "no larger than the image" in dock.form.kernel_window.size.value
 
     @pytest.mark.parametrize(
         ("pixels", "sentence"),
         [
             (np.full((20, 20), np.nan), "400 NaN or infinite"),
-            (np.zeros((20, 20)), "Every pixel of the image is 0"),
-            (PIXELS[:10], "at least 16 pixels a side"),
+            (np.zeros((20, 20)), "got the value 0 in every pixel"),
+            (PIXELS[:10], "at least 16 pixels per side"),
         ],
     )
     def test_bad_images_are_refused_before_a_run(self, dock, refusals, pixels, sentence):
@@ -667,7 +667,7 @@ def test_the_menu_command_runs_at_once_on_the_selected_layers_plane(dock, wait):
     viewer.add_image(np.stack([PIXELS] * 3), name="stack", units=("um",) * 3)
     dock.form.input.scope.value = "whole stack"
     dock.form.input.layer.value = viewer.layers["cells"]
-    sharpen(viewer)
+    deconvolve_selected(viewer)
     (under_way,) = run_module._active
     under_way.stop_and_keep()
     wait(lambda: not run_module._active)
@@ -677,7 +677,7 @@ def test_the_menu_command_runs_at_once_on_the_selected_layers_plane(dock, wait):
 
 def test_the_menu_command_wants_an_image_selected(dock, refusals):
     viewer_of(dock).add_points(np.zeros((1, 2)), units=("um", "um"))
-    sharpen(viewer_of(dock))
+    deconvolve_selected(viewer_of(dock))
     assert "No image layer is selected" in refusals[0]
 
 

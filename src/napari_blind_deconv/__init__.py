@@ -1,6 +1,6 @@
-"""Blind deconvolution of microscope images: sharpen when nobody knows the PSF.
+"""Blind deconvolution of microscope images, without a known point spread function (PSF).
 
-Importing this package is cheap: torch, scikit-image, Qt and napari are loaded when first needed.
+Importing this package is fast: torch, scikit-image, Qt and napari are imported on first use.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 ]
 __version__ = version("napari-blind-deconv")
 
-_HOMES = {
+_MODULES = {
     "deconvolve": "engine.deconvolve",
     "deconvolve_stack": "engine.stacks",
     "iterate": "engine.deconvolve",
@@ -56,9 +56,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

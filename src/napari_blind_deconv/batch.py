@@ -1,4 +1,4 @@
-"""Many files, each a job of its own: a bad one is told of, and the others go on."""
+"""Run many jobs. A file that fails is reported, and the others are still deconvolved."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["FileReport", "environment", "plan_batch", "run_batch"]
 
 
 class FileReport(NamedTuple):
-    """How one file of a batch ended.
+    """How the job of one file ended.
 
     Attributes
     ----------
     trouble : str
-        What went wrong; empty if nothing did.
+        Why the job, or some of its planes, failed; empty if it succeeded.
     warnings : tuple of str
-        What gives reason to doubt the result.
+        Reasons to doubt the result, as sentences.
     """
 
     trouble: str = ""
@@ -35,24 +35,33 @@ class FileReport(NamedTuple):
 
 
 def plan_batch(patterns: Sequence[str], folder: Path, suffix: str) -> list[tuple[Path, Path]]:
-    """Inputs and outputs of names and patterns such as ``in/*.tif``.
+    """Return the pairs of input and output for the files of a batch.
+
+    Parameters
+    ----------
+    patterns : sequence of str
+        Names of files, and patterns such as ``in/*.tif``.
+    folder : Path
+        Folder of the outputs.
+    suffix : str
+        Added to the stem of each input to name its output.
 
     Raises
     ------
     ValueError
-        If there are none, or two would have the same output.
+        If no file matches, or if two inputs would have the same output.
     """
-    found = [Path(name) for pattern in patterns for name in sorted(_matches(pattern))]
-    sources = list(dict.fromkeys(found))
+    matches = [Path(name) for pattern in patterns for name in sorted(_matches(pattern))]
+    sources = list(dict.fromkeys(matches))  # without duplicates, in their order
     if not sources:
-        raise ValueError(f"No file is called {' or '.join(patterns)}.")
+        raise ValueError(f"No file matches {' or '.join(patterns)}.")
     pairs = [(source, folder / f"{_stem(source)}{suffix}") for source in sources]
-    times = Counter(target for _, target in pairs)
+    counts = Counter(target for _, target in pairs)
     for source, target in pairs:
-        if times[target] > 1:
+        if counts[target] > 1:
             raise ValueError(
-                f"{source} and another input would both become {target}; accepted are inputs of "
-                "different names."
+                f"Expected inputs with different names, but {source} and another input would both "
+                f"become {target}."
             )
     return pairs
 
@@ -60,7 +69,7 @@ def plan_batch(patterns: Sequence[str], folder: Path, suffix: str) -> list[tuple
 def _matches(pattern: str) -> list[str]:
     if not glob.has_magic(pattern):
         return [pattern]
-    return glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+    return glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob accepts no absolute pattern
 
 
 def _stem(path: Path) -> str:
@@ -71,15 +80,21 @@ def _stem(path: Path) -> str:
 def run_batch(
     jobs: Sequence[Job], *, at_a_time: int = 1, resume: bool = False, overwrite: bool = False
 ) -> Iterator[tuple[Job, FileReport]]:
-    """Run jobs; yields each as it ends, with what is to be told of it.
+    """Run jobs, and yield each job with its report when it ends.
 
     Parameters
     ----------
     jobs : sequence of Job
+        The jobs, in the order in which they start.
     at_a_time : int
-        Processes; they share the cores. 1 computes in this process.
+        Number of processes, which share the cores. With 1, the jobs run in this process.
     resume, overwrite : bool
         As in `run_job`.
+
+    Yields
+    ------
+    tuple of Job and FileReport
+        In the order in which the jobs end.
     """
     if at_a_time == 1:
         for job in jobs:
@@ -87,7 +102,7 @@ def run_batch(
         return
     threads = max(1, (os.cpu_count() or 1) // at_a_time)
     context = multiprocessing.get_context("spawn")
-    # Threads that wait for one another are slow.
+    # With more threads than cores, threads wait for each other, which is slow.
     with (
         environment(OMP_NUM_THREADS=str(threads)),
         ProcessPoolExecutor(at_a_time, mp_context=context) as pool,
@@ -97,12 +112,12 @@ def run_batch(
             for future in as_completed(futures):
                 yield futures[future], _report(future)
         finally:
-            pool.shutdown(cancel_futures=True)  # after Ctrl-C nobody waits for those in the queue
+            pool.shutdown(cancel_futures=True)  # Ctrl-C must not start the jobs in the queue
 
 
 @contextmanager
 def environment(**variables: str) -> Iterator[None]:
-    """Set variables for processes that start within the block."""
+    """Set environment variables for processes that start within the block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -119,7 +134,7 @@ def _report(future: Future[FileReport]) -> FileReport:
     try:
         return future.result()
     except BrokenProcessPool:
-        return FileReport("The process was killed, for want of memory maybe; --resume goes on.")
+        return FileReport("The process was killed, possibly out of memory; --resume continues.")
 
 
 def _run(job: Job, resume: bool, overwrite: bool) -> FileReport:
@@ -130,6 +145,7 @@ def _run(job: Job, resume: bool, overwrite: bool) -> FileReport:
     trouble = ""
     if summary.failures:
         index, reason = next(iter(summary.failures.items()))
-        which = f"{len(summary.failures)} plane(s) failed; plane {index}: " if index else ""
-        trouble = f"{which}{reason}"
+        # A single plane has an empty index, and its failure needs no number of planes.
+        planes = f"{len(summary.failures)} plane(s) failed; plane {index}: " if index else ""
+        trouble = f"{planes}{reason}"
     return FileReport(trouble, tuple(summary.warning_lines()))

@@ -1,4 +1,4 @@
-"""``blind-deconv doctor``: what is installed, what it computes on, and whether that works."""
+"""``blind-deconv doctor``: print versions and devices, and test that the devices work."""
 
 from __future__ import annotations
 
@@ -23,13 +23,23 @@ from napari_blind_deconv.settings import Settings
 __all__ = ["Trial", "advice", "examine", "installed_version", "torch_trouble", "try_device"]
 
 _PACKAGES = ("napari-blind-deconv", "torch", "numpy", "scipy", "napari", "PyQt6", "PySide6")
-_LITTLE_MEMORY = 4 * 2**30
-# Devices add up in different orders, some in bfloat16; a broken one is off by far more.
+_MIN_FREE_MEMORY = 4 * 2**30  # bytes
+# Devices add in different orders, some in bfloat16; a broken device differs by far more.
 _TOLERANCE_DB = 0.5
 
 
 class Trial(NamedTuple):
-    """A short run on one device: PSNR gained, in dB, and a sentence if something is wrong."""
+    """The outcome of a short run on one device.
+
+    Attributes
+    ----------
+    gain : float
+        PSNR of the result minus PSNR of the image, in dB; NaN if the run failed.
+    seconds : float
+        Wall time of the run.
+    trouble : str
+        What is wrong with the device; empty if it works.
+    """
 
     gain: float
     seconds: float
@@ -37,29 +47,36 @@ class Trial(NamedTuple):
 
 
 def torch_trouble(error: BaseException) -> str | None:
-    """One sentence if this error came of loading PyTorch, None if it came of something else."""
+    """Return a sentence if loading PyTorch caused this error, else None."""
     if isinstance(error, ModuleNotFoundError) and error.name == "torch":
         return "PyTorch is not installed; install it with `pip install torch`."
     trace = error.__traceback__
-    while trace is not None and "torch" not in sys.modules:  # where it stays once it was loaded
+    # A module that was loaded stays in sys.modules; one that failed to load does not.
+    while trace is not None and "torch" not in sys.modules:
         if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "torch":
             reason = first_line(error).rstrip(".")
             command = "pip install --force-reinstall torch"
-            return f"PyTorch cannot be loaded ({reason}); install it anew with `{command}`."
+            return f"PyTorch cannot be loaded ({reason}); reinstall it with `{command}`."
         trace = trace.tb_next
     return None
 
 
 def examine(console: Console) -> bool:
-    """Print what there is, try every device, say what to do; whether all devices work."""
+    """Print versions and devices, test every device, and print advice.
+
+    Returns
+    -------
+    bool
+        Whether all devices work.
+    """
     _print_table(console, "Versions", _versions())
     _print_table(console, "Devices", _devices())
-    with console.status("Trying the devices …"):
+    with console.status("Testing the devices …"):
         trials = {"cpu": try_device("cpu")}
-        for name in _found_devices()[1:]:
+        for name in _available_devices()[1:]:
             trials[name] = try_device(name, trials["cpu"].gain)
-    told = ((n, t.trouble or f"{t.gain:+.2f} dB in {t.seconds:.1f} s") for n, t in trials.items())
-    _print_table(console, "Self-test", told)
+    rows = ((n, t.trouble or f"{t.gain:+.2f} dB in {t.seconds:.1f} s") for n, t in trials.items())
+    _print_table(console, "Self-test", rows)
     for sentence in advice():
         console.print(sentence, markup=False, soft_wrap=True)
     passed = not any(trial.trouble for trial in trials.values())
@@ -68,7 +85,15 @@ def examine(console: Console) -> bool:
 
 
 def try_device(name: str, expected_gain: float | None = None) -> Trial:
-    """Sharpen a scene of known truth; `expected_gain` is the CPU's, of which it may not be far."""
+    """Deconvolve a scene of known truth on a device.
+
+    Parameters
+    ----------
+    name : str
+        The device, such as ``cpu`` or ``cuda:0``.
+    expected_gain : float, optional
+        Gain of the CPU, in dB; a device that differs from it by 0.5 dB or more is reported.
+    """
     from napari_blind_deconv.engine.deconvolve import deconvolve
     from napari_blind_deconv.synthetic import fluorescence_scene
 
@@ -77,40 +102,40 @@ def try_device(name: str, expected_gain: float | None = None) -> Trial:
     start = time.perf_counter()
     try:
         estimate = deconvolve(scene.observed, settings).image
-    except Exception as error:  # whatever a driver raises is what is asked for here
+    except Exception as error:  # drivers raise any exception, and it is the outcome of the test
         return Trial(math.nan, time.perf_counter() - start, f"failed: {error}".split("\n")[0])
     seconds = time.perf_counter() - start
     gain = scene.psnr(estimate) - scene.psnr(scene.observed)
-    if not gain > 0:  # NaN too
-        return Trial(gain, seconds, f"the picture got no better ({gain:+.2f} dB)")
+    if not gain > 0:  # also true for NaN
+        return Trial(gain, seconds, f"the result is no better than the image ({gain:+.2f} dB)")
     if expected_gain is not None and not abs(gain - expected_gain) < _TOLERANCE_DB:
-        return Trial(gain, seconds, f"gains {gain:+.2f} dB, but the CPU {expected_gain:+.2f} dB")
+        return Trial(gain, seconds, f"gained {gain:+.2f} dB, but the CPU {expected_gain:+.2f} dB")
     return Trial(gain, seconds)
 
 
 def advice() -> Iterator[str]:
-    """What to do about what was found, a sentence each."""
+    """Yield one sentence of advice for each problem with drivers, packages or memory."""
     import torch
 
     driver, usable = shutil.which("nvidia-smi") is not None, torch.cuda.is_available()
     if torch.version.cuda and driver and not usable:
         yield (
             f"PyTorch has CUDA {torch.version.cuda} but finds no GPU it can use: update the NVIDIA "
-            "driver, and see whether `nvidia-smi` lists the GPU."
+            "driver, and check that `nvidia-smi` lists the GPU."
         )
     elif torch.version.cuda and not usable:
         yield "PyTorch has CUDA but finds no NVIDIA driver: install it if there is an NVIDIA GPU."
     elif driver and not usable:
         yield "There is an NVIDIA driver but no CUDA in this PyTorch: install a build with CUDA."
-    # It loses references to None, which Python counts up to 3.11.
+    # PySide6 6.12.0 loses references to None, which Python counts before 3.12.
     if sys.version_info < (3, 12) and installed_version("PySide6") == "6.12.0":
-        yield "PySide6 6.12.0 ends napari on Python 3.11: `pip install PySide6!=6.12.0`."
+        yield "PySide6 6.12.0 crashes napari on Python 3.11: run `pip install PySide6!=6.12.0`."
     free = psutil.virtual_memory().available
-    if free < _LITTLE_MEMORY:
+    if free < _MIN_FREE_MEMORY:
         yield f"Only {free / 2**30:.1f} GiB of memory are free: close programs, or use --select."
 
 
-def _found_devices() -> list[str]:
+def _available_devices() -> list[str]:
     import torch
 
     gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
@@ -124,7 +149,7 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 
 def installed_version(name: str) -> str | None:
-    """Version of a package, or None if it is not there."""
+    """Return the version of a package, or None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -137,21 +162,21 @@ def _devices() -> Iterator[tuple[str, str]]:
     from napari_blind_deconv.engine.devices import choose_device, computes_bfloat16
 
     yield "PyTorch", f"{torch.__version__}, CUDA {torch.version.cuda or 'not built in'}"
-    for name in _found_devices():
+    for name in _available_devices():
         precision = "bfloat16" if computes_bfloat16(choose_device(name)) else "float32"
-        yield name, f"{_described(name)}, {precision}"
+        yield name, f"{_describe_device(name)}, {precision}"
 
 
-def _described(name: str) -> str:
+def _describe_device(name: str) -> str:
     import torch
 
     if name.startswith("cuda"):
-        told, (free, total) = torch.cuda.get_device_name(name), torch.cuda.mem_get_info(name)
-    else:  # Apple's GPU shares the memory
+        title, (free, total) = torch.cuda.get_device_name(name), torch.cuda.mem_get_info(name)
+    else:  # Apple's GPU uses the main memory, as the CPU does
         cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
-        told, memory = "Apple's GPU" if name == "mps" else cores, psutil.virtual_memory()
+        title, memory = "Apple's GPU" if name == "mps" else cores, psutil.virtual_memory()
         free, total = memory.available, memory.total
-    return f"{told}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+    return f"{title}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
 
 
 def _print_table(console: Console, title: str, rows: Iterable[tuple[str, str]]) -> None:

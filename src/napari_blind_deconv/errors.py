@@ -1,4 +1,4 @@
-"""How a computation fails; each message is one sentence for a person."""
+"""Errors of a computation. Each message is one sentence for the user."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ __all__ = ["DeconvolutionError", "OutOfMemoryError", "first_line"]
 
 
 class DeconvolutionError(Exception):
-    """A run failed while computing; the message is one sentence for a person."""
+    """The computation failed; the message is one sentence for the user."""
 
 
 class OutOfMemoryError(DeconvolutionError):
-    """The same for want of memory: something smaller may go well."""
+    """The computation ran out of memory; a smaller image or tile may succeed."""
 
 
 def first_line(error: BaseException) -> str:
-    """First line of an error's message, or how Python writes the error if it has none."""
+    """Return the first line of the message of an error, or its `repr` if the message is empty."""
     return (str(error).strip() or repr(error)).splitlines()[0]

@@ -1,4 +1,4 @@
-"""Pictures of a run: before, after, kernel and trace on one, what it is worth on another."""
+"""Draw a run: a summary with image, result, kernel and trace, and a report on its quality."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ _RESIDUAL_RANGE = 4  # in units of the expected noise
 
 
 def summary_figure(image: NDArray[Any], result: Result, title: str) -> Figure:
-    """Before and after at one contrast, the kernel, and the variance if there is a trace of it."""
+    """Draw image and result at the same contrast, the kernel, and the trace of the variance.
+
+    The trace is left out if the run recorded no variance, as for a linear estimate.
+    """
     has_trace = bool(np.isfinite(result.trace["variance"]).any())
     count = 4 if has_trace else 3
     figure = Figure(figsize=(3.3 * count, 3.6), layout="constrained")
     figure.suptitle(f"{title}: iteration {result.stop_iteration}. {result.stop_reason.sentence}")
     before, after, kernel, *rest = figure.subplots(1, count)
-    low, high = np.percentile(image, (0.1, 99.9))
+    low, high = np.percentile(image, (0.1, 99.9))  # a few extreme pixels must not set it
     for axes, pixels, name in ((before, image, "before"), (after, result.image, "after")):
         axes.imshow(pixels, cmap="gray", vmin=low, vmax=high)
         axes.set(title=name, xticks=[], yticks=[])
@@ -39,6 +42,7 @@ def summary_figure(image: NDArray[Any], result: Result, title: str) -> Figure:
 
 
 def _draw_kernel(axes: Axes, kernel: NDArray[np.float32]) -> None:
+    # The origin is the centre of the central pixel.
     rows, columns = (side // 2 + 0.5 for side in kernel.shape)
     axes.imshow(kernel, cmap="inferno", extent=(-columns, columns, rows, -rows))
     axes.set(title="kernel", xlabel="pixels", ylabel="pixels")
@@ -56,61 +60,61 @@ def _draw_trace(axes: Axes, result: Result) -> None:
 def write_summary(path: Path, image: NDArray[Any], result: Result, title: str) -> None:
     """Save :func:`summary_figure` as a PNG file."""
     figure = summary_figure(image, result, title)
-    write_atomically(path, lambda part: figure.savefig(part, dpi=120))
+    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=120))
 
 
-def report_figure(evidence: Report) -> Figure:
-    """One page: before, after, residual and kernel, the numbers, and what to think of it."""
+def report_figure(report: Report) -> Figure:
+    """Draw a page with image, result, residual and kernel, and with numbers and verdict."""
     figure = Figure(figsize=(8.3, 11.7), layout="constrained")
-    figure.suptitle(evidence.title)
+    figure.suptitle(report.title)
     panels = figure.subplots(3, 2, height_ratios=(1, 1, 0.9))
-    low, high = np.percentile(evidence.image, (0.1, 99.9))
+    low, high = np.percentile(report.image, (0.1, 99.9))
     for axes, pixels, name in (
-        (panels[0, 0], evidence.image, "image"),
-        (panels[0, 1], evidence.estimate, "result, same contrast"),
+        (panels[0, 0], report.image, "image"),
+        (panels[0, 1], report.estimate, "result, same contrast"),
     ):
         axes.imshow(pixels, cmap="gray", vmin=low, vmax=high)
         axes.set(title=name, xticks=[], yticks=[])
     residual, kernel = panels[1]
     span = {"vmin": -_RESIDUAL_RANGE, "vmax": _RESIDUAL_RANGE}
-    drawn = residual.imshow(evidence.trust.residual, cmap="RdBu_r", **span)
-    residual.set(title="image less result blurred again", xticks=[], yticks=[])
-    figure.colorbar(drawn, ax=residual, label="expected noise, σ", shrink=0.7)
-    _draw_kernel(kernel, evidence.kernel.weights)
-    words = figure.add_subplot(panels[2, 0].get_gridspec()[2, :])
-    for axes in (*panels[2], words):
+    heatmap = residual.imshow(report.trust.residual, cmap="RdBu_r", **span)
+    residual.set(title="image minus result blurred again", xticks=[], yticks=[])
+    figure.colorbar(heatmap, ax=residual, label="expected noise, σ", shrink=0.7)
+    _draw_kernel(kernel, report.kernel.weights)
+    text = figure.add_subplot(panels[2, 0].get_gridspec()[2, :])
+    for axes in (*panels[2], text):
         axes.set_axis_off()
-    lines = [f"{name:<36}{value}" for name, value in _numbers(evidence)]
-    words.text(0, 1, "\n".join(lines), va="top", family="monospace", size=8.5)
-    verdict = textwrap.fill(f"{evidence.verdict} {evidence.stop}", 95)
-    words.text(0, 0, verdict, va="bottom", size=9.5)
+    lines = [f"{name:<36}{value}" for name, value in _numbers(report)]
+    text.text(0, 1, "\n".join(lines), va="top", family="monospace", size=8.5)
+    verdict = textwrap.fill(f"{report.verdict} {report.stop}", 95)
+    text.text(0, 0, verdict, va="bottom", size=9.5)
     return figure
 
 
-def write_report(path: Path, evidence: Report) -> None:
+def write_report(path: Path, report: Report) -> None:
     """Save :func:`report_figure` as PNG or PDF."""
-    figure = report_figure(evidence)
-    write_atomically(path, lambda part: figure.savefig(part, dpi=120))
+    figure = report_figure(report)
+    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=120))
 
 
-def _numbers(evidence: Report) -> list[tuple[str, str]]:
-    trust = evidence.trust
+def _numbers(report: Report) -> list[tuple[str, str]]:
+    trust = report.trust
     longest, shortest = trust.kernel_fwhm
     return [
-        ("residual (1 is noise alone)", _told(trust.residual_level)),
-        ("residual, neighbours' correlation", _told(trust.residual_correlation)),
-        ("noise, mean standard deviation", _told(trust.noise)),
-        ("gain (variance by brightness)", _told(trust.gain)),
-        ("offset", _told(trust.offset)),
-        ("signal to noise", _told(trust.signal_to_noise)),
-        ("flux, result by image", _told(trust.flux_ratio)),
-        ("resolution of the image, px", _told(trust.resolution_before)),
-        ("resolution of the result, px", _told(trust.resolution_after)),
+        ("residual (1: noise alone)", _format_value(trust.residual_level)),
+        ("residual, correlation of neighbours", _format_value(trust.residual_correlation)),
+        ("noise, mean standard deviation", _format_value(trust.noise)),
+        ("gain (noise variance / brightness)", _format_value(trust.gain)),
+        ("offset", _format_value(trust.offset)),
+        ("signal to noise", _format_value(trust.signal_to_noise)),
+        ("flux, result / image", _format_value(trust.flux_ratio)),
+        ("resolution of the image, px", _format_value(trust.resolution_before)),
+        ("resolution of the result, px", _format_value(trust.resolution_after)),
         ("kernel, full widths, px", f"{longest:.3g} × {shortest:.3g}"),
-        ("kernel, roundness", _told(trust.kernel_roundness)),
-        ("kernel at its window's border", f"{100 * trust.kernel_border:.2g} %"),
+        ("kernel, roundness", _format_value(trust.kernel_roundness)),
+        ("kernel, share on window border", f"{100 * trust.kernel_border:.2g} %"),
     ]
 
 
-def _told(value: float | None) -> str:
-    return "not known" if value is None else f"{value:.4g}"
+def _format_value(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4g}"

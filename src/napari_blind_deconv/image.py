@@ -1,7 +1,7 @@
-"""An image and what is known of it: pixels, axes, pixel size, channel names.
+"""An image with its metadata: pixels, axes, pixel size and channel names.
 
-What is deconvolved at once is a *block*, a plane of rows and columns (or a volume); an image of
-more axes is a stack of blocks. Blocks are images, too.
+A *block* is the part of an image that is deconvolved at once: a plane (rows and columns) or a
+volume. An image with more axes is a stack of blocks. A block that is read is an `Image` as well.
 """
 
 from __future__ import annotations
@@ -20,53 +20,54 @@ from napari_blind_deconv.errors import first_line
 __all__ = ["Image", "Index", "PixelArray", "Region"]
 
 Index = tuple[int, ...]
-"""Position of a block along the axes before its own."""
+"""Index of a block along the stack axes, which come before the axes of the block."""
 
 Region = tuple[slice, ...]
-"""Part of a block, a slice for each axis of space."""
+"""Part of a block: one slice for each axis of the block."""
 
-# A block is looked at in float64, with its median, gradient and result beside it.
+# Statistics of a block need float64 copies of it: its median, its gradient and the result.
 _BYTES_PER_PIXEL = 64
 
 
 class PixelArray(Protocol):
-    """Anything that gives blocks when indexed: numpy, dask, zarr."""
+    """An array that returns blocks when it is indexed, such as a numpy, dask or zarr array."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Lengths of its axes."""
+        """Lengths of the axes."""
 
     @property
     def dtype(self) -> Any:
-        """Type of its pixels."""
+        """Data type of the pixels."""
 
     def __getitem__(self, index: Any, /) -> Any: ...
 
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """An image of any axes, in memory or not read yet.
+    """An image with any number of axes, in memory or read on demand.
 
     Attributes
     ----------
     pixels : array_like
-        Of numpy, dask or zarr.
+        A numpy, dask or zarr array.
     axes : str
-        One letter for each axis: those of T, C and Z there are, each once, then Y and X, then S if
-        the last axis is colour (3 or 4 samples, the fourth being alpha).
+        One letter for each axis: first T, C and Z, each at most once and in any order, then Y and
+        X, then S if the last axis is colour (3 or 4 samples; the fourth is alpha).
     spacing : mapping
-        Step along Z, Y, X in `unit` and along T in seconds, where it is known.
+        Pixel size along Z, Y and X in `unit`, and time step along T in seconds. Unknown sizes are
+        left out.
     unit : str
-        Of lengths.
+        Unit of length.
     channel_names : tuple of str
-        Along C, if they have any.
+        Names along C; empty if the channels have no names.
     space : str
         Axes of a block: ``"YX"`` for planes, ``"ZYX"`` for volumes.
 
     Raises
     ------
     ValueError
-        In one sentence, if the axes do not fit the pixels.
+        If the axes do not fit the shape of the pixels.
     """
 
     pixels: PixelArray
@@ -81,16 +82,28 @@ class Image:
 
     @classmethod
     def of(cls, image: Image | Any, axes: str | None = None) -> Image:
-        """An image as it is, or an array with its axes; default: one plane."""
+        """Return an image unchanged, or make one from an array.
+
+        Parameters
+        ----------
+        image : Image or array_like
+        axes : str, optional
+            Axes of the array. Default: ``"YX"``, one plane.
+
+        Raises
+        ------
+        ValueError
+            If the axes do not fit, or if an array with other than two axes comes without `axes`.
+        """
         if isinstance(image, Image):
             if axes not in (None, image.axes):
-                raise ValueError(f"The axes are {axes!r} and the image has {image.axes!r} already.")
+                raise ValueError(f"Expected the axes of the image, {image.axes!r}, got {axes!r}.")
             return image
         pixels = image if hasattr(image, "shape") else np.asarray(image)
         if axes is None and len(pixels.shape) != 2:
             raise ValueError(
-                f"The image has shape {tuple(pixels.shape)}; accepted is one plane (rows, "
-                "columns), or axes that say what it is: 'ZYX' for a stack, 'YXS' for colour."
+                "Expected a 2D image (rows, columns), or axes such as 'ZYX' for a stack or 'YXS' "
+                f"for colour, got shape {tuple(pixels.shape)} without axes."
             )
         return cls(pixels, "YX" if axes is None else axes)
 
@@ -103,28 +116,28 @@ class Image:
 
     @property
     def stack_axes(self) -> str:
-        """The axes before those of a block."""
+        """Axes before the axes of a block."""
         return self.axes.removesuffix("S").removesuffix(self.space)
 
     @property
     def stack_shape(self) -> tuple[int, ...]:
-        """Their lengths; empty for a single block."""
+        """Lengths of the stack axes; empty for a single block."""
         return tuple(self.pixels.shape[: len(self.stack_axes)])
 
     @property
     def block_shape(self) -> tuple[int, ...]:
-        """Lengths of a block's axes, without colour."""
+        """Lengths of the axes of a block, without the colour axis."""
         first = len(self.stack_axes)
         return tuple(self.pixels.shape[first : first + len(self.space)])
 
     @property
     def samples(self) -> tuple[int, ...]:
-        """Number of samples of colour; empty for grey."""
+        """Length of the colour axis, as a tuple; empty for a grey image."""
         return tuple(self.pixels.shape[-1:]) if self.is_colour else ()
 
     @property
     def pixel_size(self) -> tuple[float, ...] | None:
-        """Sides of a pixel along the axes of a block, in `unit`, if all are known."""
+        """Pixel size along the axes of a block, in `unit`; None unless all of them are known."""
         known = set(self.space) <= set(self.spacing)
         return tuple(self.spacing[axis] for axis in self.space) if known else None
 
@@ -132,85 +145,97 @@ class Image:
 
     @property
     def blocks(self) -> int:
-        """How many there are."""
+        """Number of blocks."""
         return math.prod(self.stack_shape)
 
     @property
     def channels(self) -> int:
-        """How many there are along C; 1 for an image without."""
-        place = self.stack_axes.find("C")
-        return self.stack_shape[place] if place >= 0 else 1
+        """Number of channels along C; 1 if there is no such axis."""
+        axis = self.stack_axes.find("C")
+        return self.stack_shape[axis] if axis >= 0 else 1
 
     def indices(self) -> Iterator[Index]:
-        """Positions of all blocks, in the order of the array."""
+        """Return the indices of all blocks, in the order of the array."""
         return np.ndindex(self.stack_shape)
 
     def channel_of(self, index: Index) -> int:
-        """Channel of a block; 0 for an image without."""
-        place = self.stack_axes.find("C")
-        return index[place] if place >= 0 else 0
+        """Return the channel of a block; 0 if there is no channel axis."""
+        axis = self.stack_axes.find("C")
+        return index[axis] if axis >= 0 else 0
 
     def check_index(self, index: Index) -> None:
-        """Refuse what is no position of a block; `ValueError` in one sentence."""
+        """Raise `ValueError` unless `index` is the index of a block."""
         lengths = self.stack_shape
         if len(index) != len(lengths) or not all(
-            0 <= at < length for at, length in zip(index, lengths, strict=True)
+            0 <= position < length for position, length in zip(index, lengths, strict=True)
         ):
             raise ValueError(
-                f"The plane is {index}; accepted is a position along the axes "
-                f"{self.stack_axes!r} of lengths {lengths}."
+                f"Expected the index of a plane along the axes {self.stack_axes!r} with lengths "
+                f"{lengths}, got {index}."
             )
 
     def read(self, index: Index = ()) -> Image:
-        """A block in memory; `ValueError` if it cannot be read or is too large."""
+        """Read a block into memory.
+
+        Parameters
+        ----------
+        index : tuple of int
+            Index of the block. Default: the image itself, if it is a single block.
+
+        Raises
+        ------
+        ValueError
+            If the block cannot be read or does not fit in memory.
+        """
         pixels = math.prod(self.pixels.shape[len(index) :])
         free = psutil.virtual_memory().available
         needed = pixels * _BYTES_PER_PIXEL
         if needed > free:
             raise ValueError(
-                f"A plane has {pixels:.3g} pixels and would take {needed / 2**30:.0f} GiB, of "
-                f"which {free / 2**30:.0f} are free; try a part of it."
+                f"Expected a plane that fits in the {free / 2**30:.0f} GiB of free memory, got "
+                f"{pixels:.3g} pixels that need {needed / 2**30:.0f} GiB; try a part of it."
             )
         try:
             block = np.asarray(self.pixels[index])
-        except Exception as error:  # a damaged file can make a decoder raise anything
-            which = f"The plane {index}" if index else "The image"
-            raise ValueError(f"{which} cannot be read ({first_line(error)}).") from error
+        except Exception as error:  # the decoder of a damaged file may raise any exception
+            name = f"The plane {index}" if index else "The image"
+            raise ValueError(f"{name} cannot be read ({first_line(error)}).") from error
         return replace(self, pixels=block, axes=self.axes[len(index) :])
 
-    # Of a block in memory
+    # Blocks in memory
 
     @property
     def array(self) -> NDArray[Any]:
-        """Its pixels as they are."""
+        """Pixels as a numpy array, in their own data type."""
         return np.asarray(self.pixels)
 
     def part(self, region: Region) -> Self:
-        """A part of a block."""
+        """Return a part of a block."""
         return replace(self, pixels=self.pixels[region])
 
     def by_channel(self) -> NDArray[np.float64]:
-        """Pixels of a block ``(C, *space)`` in native byte order: one channel, or three of colour.
+        """Return the pixels of a block as ``(C, *space)``.
 
-        Alpha is no light and is left out.
+        A grey block has one channel, a colour block three. Alpha is left out, because it is not
+        light. The result is in native byte order, which torch needs.
         """
         pixels = self.array
         planes = np.moveaxis(pixels[..., :3], -1, 0) if self.is_colour else pixels[np.newaxis]
         return planes.astype(np.float64)
 
     def luminance(self) -> NDArray[np.float64]:
-        """A block in grey ``(*space)``: itself, or the mean of the channels of colour."""
+        """Return a block in grey ``(*space)``; for a colour block, the mean of its channels."""
         pixels = self.array
         if self.is_colour:
             pixels = pixels[..., :3].mean(axis=-1, dtype=np.float64)
         return pixels.astype(np.float64)
 
     def with_pixels(self, pixels: PixelArray) -> Self:
-        """The same with other pixels of the same shape, such as an estimate of it."""
+        """Return a copy with other pixels of the same shape, such as an estimate."""
         return replace(self, pixels=pixels)
 
     def with_channels(self, channels: NDArray[Any]) -> NDArray[np.float32]:
-        """Channels ``(C, *space)`` laid out as the pixels are, alpha passed through."""
+        """Return channels ``(C, *space)`` in the layout of the pixels, with alpha unchanged."""
         if not self.is_colour:
             return np.asarray(channels[0], np.float32)
         alpha = self.array[..., 3:]
@@ -223,16 +248,16 @@ def _check_axes(axes: str, space: str, shape: tuple[int, ...]) -> None:
     known = set(before) <= set("TCZ") - set(space)
     if not grey.endswith(space) or not known or len(set(before)) != len(before):
         raise ValueError(
-            f"The axes are {axes!r}; accepted are letters of TCZ, each once at most, then YX, then "
-            "S for colour."
+            "Expected axes with the letters T, C and Z, each at most once, then YX, then S for "
+            f"colour, got {axes!r}."
         )
     if len(axes) != len(shape):
         raise ValueError(
-            f"The axes {axes!r} are {len(axes)} and the array has shape {tuple(shape)}; "
-            "accepted is one letter an axis."
+            f"Expected one letter for each axis of the array of shape {tuple(shape)}, got the axes "
+            f"{axes!r}."
         )
     if axes.endswith("S") and shape[-1] not in (3, 4):
         raise ValueError(
-            f"The axes {axes!r} say that the last axis is colour, and it has length {shape[-1]}; "
-            "accepted are 3 and 4."
+            f"Expected a colour axis of length 3 or 4 for the axes {axes!r}, got length "
+            f"{shape[-1]}."
         )

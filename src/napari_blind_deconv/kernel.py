@@ -1,4 +1,4 @@
-"""The kernel (the PSF): its weights, how it was found, how wide it is; and where one comes from."""
+"""The kernel (PSF): its weights, its source and its widths; and the choice of a kernel."""
 
 from __future__ import annotations
 
@@ -22,27 +22,31 @@ __all__ = [
     "finely_sampled",
 ]
 
-# Samples to a pixel at which the half maximum is drawn.
+# Samples per pixel at which the contour at half maximum is drawn.
 FINENESS = 8
-# A sum of weights is 1 but for the rounding of single precision, and of networks.
-_OFF_ONE = 1e-2
+# The weights sum to 1 up to the rounding of single precision and of the networks.
+_SUM_TOLERANCE = 1e-2
 
 
 class KernelSource(StrEnum):
-    """How a kernel came about, before any network corrected it."""
+    """Source of a kernel, before a network corrects it."""
 
-    NO_BLUR = "none"  # found: a point
-    GAUSSIAN = "Gaussian"  # found: a round one
-    ELONGATED = "elongated"  # found: a line or an ellipse, noise hides which
-    LINEAR_MOTION = "drift"  # found: a line, convolved with a Gaussian
-    FREE = "free"  # found: of any shape
-    GIVEN = "given"  # by the caller, to be held
-    GUESS = "guess"  # by the caller, to start from
-    SET = "set"  # by `Settings.kernel_start`
+    NO_BLUR = "none"  # found in the image: a point
+    GAUSSIAN = "Gaussian"  # found in the image: a round Gaussian
+    ELONGATED = "elongated"  # found in the image: a line or an ellipse; noise hides which
+    LINEAR_MOTION = "linear motion"  # found in the image: a line, convolved with a Gaussian
+    FREE = "free"  # found in the image: any shape
+    GIVEN = "given"  # given by the caller, held
+    GUESS = "guess"  # given by the caller as the start of the fit
+    SET = "set"  # set by `Settings.kernel_start`
+
+    @classmethod
+    def _missing_(cls, value: object) -> KernelSource | None:
+        return cls.LINEAR_MOTION if value == "drift" else None  # its value in version 0.1.0
 
     @property
     def is_found(self) -> bool:
-        """Whether it was looked for in the image."""
+        """Whether the kernel was found in the image."""
         return self not in (KernelSource.GIVEN, KernelSource.GUESS, KernelSource.SET)
 
 
@@ -50,22 +54,28 @@ class KernelSource(StrEnum):
 class Kernel:
     """A kernel, also known as the point spread function (PSF).
 
-    It may be given wherever an array is expected.
+    numpy converts a kernel to the array of its weights, so it can stand wherever an array can.
 
     Attributes
     ----------
     weights : ndarray
-        ``(rows, columns)``, or ``(planes, rows, columns)`` for a volume; float32, odd sides, ≥ 0,
-        sum 1. The origin is the central element.
+        ``(rows, columns)``, or ``(planes, rows, columns)`` for a volume; float32, odd sides,
+        non-negative, sum 1. The origin is the central element.
     source : KernelSource
-        How it came about.
+        How the kernel was found or given.
     pixel_size : tuple of float or None
-        Sides of a pixel along each axis, in `unit`; None if nobody says.
+        Pixel size along each axis, in `unit`; None if unknown.
     unit : str
-        Of the pixel size.
+        Unit of the pixel size.
     misfit : float or None
-        Of one that was found: how badly it explains the image's power spectrum, in nats a
-        frequency; 1 is noise alone.
+        For a kernel that was found: the mismatch between the power spectrum that it predicts and
+        that of the image, in nats per frequency. Noise alone gives 1; a larger value means a worse
+        fit.
+
+    Raises
+    ------
+    ValueError
+        If a side is even or the sum is not 1.
     """
 
     weights: NDArray[np.float32]
@@ -76,53 +86,51 @@ class Kernel:
 
     def __post_init__(self) -> None:
         total = float(self.weights.sum())
-        if any(side % 2 == 0 for side in self.weights.shape) or abs(total - 1) > _OFF_ONE:
+        if any(side % 2 == 0 for side in self.weights.shape) or abs(total - 1) > _SUM_TOLERANCE:
             raise ValueError(
-                f"The kernel has shape {self.weights.shape} and sum {total:.3g}; accepted are odd "
-                "sides and a sum of 1, which Kernel.of makes of any PSF."
+                "Expected a kernel with odd sides and a sum of 1, got shape "
+                f"{self.weights.shape} and sum {total:.3g}; try Kernel.of, which converts any PSF."
             )
 
     @classmethod
     def of(cls, weights: ArrayLike, **options: Any) -> Self:
-        """A kernel of any non-negative numbers: made odd, float32, and of sum 1.
+        """Make a kernel from any non-negative numbers.
 
-        An even side gets one row of zeros, so that element ``side // 2`` becomes the centre.
+        The weights are converted to float32 and divided by their sum. An even side is padded with
+        zeros at its end, so that element ``side // 2`` becomes the centre.
 
         Parameters
         ----------
         weights : array_like
-            Two or three axes.
+            Non-negative finite numbers with two or three axes and a positive sum.
         **options
-            As the other attributes.
+            Other attributes of the kernel, such as ``pixel_size``.
 
         Raises
         ------
-        ValueError, TypeError
-            In one sentence, for what cannot be a kernel.
+        TypeError
+            If the weights are not real numbers.
+        ValueError
+            If the weights have another number of axes, are empty, negative or not finite, or sum
+            to 0.
         """
         array = np.asarray(weights)
         if array.dtype == bool or array.dtype.kind not in "uif":
-            raise TypeError(f"The PSF has values of type {array.dtype}; accepted are real numbers.")
+            raise TypeError(f"Expected a PSF of real numbers, got values of type {array.dtype}.")
         if array.ndim not in (2, 3) or array.size == 0:
-            raise ValueError(
-                f"The PSF has shape {array.shape}; accepted is one plane (rows, columns)."
-            )
+            raise ValueError(f"Expected a 2D PSF (rows, columns), got shape {array.shape}.")
         if not np.isfinite(array).all():
-            raise ValueError(
-                "The PSF has NaN or infinite values; accepted are finite numbers only."
-            )
+            raise ValueError("Expected a PSF of finite numbers, got NaN or infinite values.")
         if array.min() < 0:
-            raise ValueError(
-                f"The PSF has values down to {array.min()}; accepted are none below 0."
-            )
+            raise ValueError(f"Expected a PSF without negative values, got {array.min()}.")
         if not array.any():
-            raise ValueError("The PSF sums to 0; accepted is a PSF with a positive sum.")
+            raise ValueError("Expected a PSF with a positive sum, got a sum of 0.")
         odd = np.pad(array, [(0, 1 - side % 2) for side in array.shape]).astype(np.float64)
         return cls((odd / odd.sum()).astype(np.float32), **options)
 
     @classmethod
     def point(cls, axes: int = 2, **options: Any) -> Self:
-        """The kernel that blurs nothing."""
+        """Return the kernel that does not blur: one pixel of weight 1."""
         return cls(np.ones((1,) * axes, np.float32), **options)
 
     def __array__(
@@ -132,26 +140,29 @@ class Kernel:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Sides of its window in pixels."""
+        """Sides of the kernel window in pixels."""
         return self.weights.shape
 
     @cached_property
     def widths(self) -> KernelWidths:
-        """How wide it is, in pixels."""
+        """Widths of the kernel in pixels."""
         return KernelWidths.of(self.weights)
 
     @property
     def border_share(self) -> float:
-        """Share of its sum on the outermost pixels of its window."""
+        """Share of the sum of the weights on the outermost pixels of the window.
+
+        A large share means that the kernel may reach beyond the window.
+        """
         inner = self.weights[(slice(1, -1),) * self.weights.ndim].sum()
         return float(1 - inner / self.weights.sum())
 
     def with_weights(self, weights: NDArray[np.float32]) -> Self:
-        """The same with other weights, such as those a network has made of it."""
+        """Return a copy with other weights, such as the estimate of a network."""
         return replace(self, weights=weights)
 
     def as_record(self) -> dict[str, Any]:
-        """Ready for JSON, weights and all."""
+        """Return the kernel, with its weights, as a dictionary for JSON."""
         return {
             "source": self.source.value,
             "fwhm": list(self.widths.along_axes),
@@ -163,7 +174,7 @@ class Kernel:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Self:
-        """The kernel of :meth:`as_record`; pixel size and misfit may be missing."""
+        """Return the kernel of :meth:`as_record`; pixel size and misfit may be missing."""
         size = record.get("pixel_size")
         return cls(
             np.array(record["weights"], np.float32),
@@ -176,17 +187,17 @@ class Kernel:
 
 @dataclass(frozen=True)
 class KernelWidths:
-    """Full widths of a kernel at half its maximum, in the unit of the pixel size given.
+    """Full widths at half maximum (FWHM) of a kernel, in the unit of the pixel size.
 
     Attributes
     ----------
     along_axes : tuple of float
-        Along the image's axes, such as y and x.
+        Widths along the axes of the image, such as Y and X.
     principal : tuple of float
-        Along the kernel's own axes, the longest first.
+        Widths along the principal axes of the kernel, the longest first.
     angle : float or None
-        Of the longest, in degrees from 0 to 180: 0 along the columns (to the right), 90 upwards.
-        Two-dimensional by nature: None for a volume.
+        Direction of the longest principal axis in degrees, from 0 to 180: 0 points to the right,
+        90 points up. None for a volume.
     """
 
     along_axes: tuple[float, ...]
@@ -195,20 +206,28 @@ class KernelWidths:
 
     @classmethod
     def of(cls, kernel: ArrayLike, pixel_size: tuple[float, ...] | None = None) -> Self:
-        """Widths of a kernel, with the sides of a pixel along each axis (default: 1).
+        """Measure the widths of a kernel.
 
-        They are those of the ellipsoid that has the moments of what lies above half the maximum and
-        hangs together with it: a Gaussian gives its own 2.355 σ in every direction.
+        The region above half the maximum that is connected to the maximum is replaced by the
+        ellipsoid with the same second moments; the widths are the diameters of this ellipsoid. For
+        a Gaussian they are 2.355 σ in every direction.
+
+        Parameters
+        ----------
+        kernel : array_like
+            Weights with two or three axes.
+        pixel_size : tuple of float, optional
+            Pixel size along each axis. Default: 1.
         """
         weights = np.asarray(kernel)
         sides = np.ones(weights.ndim) if pixel_size is None else np.array(pixel_size)
         fine = finely_sampled(weights)
         pieces, _ = ndimage.label(fine >= fine.max() / 2)
         points = np.argwhere(pieces == pieces.flat[fine.argmax()]) / FINENESS * sides
-        # A sample stands for a small cube around it.
+        # Each sample stands for a cube of 1 / FINENESS pixels, whose variance is its side² / 12.
         covariance = np.cov(points.T, bias=True) + np.diag(np.square(sides)) / (12 * FINENESS**2)
         variances, axes = np.linalg.eigh(covariance)
-        # An ellipsoid of n axes with a semi-axis r has the variance r² / (n + 2) along it.
+        # A solid ellipsoid in n dimensions has the variance r² / (n + 2) along a semi-axis r.
         diameter = 2 * math.sqrt(weights.ndim + 2)
         angle = None
         if weights.ndim == 2:
@@ -222,12 +241,12 @@ class KernelWidths:
 
     @property
     def roundness(self) -> float:
-        """Shortest width over longest: 1 is round."""
+        """Shortest width divided by the longest; 1 for a round kernel."""
         return self.principal[-1] / self.principal[0]
 
 
 def finely_sampled(kernel: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """A kernel with a border of zeros, interpolated linearly, `FINENESS` samples to a pixel."""
+    """Interpolate a zero-padded kernel linearly at `FINENESS` samples per pixel."""
     padded = np.pad(kernel.astype(np.float64), 1)
     samples = [np.linspace(0, side - 1, FINENESS * (side - 1) + 1) for side in padded.shape]
     fine: NDArray[np.float64] = ndimage.map_coordinates(
@@ -237,28 +256,28 @@ def finely_sampled(kernel: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 
 class KernelScope(StrEnum):
-    """What part of a stack shares a kernel that is found."""
+    """Part of a stack that shares one kernel found in the image."""
 
     CHANNEL = "per-channel"  # found on one plane of each channel, then held
     STACK = "shared"  # found on one plane of the stack, then held
-    PLANE = "per-slice"  # each plane finds its own
+    PLANE = "per-slice"  # found on each plane
 
 
 @dataclass(frozen=True)
 class KernelChoice:
-    """Where the kernel comes from: found, started from, or held.
+    """Choice of the kernel: found in the image, fitted from a guess, or held.
 
-    Make one with :meth:`find`, :meth:`start_from` or :meth:`hold`.
+    Make a choice with :meth:`find`, :meth:`start_from` or :meth:`hold`.
 
     Attributes
     ----------
     kernel : Kernel or None
-        One that is known; None: it is found in the image.
+        Known kernel; None if the kernel is found in the image.
     is_held : bool
-        Whether a known kernel stays as it is and only the image is estimated (non-blind
-        deconvolution). If not, it is what the fit starts from.
+        Whether the known kernel stays unchanged, so that only the image is estimated (non-blind
+        deconvolution). If False, the fit starts from the known kernel.
     scope : KernelScope
-        What part of a stack shares a kernel that is found.
+        Part of a stack that shares one kernel found in the image.
     """
 
     kernel: Kernel | None = None
@@ -267,28 +286,39 @@ class KernelChoice:
 
     @classmethod
     def find(cls, scope: KernelScope | str = KernelScope.CHANNEL) -> Self:
-        """Find it in the image; of a stack, once for each part of this scope."""
+        """Find the kernel in the image; for a stack, once for each part of the scope."""
         if scope not in list(KernelScope):
             names = ", ".join(repr(str(known)) for known in KernelScope)
-            raise ValueError(f"The kernel is {scope!r}; accepted are {names} and a known PSF.")
+            raise ValueError(f"Expected {names} or a known PSF as the kernel, got {scope!r}.")
         return cls(scope=KernelScope(scope))
 
     @classmethod
     def start_from(
         cls, kernel: Kernel | ArrayLike, scope: KernelScope | str = KernelScope.CHANNEL
     ) -> Self:
-        """Start from a guess, in place of one found in the image; the fit corrects it."""
-        guess = replace(_kernel(kernel), source=KernelSource.GUESS)
+        """Start from a guess instead of a kernel found in the image; the fit corrects the guess."""
+        guess = replace(_as_kernel(kernel), source=KernelSource.GUESS)
         return replace(cls.find(scope), kernel=guess)
 
     @classmethod
     def hold(cls, kernel: Kernel | ArrayLike) -> Self:
-        """Hold a known kernel. One found in another image keeps its source, and its warnings."""
-        return cls(_kernel(kernel), is_held=True)
+        """Hold a known kernel.
+
+        A kernel that was found in another image keeps its source and therefore its warnings.
+        """
+        return cls(_as_kernel(kernel), is_held=True)
 
     @classmethod
     def of(cls, value: KernelChoice | Kernel | ArrayLike | None) -> KernelChoice:
-        """A choice; a kernel or an array, to hold; a scope to find it in; or None, to find it."""
+        """Convert a value to a choice.
+
+        Parameters
+        ----------
+        value : KernelChoice, Kernel, array_like, str or None
+            A choice is returned unchanged. A kernel or an array is held. The name of a
+            `KernelScope` means to find a kernel for each part of this scope. None means to find a
+            kernel for each channel.
+        """
         if isinstance(value, KernelChoice):
             return value
         if value is None or isinstance(value, str):
@@ -297,11 +327,11 @@ class KernelChoice:
 
     @property
     def is_found(self) -> bool:
-        """Whether nobody says what it is."""
+        """Whether the kernel is to be found in the image."""
         return self.kernel is None
 
     def as_record(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Return the choice as a dictionary for JSON."""
         return {
             "kernel": self.kernel and self.kernel.as_record(),
             "is_held": self.is_held,
@@ -310,11 +340,11 @@ class KernelChoice:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Self:
-        """The choice of :meth:`as_record`."""
+        """Return the choice of :meth:`as_record`."""
         known = record["kernel"]
         kernel = None if known is None else Kernel.from_record(known)
         return cls(kernel, bool(record["is_held"]), KernelScope(record["scope"]))
 
 
-def _kernel(value: Kernel | ArrayLike) -> Kernel:
+def _as_kernel(value: Kernel | ArrayLike) -> Kernel:
     return value if isinstance(value, Kernel) else Kernel.of(value)

@@ -1,4 +1,8 @@
-"""What the planes of a stack share. With its plan a plane can be computed anywhere, or again."""
+"""The plan of a stack: settings, intensity ranges and kernels that its planes share.
+
+A plane depends on its own pixels and on the plan only, so it can be computed on any machine, or
+again later, with the same result.
+"""
 
 from __future__ import annotations
 
@@ -15,31 +19,31 @@ from napari_blind_deconv.kernel import Kernel, KernelChoice
 from napari_blind_deconv.settings import Settings
 from napari_blind_deconv.task import Task
 
-__all__ = ["WARM_SHARE", "StackPlan", "warm_started"]
+__all__ = ["WARM_START_DIVISOR", "StackPlan", "warm_started"]
 
-# With its kernel known a plane starts this much nearer to its end.
-WARM_SHARE = 5
+# A plane with a known kernel starts closer to its result, so fewer iterations are enough.
+WARM_START_DIVISOR = 5
 
 
 @dataclass(frozen=True, eq=False)
 class StackPlan:
-    """What was decided for a whole stack.
+    """Settings, intensity ranges and kernels for all planes of a stack.
 
     Attributes
     ----------
     settings : Settings
-        As asked for; with `warm_start`, planes whose kernel was found for them take fewer
-        iterations.
+        Requested settings. With `warm_start`, planes that share a kernel found in the stack take
+        fewer iterations than these settings allow.
     choice : KernelChoice
-        As asked for.
+        Requested choice of the kernel.
     warm_start : bool
         As in `deconvolve_stack`.
     tile_side : int
-        Planes of more than its square, in pixels, are cut into tiles.
+        Planes with more than ``tile_side ** 2`` pixels are cut into tiles.
     intensity_ranges : tuple
-        Of each channel, None for one without any contrast.
+        Intensity range of each channel; None for a channel without contrast.
     kernels : tuple
-        Of each channel; None where planes find their own.
+        Kernel of each channel; None where each plane finds its own kernel.
     """
 
     settings: Settings
@@ -50,7 +54,7 @@ class StackPlan:
     kernels: tuple[Kernel | None, ...]
 
     def task_of(self, block: Image, channel: int) -> Task:
-        """What is to be done with a plane in memory."""
+        """Return the task of a plane that is in memory."""
         kernel, settings, choice = self.kernels[channel], self.settings, self.choice
         if kernel is not None:
             if self.warm_start and not choice.is_held:
@@ -61,26 +65,32 @@ class StackPlan:
     def all_kernels(
         self, image: Image, own: Mapping[Index, Kernel | None]
     ) -> tuple[str, NDArray[np.float32]]:
-        """Weights of all kernels in one array, and its axes.
+        """Return the weights of all kernels as one array.
 
-        Those of the channels ``(C, *kernel)`` where planes share them, else those of the planes
-        ``(*stack, *kernel)``; zeros around the smaller ones, and for those that are missing.
+        Smaller kernels are padded with zeros; missing kernels are zeros.
 
         Parameters
         ----------
         image : Image
             The stack.
         own : mapping
-            Kernels that planes have found for themselves, by position.
+            Kernels of the planes that found their own, by index.
+
+        Returns
+        -------
+        axes : str
+            Axes of the array.
+        weights : ndarray
+            ``(C, *kernel)`` if the planes of a channel share a kernel, else ``(*stack, *kernel)``.
         """
         if any(kernel is not None for kernel in self.kernels):
-            return f"C{image.space}", _on_one_window(self.kernels)
-        windows = _on_one_window([own.get(index) for index in image.indices()])
+            return f"C{image.space}", _pad_to_one_window(self.kernels)
+        windows = _pad_to_one_window([own.get(index) for index in image.indices()])
         shape = (*image.stack_shape, *windows.shape[1:])
         return f"{image.stack_axes}{image.space}", windows.reshape(shape)
 
     def as_record(self) -> dict[str, Any]:
-        """Ready for JSON, kernels and all."""
+        """Return the plan, with its kernels, as a dictionary for JSON."""
         return {
             "settings": self.settings.model_dump(mode="json"),
             "choice": self.choice.as_record(),
@@ -92,7 +102,13 @@ class StackPlan:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Self:
-        """The plan of :meth:`as_record`; `ValueError` for anything else."""
+        """Return the plan of :meth:`as_record`.
+
+        Raises
+        ------
+        ValueError
+            If the record is not a plan.
+        """
         try:
             kernels = tuple(
                 None if kernel is None else Kernel.from_record(kernel)
@@ -110,25 +126,27 @@ class StackPlan:
                 kernels=kernels,
             )
         except (KeyError, TypeError, IndexError) as error:
-            raise ValueError(f"The record is no plan of a stack ({error!r}).") from error
+            raise ValueError(
+                f"Expected the record of a stack plan, got one that cannot be read ({error!r})."
+            ) from error
 
 
 def warm_started(settings: Settings) -> Settings:
-    """Settings for what starts from a kernel that was found for it before."""
-    fewer = math.ceil(settings.max_iterations / WARM_SHARE)
+    """Return settings with fewer iterations, for a plane whose kernel was found before."""
+    fewer = math.ceil(settings.max_iterations / WARM_START_DIVISOR)
     return settings.with_changes(max_iterations=fewer)
 
 
-def _on_one_window(kernels: Sequence[Kernel | None]) -> NDArray[np.float32]:
-    """Weights of kernels ``(n, *kernel)``, zeros around the smaller ones and for those missing."""
-    known = [kernel.shape for kernel in kernels if kernel is not None] or [(1, 1)]
-    sides = tuple(max(along) for along in zip(*known, strict=True))
+def _pad_to_one_window(kernels: Sequence[Kernel | None]) -> NDArray[np.float32]:
+    """Return the weights ``(n, *kernel)`` of kernels padded to the largest; zeros for None."""
+    shapes = [kernel.shape for kernel in kernels if kernel is not None] or [(1, 1)]
+    sides = tuple(max(lengths) for lengths in zip(*shapes, strict=True))
     windows = np.zeros((len(kernels), *sides), np.float32)
     for window, kernel in zip(windows, kernels, strict=True):
-        if kernel is not None:  # all sides are odd, so centres fall on centres
+        if kernel is not None:  # all sides are odd, so the centres coincide
             inner = tuple(
-                slice((side - own) // 2, (side + own) // 2)
-                for side, own in zip(sides, kernel.shape, strict=True)
+                slice((side - inner_side) // 2, (side + inner_side) // 2)
+                for side, inner_side in zip(sides, kernel.shape, strict=True)
             )
             window[inner] = kernel.weights
     return windows

@@ -1,6 +1,6 @@
-"""The presets: by name, what each sets otherwise than the defaults of `Settings`.
+"""The presets: the settings in which each one differs from the defaults of `Settings`.
 
-Others may be added to `PRESETS`; those with a text in `PRESET_HELP` are offered to users.
+Others can be added to `PRESETS`. Those with a text in `PRESET_HELP` are offered to users.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["PRESETS", "PRESET_HELP"]
 
-# The paper's network has 128 channels on each of 5 scales and 16 skip channels; 4.1 gives the rest.
+# As published: 5 scales of 128 channels and 16 skip channels. Section 4.1 gives the other values.
 _PUBLISHED: dict[str, Any] = {
     "kernel_size_limit": None,
     "max_iterations": 10_000,
@@ -41,8 +41,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 PRESET_HELP = {
-    "fast": "Starts from the blur found in the image: seconds to a minute on a laptop.",
-    "draft": "The same with a few steps of the fit only: seconds.",
-    "paper-synthetic": "As published for synthetic blur: very long on a CPU, made for a GPU.",
-    "paper-real": "As published for photographs: ten times smaller steps, and as long.",
+    "fast": "Starts from the blur found in the image; takes seconds to a minute on a laptop.",
+    "draft": "As `fast`, with only a few iterations; takes seconds.",
+    "paper-synthetic": "As published for synthetic blur; takes very long on a CPU, made for a GPU.",
+    "paper-real": "As published for photographs; a tenth of the learning rates, the same run time.",
 }

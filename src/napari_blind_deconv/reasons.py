@@ -1,4 +1,4 @@
-"""Why a run ended and why its result is to be doubted, each with a sentence for a person."""
+"""Reasons why a run ended and reasons to doubt its result, each with a readable sentence."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ __all__ = ["QualityFlag", "StopReason"]
 
 
 class _Reason(StrEnum):
-    """A reason in a word or two, and its `sentence`."""
+    """A reason: its value is a short name, its `sentence` explains it to the user."""
 
     sentence: str
 
-    def __new__(cls, value: str, sentence: str = "") -> Self:  # none in a look-up by value
+    # The sentence is optional because a lookup by value, such as ``StopReason("stopped")``, passes
+    # the value alone.
+    def __new__(cls, value: str, sentence: str = "") -> Self:
         member = str.__new__(cls, value)
         member._value_ = value
         member.sentence = sentence
@@ -21,11 +23,11 @@ class _Reason(StrEnum):
 
 
 class StopReason(_Reason):
-    """Why a run ended; `sentence` says it to a person."""
+    """Why a run ended; `sentence` explains it to the user."""
 
     EARLY_STOPPING = (
         "early stopping",
-        "The picture had settled and noise began to come in.",
+        "The estimate had settled, and further iterations began to add noise.",
     )
     NOISE = (
         "noise reached",
@@ -33,32 +35,34 @@ class StopReason(_Reason):
     )
     ITERATION_LIMIT = (
         "iteration limit",
-        "The iteration limit was reached before the picture settled.",
+        "The run reached its iteration limit before the estimate settled.",
     )
     STOPPED = (
         "stopped",
-        "It was stopped by hand and the best picture so far was kept.",
+        "The run was stopped by hand, and the best estimate so far was kept.",
     )
     COMPLETED = (
         "completed",
-        "The last stage that was asked for is done.",
+        "The run completed the last stage of the chosen solver.",
     )
     DIVERGED = (
         "unstable",
-        "The fit became unstable twice, and the best picture before was kept.",
+        "The fit became unstable twice, and the best estimate before that was kept.",
     )
 
 
 class QualityFlag(_Reason):
-    """A reason to doubt a result; `sentence` says it to a person."""
+    """A reason to doubt a result; `sentence` states what was found and what to try."""
 
     MISFIT = (
         "the model does not explain the image",
-        "The result, blurred again, differs from the image by more than noise.",
+        "The result, blurred again, differs from the image by more than noise: try a larger kernel "
+        "window or more iterations, or check the PSF if you gave one.",
     )
     NO_BLUR = (
         "no blur found",
-        "No blur was found: the picture is as sharp as its pixels, or too noisy to tell.",
+        "No blur was found: the image is as sharp as its pixels allow, or too noisy to tell. If it "
+        "looks blurred, try a larger region or start from a Gaussian kernel.",
     )
     KERNEL_FILLS_WINDOW = (
         "kernel fills its window",
@@ -66,17 +70,20 @@ class QualityFlag(_Reason):
     )
     LOW_SIGNAL = (
         "signal too low to trust detail",
-        "The signal is too low to trust detail: there is more noise than picture.",
+        "The signal is too low to trust detail: the image varies less than its noise. Average "
+        "several exposures or expose longer.",
     )
     NOT_SHARPER = (
         "no sharper than the input",
-        "The result resolves no finer detail than the input: there was nothing to gain.",
+        "The result resolves no finer detail than the input: compare the two, because there may "
+        "have been no blur to remove.",
     )
     UNSTABLE = (
         "fit became unstable on the way",
-        "The fit became unstable and went back a step: lower learning rates are safer.",
+        "The fit became unstable and returned to earlier weights: run again with lower learning "
+        "rates.",
     )
     ITERATION_LIMIT = (
         "stopped at the iteration limit",
-        "The run was stopped at the iteration limit: more iterations may sharpen it further.",
+        "The run was stopped at the iteration limit: more iterations may sharpen the result.",
     )

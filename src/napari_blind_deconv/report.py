@@ -1,4 +1,4 @@
-"""A result on disk and the image it was made from, brought together again to be judged."""
+"""Judge a result on disk: read it together with the image it was made from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_blind_deconv.engine.quality import judge
 from napari_blind_deconv.engine.repeats import error_of_repeats
 from napari_blind_deconv.image import Image, Index
 from napari_blind_deconv.io.stacks import open_image
-from napari_blind_deconv.jobs import Job, sidecar_of
+from napari_blind_deconv.job import Job, sidecar_of
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.reasons import QualityFlag, StopReason
 from napari_blind_deconv.results import TrustReport
@@ -25,17 +25,20 @@ __all__ = ["Report"]
 
 @dataclass(frozen=True)
 class Report:
-    """One plane, before and after.
+    """How far the result of one plane can be trusted.
 
     Attributes
     ----------
     title : str
-        Name of the result, and the plane of a stack.
+        Name of the result, and the index of the plane for a stack.
     image, estimate : ndarray
-        ``(rows, columns)``, of colour the mean of the channels.
+        Image and result, ``(rows, columns)``; for a colour image, the mean of its channels.
     kernel : Kernel
+        The kernel of the plane.
     trust : TrustReport
+        Residual, noise, resolution and the other numbers.
     flags : tuple of QualityFlag
+        Reasons to doubt the result, gravest first.
     stop : str
         Why the run ended, as a sentence.
     """
@@ -47,65 +50,73 @@ class Report:
     trust: TrustReport
     flags: tuple[QualityFlag, ...]
     stop: str
-    _read: _Read = field(repr=False)
+    _saved: _SavedPlane = field(repr=False)
 
     @classmethod
     def of(cls, result: Path, plane: Index | None = None) -> Self:
-        """Read a result, its sidecar and its input.
+        """Read a result, its sidecar and its input, and judge the result.
 
         Parameters
         ----------
         result : Path
-            As written by `run_job` or by ``blind-deconv run``, its sidecar beside it.
+            File written by `run_job` or ``blind-deconv run``, with its sidecar beside it.
         plane : tuple of int, optional
-            Of a stack; default: the first.
+            Index of the plane in a stack; default: the first plane.
 
         Raises
         ------
         ValueError, OSError
-            In one sentence, if something is missing or does not fit.
+            If a file is missing, if the files do not fit together, or if the plane failed.
         """
-        found = _Read.of(result, plane)
-        reason = StopReason(found.told["stop_reason"])
+        saved = _SavedPlane.read(result, plane)
+        reason = StopReason(saved.record["stop_reason"])
         trust, flags = judge(
-            found.before,
-            found.image,
-            found.kernel,
+            saved.before,
+            saved.image,
+            saved.kernel,
             reason=reason,
-            slowed_at=found.told.get("slowed_at"),
+            slowed_at=saved.record.get("slowed_at"),
         )
         return cls(
-            title=f"{result.name}{f', plane {found.index}' if found.index else ''}",
-            image=found.before.luminance(),
-            estimate=found.after.luminance(),
-            kernel=found.kernel,
+            title=f"{result.name}{f', plane {saved.index}' if saved.index else ''}",
+            image=saved.before.luminance(),
+            estimate=saved.after.luminance(),
+            kernel=saved.kernel,
             trust=trust,
             flags=flags,
             stop=reason.sentence,
-            _read=found,
+            _saved=saved,
         )
 
     @property
     def verdict(self) -> str:
-        """What to think of it, in words."""
+        """All reasons to doubt the result, or a statement that there are none."""
         if not self.flags:
             return (
-                "Nothing speaks against this result: blurred again, it is the image but for noise."
+                "There is no reason to doubt this result: "
+                "blurred again, it matches the image to within the noise."
             )
         return " ".join(flag.sentence for flag in self.flags)
 
     def expected_error(self, *, repeats: int = 4, device: str = "auto") -> Image:
-        """Map of the expected error, as `error_of_repeats` makes it, with the result's pixel size.
+        """Return a map of the expected error, with the pixel size of the result.
 
-        `device` computes it: the one that made the result may be elsewhere.
+        Parameters
+        ----------
+        repeats : int
+            Number of runs, as in `error_of_repeats`. More runs make the map less noisy, and each
+            takes as long as the first run did.
+        device : str
+            Device for these runs. It replaces the device in the settings of the result, which may
+            come from another computer.
         """
-        read = self._read
-        settings = read.settings.with_changes(device=device)
-        error = error_of_repeats(read.before, replace(read, settings=settings), repeats=repeats)
-        return Image(error, "YX", read.after.spacing, read.after.unit)
+        saved = self._saved
+        settings = saved.settings.with_changes(device=device)
+        error = error_of_repeats(saved.before, replace(saved, settings=settings), repeats=repeats)
+        return Image(error, "YX", saved.after.spacing, saved.after.unit)
 
     def as_record(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Return the report, without its arrays, as a dictionary that can be written as JSON."""
         return {
             "result": self.title,
             "verdict": self.verdict,
@@ -116,74 +127,78 @@ class Report:
 
 
 @dataclass(frozen=True)
-class _Read:
-    """A plane before and after, and what is told of its run."""
+class _SavedPlane:
+    """A plane before and after its run, with the record of the run.
+
+    It has the attributes that `error_of_repeats` needs of a `Result`.
+    """
 
     index: Index
     before: Image
     after: Image
     kernel: Kernel
-    told: dict[str, Any]
+    record: dict[str, Any]
     settings: Settings
 
     @classmethod
-    def of(cls, result: Path, plane: Index | None) -> Self:
-        record, job = _sidecar(result)
-        with job.open() as opened, open_image(result) as made:
-            before, after = opened.image, made.image
+    def read(cls, result: Path, plane: Index | None) -> Self:
+        sidecar, job = _read_sidecar(result)
+        with job.open() as input_file, open_image(result) as result_file:
+            before, after = input_file.image, result_file.image
             if before.pixels.shape != after.pixels.shape:
                 raise ValueError(
-                    f"{job.input} has shape {before.pixels.shape} and {result} "
-                    f"{after.pixels.shape}; accepted is the image the result was made from."
+                    f"Expected the image that {result} was made from, of shape "
+                    f"{after.pixels.shape}, got {job.input} of shape {before.pixels.shape}."
                 )
             index = (0,) * len(before.stack_shape) if plane is None else plane
             before.check_index(index)
-            kernel, told = _provenance_of(record, index, before.channel_of(index))
+            kernel, record = _kernel_and_record(sidecar, index, before.channel_of(index))
             return cls(
                 index=index,
                 before=before.read(index),
                 after=after.read(index),
                 kernel=kernel,
-                told=told,
+                record=record,
                 settings=job.settings,
             )
 
     @property
     def image(self) -> NDArray[np.float32]:
-        """Pixels of the estimate."""
+        """Pixels of the result, as in `Result`."""
         return self.after.array
 
     @property
     def kernel_is_held(self) -> bool:
-        """As in `Result`."""
-        return bool(self.told.get("kernel_is_held", self.kernel.source is KernelSource.GIVEN))
+        """Whether the kernel was fixed, as in `Result`."""
+        return bool(self.record.get("kernel_is_held", self.kernel.source is KernelSource.GIVEN))
 
 
-def _sidecar(result: Path) -> tuple[dict[str, Any], Job]:
+def _read_sidecar(result: Path) -> tuple[dict[str, Any], Job]:
     path = sidecar_of(result)
     if not path.is_file():
-        raise ValueError(f"{path} does not exist; accepted is a result with its sidecar beside it.")
-    job = Job.from_sidecar(path)
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return record, job
-
-
-def _provenance_of(
-    record: dict[str, Any], index: Index, channel: int
-) -> tuple[Kernel, dict[str, Any]]:
-    """Kernel of a plane, and what is told of its run."""
-    told = record
-    for plane in record.get("planes", ()):
-        if tuple(plane["index"]) == index:
-            told = plane
-    kernel = told.get("kernel")
-    if kernel is None:
-        kernel = record["kernels"][channel] if record.get("kernels") else None
-    if told.get("failure") or kernel is None:
         raise ValueError(
-            f"The plane {index} was not sharpened ({told.get('failure') or 'no kernel is known'}); "
-            "accepted is one that was."
+            f"Expected a result with its sidecar beside it, but {path} does not exist."
         )
-    if isinstance(kernel, list):  # 0.1.0 wrote the weights alone, and "blur" for their source
-        kernel = {"weights": kernel, "source": told.get("blur") or KernelSource.GIVEN}
-    return Kernel.from_record(kernel), told
+    job = Job.from_sidecar(path)
+    sidecar: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return sidecar, job
+
+
+def _kernel_and_record(
+    sidecar: dict[str, Any], index: Index, channel: int
+) -> tuple[Kernel, dict[str, Any]]:
+    """Return the kernel of a plane and the record of its run."""
+    # Version 0.1.0 wrote the record of a single plane into the sidecar itself.
+    record = sidecar
+    for plane in sidecar.get("planes", ()):
+        if tuple(plane["index"]) == index:
+            record = plane
+    kernel = record.get("kernel")
+    if kernel is None:  # planes that share a kernel do not repeat it
+        kernel = sidecar["kernels"][channel] if sidecar.get("kernels") else None
+    if record.get("failure") or kernel is None:
+        reason = record.get("failure") or "its kernel is unknown"
+        raise ValueError(f"Expected a deconvolved plane, but plane {index} is not ({reason}).")
+    if isinstance(kernel, list):  # 0.1.0 wrote only the weights, and their source as "blur"
+        kernel = {"weights": kernel, "source": record.get("blur") or KernelSource.GIVEN}
+    return Kernel.from_record(kernel), record

@@ -1,4 +1,4 @@
-"""What a run gives back: snapshots on the way, and a result at the end."""
+"""What a run returns: snapshots while it runs, and a result at the end."""
 
 from __future__ import annotations
 
@@ -43,33 +43,37 @@ TRACE_DTYPE = np.dtype(
 
 @dataclass(frozen=True)
 class TrustReport:
-    """What a result is worth, from the image, the estimate and its kernel alone.
+    """Quality measures of a result, computed from image, estimate and kernel without ground truth.
 
     Attributes
     ----------
     residual : ndarray
-        Image less re-blurred estimate ``(H, W)``, in units of the noise expected at each pixel; NaN
-        near the border, where light from outside is not known.
+        Image minus re-blurred estimate, shape ``(H, W)``, divided by the noise expected at each
+        pixel. NaN near the border, where the light from outside the field of view is unknown.
     residual_level : float or None
-        Its standard deviation, outliers left out: 1 if all that is left is noise.
+        Standard deviation of the residual without outliers; 1 if only noise is left. None if the
+        image is too small to judge.
     residual_correlation : float or None
-        Its correlation from pixel to neighbour: 0 if it is white.
+        Correlation between neighbouring pixels of the residual; 0 if it is white noise. None if
+        the image is too small to judge.
     noise : float
-        Standard deviation of the noise, mean over the image, in the image's units.
+        Root-mean-square standard deviation of the noise over the image, in the image's units.
     gain : float
-        Variance of the noise by brightness; 0 if it does not grow.
+        Increase of the noise variance with brightness; 0 if the noise does not depend on it.
     offset : float or None
-        Brightness at which it would vanish.
+        Brightness at which the noise would vanish; None if `gain` is 0.
     signal_to_noise : float
-        Standard deviation of the picture, noise taken off, over that of the noise.
+        Standard deviation of the image without its noise, divided by that of the noise.
     flux_ratio : float
-        Sum of the estimate over that of the image.
+        Sum of the estimate divided by the sum of the image.
     resolution_before, resolution_after : float or None
-        Smallest period that is not noise, in pixels, by decorrelation analysis.
+        Smallest resolved period of image and estimate in pixels, by decorrelation analysis; None if
+        all is noise.
     kernel_fwhm : tuple of float
-        Full widths at half maximum along the kernel's own axes, the longer first, in pixels.
+        Full widths at half maximum along the principal axes of the kernel, longer one first, in
+        pixels.
     kernel_border : float
-        Share of the kernel on the outermost pixels of its window.
+        Fraction of the kernel on the outermost pixels of its window.
     """
 
     residual: NDArray[np.float32]
@@ -87,55 +91,55 @@ class TrustReport:
 
     @property
     def kernel_roundness(self) -> float:
-        """Shorter width over longer: 1 is round."""
+        """Shorter width of the kernel divided by the longer one; 1 is round."""
         return self.kernel_fwhm[1] / self.kernel_fwhm[0]
 
     def as_record(self) -> dict[str, Any]:
-        """All numbers, ready for JSON."""
+        """Return all numbers, ready for JSON, without the residual image."""
         record = {name: value for name, value in vars(self).items() if name != "residual"}
         record["kernel_fwhm"] = list(self.kernel_fwhm)
         return {**record, "kernel_roundness": self.kernel_roundness}
 
 
 def versions() -> dict[str, str]:
-    """Of this package, of what it computes with, and of Python."""
+    """Return the versions of this package, torch, numpy and Python."""
     packages = ("napari-blind-deconv", "torch", "numpy")
     return {**{name: version(name) for name in packages}, "python": platform.python_version()}
 
 
 class Stage(StrEnum):
-    """What a run is doing: the stages of the pipeline, in their order."""
+    """The stages of a run, in order."""
 
-    KERNEL = "kernel"  # searching for it
-    WIENER = "wiener"  # the linear estimate that goes with it
-    RICHARDSON_LUCY = "richardson-lucy"  # with a PSF that is given, in place of what follows
-    DOUBLE_DIP = "double-dip"  # the networks' correction of both
+    KERNEL = "kernel"  # search for the kernel
+    WIENER = "wiener"  # linear estimate with that kernel
+    RICHARDSON_LUCY = "richardson-lucy"  # iterations with a given PSF, instead of double-DIP
+    DOUBLE_DIP = "double-dip"  # fit of two networks that correct kernel and estimate
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a run: after one iteration, or while a stage has no estimate yet.
+    """The state of a run after one iteration, or while a stage has no estimate yet.
 
     Attributes
     ----------
     stage : Stage
-        What is being done.
+        The current stage.
     iteration : int
-        Steps done in this stage; 0 while it searches or prepares itself, and the numbers below are
-        then NaN.
+        Number of iterations completed in this stage; 0 while the stage searches or prepares.
     loss, data, regulariser : float
-        Objective of Eq. 21, its data term, and its sparse-gradient term before λ.
+        Objective of Eq. 21, its data term, and its sparse-gradient term before it is multiplied by
+        λ. NaN at iteration 0.
     variance : float
         Windowed moving variance; NaN until its window is full.
     best_iteration : int or None
-        Iteration that early stopping would keep now.
+        Iteration that early stopping would keep if the run ended now.
     max_iterations : int
-        Most steps there will be in this stage.
+        Maximum number of iterations in this stage.
     image, kernel : ndarray or None
-        Current estimates as in `Result`, recentred by the kernel alone; only every so often, else
-        None.
+        Current estimates as in `Result`, but recentred by the kernel alone. None in most snapshots,
+        because a preview is made only from time to time.
     index : tuple of int
-        Of a stack, position of the plane.
+        For a stack, the index of the plane; otherwise empty.
     """
 
     stage: Stage
@@ -152,7 +156,7 @@ class Snapshot:
 
     @classmethod
     def waiting(cls, stage: Stage, max_iterations: int = 0) -> Self:
-        """A stage that has no estimate yet."""
+        """Return a snapshot of a stage that has no estimate yet."""
         return cls(stage, 0, math.nan, math.nan, math.nan, math.nan, None, max_iterations)
 
 
@@ -163,41 +167,42 @@ class Result:
     Attributes
     ----------
     image : ndarray
-        Estimate, float32, shape of the input, in the input's own intensity units, not clipped.
+        Deconvolved image, float32, same shape and intensity units as the input, not clipped.
     kernel : Kernel
-        The kernel, estimated or given; centred unless `Settings.location` says otherwise.
+        The estimated or given kernel, centred unless `Settings.location` is `centre`.
     kernel_is_held : bool
-        Whether it was known and only the image was estimated.
+        Whether the kernel was given and held, so that only the image was estimated.
     trace : ndarray
         One record per iteration: iteration, loss, data, regulariser, variance (`TRACE_DTYPE`).
     stop_reason : StopReason
         Why the run ended.
     stop_iteration : int
-        Iteration whose picture was kept.
+        Iteration whose estimate was kept.
     settings : Settings
-        What reproduces the run, its seed among them.
+        Settings of the run, including the seed, with which the run can be reproduced.
     device : str
-        What computed.
+        Device that computed the result.
     noise : float
-        Noise found in the input, standard deviation in its own units.
+        Standard deviation of the noise estimated from the input, in the input's units.
     intensity_range : tuple of float
-        Input intensities that were mapped to 0 and 1 for the fit.
+        Input intensities that were mapped to 0 and 1 for the computation.
     versions : dict
         Versions of this package, torch, numpy and Python.
     seconds : float
-        Wall time of the fit.
+        Wall time of the run.
     trust : TrustReport
-        What it is worth.
+        Quality measures of the result.
     flags : tuple of QualityFlag
-        Reasons to doubt it, gravest first.
+        Reasons to doubt the result, most serious first.
     tiles : int
-        Pieces of the plane that were sharpened on their own, of those with any contrast; trace and
-        noise are those of the one that took longest.
+        Number of tiles that were deconvolved separately, without those that have no contrast.
+        `trace` and `noise` are those of the tile that took longest.
     chosen_by_hand : bool
-        Whether a person chose the iteration, after the run.
+        Whether the user chose the iteration after the run.
     slowed_at : int or None
-        Iteration at which objective or gradients were not finite, and the fit went back to the last
-        good weights and on at a tenth of its rates.
+        Iteration at which the objective or its gradients were not finite, so that the fit returned
+        to the last finite weights and continued at a tenth of its learning rates. None if this did
+        not happen.
     """
 
     image: NDArray[np.float32]
@@ -219,7 +224,7 @@ class Result:
     slowed_at: int | None = None
 
     def provenance(self) -> dict[str, Any]:
-        """All but the arrays, ready for JSON: what a file or a layer says about its origin."""
+        """Return all but the arrays, ready for JSON: the record kept with a file or a layer."""
         return {
             "software": "napari-blind-deconv",
             "settings": self.settings.model_dump(mode="json"),
@@ -245,18 +250,19 @@ class Result:
 
 @dataclass(frozen=True)
 class BlockResult:
-    """The outcome of one block of a stack: of a plane.
+    """The outcome of one block of a stack, that is, of one plane.
 
     Attributes
     ----------
     index : tuple of int
-        Its position along the axes before its own; empty if there is one only.
+        Index of the block along the axes of the stack; empty if there is only one block.
     image : ndarray
-        Estimate as in `Result`; the input where it failed, zeros where that could not be read.
+        Deconvolved image as in `Result`. If the block failed, its input; zeros if that could not be
+        read either.
     result : Result or None
-        All that is known of it; None where it failed.
+        The complete result; None if the block failed.
     failure : str or None
-        What was wrong with it, in one sentence.
+        The reason for the failure in one sentence; None if the block did not fail.
     """
 
     index: Index
@@ -272,17 +278,18 @@ class StackResult:
     Attributes
     ----------
     image : ndarray or None
-        Estimate of the shape of the input, float32; zeros where planes are missing. None if it was
-        not to be collected.
+        Deconvolved stack, float32, same shape as the input; zeros where planes are missing. None if
+        the planes were not collected.
     plan : StackPlan or None
-        With the kernels and all that the planes share; None if the run was stopped before it was
-        complete.
+        Kernels and all other values that the planes share; None if the run was stopped before these
+        were complete.
     failures : dict
-        What was wrong, by position.
+        Reason for the failure of each failed plane, by index.
     flags : dict
-        Reasons to doubt planes, and how many each was raised for.
+        Reasons to doubt planes, with the number of planes for which each was raised.
     done, missing : int
-        Planes computed in this run, and planes that neither were nor had been before.
+        Number of planes computed in this run, and number of planes still missing, which neither
+        this run nor an earlier one computed.
     """
 
     image: NDArray[np.float32] | None

@@ -1,6 +1,6 @@
-"""Every setting of a run, once: its default, bounds, unit and help.
+"""The settings of a run: default, bounds, unit and help text of each, defined once.
 
-The form in napari, the command line and the documentation all read them from here.
+The panel in napari, the command line and the documentation all read them from here.
 """
 
 from __future__ import annotations
@@ -28,77 +28,77 @@ __all__ = [
 
 
 DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
-# Untrained networks that may stand for the kernel: their names, and the functions of settings and
-# window that make them. Others may be added, as the benchmarks do.
+# Untrained networks that can represent the kernel. Each name maps to a function that builds the
+# network from the settings and the kernel window. Others can be registered, as the benchmarks do.
 KERNEL_NETWORKS = {"siren": "napari_blind_deconv.engine.kernel_networks:siren"}
 
 
 class DataTerm(StrEnum):
-    """How the misfit between the re-blurred estimate and the image is counted."""
+    """The measure of the difference between the re-blurred estimate and the image."""
 
-    HUBER = "huber"  # Eq. 18: outliers pull linearly only
-    SQUARED = "squared"  # mean squared error, as SelfDeblur
+    HUBER = "huber"  # Eq. 18: outliers count linearly, not with their square
+    SQUARED = "squared"  # mean squared error, as in SelfDeblur
 
 
 class Regulariser(StrEnum):
-    """What is asked of the picture's gradients."""
+    """The penalty on the gradients of the estimate."""
 
-    RATIO = "l1/l2"  # Eq. 19: few and strong, at any contrast
-    L1 = "l1"  # mean |∇x|, anisotropic total variation: few or weak
+    RATIO = "l1/l2"  # Eq. 19: favours few, strong gradients at any contrast
+    L1 = "l1"  # mean |∇x|, anisotropic total variation: favours few or weak gradients
 
 
 class SparsityScale(StrEnum):
-    """What λ, the weight of the sparse-gradient term, is counted in."""
+    """The unit of λ, the weight of the sparse-gradient term."""
 
-    PUBLISHED = "published"  # λ ‖∇x‖₁/‖∇x‖₂ with plain sums, Eq. 19: grows with the image's side
-    PIXELS = "pixels"  # λ on that ratio divided by √pixels, which no image size alters
-    NOISE = "noise"  # the same, times the noise found in the image
+    PUBLISHED = "published"  # λ ‖∇x‖₁/‖∇x‖₂ with plain sums, Eq. 19: grows with the image side
+    PIXELS = "pixels"  # the ratio is divided by √pixels, so that it does not depend on image size
+    NOISE = "noise"  # as `pixels`, and multiplied by the noise estimated from the image
 
 
 class ImageStart(StrEnum):
-    """What the picture starts from."""
+    """The starting point of the image network."""
 
     WIENER = "wiener"
     RANDOM = "random"
 
 
 class SolverName(StrEnum):
-    """Where the pipeline ends."""
+    """The solver that gives the result."""
 
-    AUTO = "auto"  # with double-DIP, unless the linear estimate leaves only noise
-    WIENER = "wiener"  # with the linear estimate
-    RICHARDSON_LUCY = "richardson-lucy"  # with its iterations, for a PSF that is given
+    AUTO = "auto"  # double-DIP, or the linear estimate if that leaves only noise
+    WIENER = "wiener"  # the linear estimate
+    RICHARDSON_LUCY = "richardson-lucy"  # Richardson-Lucy with a given PSF
 
 
 class Location(StrEnum):
-    """How the field of view is found on the canvas that was estimated."""
+    """How the field of view is located on the estimated canvas."""
 
-    SIMILARITY = "similarity"  # 3.1.6: where it resembles the input, kernel centred with it
-    CENTRE = "centre"  # the middle of the canvas, kernel as it is, as SelfDeblur
+    SIMILARITY = "similarity"  # section 3.1.6: the part most like the input, with a centred kernel
+    CENTRE = "centre"  # the middle of the canvas, with the kernel unchanged, as in SelfDeblur
 
 
 class Precision(StrEnum):
-    """Arithmetic of the image network; the kernel, the blur and the objective stay in float32."""
+    """Precision of the image network; kernel, convolution and objective always use float32."""
 
     FLOAT32 = "float32"
-    AUTO = "auto"  # bfloat16 where the processor computes in it natively
+    AUTO = "auto"  # bfloat16 where the processor supports it natively
 
 
 def _odd(size: int) -> int:
-    """Kernels have a central pixel: an even size is taken one larger."""
+    """Return the size, plus one if it is even, because a kernel needs a central pixel."""
     return size + 1 - size % 2
 
 
 def _known_device(name: str) -> str:
     kind, colon, index = name.partition(":")
     if kind not in DEVICE_NAMES or (colon and not (kind == "cuda" and index.isdecimal())):
-        raise ValueError(f"accepted are {', '.join(DEVICE_NAMES)} and cuda:N, the GPU of number N")
+        raise ValueError(f"expected {', '.join(DEVICE_NAMES)}, or cuda:N for GPU number N")
     return name
 
 
 def _known_network(name: str) -> str:
     if name not in KERNEL_NETWORKS:
-        raise ValueError(f"accepted are {', '.join(KERNEL_NETWORKS)}")
+        raise ValueError(f"expected {', '.join(KERNEL_NETWORKS)}")
     return name
 
 
@@ -107,10 +107,10 @@ Width = Annotated[int, Field(ge=1, le=1024)]
 
 
 class Settings(BaseModel):
-    """What a run of the deconvolution does, all in one immutable object.
+    """All settings of a deconvolution, in one immutable object.
 
-    Build one from a preset with ``Settings.preset("fast")``, change it with
-    :meth:`with_changes`. A value out of bounds raises a `ValueError` of one sentence.
+    Build one from a preset with ``Settings.preset("fast")``, and derive a changed copy with
+    :meth:`with_changes`. A value out of bounds raises a `ValueError` with one sentence.
 
     Examples
     --------
@@ -118,143 +118,161 @@ class Settings(BaseModel):
     100
     """
 
+    # The docstring below each field is its help text in the panel and in the reference.
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kernel_size: KernelSide | tuple[KernelSide, KernelSide] | None = Field(
         None, title="Kernel size", json_schema_extra={"unit": "px"}
     )
-    """Window the kernel is estimated in: one side or (rows, columns), in pixels; an even side is
-    taken one larger. It must hold the whole blur and may well be larger. None: half the image, but
-    at most the automatic limit."""
+    """Window in which the kernel is estimated, in pixels: one side, or (rows, columns). Even sides
+    are rounded up to odd ones. The window must hold the complete kernel and can safely be larger.
+    Larger windows find wider blur and take longer. None: half the image, up to the automatic
+    kernel limit."""
 
     kernel_size_limit: KernelSide | None = Field(
         81, title="Automatic kernel limit", json_schema_extra={"unit": "px"}
     )
-    """Largest window chosen automatically, in pixels. None: half the image, as published. Larger
-    windows find wider blur and cost time with the square of image side plus window."""
+    """Largest kernel window that is chosen automatically, in pixels. Raising it finds wider blur,
+    and the run time grows with the square of image side plus window side. None: half the image, as
+    published."""
 
     solver: SolverName = Field(SolverName.AUTO, title="Solver")
-    """Where the run ends. `auto`: with double-DIP, unless the linear estimate explains the image
-    down to its noise; `wiener`: with the linear estimate, in seconds, whatever it leaves;
-    `richardson-lucy`: with its iterations, for a PSF that is given."""
+    """Method that gives the result. `auto`: double-DIP, or the linear estimate if that already
+    explains the image down to its noise. `wiener`: always the linear estimate, in seconds.
+    `richardson-lucy`: Richardson-Lucy iterations, for a given PSF."""
 
     max_iterations: int = Field(150, ge=1, le=100_000, title="Iterations")
-    """Most steps of the fit. More sharpen further until early stopping finds the noise coming
-    in."""
+    """Maximum number of iterations. Raising it gives a sharper result and takes longer, until early
+    stopping ends the run."""
 
     sparsity: float = Field(0.01, ge=0, le=100, allow_inf_nan=False, title="Sparsity λ")
-    """Weight of the sparse-gradient term. Raising it gives flatter areas, cleaner edges
-    and a wider kernel; too much draws cartoons, too little lets the kernel shrink to a point."""
+    """Weight of the sparse-gradient term. Raising it gives flatter areas, cleaner edges and a wider
+    kernel. Too high a value makes the result look like a cartoon; too low a value lets the kernel
+    shrink to a point."""
 
-    sparsity_scale: SparsityScale = Field(SparsityScale.NOISE, title="λ counted in")
-    """Unit of λ. `noise`: multiplied by the noise found in the image, and independent of the
-    image's size. `pixels`: independent of size only. `published`: the plain sums of the paper,
-    where one λ suits one size. The `l1` term is always a mean over pixels."""
+    sparsity_scale: SparsityScale = Field(SparsityScale.NOISE, title="Unit of λ")
+    """Unit of λ. `noise`: λ is multiplied by the noise estimated from the image and does not depend
+    on the image size, so that one λ suits most images. `pixels`: λ does not depend on the image
+    size. `published`: plain sums as in the paper, where each image size needs its own λ. The `l1`
+    term is always a mean over pixels."""
 
     regulariser: Regulariser = Field(Regulariser.RATIO, title="Sparse-gradient term")
-    """`l1/l2` asks for few, strong edges at any contrast; `l1` (total variation) also lowers
-    contrast and lets the kernel shrink to a point under noise."""
+    """Penalty on gradients. `l1/l2` favours few, strong edges at any contrast. `l1` (total
+    variation) also lowers contrast, and lets the kernel shrink to a point if the image is noisy."""
 
-    data_term: DataTerm = Field(DataTerm.HUBER, title="Misfit")
-    """`huber` discounts outliers such as hot and saturated pixels; `squared` fits them too."""
+    data_term: DataTerm = Field(DataTerm.HUBER, title="Data term")
+    """Measure of the difference between the re-blurred estimate and the image. `huber` gives less
+    weight to outliers such as hot and saturated pixels; `squared` fits outliers as well."""
 
     huber_delta: float = Field(0.05, gt=0, le=1, title="Huber δ")
-    """Misfit, as a share of the intensity range, beyond which a pixel counts as an outlier and
-    pulls linearly only. Lower ignores hot and saturated pixels more."""
+    """Difference beyond which the Huber data term treats a pixel as an outlier, as a fraction of
+    the intensity range. Raising it fits hot and saturated pixels more closely; lowering it ignores
+    them more."""
 
     image_learning_rate: float = Field(1e-2, gt=0, le=1, title="Image learning rate")
-    """Step of the image network. Higher sharpens in fewer iterations and fits noise sooner."""
+    """Learning rate of the image network. Raising it sharpens in fewer iterations and fits noise
+    sooner."""
 
     kernel_learning_rate: float = Field(3e-4, gt=0, le=1, title="Kernel learning rate")
-    """Step of the kernel network. Higher lets the kernel leave its start sooner; too high, it
-    outruns the image and collapses."""
+    """Learning rate of the kernel network. Raising it lets the kernel leave its start sooner. If it
+    is too high, the kernel changes faster than the estimate and collapses."""
 
     learning_rate_milestones: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (2000, 3000, 5000, 8000), title="Learning rates halve at"
     )
-    """Iterations at which both learning rates are halved; later means longer, coarser search."""
+    """Iterations at which both learning rates are halved. Later milestones keep the learning rates
+    high for longer, for a longer and coarser search."""
 
     window: int = Field(25, ge=2, le=1000, title="Early-stopping window")
-    """Pictures W over which the windowed moving variance is taken. Longer is steadier and
-    later."""
+    """Number W of successive estimates over which the windowed moving variance is computed. Raising
+    it makes early stopping steadier and later."""
 
     early_stopping: bool = Field(True, title="Early stopping")
-    """Keep the picture of the least windowed variance. Off, the run goes on to its last iteration
-    and keeps that picture, noise and all."""
+    """Keep the estimate with the smallest windowed variance. If off, the run continues to the last
+    iteration and keeps that estimate, including the noise it has fitted."""
 
     stop_at_noise: bool = Field(True, title="Stop at the noise")
-    """Stop where the estimate explains the image down to its noise: what is left is noise, and
-    going on would draw it into the picture. Off, as published."""
+    """Stop when the re-blurred estimate matches the image to within its noise. Only noise is left
+    then, and further iterations would add it to the result. If off, the run continues, as
+    published."""
 
     patience: int = Field(50, ge=1, le=100_000, title="Early-stopping patience")
-    """Iterations P without a lower variance after which the run stops and keeps the picture of the
-    lowest. Longer survives passing bumps and costs those iterations."""
+    """Number P of iterations without a smaller variance after which the run stops and keeps the
+    estimate with the smallest one. Raising it survives temporary rises of the variance and costs
+    that many more iterations."""
 
     kernel_start: Literal["auto", "flat"] | Annotated[float, Field(gt=0, le=100)] = Field(
         "auto", title="Kernel start σ", json_schema_extra={"unit": "px"}
     )
-    """What the kernel network starts from. `auto`: the kernel that explains the image's spectrum
-    best, of none, a Gaussian, a straight drift and an ellipse, or one of any shape if it makes the
-    edges sparser; a number: a Gaussian of this standard deviation in pixels; `flat`: the network's
-    own, nearly flat start, as published."""
+    """Kernel from which the run starts. `auto`: the kernel that explains the power spectrum of the
+    image best (no blur, a Gaussian, linear motion, or an ellipse), or a kernel of any shape if it
+    makes the edges sparser. A number: a Gaussian with this standard deviation in pixels; raising it
+    starts from more blur. `flat`: the nearly flat kernel of the untrained network, as published."""
 
     location: Location = Field(Location.SIMILARITY, title="Location")
-    """`similarity` puts picture and kernel where the picture resembles the input most; `centre`
-    takes the middle of the canvas, which loses part of the scene when the kernel has drifted."""
+    """How the result is cut out of the estimated canvas. `similarity` places estimate and kernel
+    where the estimate resembles the image most. `centre` takes the middle of the canvas, which
+    loses part of the scene if the kernel has moved off its centre."""
 
     headroom: float = Field(1.0, ge=0, le=100, title="Headroom")
-    """How far the estimate may rise above the brightest input, as a share of the input's range.
-    Sharp points are brighter than their blur, so that 0 (as published) flattens beads."""
+    """How far the estimate can exceed the brightest pixel of the image, as a fraction of the
+    intensity range. Small objects are brighter before they are blurred. Raising it lets them become
+    brighter; 0 (as published) flattens beads."""
 
     averaging: float = Field(0.9, ge=0, lt=1, title="Averaging")
-    """Weight of the past in the running average of the pictures that is shown and kept; 0 keeps the
-    single picture, as published. Raising it removes the flicker of the steps and then some of the
-    noise, but lags behind a picture that is still sharpening."""
+    """Weight of past estimates in the running average that is shown and kept; 0 keeps the single
+    estimate, as published. Raising it removes flicker and then some of the noise, but lags behind
+    an estimate that is still getting sharper."""
 
     channels: tuple[Width, ...] = Field(
         (16, 32, 64, 64, 64), min_length=1, max_length=8, title="Network widths"
     )
-    """Channels of the image network at each scale, finest first. Wider draws more detail, takes
-    longer and fits noise sooner."""
+    """Channels of the image network at each scale, finest first. More channels give more detail,
+    take longer and fit noise sooner."""
 
     skip_channels: Width = Field(16, title="Skip channels")
-    """Channels that bypass each scale. More let fine texture through, and noise with it."""
+    """Channels of the skip connection at each scale. More channels pass more fine texture, and more
+    noise."""
 
     input_channels: Width = Field(8, title="Input channels")
-    """Channels of the fixed random picture the image network starts from."""
+    """Channels of the fixed random input of the image network. More channels take a little
+    longer."""
 
     image_start: ImageStart = Field(ImageStart.WIENER, title="Image start")
-    """What the image network starts from. `wiener`: the linear estimate that goes with the
-    kernel's start, which the network then corrects; `random`, as published: nothing, and the
-    picture emerges in hundreds of iterations."""
+    """Estimate from which the image network starts. `wiener`: the linear estimate for the starting
+    kernel, which the network then corrects. `random`, as published: the output of the untrained
+    network, from which the estimate emerges over hundreds of iterations."""
 
     kernel_network: Annotated[str, AfterValidator(_known_network)] = Field(
         "siren", title="Kernel network"
     )
-    """`siren`: a network of sines over coordinates, as published. Others can be registered, as the
-    benchmarks do to compare."""
+    """Network that represents the kernel. `siren`: a network of sines over coordinates, as
+    published. Others can be registered, as the benchmarks do to compare them."""
 
     kernel_features: Width = Field(128, title="Kernel network width")
-    """Units in each layer of the kernel network. More describe more intricate motion."""
+    """Units in each layer of the kernel network. More units describe more intricate kernels."""
 
     kernel_layers: int = Field(2, ge=1, le=8, title="Kernel network layers")
-    """Hidden layers of the kernel network, or scales of a convolutional one."""
+    """Hidden layers of the kernel network, or scales of a convolutional kernel network. More layers
+    describe more intricate kernels."""
 
     kernel_frequency: float = Field(30.0, gt=0, le=1000, title="Kernel frequency ω₀")
-    """Frequency of the kernel network's first sines. Higher draws finer kernels and lets them
-    fall apart sooner."""
+    """Frequency of the first sine layer of the kernel network. Raising it allows finer detail in
+    the kernel and lets the kernel break up sooner."""
 
-    precision: Precision = Field(Precision.AUTO, title="Arithmetic")
-    """`auto` runs the image network in bfloat16 where the processor does so natively, which is
-    faster and no blurrier; `float32` is the published arithmetic."""
+    precision: Precision = Field(Precision.AUTO, title="Precision")
+    """Arithmetic of the image network. `auto` uses bfloat16 where the processor supports it
+    natively, which is faster and gives an equally sharp result. `float32` is the published
+    arithmetic."""
 
     device: Annotated[str, AfterValidator(_known_device)] = Field("auto", title="Device")
-    """What computes. `auto` takes a CUDA GPU, else Apple's, else the processor; or `cpu`, `cuda`,
-    `cuda:1` (the second GPU), `mps`."""
+    """Device that computes the result. `auto` uses a CUDA GPU if there is one, otherwise an Apple
+    GPU, otherwise the CPU. Or choose `cpu`, `cuda`, `cuda:1` (the second GPU) or `mps`."""
 
     seed: int = Field(0, ge=0, lt=2**63, title="Seed")
-    """Start of the random numbers that the networks begin with. Same input, settings and machine on
-    the CPU: the same bits. Another seed gives another, equally valid, estimate."""
+    """Seed of the random numbers with which the networks start. On the CPU, the same image,
+    settings, seed and machine give exactly the same result. Another seed gives another, equally
+    valid, result."""
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -264,7 +282,7 @@ class Settings(BaseModel):
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """Settings of a named preset; `ValueError` for a name that is not one."""
+        """Return the settings of a preset; raise `ValueError` for an unknown name."""
         if name not in PRESETS:
             known = ", ".join(repr(known) for known in PRESETS)
             raise ValueError(f"There is no preset {name!r}; presets are {known}.")
@@ -272,26 +290,29 @@ class Settings(BaseModel):
 
     @classmethod
     def presets(cls) -> dict[str, Self]:
-        """The presets for use by name, the default first."""
+        """Return the presets that are offered to users, by name, the default first."""
         return {name: cls.preset(name) for name in PRESET_HELP}
 
     def with_changes(self, **changes: Any) -> Self:
-        """A copy with some values changed, checked like new ones."""
+        """Return a copy with some values changed; the new values are validated."""
         return type(self)(**{**self.model_dump(), **changes})
 
     def changes_from(self, other: Settings) -> dict[str, Any]:
-        """What differs from other settings, ready for JSON."""
-        theirs = other.model_dump(mode="json")
-        ours = self.model_dump(mode="json")
-        return {name: value for name, value in ours.items() if value != theirs[name]}
+        """Return the values that differ from those of `other`, ready for JSON."""
+        other_values = other.model_dump(mode="json")
+        values = self.model_dump(mode="json")
+        return {name: value for name, value in values.items() if value != other_values[name]}
 
     def with_texts(self, assignments: list[str]) -> Self:
-        """A copy changed by texts such as ``"sparsity=0.02"`` or ``"channels=[16, 32]"``."""
+        """Return a copy changed by texts such as ``"sparsity=0.02"`` or ``"channels=[16, 32]"``.
+
+        Values are read as JSON; ``None`` and any other text are accepted as well.
+        """
         changes = {}
         for text in assignments:
             name, equals, value = text.partition("=")
             if not equals:
-                raise ValueError(f"Got the setting {text!r}; settings are written as name=value.")
+                raise ValueError(f"Expected a setting written as name=value, got {text!r}.")
             try:
                 changes[name.strip()] = None if value.strip() == "None" else json.loads(value)
             except json.JSONDecodeError:
@@ -300,12 +321,12 @@ class Settings(BaseModel):
 
 
 def _sentence(error: ValidationError) -> str:
-    """The first complaint of pydantic, as one sentence for a person."""
+    """Return the first error of pydantic as one readable sentence."""
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else "settings"
     if first["type"] == "extra_forbidden":
         known = ", ".join(Settings.model_fields)
         return f"There is no setting {name!r}; settings are {known}."
-    text = first["msg"].removeprefix("Value error, ")
-    complaint = text[0].lower() + text[1:]
-    return f"The setting {name!r} got {first['input']!r}; {complaint}."
+    message = first["msg"].removeprefix("Value error, ")
+    reason = message[0].lower() + message[1:]
+    return f"The setting {name!r} got {first['input']!r}; {reason}."

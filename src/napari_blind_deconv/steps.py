@@ -1,4 +1,4 @@
-"""Runs: iterators over what they report on the way, with an outcome at their end."""
+"""Runs: iterators over progress reports, with a result at the end."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, Generic, TypeVar
 __all__ = ["Run", "mapped", "run_to_end"]
 
 _Step = TypeVar("_Step")
-_Told = TypeVar("_Told")
+_Changed = TypeVar("_Changed")
 _Outcome = TypeVar("_Outcome")
 
 
 class Run(Generic[_Step, _Outcome]):
-    """A computation under way: iterate over what it reports, then ask for its result.
+    """A computation in progress: iterate over its reports, then call `result`.
 
-    ``yield from run`` gives the result as well.
+    In a generator, ``yield from run`` passes the reports on and returns the result.
 
     Examples
     --------
@@ -30,7 +30,7 @@ class Run(Generic[_Step, _Outcome]):
     def __init__(self, steps: Generator[_Step, None, _Outcome]) -> None:
         self._steps = steps
         self._outcomes: list[_Outcome] = []
-        self._is_given_up = False
+        self._is_closed = False
 
     def __iter__(self) -> Iterator[_Step]:
         return self
@@ -38,7 +38,7 @@ class Run(Generic[_Step, _Outcome]):
     def __next__(self) -> _Step:
         if self._outcomes:
             raise StopIteration(self._outcomes[0])
-        if self._is_given_up:
+        if self._is_closed:
             raise StopIteration
         try:
             return next(self._steps)
@@ -46,36 +46,39 @@ class Run(Generic[_Step, _Outcome]):
             self._outcomes.append(end.value)
             raise
         except BaseException:
-            self._is_given_up = True
+            self._is_closed = True
             raise
 
     def result(self) -> _Outcome:
-        """What the run comes to; what is left of it is run first, its reports unseen.
+        """Complete the run, discard the remaining reports and return the result.
 
-        `RuntimeError` if it failed before, or was given up.
+        Raises
+        ------
+        RuntimeError
+            If the run failed or was closed before.
         """
         for _ in self:
             pass
         if not self._outcomes:
-            raise RuntimeError("The run has no result: it failed before, or was given up.")
+            raise RuntimeError("The run has no result, because it failed or was closed.")
         return self._outcomes[0]
 
     def close(self) -> None:
-        """Give the run up."""
-        self._is_given_up = True
+        """End the run without a result."""
+        self._is_closed = True
         self._steps.close()
 
 
 def run_to_end(steps: Generator[Any, None, _Outcome]) -> _Outcome:
-    """What a generator returns at its end; what it yields goes unseen."""
+    """Run a generator to its end, discard what it yields and return its result."""
     return Run(steps).result()
 
 
 def mapped(
     steps: Generator[_Step, None, _Outcome] | Run[_Step, _Outcome],
-    change: Callable[[_Step], _Told],
-) -> Generator[_Told, None, _Outcome]:
-    """The same with each of its steps changed on the way."""
+    change: Callable[[_Step], _Changed],
+) -> Generator[_Changed, None, _Outcome]:
+    """Yield the reports of a run after a change, and return its result unchanged."""
     run = steps if isinstance(steps, Run) else Run(steps)
     for step in run:
         yield change(step)

@@ -1,4 +1,4 @@
-"""Pictures to try the method on: a made-up scene whose truth is known, and a real one."""
+"""Sample images: a synthetic scene with known ground truth, and a real micrograph."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from napari_blind_deconv.numerics.optics import elliptic_gaussian
 
 __all__ = ["Scene", "astigmatic_kernel", "cell_crop", "fluorescence_scene"]
 
-PHOTONS = 400.0
-BACKGROUND = 0.02
-OFFSET = 100.0
-READ_NOISE = 1.5
+PHOTONS = 400.0  # mean count at brightness 1
+BACKGROUND = 0.02  # fraction of brightness 1
+OFFSET = 100.0  # counts of the camera without light
+READ_NOISE = 1.5  # standard deviation in counts
 CELL_CROP = np.s_[279:471, 329:521]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A made-up recording and what it was made from.
+    """A synthetic recording together with its ground truth.
 
     Attributes
     ----------
     observed : ndarray
         Camera counts, uint16, ``(rows, columns)``: blurred, with offset, background and noise.
     truth : ndarray
-        What a camera without blur or noise would have counted, float32, same shape and units.
+        Counts without blur and noise, float32, same shape and units as `observed`.
     kernel : ndarray
-        The kernel, float32, odd sides, sum 1.
+        The kernel that blurred the scene, float32, odd sides, sum 1.
     pixel_size : float
         Side of a pixel in µm.
     peak : float
-        Counts of full brightness above the offset: the full scale for PSNR.
+        Counts above the offset at brightness 1; the full scale for PSNR.
     """
 
     observed: NDArray[np.uint16]
@@ -44,15 +44,15 @@ class Scene:
     pixel_size: float = 0.1
     peak: float = PHOTONS
 
-    def psnr(self, picture: NDArray[Any]) -> float:
-        """PSNR of an estimate of the truth, up to a shift, in dB."""
-        from napari_blind_deconv.numerics.metrics import psnr_up_to_shift  # seconds to load
+    def psnr(self, estimate: NDArray[Any]) -> float:
+        """Return the PSNR of an estimate in dB, after the best shift onto the truth."""
+        from napari_blind_deconv.numerics.metrics import psnr_up_to_shift  # slow to import
 
-        return psnr_up_to_shift(self.truth, picture.astype(np.float64), peak=self.peak)
+        return psnr_up_to_shift(self.truth, estimate.astype(np.float64), peak=self.peak)
 
 
 def astigmatic_kernel() -> NDArray[np.float32]:
-    """The kernel of the sample scene, 21²: full widths of 6.1 × 3.8 px, 30° downwards."""
+    """Return the kernel of the sample scene: 21², 6.1 × 3.8 px at half maximum, 30° downwards."""
     return elliptic_gaussian(21, (2.6, 1.6), -30.0)
 
 
@@ -62,21 +62,26 @@ def fluorescence_scene(
     kernel: NDArray[np.float32] | None = None,
     seed: int = 0,
 ) -> Scene:
-    """Filaments, a nucleus with its texture, and puncta, as a camera sees them through a kernel.
+    """Simulate a fluorescence image of filaments, textured nuclei and puncta.
 
     The scene is wider than the field of view, so that light enters from beyond the border as it
-    does under a microscope.
+    does in a microscope.
 
     Parameters
     ----------
     shape : tuple of int
         Rows and columns of the field of view.
     kernel : ndarray, optional
-        Odd sides, unit sum. Default: :func:`astigmatic_kernel`.
+        Kernel that blurs the scene, with odd sides and sum 1. Default: :func:`astigmatic_kernel`.
     seed : int
         Seed of scene and noise.
+
+    Returns
+    -------
+    Scene
+        The recording, with its ground truth and kernel.
     """
-    import torch  # seconds to load, and the other picture does without
+    import torch  # slow to import, and the real micrograph does not need it
 
     from napari_blind_deconv.numerics.convolution import Convolution
     from napari_blind_deconv.numerics.degrade import expose
@@ -106,7 +111,7 @@ def fluorescence_scene(
 
 
 def cell_crop() -> NDArray[np.uint8]:
-    """A 192×192 crop of scikit-image's ``cell``, a real micrograph without known truth."""
+    """Return a 192×192 crop of ``skimage.data.cell``, a real micrograph without ground truth."""
     from skimage.data import cell
 
     crop: NDArray[np.uint8] = cell()[CELL_CROP]
@@ -114,7 +119,7 @@ def cell_crop() -> NDArray[np.uint8]:
 
 
 def _filaments(shape: tuple[int, int], random: np.random.Generator) -> NDArray[np.float64]:
-    """Curving fibres of sub-pixel width, as walks whose direction drifts."""
+    """Draw curved fibres of sub-pixel width as random walks of their direction."""
     drawing = np.zeros(shape)
     for _ in range(shape[0] * shape[1] // 1500):
         steps = 4 * max(shape)
@@ -127,7 +132,7 @@ def _filaments(shape: tuple[int, int], random: np.random.Generator) -> NDArray[n
 
 
 def _nuclei(shape: tuple[int, int], random: np.random.Generator) -> NDArray[np.float64]:
-    """Ellipses with chromatin-like texture."""
+    """Draw ellipses with a texture like that of chromatin."""
     drawing = np.zeros(shape)
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     texture = ndimage.gaussian_filter(random.normal(size=shape), 1.5)
@@ -141,21 +146,22 @@ def _nuclei(shape: tuple[int, int], random: np.random.Generator) -> NDArray[np.f
 
 
 def _puncta(shape: tuple[int, int], random: np.random.Generator) -> NDArray[np.float64]:
-    """Spots a little wider than a pixel."""
+    """Draw spots slightly wider than a pixel."""
     drawing = np.zeros(shape)
     count = shape[0] * shape[1] // 900
-    where = random.uniform((1, 1), np.array(shape) - 2, (count, 2)).T
-    _splat(drawing, where, random.uniform(2, 6, count))
+    points = random.uniform((1, 1), np.array(shape) - 2, (count, 2)).T
+    _splat(drawing, points, random.uniform(2, 6, count))
     return ndimage.gaussian_filter(drawing, 0.8)
 
 
 def _splat(
     drawing: NDArray[np.float64], points: NDArray[np.float64], weight: float | NDArray[np.float64]
 ) -> None:
-    """Add points ``(2, N)`` of some weight, each shared bilinearly by its four pixels."""
+    """Add weighted points ``(2, N)`` to a drawing, spread bilinearly over four pixels each."""
     corner = np.floor(points).astype(int)
-    rest = points - corner
+    fraction = points - corner
     for down in (0, 1):
         for right in (0, 1):
-            share = abs(1 - down - rest[0]) * abs(1 - right - rest[1])
-            np.add.at(drawing, (corner[0] + down, corner[1] + right), share * weight)
+            portion = abs(1 - down - fraction[0]) * abs(1 - right - fraction[1])
+            # `add.at`, because ``+=`` would count points that share a pixel only once.
+            np.add.at(drawing, (corner[0] + down, corner[1] + right), portion * weight)

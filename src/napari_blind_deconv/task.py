@@ -1,4 +1,4 @@
-"""What is asked for: all that a computation needs, in one record."""
+"""The input of a computation, in one record."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ __all__ = ["Task"]
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """An image to deconvolve, and how. It knows no widget, layer or file, and may go anywhere.
+    """An image to deconvolve, with the settings and the choice of the kernel.
+
+    A task holds no widget, layer or open file, so it can be sent to another thread, process or
+    machine.
 
     Attributes
     ----------
     image : Image
-        A block, or a stack of them.
+        A block or a stack of blocks.
     settings : Settings
     kernel : KernelChoice
-        Default: it is found.
+        Default: the kernel is found in the image.
     intensity_range : tuple of float or None
-        Intensities that are 0 and 1 in the fit; None: the image's own, hot pixels left out.
-        Blocks that are to be compared want the same.
+        Intensities that become 0 and 1 in the fit, in the units of the image. None: the range of
+        the image without hot pixels. Use one range for blocks that are to be compared.
     tile_side : int or None
-        Planes of more than its square, in pixels, are cut into tiles; None: they are not.
+        Planes with more than ``tile_side ** 2`` pixels are cut into tiles. None: no plane is cut.
     """
 
     image: Image
@@ -49,15 +52,18 @@ class Task:
         kernel: KernelChoice | Kernel | ArrayLike | None,
         intensity_range: tuple[float, float] | None = None,
     ) -> Self:
-        """What the public functions are asked for, as they say it; `changes` are of settings."""
-        found = Image.of(image, axes)
-        if found.space != "YX":
+        """Make a task from the arguments of the public functions.
+
+        Parameters are those of `deconvolve`; `changes` are changed settings.
+        """
+        converted = Image.of(image, axes)
+        if converted.space != "YX":
             raise ValueError(
-                f"The image is of volumes ({found.space}); accepted are planes, of which a volume "
-                "may be a stack."
+                f"Expected an image of planes ('YX'), got volumes ({converted.space!r}); try the "
+                "volume as a stack of planes."
             )
         return cls(
-            found,
+            converted,
             (settings or Settings()).with_changes(**changes),
             KernelChoice.of(kernel),
             intensity_range,

@@ -31,78 +31,84 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Sharpen microscope images when nobody knows the point spread function.",
+    help="Deconvolve microscope images without knowing the point spread function.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 DeviceOption = Annotated[
-    str | None, typer.Option(help="The setting `device`: auto, cpu, cuda or mps.")
+    str | None, typer.Option(help="Device to compute on: auto, cpu, cuda or mps.")
 ]
-PresetOption = Annotated[str, typer.Option(help="See `blind-deconv presets`.")]
+PresetOption = Annotated[
+    str, typer.Option(help="Name of a preset; `blind-deconv presets` lists them.")
+]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; can be repeated."),
 ]
 AxesOption = Annotated[
-    str | None, typer.Option(help="What the file's axes are, such as TCZYX, if it is wrong.")
+    str | None, typer.Option(help="Axes of the file, such as TCZYX, if the file states wrong axes.")
 ]
-KernelOption = Annotated[str, typer.Option(help="Of a stack: per-channel, shared or per-slice.")]
-ResumeOption = Annotated[bool, typer.Option(help="Go on with a stack that was cut off.")]
-OverwriteOption = Annotated[bool, typer.Option(help="Replace outputs that exist.")]
-SeedOption = Annotated[
-    int | None, typer.Option(help="The setting `seed`, of the networks' random start.")
+KernelOption = Annotated[
+    str, typer.Option(help="Kernels of a stack: per-channel, shared or per-slice.")
 ]
+ResumeOption = Annotated[bool, typer.Option(help="Continue an interrupted run.")]
+OverwriteOption = Annotated[bool, typer.Option(help="Replace outputs that already exist.")]
+SeedOption = Annotated[int | None, typer.Option(help="Seed of the random start of the networks.")]
 
 
 @app.command()
 def run(
     image: Annotated[
-        Path | None, typer.Argument(metavar="INPUT", help="TIFF, OME-TIFF or OME-Zarr.")
+        Path | None, typer.Argument(metavar="INPUT", help="Image: TIFF, OME-TIFF or OME-Zarr.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Argument(help="Where the estimate goes: .tif, .ome.tif or .ome.zarr.")
+        Path | None, typer.Argument(help="File for the result: .tif, .ome.tif or .ome.zarr.")
     ] = None,
     preset: PresetOption = "fast",
     assignments: SetOption = None,
     axes: AxesOption = None,
     select: Annotated[
         str | None,
-        typer.Option(metavar="3,10:266,20:276", help="Part of the image, one item an axis."),
+        typer.Option(
+            metavar="3,10:266,20:276", help="Part of the image: an index or a range for each axis."
+        ),
     ] = None,
     kernel: KernelOption = "per-channel",
     reference: Annotated[
         str | None,
-        typer.Option(metavar="T,C,Z", help="Plane of a stack to find the kernel on."),
+        typer.Option(metavar="T,C,Z", help="Plane of a stack to estimate the kernel on."),
     ] = None,
     psf: Annotated[
-        Path | None, typer.Option(help="A known PSF as TIFF: the kernel is then fixed.")
+        Path | None, typer.Option(help="TIFF of a known PSF, used as a fixed kernel.")
     ] = None,
     psf_guess: Annotated[
-        Path | None, typer.Option(help="A PSF as TIFF for the kernel to start from.")
+        Path | None, typer.Option(help="TIFF of a PSF that the kernel starts from.")
     ] = None,
     kernel_out: Annotated[
-        Path | None, typer.Option(help="Where kernels go as TIFF; a page a channel or plane.")
+        Path | None, typer.Option(help="TIFF for the kernels, one page per channel or plane.")
     ] = None,
     trace_out: Annotated[
-        Path | None, typer.Option(help="Where the early-stopping traces go, as CSV.")
+        Path | None, typer.Option(help="CSV for the early-stopping traces.")
     ] = None,
     from_sidecar: Annotated[
-        Path | None, typer.Option(help="Run again what the .json beside a result tells of.")
+        Path | None, typer.Option(help="Repeat the run of a result, from its .json file.")
     ] = None,
     resume: ResumeOption = False,
     scheduler: Annotated[
         str | None,
-        typer.Option(metavar="tcp://HOST:PORT", help="Of a dask cluster to do a stack's planes."),
+        typer.Option(metavar="tcp://HOST:PORT", help="Dask scheduler for the planes of a stack."),
     ] = None,
     device: DeviceOption = None,
     seed: SeedOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Deblur an image, plane by plane if it is a stack. Ctrl-C keeps what there is, exit code 130.
+    """Deconvolve an image; a stack is deconvolved plane by plane.
 
-    Exit code 3 says that planes of a stack failed; they hold their input.
+    Ctrl-C stops the run with exit code 130: a single plane is written with the best estimate so
+    far, and the finished planes of a stack are kept. Exit code 3 means that planes of a stack
+    failed; they contain their input.
     """
     with one_sentence_errors():
         from napari_blind_deconv.jobs import Job
@@ -110,7 +116,7 @@ def run(
         if from_sidecar is not None:
             job = Job.from_sidecar(from_sidecar)
         elif image is None or output is None:
-            raise ValueError("Got no input or no output; accepted are both, or --from-sidecar.")
+            raise ValueError("Expected an input and an output, or --from-sidecar.")
         else:
             job = Job(
                 input=image,
@@ -121,7 +127,7 @@ def run(
                 select=select,
                 psf=psf,
                 psf_guess=psf_guess,
-                reference=_position(reference),
+                reference=_parse_index(reference),
             )
         code = run_job_with_progress(
             job, kernel_out, trace_out, resume=resume, overwrite=overwrite, scheduler=scheduler
@@ -136,9 +142,9 @@ def _settings(
     device: str | None = None,
     seed: int | None = None,
 ) -> Settings:
-    """Settings of a preset, changed by what else was said on the command line."""
-    said = {"device": device, "seed": seed}
-    changes = {name: value for name, value in said.items() if value is not None}
+    """Return the settings of a preset, changed by the other options of the command line."""
+    options = {"device": device, "seed": seed}
+    changes = {name: value for name, value in options.items() if value is not None}
     return Settings.preset(preset).with_texts(assignments or []).with_changes(**changes)
 
 
@@ -148,32 +154,36 @@ def _scope(name: str) -> KernelScope:
     return KernelChoice.find(name).scope
 
 
-def _position(text: str | None) -> tuple[int, ...] | None:
+def _parse_index(text: str | None) -> tuple[int, ...] | None:
     try:
         return None if text is None else tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(f"The plane is {text!r}; accepted are numbers such as 0,1,5.") from None
+        raise ValueError(f"Expected the index of a plane, such as 0,1,5, got {text!r}.") from None
 
 
 @app.command()
 def batch(
-    images: Annotated[list[str], typer.Argument(metavar="INPUTS", help='Files, or "in/*.tif".')],
-    out: Annotated[Path, typer.Option(help="Folder for the results; created.")],
-    suffix: Annotated[str, typer.Option(help="Of the results.")] = "_deblurred.ome.tif",
+    images: Annotated[
+        list[str], typer.Argument(metavar="INPUTS", help='Images, or a pattern such as "in/*.tif".')
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the results; it is created.")],
+    suffix: Annotated[str, typer.Option(help="Ending of the result names.")] = "_deblurred.ome.tif",
     preset: PresetOption = "fast",
     assignments: SetOption = None,
     axes: AxesOption = None,
     kernel: KernelOption = "per-channel",
-    psf: Annotated[Path | None, typer.Option(help="A known PSF as TIFF, for all.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Files at a time, sharing the cores.")] = 1,
+    psf: Annotated[Path | None, typer.Option(help="TIFF of a known PSF, for all images.")] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Number of files at a time; they share the cores.")
+    ] = 1,
     resume: ResumeOption = False,
     device: DeviceOption = None,
     seed: SeedOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Deblur many images, one after the other or several at a time; a bad one is listed at the end.
+    """Deconvolve many images, and list the images that failed at the end.
 
-    Exit code 3 says that some failed, or planes of them.
+    Exit code 3 means that some images, or some of their planes, failed.
     """
     with one_sentence_errors():
         from napari_blind_deconv.batch import plan_batch, run_batch
@@ -187,45 +197,46 @@ def batch(
         }
         pairs = plan_batch(images, out, suffix)
         out.mkdir(parents=True, exist_ok=True)
-        todo = [Job(input=source, output=target, **common) for source, target in pairs]
-        troubles, doubted = {}, {}
+        all_jobs = [Job(input=source, output=target, **common) for source, target in pairs]
+        troubles, warnings = {}, {}
         with progress_bar() as progress:
-            task = progress.add_task("sharpening", total=len(todo), unit="files")
-            for job, report in run_batch(todo, at_a_time=jobs, resume=resume, overwrite=overwrite):
+            task = progress.add_task("deconvolving", total=len(all_jobs), unit="files")
+            ended = run_batch(all_jobs, at_a_time=jobs, resume=resume, overwrite=overwrite)
+            for job, report in ended:
                 progress.advance(task)
                 if report.trouble:
                     troubles[job.input] = report.trouble
                 if report.warnings:
-                    doubted[job.input] = report.warnings
+                    warnings[job.input] = report.warnings
         for path, trouble in troubles.items():
             errors.print(f"{path}: {trouble}", soft_wrap=True)
-        for path, warnings in doubted.items():
-            for line in warnings:
+        for path, lines in warnings.items():
+            for line in lines:
                 errors.print(f"{path}: warning: {line}", soft_wrap=True)
-        errors.print(f"{len(todo) - len(troubles)} of {len(todo)} files done, in {out}.")
+        errors.print(f"{len(all_jobs) - len(troubles)} of {len(all_jobs)} files done, in {out}.")
     if troubles:
         raise typer.Exit(SOME_FAILED)
 
 
 @app.command()
 def report(
-    result: Annotated[Path, typer.Argument(help="A result, its .json beside it.")],
+    result: Annotated[Path, typer.Argument(help="A result with its .json file beside it.")],
     out: Annotated[
-        Path | None, typer.Option(help="Where the page goes, as .png or .pdf. None: numbers only.")
+        Path | None, typer.Option(help="File for the page: .png or .pdf; default: no page.")
     ] = None,
     plane: Annotated[
-        str | None, typer.Option(metavar="T,C,Z", help="Of a stack; the first if not given.")
+        str | None, typer.Option(metavar="T,C,Z", help="Plane of a stack; default: the first.")
     ] = None,
     error_out: Annotated[
-        Path | None, typer.Option(help="Where a map of the expected error goes, as TIFF: slow.")
+        Path | None, typer.Option(help="TIFF for a map of the expected error, which is slow.")
     ] = None,
     repeats: Annotated[
-        int, typer.Option(min=1, help="Runs that map is made from; more make it less noisy.")
+        int, typer.Option(min=1, help="Number of runs for this map; more make it less noisy.")
     ] = 4,
     device: DeviceOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Say how far a result can be trusted: numbers as JSON, and a page with the residual."""
+    """Report how far a result can be trusted: numbers as JSON, and a page with figures."""
     with one_sentence_errors():
         import numpy as np
 
@@ -238,26 +249,28 @@ def report(
         for path, suffixes in ((out, {".png", ".pdf"}), (error_out, None)):
             if path is not None:
                 check_output(path, overwrite=overwrite, suffixes=suffixes)
-        found = Report.of(result, _position(plane))
-        # Redirected on Windows, the output takes few characters beyond ASCII.
-        console.print_json(data=found.as_record(), ensure_ascii=True)
+        judged = Report.of(result, _parse_index(plane))
+        # Output that is redirected on Windows can encode few characters beyond ASCII.
+        console.print_json(data=judged.as_record(), ensure_ascii=True)
         if out is not None:
-            write_report(out, found)
-            errors.print(f"{out}: {found.verdict}", soft_wrap=True)
+            write_report(out, judged)
+            errors.print(f"{out}: {judged.verdict}", soft_wrap=True)
         if error_out is not None:
-            with errors.status(f"Sharpening {repeats} times again …"):
-                error = found.expected_error(repeats=repeats, device=device or "auto")
-            write_plane(error_out, error, {"expected_error_of": found.title})
+            with errors.status(f"Deconvolving {repeats} more times …"):
+                error = judged.expected_error(repeats=repeats, device=device or "auto")
+            write_plane(error_out, error, {"expected_error_of": judged.title})
             errors.print(f"{error_out}: median {np.median(error.array):.4g}", soft_wrap=True)
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the results; created.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="Folder for the results; it is created.")] = Path(
+        "demo"
+    ),
     device: DeviceOption = None,
     seed: SeedOption = None,
 ) -> None:
-    """Deblur a real microscope image and a synthetic scene whose truth is known."""
+    """Deconvolve a real microscope image, and a synthetic scene whose truth is known."""
     with one_sentence_errors():
         from napari_blind_deconv.synthetic import cell_crop, fluorescence_scene
 
@@ -279,7 +292,7 @@ def demo(
 
 @app.command()
 def presets() -> None:
-    """List the presets: what each is for, and what it sets otherwise than the default."""
+    """List the presets, what each is for, and which settings differ from the default."""
     default = Settings()
     for name, preset in Settings.presets().items():
         console.print(f"[bold]{name}[/bold]  {PRESET_HELP[name]}")
@@ -289,7 +302,7 @@ def presets() -> None:
 
 @app.command()
 def doctor() -> None:
-    """Print versions and devices, and try whether they work; exit code 1 if not."""
+    """Print versions and devices, and test the devices. Exit code 1 means that a test failed."""
     with one_sentence_errors():
         from napari_blind_deconv.doctor import examine
 
@@ -299,13 +312,14 @@ def doctor() -> None:
 
 
 def _demonstrate(pixels: Any, name: str, out: Path, settings: Settings) -> tuple[Result, bool]:
+    """Deconvolve an image and write its files; return the result, and whether it was stopped."""
     from napari_blind_deconv.figures import write_summary
     from napari_blind_deconv.image import Image
     from napari_blind_deconv.io.images import write_plane, write_traces
 
     result, interrupted = deconvolve_with_progress(pixels, settings, name)
     image, kernel, trace = (
-        out / f"{name}_{what}" for what in ("deblurred.tif", "kernel.tif", "trace.csv")
+        out / f"{name}_{ending}" for ending in ("deblurred.tif", "kernel.tif", "trace.csv")
     )
     write_plane(image, Image(result.image), result.provenance())
     write_plane(kernel, Image(result.kernel.weights), result.provenance())

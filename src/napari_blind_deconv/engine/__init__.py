@@ -1,1 +1,1 @@
-"""Runs: from an array and settings to snapshots and a result."""
+"""The computation: from an image and settings to snapshots and a result."""

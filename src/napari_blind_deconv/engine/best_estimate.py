@@ -1,4 +1,4 @@
-"""Which picture of a run is kept: they are averaged, watched, and the best is remembered."""
+"""Averaging of the estimates of a run, early stopping, and the estimate to return."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from napari_blind_deconv.numerics.stopping import EarlyStopping, WindowedVarianc
 
 __all__ = ["BestEstimate", "Iterate"]
 
-# Pixels the windowed variance is taken over: a fixed random sample keeps its memory flat.
+# The windowed variance is computed on a fixed random sample of so many pixels, so that its memory
+# does not grow with the image.
 _MONITORED_PIXELS = 65_536
 
 
 @dataclass
 class Iterate:
-    """A canvas and its kernel, and the iteration they are from."""
+    """The canvas and the kernel of one iteration."""
 
     iteration: int
     canvas: Tensor
@@ -28,9 +29,24 @@ class Iterate:
 
 
 class BestEstimate:
-    """Averages the pictures, watches their variance and keeps the estimate to return.
+    """Running mean of the estimates, their windowed variance, and the estimate to return.
 
-    Until early stopping has something to compare, that is the latest one.
+    The estimate to return is the one with the smallest windowed variance. It is the latest estimate
+    as long as the variance is not known or early stopping is off.
+
+    Parameters
+    ----------
+    problem : Problem
+    averaging : float
+        Weight of the past in the running mean; 0 switches averaging off.
+
+    Attributes
+    ----------
+    stopping : EarlyStopping
+    latest : Iterate
+        Mean of the estimates up to the latest iteration.
+    best : Iterate
+        Estimate to return.
     """
 
     def __init__(self, problem: Problem, averaging: float) -> None:
@@ -38,19 +54,20 @@ class BestEstimate:
         self._averaging = averaging
         self._pixels = _monitored_pixels(problem).to(problem.device)
         self._variance = WindowedVariance(settings.window, len(self._pixels))
-        self._watches = settings.early_stopping
+        self._stops_early = settings.early_stopping
         self.stopping = EarlyStopping(settings.patience)
         self.latest: Iterate
         self.best: Iterate
 
     def update(self, iteration: int, canvas: Tensor, kernel: Tensor) -> float:
-        """Take the estimate of an iteration; the windowed variance of the pictures so far."""
+        """Add the estimate of an iteration and return the windowed variance."""
         variance = self._variance.update(canvas.mean(0).flatten()[self._pixels].cpu().numpy())
         if iteration > 1:
+            # averaging · previous mean + (1 - averaging) · estimate
             canvas = torch.lerp(canvas, self.latest.canvas, self._averaging)
         self.latest = Iterate(iteration, canvas, kernel)
-        watched = variance if self._watches else math.nan
-        if self.stopping.update(iteration, watched) or math.isnan(watched):
+        monitored = variance if self._stops_early else math.nan
+        if self.stopping.update(iteration, monitored) or math.isnan(monitored):
             self.best = self.latest
         return variance
 
@@ -60,5 +77,5 @@ def _monitored_pixels(problem: Problem) -> Tensor:
     if count <= _MONITORED_PIXELS:
         return torch.arange(count)
     random = np.random.default_rng(problem.settings.seed)
-    chosen = random.choice(count, _MONITORED_PIXELS, replace=False)
-    return torch.from_numpy(np.sort(chosen))
+    pixels = random.choice(count, _MONITORED_PIXELS, replace=False)
+    return torch.from_numpy(np.sort(pixels))

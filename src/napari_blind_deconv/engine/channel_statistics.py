@@ -1,4 +1,4 @@
-"""What one look at the planes of a stack tells, before anything is computed."""
+"""Intensity range and sharpest plane of each channel, from one pass over a stack."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ __all__ = ["ChannelStatistics", "channel_statistics"]
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """What one look at all planes of a channel tells.
+    """Statistics of the planes of one channel.
 
     Attributes
     ----------
     intensity_range : tuple of float or None
-        Lowest and highest of all, hot pixels left out; None without a plane of any contrast.
+        Lowest and highest intensity of all planes, without hot pixels; None if no plane has any
+        contrast.
     sharpest : tuple of int or None
-        Position of the plane with the strongest gradients.
+        Index of the plane with the strongest gradients.
     contrast : float
-        Mean square of its gradients.
+        Mean squared gradient of the sharpest plane.
     """
 
     intensity_range: tuple[float, float] | None = None
@@ -33,32 +34,32 @@ class ChannelStatistics:
     contrast: float = -1.0
 
     def with_plane(self, index: Index, plane: Image) -> ChannelStatistics:
-        """The same with one plane more; one that cannot be sharpened adds nothing."""
+        """Return a copy that includes one more plane, unless this plane cannot be deconvolved."""
         try:
             check_block(plane)
         except (ValueError, TypeError):
             return self
         channels = plane.by_channel()
-        seen = IntensityMap.of(channels)
-        low, high = self.intensity_range or (seen.low, seen.high)
-        steps = ndimage.gaussian_gradient_magnitude(channels.mean(axis=0), 1.0)
-        contrast = float(np.square(steps).mean())
-        better = contrast > self.contrast
+        intensity = IntensityMap.of(channels)
+        low, high = self.intensity_range or (intensity.low, intensity.high)
+        gradients = ndimage.gaussian_gradient_magnitude(channels.mean(axis=0), 1.0)
+        contrast = float(np.square(gradients).mean())
+        is_sharper = contrast > self.contrast
         return ChannelStatistics(
-            (min(low, seen.low), max(high, seen.high)),
-            index if better else self.sharpest,
-            contrast if better else self.contrast,
+            (min(low, intensity.low), max(high, intensity.high)),
+            index if is_sharper else self.sharpest,
+            contrast if is_sharper else self.contrast,
         )
 
 
 def channel_statistics(image: Image) -> list[ChannelStatistics]:
-    """What the planes of each channel tell; those that cannot be read tell nothing."""
-    found = [ChannelStatistics() for _ in range(image.channels)]
+    """Compute the statistics of each channel. Planes that cannot be read are left out."""
+    statistics = [ChannelStatistics() for _ in range(image.channels)]
     for index in image.indices():
         try:
             plane = image.read(index)
         except ValueError:
-            continue  # it will be told of when its turn comes
+            continue  # the run reports the failure when it comes to this plane
         channel = image.channel_of(index)
-        found[channel] = found[channel].with_plane(index, plane)
-    return found
+        statistics[channel] = statistics[channel].with_plane(index, plane)
+    return statistics

@@ -14,48 +14,57 @@ if TYPE_CHECKING:
 
 __all__ = ["ClusterExecutor", "cluster"]
 
-_SECONDS_TO_ANSWER = 10
-# So many planes a worker are on their way, so that none waits and few are in memory.
-_AHEAD = 2
-_RETRIES = 2
+_CONNECTION_TIMEOUT = 10  # seconds
+# Two planes per worker: no worker waits for its next plane, and few planes are in memory.
+_PLANES_PER_WORKER = 2
+_RETRIES = 2  # of a plane whose worker died
 
 _Outcome = TypeVar("_Outcome")
 
 
 class ClusterExecutor(Executor):
-    """Computes on the workers of a cluster, each with its share of its machine's cores.
+    """Executor that computes on the workers of a dask cluster.
 
-    Each worker chooses its own device. What a worker that dies had in hand is given to another,
-    twice.
+    Each worker uses as many threads as dask assigned to it and chooses its own device. If a worker
+    dies, another worker computes its planes, at most twice.
 
     Attributes
     ----------
     ahead : int
-        Planes that should be on their way at a time.
+        Number of planes to submit ahead of the results.
     """
 
     def __init__(self, client: Client) -> None:
         self._executor = client.get_executor(pure=False, retries=_RETRIES)
-        self.ahead = _AHEAD * max(len(client.nthreads()), 1)
+        self.ahead = _PLANES_PER_WORKER * max(len(client.nthreads()), 1)
 
-    def submit(  # type: ignore[override]  # by keyword is not wanted
+    def submit(  # type: ignore[override]  # no keyword arguments
         self, fn: Callable[..., _Outcome], /, *arguments: Any
     ) -> Future[_Outcome]:
-        """Compute ``fn(*arguments)`` on a worker."""
-        future: Future[_Outcome] = self._executor.submit(_with_its_cores, fn, *arguments)
+        """Compute ``fn(*arguments)`` on a worker and return its future."""
+        future: Future[_Outcome] = self._executor.submit(_with_worker_threads, fn, *arguments)
         return future
 
 
 @contextmanager
 def cluster(address: str) -> Iterator[ClusterExecutor]:
-    """The cluster whose scheduler is at an address such as ``tcp://host:8786``.
+    """Connect to a cluster.
+
+    Parameters
+    ----------
+    address : str
+        Address of the scheduler, such as ``tcp://host:8786``.
+
+    Yields
+    ------
+    ClusterExecutor
 
     Raises
     ------
     ValueError
-        In one sentence, if nothing answers there or dask.distributed is missing.
+        If no scheduler answers, if it has no workers, or if dask.distributed is not installed.
     DeconvolutionError
-        If the scheduler is lost; planes handed over before are good.
+        If the connection to the scheduler is lost. Planes returned before are valid.
     """
     with _connected(address) as client:
         from distributed.comm.core import CommClosedError
@@ -64,7 +73,8 @@ def cluster(address: str) -> Iterator[ClusterExecutor]:
             yield ClusterExecutor(client)
         except (CancelledError, CommClosedError) as error:
             raise DeconvolutionError(
-                "The scheduler was lost; the planes that are done are kept, and resuming goes on."
+                "The connection to the scheduler was lost; the completed planes are kept, and a "
+                "resumed run continues with the others."
             ) from error
 
 
@@ -73,22 +83,25 @@ def _connected(address: str) -> Client:
         from distributed import Client
     except ImportError as error:
         raise ValueError(
-            "A cluster needs dask.distributed; pip install 'napari-blind-deconv[cluster]'."
+            "dask.distributed is not installed; try pip install 'napari-blind-deconv[cluster]'."
         ) from error
     try:
-        client = Client(address, timeout=_SECONDS_TO_ANSWER, set_as_default=False)
+        client = Client(address, timeout=_CONNECTION_TIMEOUT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"No scheduler answers at {address}; accepted is the address of a running "
-            "dask.distributed scheduler, such as tcp://host:8786."
+            "Expected the address of a running dask.distributed scheduler, such as "
+            f"tcp://host:8786, but no scheduler answers at {address}."
         ) from error
     if not client.nthreads():
         client.close()
-        raise ValueError(f"The scheduler at {address} has no workers; start some first.")
+        raise ValueError(
+            f"Expected a scheduler with workers, but the scheduler at {address} has none; start a "
+            "worker first."
+        )
     return client
 
 
-def _with_its_cores(fn: Callable[..., _Outcome], *arguments: Any) -> _Outcome:
+def _with_worker_threads(fn: Callable[..., _Outcome], *arguments: Any) -> _Outcome:
     import torch
     from distributed import get_worker
 

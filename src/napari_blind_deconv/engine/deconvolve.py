@@ -1,4 +1,4 @@
-"""The public functions for one image, and the pipeline behind them."""
+"""The public functions for one image and their pipeline of stages."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ from napari_blind_deconv.task import Task
 __all__ = ["deconvolve", "iterate", "run_task"]
 
 _PREVIEW_SECONDS = 0.5
-# What libraries say when memory runs out. Access to *illegal* memory, say, is another matter.
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "alloc_failed")
+# Phrases in the messages of libraries that ran out of memory. "memory" alone is not enough: access
+# to illegal memory is another fault.
+_OUT_OF_MEMORY_PHRASES = ("out of memory", "not enough memory", "allocate memory", "alloc_failed")
 
 
 def deconvolve(
@@ -43,52 +44,54 @@ def deconvolve(
     on_snapshot: Callable[[Snapshot], None] | None = None,
     **changes: Any,
 ) -> Result:
-    """Sharpen an image whose point spread function nobody knows.
+    """Deconvolve an image whose point spread function is not known.
 
     Parameters
     ----------
     image : Image or array_like
-        One plane ``(rows, columns)`` of any integer or floating type, at least 16 pixels a side,
-        in any intensity units; ``(rows, columns, 3 or 4)`` with the axes ``"YXS"``.
+        One plane ``(rows, columns)`` of any integer or floating-point type, with at least 16 pixels
+        per side, in any unit of intensity; or ``(rows, columns, 3 or 4)`` with the axes ``"YXS"``.
     settings : Settings, optional
-        Default: the preset ``"fast"``. Device and seed are among them.
+        Settings of the run, including device and seed. Default: the preset ``"fast"``.
     kernel : KernelChoice, Kernel or array_like, optional
-        Default: it is found in the image. A kernel or an array, 2D and non-negative, at the image's
-        pixel size, is held: only the image is estimated (non-blind deconvolution). If its centroid
-        is not its central pixel, zeros are put around it until it is, and what is left of a pixel
-        is taken out of the estimate, so that the image does not move.
-        ``KernelChoice.start_from(kernel)`` is a guess that the fit corrects.
+        Default: the kernel is found in the image. A kernel or an array is held, so that only the
+        image is estimated (non-blind deconvolution). It must be 2D and non-negative, at the pixel
+        size of the image. It is padded with zeros until its centroid lies within half a pixel of
+        its centre, and the rest of the offset is removed from the estimate, so that the image does
+        not move. ``KernelChoice.start_from(kernel)`` gives a guess that the fit corrects.
     axes : str, optional
-        Of an array: ``"YX"``, or ``"YXS"`` for colour. Of colour, one kernel is applied to all
-        three channels; noise, width of blur, sparsity, stopping and location are judged on
-        luminance, the mean of the channels; alpha is passed through.
+        Axes of an array: ``"YX"``, or ``"YXS"`` for colour. For a colour image, one kernel is
+        applied to all three channels, and alpha is passed through. The kernel, the noise, the
+        regulariser, early stopping and the location use the luminance, which is the mean of the
+        channels.
     intensity_range : tuple of float, optional
-        Intensities that are 0 and 1 in the fit; default: the image's own, hot pixels left out.
-        Planes that are to be compared want the same.
+        Intensities that become 0 and 1 in the fit, in the units of the image. Default: the range of
+        the image without hot pixels. Use one range for planes that are to be compared.
     should_stop : callable, optional
-        Asked several times a second, while the kernel is searched for too; True ends the run with
-        the best estimate so far.
+        Called several times per second, also during the search for the kernel. If it returns True,
+        the run ends with the best estimate so far.
     on_snapshot : callable, optional
-        Called with a `Snapshot` as often: after every iteration, and while a stage has none yet.
+        Called with a `Snapshot` after every iteration, and several times per second while a stage
+        has no estimate yet.
     **changes
-        Settings that are to differ, by their names, such as ``device="cpu"`` or ``seed=3``.
+        Changed settings by name, such as ``device="cpu"`` or ``seed=3``.
 
     Returns
     -------
     Result
-        Image, kernel, trace, and why the run stopped.
+        Image, kernel, trace and reason of the stop.
 
     Raises
     ------
     ValueError, TypeError
-        For input that cannot be deblurred, in one sentence.
+        If the image, the kernel or a setting is not valid.
     DeconvolutionError
-        If the computation fails, for want of memory for example.
+        If the computation fails, for example because it runs out of memory.
 
     Notes
     -----
     Minimises Eq. 21 of Zhuang, Li, Wang and Sun, *Blind Image Deblurring with Unknown Kernel Size
-    and Substantial Noise*, as in their Algorithm 1.
+    and Substantial Noise*, with their Algorithm 1.
 
     Examples
     --------
@@ -121,15 +124,15 @@ def iterate(
     preview_seconds: float = _PREVIEW_SECONDS,
     **changes: Any,
 ) -> Run[Snapshot, Result]:
-    """Run :func:`deconvolve` step by step: yields snapshots, and has the result at its end.
+    """Deconvolve an image as :func:`deconvolve`, one iteration at a time.
 
-    Parameters are those of :func:`deconvolve`, and
+    Parameters are those of :func:`deconvolve`, except ``on_snapshot``, and
 
     preview_seconds : float
-        Least time between snapshots that carry pictures; 0 puts them into each, infinity
-        into none.
+        Minimum time between snapshots that carry the estimates. 0 adds the estimates to every
+        snapshot, infinity to none.
 
-    Input is checked by the call itself, before the first step.
+    The input is checked by this call, before the first iteration.
 
     Returns
     -------
@@ -143,7 +146,10 @@ def iterate(
 
 
 def run_task(task: Task, control: RunControl) -> Generator[Snapshot, None, Result]:
-    """Run a task on one block, at once and untiled; checked by the call itself, as `iterate`."""
+    """Run a task on one block, without tiles.
+
+    The task is checked by this call, before the first iteration, as by :func:`iterate`.
+    """
     _check_solver(task)
     return _run(Problem.of(task), control)
 
@@ -151,12 +157,12 @@ def run_task(task: Task, control: RunControl) -> Generator[Snapshot, None, Resul
 def _check_solver(task: Task) -> None:
     settings, choice = task.settings, task.kernel
     if settings.solver is SolverName.RICHARDSON_LUCY and not choice.is_held:
-        raise ValueError("Richardson-Lucy got no PSF; expected one, or another solver.")
-    flat = choice.kernel is None and settings.kernel_start == "flat"
-    if settings.solver is SolverName.WIENER and flat:
+        raise ValueError("Expected a PSF for Richardson-Lucy, got none; try another solver.")
+    is_flat = choice.kernel is None and settings.kernel_start == "flat"
+    if settings.solver is SolverName.WIENER and is_flat:
         raise ValueError(
-            "The linear estimate got a flat kernel; expected kernel_start 'auto' or a width in "
-            "pixels, a PSF or a guess of it."
+            "Expected kernel_start 'auto' or a width in pixels, or a PSF, for the linear estimate, "
+            "got kernel_start 'flat'."
         )
 
 
@@ -165,13 +171,13 @@ def _run(problem: Problem, control: RunControl) -> Generator[Snapshot, None, Res
     try:
         problem, end = yield from _stages(problem, control)
         image, weights = problem.to_output(end.best.canvas, end.best.kernel)
-        kernel = problem.estimated(weights)
+        kernel = problem.estimated_kernel(weights)
         judgement = judge(
             problem.task.image, image, kernel, reason=end.reason, slowed_at=end.slowed_at
         )
-    # torch's out-of-memory is a RuntimeError.
+    # torch.OutOfMemoryError is a RuntimeError.
     except (RuntimeError, MemoryError, FloatingPointError) as error:
-        raise _explained(error, problem) from error
+        raise _deconvolution_error(error, problem) from error
     low, high = problem.intensity.low, problem.intensity.high
     return Result(
         image=image,
@@ -194,27 +200,31 @@ def _run(problem: Problem, control: RunControl) -> Generator[Snapshot, None, Res
 def _stages(
     problem: Problem, control: RunControl
 ) -> Generator[Snapshot, None, tuple[Problem, SolverOutcome]]:
-    """The pipeline: the kernel, its linear estimate, and double-DIP where that leaves more."""
+    """Run the stages: kernel, linear estimate, double-DIP.
+
+    The run ends with the linear estimate if this explains the image down to its noise.
+    """
     if problem.settings.solver is SolverName.RICHARDSON_LUCY:
         return problem, (yield from run_solver(problem, RichardsonLucy(problem), control))
     problem = yield from find_kernel_start(problem, control)
     settings, kernel = problem.settings, problem.kernel_start
     linear, start = None, None
-    ends_here = settings.solver is SolverName.WIENER
-    if kernel is not None and (ends_here or settings.image_start is ImageStart.WIENER):
+    is_linear = settings.solver is SolverName.WIENER
+    if kernel is not None and (is_linear or settings.image_start is ImageStart.WIENER):
         wiener = Wiener(problem, kernel)
         linear = yield from run_solver(problem, wiener, control)
-        if ends_here or linear.reason is not StopReason.COMPLETED:
+        if is_linear or linear.reason is not StopReason.COMPLETED:
             return problem, linear
         start = wiener.canvas
+    # The networks are made only now, because to prepare them takes longer than the linear estimate.
     network = DoubleDip(problem, start)
     return problem, (yield from run_solver(problem, network, control, linear))
 
 
-def _explained(error: BaseException, problem: Problem) -> DeconvolutionError:
+def _deconvolution_error(error: BaseException, problem: Problem) -> DeconvolutionError:
     sides, device = " × ".join(map(str, problem.canvas_shape)), problem.device
     text = str(error).lower()
-    if isinstance(error, MemoryError) or any(phrase in text for phrase in _OUT_OF_MEMORY):
+    if isinstance(error, MemoryError) or any(phrase in text for phrase in _OUT_OF_MEMORY_PHRASES):
         return OutOfMemoryError(
             f"There is not enough memory on {device} for a canvas of {sides} pixels; "
             "try a smaller region, a smaller kernel window or device 'cpu'."

@@ -1,4 +1,4 @@
-"""Choice of the device a run computes on."""
+"""Choice of the device that computes a run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ __all__ = ["choose_device", "computes_bfloat16"]
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of this name, as in `Settings.device`.
+    """Return the device with the name given in `Settings.device`.
+
+    ``"auto"`` takes CUDA before MPS before the CPU.
 
     Raises
     ------
     ValueError
-        For a device this machine does not have.
+        If this machine does not have the device.
     """
     kind, _, index = name.partition(":")
     available = {
@@ -22,14 +24,16 @@ def choose_device(name: str) -> torch.device:
         "cpu": True,
     }
     if kind == "auto":
-        return torch.device(next(kind for kind, found in available.items() if found))
+        return torch.device(next(kind for kind, is_usable in available.items() if is_usable))
     if not available[kind]:
-        raise ValueError(f"The device {name!r} was not found on this machine; 'cpu' always works.")
+        raise ValueError(
+            f"Expected a device of this machine, but {name!r} was not found; 'cpu' always works."
+        )
     return torch.device(name)
 
 
 def _allocates(kind: str) -> bool:
-    """Whether a device can be used: a virtual Mac reports a GPU and has no memory for it."""
+    """Return whether a device has memory; a virtual Mac reports a GPU without memory."""
     try:
         torch.empty(1, device=kind)
     except RuntimeError:
@@ -38,7 +42,7 @@ def _allocates(kind: str) -> bool:
 
 
 def computes_bfloat16(device: torch.device) -> bool:
-    """Whether this device computes in bfloat16 natively, and so faster than in float32."""
+    """Return whether a device computes natively in bfloat16, which is faster than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():

@@ -1,4 +1,4 @@
-"""The stage ``double-dip``: two networks fitted together, a step of Algorithm 1 at a time."""
+"""The stage ``double-dip``: two networks fitted together by Algorithm 1."""
 
 from __future__ import annotations
 
@@ -27,23 +27,28 @@ from napari_blind_deconv.settings import ImageStart, Precision
 
 __all__ = ["DoubleDip"]
 
-# The coarsest scale of the image network keeps at least this many pixels a side.
-_COARSEST_SIDE = 4
-# What the learning rates become, by a factor, where the fit has lost its numbers.
-_SLOWER = 0.1
-# By axes of space.
+# The coarsest scale of the image network keeps at least this many pixels per side.
+_MIN_COARSEST_SIDE = 4
+# Factor on the learning rates after an objective or a gradient was not finite.
+_RATE_AFTER_FAILURE = 0.1
+# By the number of axes of a block.
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
-_drawing = Lock()
+_random_lock = Lock()
 
 
 class DoubleDip:
-    """The two networks, their optimiser and the objective.
+    """Solver that fits the image network and the kernel network together with Adam.
 
     Parameters
     ----------
     problem : Problem
     start : ndarray, optional
-        An estimate ``(C, *problem.canvas_shape)`` that the image network is to correct.
+        Estimate ``(C, *problem.canvas_shape)`` that the image network corrects.
+
+    Attributes
+    ----------
+    slowed_at : int or None
+        Iteration at which the fit went back to its last finite weights; None if it never did.
     """
 
     stage = Stage.DOUBLE_DIP
@@ -54,27 +59,28 @@ class DoubleDip:
         self.averaging = problem.settings.averaging
         self.slowed_at: int | None = None
         self._problem, self._device = problem, problem.device
-        # The networks draw from the CPU's generator, which other threads' runs share; the caller's
-        # random numbers stay as they were.
-        with _drawing, torch.random.fork_rng(devices=[]):
+        # The networks draw their weights from torch's global generator, which all threads share.
+        # The lock keeps other runs out, and fork_rng restores the random state of the caller.
+        with _random_lock, torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(problem.settings.seed)
             self.kernel_prior = _kernel_prior(problem)
             self.image_prior = _image_prior(problem, self.kernel_prior, start)
 
     def prepare(self) -> Iterator[None]:
-        """Bring the kernel's network to the kernel it is to start from."""
+        """Fit the kernel network to the start of the kernel."""
         start = self._problem.kernel_start
         if not self._problem.is_held and start is not None:
             yield from fit_kernel(self.kernel_prior, torch.from_numpy(start))
 
     def _begin(self) -> None:
-        """Move to the device, with nothing learnt yet."""
+        """Move the networks to the device and set up the objective and Adam."""
         device, settings = self._device, self._problem.settings
         self.image_prior.to(device)
         self.kernel_prior.to(device)
-        # This order of memory halves the time of a convolution on a CPU; torch's types forget it.
-        order = _CHANNELS_LAST[len(self._problem.window)]
-        self.image_prior.to(memory_format=order)  # type: ignore[call-overload]
+        # The channels-last memory format halves the time of a convolution on a CPU. The type stubs
+        # of torch lack this argument.
+        memory_format = _CHANNELS_LAST[len(self._problem.window)]
+        self.image_prior.to(memory_format=memory_format)  # type: ignore[call-overload]
         self.objective = Objective(self._problem)
         self.optimiser = torch.optim.Adam(
             [
@@ -85,43 +91,47 @@ class DoubleDip:
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(
             self.optimiser, settings.learning_rate_milestones, gamma=0.5
         )
-        self.half = settings.precision is Precision.AUTO and computes_bfloat16(device)
+        self._half = settings.precision is Precision.AUTO and computes_bfloat16(device)
         self._good = [weights.detach().clone() for weights in self._weights()]
 
     def step(self, iteration: int) -> Step:
-        """One step on Eq. 21, from weights whose objective and gradients are finite.
+        """Run one iteration of Adam on the objective of Eq. 21.
 
-        Where they are not, they are computed once more: twice a fit became NaN where the same fit,
-        run again, did not, and why is not known. If that is no help the fit goes back to its last
-        good weights and on at a tenth of its rates, once in a run; `slowed_at` then says when.
+        If the objective or a gradient is not finite, it is computed once more. If it is still not
+        finite, the fit returns to its last finite weights and continues at a tenth of its learning
+        rates, at most once in a run; `slowed_at` is then the iteration.
 
         Raises
         ------
         FloatingPointError
-            If there are no finite numbers to be had.
+            If the objective or a gradient is not finite after that.
         """
         if iteration == 1:
             self._begin()
         step = self._evaluate()
+        # Twice a fit became NaN and the same fit, run again, did not; the cause is not known.
         if not self._is_finite(step):
             step = self._evaluate()
         if not self._is_finite(step) and self.slowed_at is None:
-            self._go_back_slower()
+            self._restore_and_slow_down()
             self.slowed_at = iteration
             step = self._evaluate()
         if not self._is_finite(step):
             raise FloatingPointError(
                 f"objective or gradients were not finite at iteration {iteration}"
             )
-        for kept, weights in zip(self._good, self._weights(), strict=True):
-            kept.copy_(weights.detach())
+        for good, weights in zip(self._good, self._weights(), strict=True):
+            good.copy_(weights.detach())
         self.optimiser.step()
         self.schedule.step()
         return step
 
     def _evaluate(self) -> Step:
-        """The estimates, the objective and its gradients at the present weights."""
-        with torch.autocast(self._device.type, torch.bfloat16) if self.half else nullcontext():
+        """Compute the estimates, the objective and its gradients for the current weights."""
+        autocast = (
+            torch.autocast(self._device.type, torch.bfloat16) if self._half else nullcontext()
+        )
+        with autocast:
             canvas = self.image_prior()
         kernel = self.kernel_prior()
         terms = self.objective.of(canvas, Convolution(kernel))
@@ -130,19 +140,20 @@ class DoubleDip:
         return Step.of(canvas, kernel, terms)
 
     def _is_finite(self, step: Step) -> bool:
-        """Whether the objective and all its gradients are."""
-        # torch's one public norm of all gradients; a bound of infinity clips nothing.
+        """Return whether the objective and all its gradients are finite."""
+        # This is torch's only public function for the norm of all gradients. A limit of infinity
+        # clips nothing.
         norm = nn.utils.clip_grad_norm_(self._weights(), math.inf)
         return math.isfinite(step.loss) and bool(norm.isfinite())
 
-    def _go_back_slower(self) -> None:
-        """The last good weights again, none of Adam's memory, and a tenth of the rates."""
+    def _restore_and_slow_down(self) -> None:
+        """Restore the last finite weights, reset Adam and lower the learning rates."""
         with torch.no_grad():
-            for kept, weights in zip(self._good, self._weights(), strict=True):
-                weights.copy_(kept)
+            for good, weights in zip(self._good, self._weights(), strict=True):
+                weights.copy_(good)
         self.optimiser.state.clear()
         for group in self.optimiser.param_groups:
-            group["lr"] *= _SLOWER
+            group["lr"] *= _RATE_AFTER_FAILURE
 
     def _weights(self) -> list[nn.Parameter]:
         return [*self.image_prior.parameters(), *self.kernel_prior.parameters()]
@@ -157,7 +168,7 @@ def _image_prior(
     return ImagePrior(
         problem.canvas_shape,
         outputs=problem.observed.shape[0],
-        channels=settings.channels[: _most_scales(problem.canvas_shape)],
+        channels=settings.channels[: _max_scales(problem.canvas_shape)],
         skip_channels=settings.skip_channels,
         input_channels=settings.input_channels,
         ceiling=1.0 + settings.headroom,
@@ -165,8 +176,9 @@ def _image_prior(
     )
 
 
-def _most_scales(shape: tuple[int, ...]) -> int:
-    return max(1, int(math.log2(min(shape) / _COARSEST_SIDE)))
+def _max_scales(shape: tuple[int, ...]) -> int:
+    # Every scale halves the sides.
+    return max(1, int(math.log2(min(shape) / _MIN_COARSEST_SIDE)))
 
 
 def _kernel_prior(problem: Problem) -> nn.Module:

@@ -1,4 +1,7 @@
-"""What a run accepts, and what it says of the rest. No torch in here."""
+"""Checks of images and kernels before a run.
+
+This module does not import torch, so that the panel and the command line can check quickly.
+"""
 
 from __future__ import annotations
 
@@ -13,122 +16,124 @@ from napari_blind_deconv.settings import Settings
 
 __all__ = ["check_block", "check_kernel", "check_pixel_size", "has_contrast", "kernel_window"]
 
-SMALLEST_SIDE = 16
-# A range of fewer steps of single precision than this is not worth a picture.
-_FEWEST_STEPS = 16
-# Pixel sizes that differ by more than this share belong to different images.
-_SAME_SIZE = 0.02
+MIN_SIDE = 16
+# Results are float32. An intensity range of fewer float32 steps than this has no usable contrast.
+_MIN_STEPS = 16
+# Pixel sizes with a larger relative difference count as different.
+_PIXEL_SIZE_TOLERANCE = 0.02
 
 
 def check_block(block: Image) -> None:
-    """Say in one sentence why an image in memory cannot be deconvolved, if it cannot.
+    """Check that a block in memory can be deconvolved.
 
     Raises
     ------
-    ValueError, TypeError
+    TypeError
+        If the pixels are not integers or floating-point numbers.
+    ValueError
+        If the block is a stack, is too small, has pixels that are not finite, has no contrast, or
+        lies outside single precision.
     """
     pixels = block.array
     if pixels.dtype == bool or pixels.dtype.kind not in "uif":
         raise TypeError(
-            f"The image has pixels of type {pixels.dtype}; accepted are integers and "
-            "floating-point numbers."
+            "Expected an image of integers or floating-point numbers, got pixels of type "
+            f"{pixels.dtype}."
         )
     if block.stack_axes:
         raise ValueError(
-            f"The image has axes {block.axes!r}; accepted is one plane (rows, columns). "
-            "A stack goes to deconvolve_stack."
+            f"Expected a 2D image (rows, columns), got axes {block.axes!r}; try deconvolve_stack "
+            "for a stack."
         )
-    if min(block.block_shape) < SMALLEST_SIDE:
+    if min(block.block_shape) < MIN_SIDE:
         raise ValueError(
-            f"The image has shape {pixels.shape}; "
-            f"accepted are at least {SMALLEST_SIDE} pixels a side."
+            f"Expected an image of at least {MIN_SIDE} pixels per side, got shape {pixels.shape}."
         )
     if not np.isfinite(pixels).all():
         bad = int((~np.isfinite(pixels)).sum())
-        raise ValueError(
-            f"The image has {bad} NaN or infinite pixels; accepted are finite numbers only."
-        )
+        raise ValueError(f"Expected an image of finite numbers, got {bad} NaN or infinite pixels.")
     _check_single_precision(block)
 
 
 def _check_single_precision(block: Image) -> None:
-    """Refuse what results, which are float32, could not show."""
+    """Raise `ValueError` if float32, the type of results, cannot represent the block."""
     grey = block.luminance()
     if grey.min() == grey.max():
-        of = " in the mean of its channels" if block.is_colour else ""
+        mean = " of the mean of its channels" if block.is_colour else ""
         raise ValueError(
-            f"Every pixel of the image is {grey.flat[0]:.9g}{of}; accepted is an image with some "
-            "contrast."
+            "Expected an image with some contrast, got the value "
+            f"{grey.flat[0]:.9g} in every pixel{mean}."
         )
     single = np.finfo(np.float32)
     largest = float(np.abs(block.by_channel()).max())
     if not float(single.tiny) <= largest <= float(single.max):
         raise ValueError(
-            f"The image has values up to {largest:.3g}; accepted are those of single precision, "
-            f"{single.tiny:.1g} to {single.max:.1g}."
+            f"Expected a largest value within single precision, {single.tiny:.1g} to "
+            f"{single.max:.1g}, got {largest:.3g}."
         )
     if not has_contrast(block):
         raise ValueError(
-            f"The image has values from {grey.min():.9g} to {grey.max():.9g}, which single "
-            "precision hardly tells apart; take an offset off."
+            "Expected a range of intensities that single precision resolves, got values from "
+            f"{grey.min():.9g} to {grey.max():.9g}; try to subtract the offset."
         )
 
 
 def has_contrast(block: Image) -> bool:
-    """Whether the brightness of a block varies, by more than single precision blurs.
+    """Return whether the luminance of a block varies by more than float32 rounding.
 
-    Blur is found and judged by it. A plane without cannot be sharpened; a tile without needs no
-    sharpening.
+    A plane without contrast cannot be deconvolved; a tile without contrast is left unchanged.
     """
     grey = block.luminance()
     low, high = float(grey.min()), float(grey.max())
     step = float(np.finfo(np.float32).eps) * max(abs(low), abs(high))
-    return high > low and high - low >= _FEWEST_STEPS * step
+    return high > low and high - low >= _MIN_STEPS * step
 
 
 def check_kernel(kernel: Kernel, block: Image) -> None:
-    """Refuse a known kernel that does not go with an image; `ValueError` in one sentence."""
+    """Raise `ValueError` if a kernel does not fit the axes, shape or pixel size of a block."""
     if kernel.weights.ndim != len(block.space):
-        raise ValueError(
-            f"The PSF has shape {kernel.shape}; accepted is one plane (rows, columns)."
-            if len(block.space) == 2
-            else f"The PSF has shape {kernel.shape}; accepted is a volume, as the image is."
-        )
-    _check_fits(kernel.shape, block.block_shape, "The PSF")
+        kind = "a 2D PSF (rows, columns)" if len(block.space) == 2 else "a 3D PSF"
+        raise ValueError(f"Expected {kind}, got shape {kernel.shape}.")
+    _check_fits(kernel.shape, block.block_shape, "a PSF")
     check_pixel_size(kernel, block.pixel_size, block.unit)
 
 
 def check_pixel_size(kernel: Kernel, pixel_size: tuple[float, ...] | None, unit: str) -> None:
-    """Refuse a kernel whose pixels are known not to be the image's; `ValueError`."""
-    ours = kernel.pixel_size
-    if ours is None or pixel_size is None or kernel.unit != unit:
+    """Raise `ValueError` if the pixel sizes of kernel and image are known and differ."""
+    if kernel.pixel_size is None or pixel_size is None or kernel.unit != unit:
         return
-    if not np.allclose(ours, pixel_size, rtol=_SAME_SIZE, atol=0):
-        told, wanted = (_sides([f"{side:.3g}" for side in size]) for size in (ours, pixel_size))
+    if not np.allclose(kernel.pixel_size, pixel_size, rtol=_PIXEL_SIZE_TOLERANCE, atol=0):
+        given, expected = (
+            _format_sides([f"{side:.3g}" for side in size])
+            for size in (kernel.pixel_size, pixel_size)
+        )
         raise ValueError(
-            f"The PSF has pixels of {told} {unit} and the image of {wanted}; accepted is a PSF at "
-            "the image's pixel size."
+            f"Expected a PSF at the pixel size of the image, {expected} {unit}, got {given} {unit}."
         )
 
 
 def kernel_window(settings: Settings, block_shape: Sequence[int]) -> tuple[int, ...]:
-    """Sides of the kernel window, odd: as set, or ⌈n/2⌉ up to the automatic limit."""
+    """Return the odd sides of the kernel window.
+
+    They are the sides set as `kernel_size`. If none are set, they are half the sides of the image
+    (section 3.1.1 of the paper), up to `kernel_size_limit`.
+    """
     size = settings.kernel_size
     if size is None:
         limit = settings.kernel_size_limit or max(block_shape)
         return tuple(min(-(-side // 2) | 1, limit) for side in block_shape)
     window = (size,) * len(block_shape) if isinstance(size, int) else size
-    _check_fits(window, block_shape, "The kernel window")
+    _check_fits(window, block_shape, "a kernel window")
     return window
 
 
-def _check_fits(kernel: Sequence[int], image: Sequence[int], what: str) -> None:
+def _check_fits(kernel: Sequence[int], image: Sequence[int], name: str) -> None:
     if any(k > n for k, n in zip(kernel, image, strict=True)):
         raise ValueError(
-            f"{what} is {_sides(kernel)} pixels and the image {_sides(image)}; "
-            "accepted is one no larger than the image."
+            f"Expected {name} no larger than the image of {_format_sides(image)} pixels, got "
+            f"{_format_sides(kernel)} pixels."
         )
 
 
-def _sides(shape: Sequence[Any]) -> str:
+def _format_sides(shape: Sequence[Any]) -> str:
     return " × ".join(map(str, shape))

@@ -1,4 +1,4 @@
-"""The untrained networks that may stand for the kernel, by the names of `Settings`."""
+"""The untrained networks that can represent the kernel, by their names in `Settings`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["kernel_network", "siren"]
 
 
 def kernel_network(settings: Settings, window: tuple[int, ...]) -> nn.Module:
-    """The network that the settings name, for a kernel of this window."""
+    """Return the network chosen in the settings, for a kernel with this window."""
     make = pkgutil.resolve_name(KERNEL_NETWORKS[settings.kernel_network])
     network: nn.Module = make(settings, window)
     return network
 
 
 def siren(settings: Settings, window: tuple[int, ...]) -> nn.Module:
-    """Sines over coordinates, Eq. 21."""
+    """Return a SIREN, a network with sine activations on pixel coordinates (Eq. 21)."""
     return Siren(
         window,
         features=settings.kernel_features,

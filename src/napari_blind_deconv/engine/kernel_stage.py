@@ -1,4 +1,4 @@
-"""The stage ``kernel``: what the kernel starts from, found in the image where nobody says."""
+"""The stage ``kernel``: the search for the kernel in the image."""
 
 from __future__ import annotations
 
@@ -13,15 +13,27 @@ __all__ = ["find_kernel_start"]
 
 
 def find_kernel_start(problem: Problem, control: RunControl) -> Generator[Snapshot, None, Problem]:
-    """The problem with the start of its kernel; of a search that is stopped, the best so far."""
-    if not problem.wants_a_search:
+    """Search the kernel in the image, unless its start is known or set.
+
+    A search that is stopped returns the best kernel so far.
+
+    Yields
+    ------
+    Snapshot
+
+    Returns
+    -------
+    Problem
+        The problem with a start for its kernel.
+    """
+    if not problem.needs_kernel_search:
         return problem
     search = search_kernel(problem.luminance, min(problem.window))
     while True:
         try:
             best = next(search)
         except StopIteration as end:
-            return problem.starting_from(end.value)
+            return problem.with_kernel_start(end.value)
         yield Snapshot.waiting(Stage.KERNEL)
         if control.should_stop():
-            return problem.starting_from(best)
+            return problem.with_kernel_start(best)

@@ -1,4 +1,4 @@
-"""The objective of Eq. 21 as the settings have it: data term, regulariser and λ."""
+"""The objective of Eq. 21: data term plus λ times regulariser, as the settings define them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Objective", "Terms"]
 
 
 class Terms(NamedTuple):
-    """The objective and its two terms, the regulariser before λ; scalars on the device."""
+    """The objective, its data term and its regulariser without λ; scalars on the device."""
 
     loss: Tensor
     data: Tensor
@@ -31,7 +31,7 @@ class Terms(NamedTuple):
 
 
 class Objective:
-    """What an estimate of image and kernel costs, given the image that was observed."""
+    """The objective of Eq. 21 for one observed image."""
 
     def __init__(self, problem: Problem) -> None:
         self._observed = torch.from_numpy(problem.observed).to(problem.device)
@@ -40,7 +40,7 @@ class Objective:
         self._regulariser = _regulariser(problem.settings)
 
     def of(self, canvas: Tensor, convolution: Convolution) -> Terms:
-        """The terms at a canvas ``(C, *canvas)``, blurred by this convolution."""
+        """Return the terms for a canvas ``(C, *canvas)`` and the convolution with its kernel."""
         data = self._misfit(convolution.forward(canvas) - self._observed)
         regulariser = self._regulariser(canvas.mean(0))
         return Terms(data + self._weight * regulariser, data, regulariser)

@@ -1,4 +1,4 @@
-"""One plane of any size: at once if it is small, else its kernel first and then its tiles."""
+"""Deconvolution of a plane of any size. A large plane is deconvolved in tiles with one kernel."""
 
 from __future__ import annotations
 
@@ -29,29 +29,39 @@ from napari_blind_deconv.task import Task
 
 __all__ = ["deconvolve_plane", "find_kernel"]
 
-# The kernel of a large plane is fitted on the region of most contrast, this many pixels a side.
-_KERNEL_REGION = 512
-_SMALLEST_TILE = 64
-# Tiles overlap by so many kernels: what a border does wrong must not be seen.
-_OVERLAP = 1.5
-_LEAST_OVERLAP = 32
-_LEAST_WEIGHT = np.float32(1e-12)  # only where there is no tile
+# The kernel of a large plane is fitted on the region with the most contrast.
+_KERNEL_REGION_SIDE = 512  # pixels
+_MIN_TILE_SIDE = 64  # pixels
+# Tiles overlap by this multiple of the kernel, so that artefacts of their borders are blended away.
+_OVERLAP_IN_KERNELS = 1.5
+_MIN_OVERLAP = 32  # pixels
+_MIN_WEIGHT = np.float32(1e-12)  # avoids a division by 0 where there is no tile
 
 _Run: TypeAlias = Generator[Snapshot, None, Result]
 
 
 def find_kernel(task: Task, control: RunControl) -> _Run:
-    """Fit the region of most contrast; its result has the kernel.
+    """Find the kernel of a plane on its region with the most contrast.
 
-    Where memory does not suffice, smaller regions are tried. Raises as `deconvolve_plane`.
+    If memory is not sufficient, smaller regions are tried.
+
+    Returns
+    -------
+    Result
+        Result of the region, with the kernel.
+
+    Raises
+    ------
+    ValueError, TypeError, DeconvolutionError
+        As `deconvolve`.
     """
     return (yield from _within_memory(_fit_region, task, control))
 
 
 def deconvolve_plane(task: Task, control: RunControl) -> _Run:
-    """Sharpen a plane, in tiles if it is larger than the task's, within the memory there is.
+    """Deconvolve a plane, in tiles if it has more than ``task.tile_side ** 2`` pixels.
 
-    Where it does not suffice, smaller tiles are tried.
+    If memory is not sufficient, smaller tiles are tried.
 
     Raises
     ------
@@ -64,14 +74,14 @@ def deconvolve_plane(task: Task, control: RunControl) -> _Run:
 def _within_memory(
     run: Callable[[Task, RunControl], _Run], task: Task, control: RunControl
 ) -> _Run:
-    """Run, and again with tiles half as long for as long as there is not enough memory."""
+    """Run a function, and halve the side of the tiles while memory is not sufficient."""
     while True:
         try:
             return (yield from run(task, control))
         except OutOfMemoryError:
             longest = max(task.image.block_shape)
             side = min(task.tile_side or longest, longest) // 2
-            if side < _SMALLEST_TILE:
+            if side < _MIN_TILE_SIDE:
                 raise
             task = replace(task, tile_side=side)
 
@@ -79,18 +89,18 @@ def _within_memory(
 def _deconvolve_plane(task: Task, control: RunControl) -> _Run:
     rows, columns = task.image.block_shape
     if task.tile_side is None or rows * columns <= task.tile_side**2:
-        return (yield from run_task(task, control))  # which checks it
+        return (yield from run_task(task, control))  # checks the block
     check_block(task.image)
     return (yield from _deconvolve_tiles(task, control))
 
 
 def _fit_region(task: Task, control: RunControl) -> _Run:
-    # A window that was set, or a guess, must fit in.
+    # The region must hold the kernel window that was set, or the guess.
     guess = task.kernel.kernel
-    least = int(
+    min_side = int(
         np.max([*np.ravel(task.settings.kernel_size or 0), *(guess.shape if guess else ())])
     )
-    side = max(min(_KERNEL_REGION, task.tile_side or _KERNEL_REGION), least)
+    side = max(min(_KERNEL_REGION_SIDE, task.tile_side or _KERNEL_REGION_SIDE), min_side)
     region = region_with_contrast(task.image.luminance(), side)
     return (yield from run_task(replace(task, image=task.image.part(region)), control))
 
@@ -98,18 +108,19 @@ def _fit_region(task: Task, control: RunControl) -> _Run:
 def _deconvolve_tiles(task: Task, control: RunControl) -> _Run:
     started = time.monotonic()
     if task.intensity_range is None:
-        whole = IntensityMap.of(task.image.by_channel())
-        task = replace(task, intensity_range=(whole.low, whole.high))
-    asked = task
-    if not asked.kernel.is_held:
-        found = yield from _fit_region(task, control)
-        kernel, settings = KernelChoice.hold(found.kernel), warm_started(task.settings)
+        # One range for all tiles, so that their intensities agree.
+        intensity = IntensityMap.of(task.image.by_channel())
+        task = replace(task, intensity_range=(intensity.low, intensity.high))
+    requested = task
+    if not requested.kernel.is_held:
+        region = yield from _fit_region(task, control)
+        kernel, settings = KernelChoice.hold(region.kernel), warm_started(task.settings)
         task = replace(task, kernel=kernel, settings=settings)
     image, results = yield from _blended_tiles(task, control)
     return replace(
-        _of_the_whole(task.image, image, results),
-        settings=asked.settings,
-        kernel_is_held=asked.kernel.is_held,
+        _combined_result(task.image, image, results),
+        settings=requested.settings,
+        kernel_is_held=requested.kernel.is_held,
         seconds=time.monotonic() - started,
     )
 
@@ -117,69 +128,79 @@ def _deconvolve_tiles(task: Task, control: RunControl) -> _Run:
 def _blended_tiles(
     task: Task, control: RunControl
 ) -> Generator[Snapshot, None, tuple[NDArray[np.float32], list[Result]]]:
-    """The plane from its tiles, and the results of those in which there is something.
+    """Deconvolve the tiles of a plane and blend them.
 
-    Snapshots carry no pictures of tiles; where pictures are wanted, one of the plane with the tiles
-    done so far follows each tile.
+    Snapshots carry no estimates of single tiles. If estimates are requested, a snapshot with the
+    plane so far follows each tile.
+
+    Returns
+    -------
+    image : ndarray
+        The blended plane.
+    results : list of Result
+        Results of the tiles that have contrast.
     """
     block, kernel = task.image, task.kernel.kernel
     assert kernel is not None
     assert task.tile_side is not None
-    overlap = max(_LEAST_OVERLAP, int(_OVERLAP * max(kernel.shape)))
+    overlap = max(_MIN_OVERLAP, int(_OVERLAP_IN_KERNELS * max(kernel.shape)))
     side = max(task.tile_side, 2 * overlap)
     image = np.zeros(block.pixels.shape, np.float32)
     weights = np.zeros(block.block_shape, np.float32)
     results: list[Result] = []
-    unseen = RunControl(control.should_stop)
+    without_previews = RunControl(control.should_stop)
     for region in tiles(block.block_shape, side, overlap):
         tile = block.part(region)
-        sharp = tile.array
-        if has_contrast(tile):  # else there is nothing to sharpen
-            snapshots = Run(run_task(replace(task, image=tile), unseen))
-            for last in snapshots:
-                yield last
-            results.append(snapshots.result())
-            sharp = results[-1].image
+        estimate = tile.array
+        if has_contrast(tile):
+            run = Run(run_task(replace(task, image=tile), without_previews))
+            for snapshot in run:
+                yield snapshot
+            results.append(run.result())
+            estimate = results[-1].image
         weight = blend_weights(region, block.block_shape, overlap)
-        image[region] += sharp * _spread(weight, block)
+        image[region] += estimate * _with_colour_axis(weight, block)
         weights[region] += weight
-        if control.should_stop():  # what is left stays as it is
+        if control.should_stop():  # the other tiles stay as in the input
             break
         if results and not math.isinf(control.preview_seconds):
-            so_far = _blended(image, weights, block)
-            # Not one of an iteration: half of the plane is still the input.
-            yield replace(last, iteration=0, image=so_far, kernel=kernel.weights)
+            blended = _blended(image, weights, block)
+            # Iteration 0, because a part of the plane is still the input.
+            yield replace(snapshot, iteration=0, image=blended, kernel=kernel.weights)
     return _blended(image, weights, block), results
 
 
 def _blended(
     image: NDArray[np.float32], weights: NDArray[np.float32], block: Image
 ) -> NDArray[np.float32]:
-    """Weighted sums of tiles over their weights; the input where there is no tile yet."""
-    spread = _spread(weights, block)
-    return np.where(spread > 0, image / np.maximum(spread, _LEAST_WEIGHT), block.array).astype(
+    """Divide the weighted sum of tiles by the weights; keep the input where there is no tile."""
+    weights = _with_colour_axis(weights, block)
+    return np.where(weights > 0, image / np.maximum(weights, _MIN_WEIGHT), block.array).astype(
         np.float32
     )
 
 
-def _of_the_whole(block: Image, image: NDArray[np.float32], results: list[Result]) -> Result:
-    """One result of many tiles: the run of the longest, judged by the plane as a whole."""
+def _combined_result(block: Image, image: NDArray[np.float32], results: list[Result]) -> Result:
+    """Return the result of the tile with the longest run, with the image and quality of the plane.
+
+    The plane counts as stopped or diverged if any tile does.
+    """
     if not results:
         raise ValueError(
-            "No part of the image has more contrast than single precision tells apart; take an "
-            "offset off."
+            "Expected an image with contrast that single precision resolves, got none in any tile; "
+            "try to subtract the offset."
         )
     longest = max(results, key=lambda result: len(result.trace))
     reasons = {result.stop_reason for result in results}
-    gravest = [reason for reason in (StopReason.STOPPED, StopReason.DIVERGED) if reason in reasons]
-    reason = gravest[0] if gravest else longest.stop_reason
-    slowed_at = next((each.slowed_at for each in results if each.slowed_at is not None), None)
+    serious = [reason for reason in (StopReason.STOPPED, StopReason.DIVERGED) if reason in reasons]
+    reason = serious[0] if serious else longest.stop_reason
+    slowed_at = next((result.slowed_at for result in results if result.slowed_at is not None), None)
     try:
         judgement = judge(block, image, longest.kernel, reason=reason, slowed_at=slowed_at)
-    except (RuntimeError, MemoryError) as error:  # smaller tiles would be no help
+    except (RuntimeError, MemoryError) as error:  # smaller tiles would not help
         rows, columns = block.block_shape
         raise DeconvolutionError(
-            f"The plane of {rows} × {columns} pixels is too large to be judged "
+            f"The quality of a plane of {rows} × {columns} pixels could not be computed "
             f"({first_line(error)}); try a part of it."
         ) from error
     return replace(
@@ -192,5 +213,5 @@ def _of_the_whole(block: Image, image: NDArray[np.float32], results: list[Result
     )
 
 
-def _spread(weights: NDArray[np.float32], block: Image) -> NDArray[np.float32]:
+def _with_colour_axis(weights: NDArray[np.float32], block: Image) -> NDArray[np.float32]:
     return weights[..., np.newaxis] if block.is_colour else weights

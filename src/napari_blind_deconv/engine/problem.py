@@ -1,4 +1,4 @@
-"""One image to deconvolve, checked: what solvers work on, and the way back to the user's units."""
+"""A checked task in the units of the fit, and the conversion of estimates to the input's units."""
 
 from __future__ import annotations
 
@@ -29,34 +29,36 @@ from napari_blind_deconv.task import Task
 
 __all__ = ["Problem"]
 
-# A kernel that is found gets this much room to change, in its own sides, and so many pixels.
-_MARGIN = 1.3
-_SMALLEST_WINDOW = 11
+# The kernel window is larger than the kernel found, so that the fit can widen the kernel.
+_WINDOW_MARGIN = 1.3  # sides of the window over the sides of the kernel
+_MIN_WINDOW = 11  # pixels
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A checked task on one block.
+    """A checked task on one block, in the units of the fit.
 
     Attributes
     ----------
     task : Task
     device : torch.device
-        What computes.
+        Device that computes.
     observed : ndarray
-        The image ``(C, *space)`` mapped to [0, 1].
+        Image ``(C, *space)`` mapped to [0, 1].
     despeckled : ndarray
-        The same without hot and dead pixels.
+        `observed` without hot and dead pixels.
     intensity : IntensityMap
+        Map between the intensities of the image and [0, 1].
     noise : float
-        Standard deviation, in these units.
+        Standard deviation of the noise, in the units of `observed`.
     window : tuple of int
-        Sides of the kernel.
+        Sides of the kernel window in pixels.
     kernel : Kernel or None
-        The one that is held, or that the fit starts from; None as long as it is not found, or if
-        the network's own start is to serve.
+        Kernel that is held, or that the fit starts from. None before the kernel is found, or if the
+        fit starts from the initial output of the kernel network.
     centroid : tuple of float
-        Of a kernel that is held, in pixels from its origin: at most half of one along an axis.
+        Offset of the centroid of a held kernel from its origin, in pixels; at most 0.5 along each
+        axis.
     """
 
     task: Task
@@ -71,7 +73,7 @@ class Problem:
 
     @classmethod
     def of(cls, task: Task) -> Self:
-        """Check and prepare a task; raises as `deconvolve` says."""
+        """Check and prepare a task; raises the errors of `deconvolve`."""
         image, choice = task.image, task.kernel
         check_block(image)
         if choice.kernel is not None:
@@ -98,11 +100,11 @@ class Problem:
         return problem._with_known_kernel()
 
     def _with_known_kernel(self) -> Self:
-        """With what is known of the kernel before anything is searched for."""
+        """Return a copy with the kernel and window that are known before the search."""
         known, start = self.task.kernel.kernel, self.settings.kernel_start
         if known is not None:
-            # A kernel that is held stays as it is known, but for zeros around it. Where the origin
-            # of a guess lay does not matter: the fit recentres.
+            # A held kernel is only padded with zeros. The origin of a guess does not matter,
+            # because the result is recentred.
             weights, centroid = origin_at_centroid(known.weights)
             known = known.with_weights(weights)
             if self.is_held:
@@ -110,41 +112,44 @@ class Problem:
         window = kernel_window(self.settings, self.task.image.block_shape)
         problem = replace(self, window=window)
         if known is not None:
-            return problem.starting_from(known)
+            return problem.with_kernel_start(known)
         if isinstance(start, str):
             return problem
         return replace(problem, kernel=Kernel(gaussian_kernel(window, start), KernelSource.SET))
 
-    def starting_from(self, kernel: Kernel) -> Self:
-        """The same with the kernel's start, and a window around it unless one was set."""
+    def with_kernel_start(self, kernel: Kernel) -> Self:
+        """Return a copy whose fit starts from a kernel.
+
+        The window is fitted to the kernel, unless `kernel_size` is set.
+        """
         if self.settings.kernel_size is not None:
             return replace(self, kernel=kernel)
         return replace(self, kernel=kernel, window=_window_around(kernel.shape, self.window))
 
     @property
     def settings(self) -> Settings:
-        """Those of the task."""
+        """Settings of the task."""
         return self.task.settings
 
     @property
     def is_held(self) -> bool:
-        """Whether the kernel is known and stays as it is."""
+        """Whether the kernel is known and stays unchanged."""
         return self.task.kernel.is_held
 
     @property
-    def wants_a_search(self) -> bool:
-        """Whether nobody says what the kernel starts from."""
+    def needs_kernel_search(self) -> bool:
+        """Whether the kernel must be searched in the image."""
         return self.kernel is None and self.settings.kernel_start == "auto"
 
     @property
     def kernel_start(self) -> NDArray[np.float32] | None:
-        """Weights of the kernel, or of its start, in its window; None: the network's own start."""
+        """Weights of the kernel or of its start, in the window; None without a start."""
         if self.kernel is None or self.is_held:
             return None if self.kernel is None else self.kernel.weights
         return crop_or_pad(self.kernel.weights, self.window)
 
-    def estimated(self, weights: NDArray[np.float32]) -> Kernel:
-        """What has become of the kernel: its weights now, and how it came about."""
+    def estimated_kernel(self, weights: NDArray[np.float32]) -> Kernel:
+        """Return the kernel with its estimated weights, its source and the image's pixel size."""
         start = self.kernel or Kernel(weights, KernelSource.SET)
         image = self.task.image
         if image.pixel_size is None:
@@ -152,9 +157,10 @@ class Problem:
         return replace(start, weights=weights, pixel_size=image.pixel_size, unit=image.unit)
 
     def is_explained_by(self, data: float) -> bool:
-        """Whether a data term leaves no more than the noise unexplained (Morozov's principle)."""
-        halved = 1 if self.settings.data_term is DataTerm.SQUARED else 2  # as Huber's loss is
-        return self.settings.stop_at_noise and halved * data <= self.noise**2
+        """Return whether a data term is as small as the noise (Morozov's discrepancy principle)."""
+        # Huber's loss is half of the square for small residuals.
+        factor = 1 if self.settings.data_term is DataTerm.SQUARED else 2
+        return self.settings.stop_at_noise and factor * data <= self.noise**2
 
     @property
     def luminance(self) -> NDArray[np.float32]:
@@ -163,12 +169,12 @@ class Problem:
 
     @property
     def canvas_shape(self) -> tuple[int, ...]:
-        """Eq. 16: wide enough for all light the field of view received."""
+        """Shape of the canvas (Eq. 16), which covers all light that reaches the field of view."""
         return canvas_shape(self.observed.shape[1:], self.window)
 
     @property
     def sparsity_weight(self) -> float:
-        """The regulariser's λ in the objective."""
+        """Factor λ of the regulariser in the objective."""
         if self.settings.sparsity_scale is SparsityScale.NOISE:
             return self.settings.sparsity * self.noise
         return self.settings.sparsity
@@ -176,17 +182,34 @@ class Problem:
     def to_output(
         self, canvas: Tensor, kernel: Tensor, *, search: bool = True
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Line 15: locate the estimate and give it the input's flux, layout and units.
+        """Locate an estimate (Algorithm 1, line 15) and convert it to the units of the input.
 
-        A GPU is waited for. Without `search` the content is taken to lie where the kernel says,
-        which is quicker. Returns the image and the weights of its kernel.
+        The image gets the mean of the input in each channel. The call waits for the GPU.
+
+        Parameters
+        ----------
+        canvas : Tensor
+            Estimate ``(C, *canvas)``.
+        kernel : Tensor
+            Weights of the kernel.
+        search : bool
+            Whether to search the location in the input. If False, the kernel alone defines the
+            location, which is faster.
+
+        Returns
+        -------
+        image : ndarray
+            Estimate in the layout and units of the input.
+        weights : ndarray
+            Weights of the kernel.
         """
         estimate, weights = canvas.cpu().numpy(), kernel.cpu().numpy()
         if not self.is_held and self.settings.location is Location.SIMILARITY:
             reference = self.despeckled if search else None
             image, weights = recentre(estimate, weights, reference)
         else:
-            # A kernel whose centroid lies below its origin wants the picture as much further down.
+            # A kernel whose centroid is not at its origin shifts the estimate the other way. The
+            # shift is undone here.
             moved = moved_back(estimate, [-c for c in self.centroid])
             image = crop_to_field_of_view(moved, self.window)
         values = self.intensity.from_unit(_with_flux_of(self.despeckled, image))
@@ -194,19 +217,19 @@ class Problem:
 
 
 def _with_flux_of(observed: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One gain a channel, above the offset that became 0, that gives the input's mean.
+    """Scale each channel of an estimate to the mean of the input.
 
-    Huber and an early stop leave the mean a few percent off.
+    The Huber loss and early stopping leave the mean a few percent off.
     """
     space = tuple(range(1, observed.ndim))
-    wanted = observed.mean(axis=space, keepdims=True)
-    found = image.mean(axis=space, keepdims=True)
-    return image * np.where((wanted > 0) & (found > 0), wanted / np.maximum(found, 1e-6), 1)
+    target = observed.mean(axis=space, keepdims=True)
+    mean = image.mean(axis=space, keepdims=True)
+    return image * np.where((target > 0) & (mean > 0), target / np.maximum(mean, 1e-6), 1)
 
 
 def _window_around(kernel: Sequence[int], largest: Sequence[int]) -> tuple[int, ...]:
-    """A window with room for a kernel to change in."""
+    """Return the sides of a window that leaves room for the kernel to grow."""
     return tuple(
-        min(max(_SMALLEST_WINDOW, int(_MARGIN * side)) | 1, limit)
+        min(max(_MIN_WINDOW, int(_WINDOW_MARGIN * side)) | 1, limit)
         for side, limit in zip(kernel, largest, strict=True)
     )

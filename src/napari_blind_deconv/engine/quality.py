@@ -1,4 +1,4 @@
-"""What a result is worth, and what gives reason to doubt it."""
+"""The trust report and the quality flags of a result."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ from napari_blind_deconv.results import TrustReport
 
 __all__ = ["Judgement", "judge", "quality_flags"]
 
-# Share of the kernel on its window's outermost pixels from which on it may reach beyond.
-_MOST_AT_BORDER = 0.02
-_LEAST_SIGNAL_TO_NOISE = 1.0
-# A residual of so many times the noise, or so much alike from pixel to pixel, is not noise alone.
-_MOST_RESIDUAL = 1.5
-_MOST_CORRELATION = 0.4
-_LEAST_GAIN_IN_RESOLUTION = 0.02
-# Finer than this, in pixels, the camera is the limit, or a drift that spares one direction: what a
-# result gains does not show in its resolution.
-_FINEST = 3.0
-# The residual is taken where so much of the kernel's light comes from within the field of view.
-_KERNEL_MASS = 0.995
-_SMALLEST_INTERIOR = 8
-_OUTLIERS = 5.0  # in standard deviations
-_MAD_OF_NORMAL = 1.4826
+# A kernel with a larger share of its sum on the border of its window may reach beyond the window.
+_MAX_BORDER_SHARE = 0.02
+_MIN_SIGNAL_TO_NOISE = 1.0
+# A residual above one of these limits is more than noise.
+_MAX_RESIDUAL_LEVEL = 1.5  # standard deviations of the noise
+_MAX_RESIDUAL_CORRELATION = 0.4
+_MIN_RESOLUTION_GAIN = 0.02  # relative
+# Below this period, in pixels, the camera limits the resolution, or a linear motion spares one
+# direction. The resolution then does not show what a result gains.
+_MIN_COMPARED_PERIOD = 3.0
+# The residual is computed where this share of the kernel lies within the field of view.
+_MIN_KERNEL_SHARE = 0.995
+_MIN_INTERIOR_SIDE = 8  # pixels
+_OUTLIER_LIMIT = 5.0  # standard deviations
+# Standard deviation of a normal distribution over its median absolute deviation (MAD).
+_DEVIATION_PER_MAD = 1.4826
 
 
 class Judgement(NamedTuple):
-    """What a result is worth, and the reasons to doubt it, gravest first."""
+    """Trust report of a result, and its quality flags with the most serious first."""
 
     trust: TrustReport
     flags: tuple[QualityFlag, ...]
@@ -52,47 +53,49 @@ def judge(
     reason: StopReason,
     slowed_at: int | None = None,
 ) -> Judgement:
-    """Judge an estimate: every result, however it came about, is judged here.
+    """Compute the trust report and the quality flags of an estimate.
+
+    Every result is judged by this function: of a plane, of tiles and of a file.
 
     Parameters
     ----------
     block : Image
         The blurred image, one plane.
     estimate : ndarray
-        Laid out as its pixels, in the same units.
+        Estimate in the layout and units of the image.
     kernel : Kernel
-        What it is off its centre has been taken out of the estimate.
+        Kernel of the estimate. It may be off its centre: the estimate is compared with the image
+        through the centred kernel.
     reason : StopReason
-        Why the run ended.
+        Reason why the run ended.
     slowed_at : int, optional
         As `Result.slowed_at`.
     """
-    image, sharpened = block.luminance(), block.with_pixels(estimate).luminance()
-    trust = _trust(image, sharpened, kernel)
+    trust = _trust_report(block.luminance(), block.with_pixels(estimate).luminance(), kernel)
     return Judgement(trust, quality_flags(trust, kernel.source, reason, slowed_at))
 
 
-def _trust(
+def _trust_report(
     image: NDArray[np.float64], estimate: NDArray[np.float64], kernel: Kernel
 ) -> TrustReport:
     centred, _ = centre_kernel(origin_at_centroid(kernel.weights)[0])
     kernel = kernel.with_weights(centred)
     camera = CameraNoise.of(image)
     residual = _residual(image, estimate, centred, camera)
-    known = residual[np.isfinite(residual)]
-    enough = known.size >= _SMALLEST_INTERIOR**2
-    expected = float(np.sqrt(np.square(camera.deviation(image)).mean()))
-    signal = math.sqrt(max(float(image.var()) - expected**2, 0.0))
+    interior = residual[np.isfinite(residual)]
+    is_large_enough = interior.size >= _MIN_INTERIOR_SIDE**2
+    noise = float(np.sqrt(np.square(camera.deviation(image)).mean()))
+    signal = math.sqrt(max(float(image.var()) - noise**2, 0.0))
     total = float(image.sum(dtype=np.float64))
     longest, *_, shortest = kernel.widths.principal
     return TrustReport(
         residual=residual,
-        residual_level=_robust_deviation(known) if enough else None,
-        residual_correlation=_neighbour_correlation(residual) if enough else None,
-        noise=expected,
+        residual_level=_robust_deviation(interior) if is_large_enough else None,
+        residual_correlation=_neighbour_correlation(residual) if is_large_enough else None,
+        noise=noise,
         gain=camera.gain,
         offset=camera.offset,
-        signal_to_noise=signal / expected if expected else math.inf,
+        signal_to_noise=signal / noise if noise else math.inf,
         flux_ratio=float(estimate.sum(dtype=np.float64)) / total if total else math.nan,
         resolution_before=resolution(image),
         resolution_after=resolution(estimate),
@@ -104,30 +107,38 @@ def _trust(
 def quality_flags(
     trust: TrustReport, source: KernelSource, reason: StopReason, slowed_at: int | None = None
 ) -> tuple[QualityFlag, ...]:
-    """Flags of a result, gravest first, from what is known of it; as in :func:`judge`.
+    """Return the quality flags of a result, the most serious first.
 
-    A kernel that was found for a whole stack keeps its source, and so its flags, with every plane
-    that uses it.
+    A kernel that was found for a stack keeps its source, so every plane that uses the kernel gets
+    the flags of this source.
+
+    Parameters
+    ----------
+    trust : TrustReport
+    source : KernelSource
+        Source of the kernel.
+    reason, slowed_at
+        As in :func:`judge`.
     """
     level, correlation = trust.residual_level, trust.residual_correlation
     before, after = trust.resolution_before, trust.resolution_after
     raised = {
         QualityFlag.MISFIT: level is not None
         and correlation is not None
-        and (level > _MOST_RESIDUAL or correlation > _MOST_CORRELATION),
+        and (level > _MAX_RESIDUAL_LEVEL or correlation > _MAX_RESIDUAL_CORRELATION),
         QualityFlag.NO_BLUR: source is KernelSource.NO_BLUR,
         QualityFlag.KERNEL_FILLS_WINDOW: (
-            source is not KernelSource.GIVEN and trust.kernel_border > _MOST_AT_BORDER
+            source is not KernelSource.GIVEN and trust.kernel_border > _MAX_BORDER_SHARE
         ),
-        QualityFlag.LOW_SIGNAL: trust.signal_to_noise < _LEAST_SIGNAL_TO_NOISE,
+        QualityFlag.LOW_SIGNAL: trust.signal_to_noise < _MIN_SIGNAL_TO_NOISE,
         QualityFlag.NOT_SHARPER: before is not None
         and after is not None
-        and before > _FINEST
-        and after > (1 - _LEAST_GAIN_IN_RESOLUTION) * before,
+        and before > _MIN_COMPARED_PERIOD
+        and after > (1 - _MIN_RESOLUTION_GAIN) * before,
         QualityFlag.UNSTABLE: slowed_at is not None or reason is StopReason.DIVERGED,
         QualityFlag.ITERATION_LIMIT: reason is StopReason.ITERATION_LIMIT,
     }
-    return tuple(flag for flag, doubtful in raised.items() if doubtful)
+    return tuple(flag for flag, is_raised in raised.items() if is_raised)
 
 
 def _residual(
@@ -136,37 +147,41 @@ def _residual(
     kernel: NDArray[np.float32],
     camera: CameraNoise,
 ) -> NDArray[np.float32]:
+    """Return the image minus the re-blurred estimate, in standard deviations of the noise.
+
+    Pixels near the border are NaN: their light comes in part from outside the field of view.
+    """
     core = _core(kernel)
     margin = [side // 2 for side in core.shape]
     residual = np.full(image.shape, np.nan, np.float32)
     inner = tuple(slice(m, side - m) for m, side in zip(margin, image.shape, strict=True))
-    if any(part.stop - part.start < _SMALLEST_INTERIOR for part in inner):
+    if any(part.stop - part.start < _MIN_INTERIOR_SIDE for part in inner):
         return residual
     sharp = torch.from_numpy(np.ascontiguousarray(estimate, np.float32))
-    again = Convolution(torch.from_numpy(core)).forward(sharp).numpy()
-    residual[inner] = (image[inner] - again) / camera.deviation(again)
+    reblurred = Convolution(torch.from_numpy(core)).forward(sharp).numpy()
+    residual[inner] = (image[inner] - reblurred) / camera.deviation(reblurred)
     return residual
 
 
 def _core(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A kernel without the border of its window that holds next to nothing."""
+    """Return a kernel without the border of its window that holds almost no weight."""
     core = kernel
-    while min(core.shape) > 1 and core[1:-1, 1:-1].sum() >= _KERNEL_MASS * kernel.sum():
+    while min(core.shape) > 1 and core[1:-1, 1:-1].sum() >= _MIN_KERNEL_SHARE * kernel.sum():
         core = core[1:-1, 1:-1]
     return np.ascontiguousarray(core / core.sum())
 
 
 def _robust_deviation(values: NDArray[np.floating[Any]]) -> float:
-    return float(_MAD_OF_NORMAL * np.median(np.abs(values - np.median(values))))
+    return float(_DEVIATION_PER_MAD * np.median(np.abs(values - np.median(values))))
 
 
 def _neighbour_correlation(residual: NDArray[np.float32]) -> float:
-    """Mean over rows and columns; outliers count as what they exceed."""
-    known = residual[np.isfinite(residual)]
-    limit = _OUTLIERS * max(_robust_deviation(known), float(np.finfo(np.float32).tiny))
-    calm = np.clip(residual - np.median(known), -limit, limit)
-    variance = np.nanmean(np.square(calm))
+    """Return the mean correlation of adjacent pixels along rows and columns, outliers clipped."""
+    interior = residual[np.isfinite(residual)]
+    limit = _OUTLIER_LIMIT * max(_robust_deviation(interior), float(np.finfo(np.float32).tiny))
+    clipped = np.clip(residual - np.median(interior), -limit, limit)
+    variance = np.nanmean(np.square(clipped))
     if variance == 0:
         return 0.0
-    pairs = (calm[1:] * calm[:-1], calm[:, 1:] * calm[:, :-1])
-    return float(np.mean([np.nanmean(pair) for pair in pairs]) / variance)
+    products = (clipped[1:] * clipped[:-1], clipped[:, 1:] * clipped[:, :-1])
+    return float(np.mean([np.nanmean(product) for product in products]) / variance)

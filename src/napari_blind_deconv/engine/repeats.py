@@ -1,4 +1,4 @@
-"""How far a result can be repeated: the same run on images made from the result itself."""
+"""Expected error of a result, from repeated runs on images simulated from the result."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ from napari_blind_deconv.settings import Settings
 
 __all__ = ["Repeatable", "error_of_repeats"]
 
-_SMOOTHING = 1.0  # pixels; a few repeats say little of a single one
+# A few repeats estimate the error of a single pixel badly, so the map is smoothed.
+_SMOOTHING = 1.0  # pixels
 
 
 class Repeatable(Protocol):
-    """What of a `Result` a repeat needs."""
+    """The attributes of a `Result` that a repeat needs."""
 
     @property
     def image(self) -> NDArray[np.float32]:
-        """The estimate."""
+        """Estimate in the units of the input."""
 
     @property
     def kernel(self) -> Kernel:
-        """Its kernel."""
+        """Kernel of the estimate."""
 
     @property
     def kernel_is_held(self) -> bool:
-        """Whether it was known."""
+        """Whether the kernel was known and held."""
 
     @property
     def settings(self) -> Settings:
-        """Those of its run."""
+        """Settings of the run."""
 
 
 def error_of_repeats(
@@ -53,74 +54,76 @@ def error_of_repeats(
     should_stop: Callable[[], bool] | None = None,
     on_snapshot: Callable[[int, Snapshot], None] | None = None,
 ) -> NDArray[np.float32]:
-    """Expected error of a result, pixel by pixel, by a parametric bootstrap.
+    """Estimate the error of every pixel of a result by a parametric bootstrap.
 
-    The estimate is taken for the truth: it is blurred by its kernel, given fresh noise of the
-    image's own kind, and sharpened as the image was, kernel and all, with another seed. How far the
-    outcomes lie from the estimate is how far the estimate may lie from the truth.
+    The estimate is treated as the truth. In every repeat it is blurred with its kernel, noise like
+    that of the image is added, and the outcome is deconvolved with the settings of the run and
+    another seed; the kernel is found again unless it was held. The differences between these
+    results and the estimate estimate the difference between the estimate and the truth.
 
     Parameters
     ----------
     image : Image or array_like
-        The image the result was made from, as in `deconvolve`; of colour the map is the mean over
-        the channels.
+        Image of the result, as in `deconvolve`. For a colour image, the map is the mean over the
+        channels.
     result : Result
-        Or what of it is known from files.
+        The result, or an object with the same image, kernel and settings, read from files.
     axes : str, optional
-        Of an array, as in `deconvolve`.
+        Axes of an array, as in `deconvolve`.
     repeats : int
-        Runs, each as long as the first; more make the map less noisy.
+        Number of runs, each as long as the first. More runs make the map less noisy.
     should_stop : callable, optional
-        Asked after every iteration; True ends with the repeats that are done.
+        As in `deconvolve`. If it returns True, the map is made from the completed repeats.
     on_snapshot : callable, optional
-        Called with the number of the repeat, from 0, and its snapshots.
+        Called with the number of the repeat, from 0, and each of its snapshots.
 
     Returns
     -------
     ndarray
-        Root mean square error ``(rows, columns)`` in the image's units, smoothed over a pixel; NaN
-        if no repeat was finished.
+        Root mean square error ``(rows, columns)`` in the units of the image, smoothed by a Gaussian
+        of σ = 1 pixel. NaN if no repeat was completed.
 
     Notes
     -----
-    It counts noise and what the method smooths away, not what the kernel or the model has wrong
-    from the start. Seeds alone would say nothing: where noise ends a fit at its first step, all
-    seeds give one picture.
+    The map includes the effect of noise and the detail that the method smooths away. It does not
+    include errors of the kernel or of the model that all repeats share. A change of the seed alone
+    is not enough: where the noise ends a fit at its first iteration, all seeds give the same
+    result.
     """
     stop = should_stop or (lambda: False)
     block = Image.of(image, axes)
     check_block(block)
     channels, estimate = block.by_channel(), block.with_pixels(result.image).by_channel()
-    again = np.stack([_blurred(channel, result.kernel) for channel in estimate])
+    blurred = np.stack([_blur(channel, result.kernel) for channel in estimate])
     noises = [CameraNoise.of(channel) for channel in channels]
-    squares = []
+    squared_errors = []
     for repeat in range(repeats):
         random = np.random.default_rng([result.settings.seed, repeat])
-        exposed = np.stack(
+        noisy = np.stack(
             [
                 light + noise.deviation(light) * random.normal(size=light.shape)
-                for light, noise in zip(again, noises, strict=True)
+                for light, noise in zip(blurred, noises, strict=True)
             ]
         )
         outcome = deconvolve(
-            block.with_pixels(block.with_channels(exposed)),
+            block.with_pixels(block.with_channels(noisy)),
             result.settings.with_changes(seed=(result.settings.seed + 1 + repeat) % 2**63),
-            kernel=_choice_of(result),
+            kernel=_kernel_choice(result),
             should_stop=stop,
-            on_snapshot=_numbered(repeat, on_snapshot),
+            on_snapshot=_with_number(repeat, on_snapshot),
         )
         if stop():
             break
-        found = block.with_pixels(outcome.image).by_channel()
-        squares.append(np.square(found - estimate).mean(axis=0))
-    if not squares:
+        repeated = block.with_pixels(outcome.image).by_channel()
+        squared_errors.append(np.square(repeated - estimate).mean(axis=0))
+    if not squared_errors:
         return np.full(channels.shape[1:], np.nan, np.float32)
-    mean = ndimage.gaussian_filter(np.mean(squares, axis=0), _SMOOTHING)
+    mean = ndimage.gaussian_filter(np.mean(squared_errors, axis=0), _SMOOTHING)
     return np.sqrt(mean).astype(np.float32)
 
 
-def _choice_of(result: Repeatable) -> KernelChoice:
-    """What the run was told about the kernel."""
+def _kernel_choice(result: Repeatable) -> KernelChoice:
+    """Return the choice of the kernel that the run was started with."""
     if result.kernel_is_held:
         return KernelChoice.hold(result.kernel)
     if result.kernel.source is KernelSource.GUESS:
@@ -128,15 +131,15 @@ def _choice_of(result: Repeatable) -> KernelChoice:
     return KernelChoice.find()
 
 
-def _blurred(plane: NDArray[np.float64], kernel: Kernel) -> NDArray[np.float64]:
-    """A plane through a kernel, mirrored at its border: what lies beyond is not known."""
+def _blur(plane: NDArray[np.float64], kernel: Kernel) -> NDArray[np.float64]:
+    """Blur a plane. It is mirrored at its border, because the light beyond is not known."""
     margins = [(side // 2,) * 2 for side in kernel.shape]
     wide = np.pad(plane, margins, mode="symmetric").astype(np.float32)
     convolution = Convolution(torch.from_numpy(kernel.weights))
     return convolution.forward(torch.from_numpy(wide)).numpy().astype(np.float64)
 
 
-def _numbered(
+def _with_number(
     repeat: int, on_snapshot: Callable[[int, Snapshot], None] | None
 ) -> Callable[[Any], None] | None:
     return None if on_snapshot is None else lambda snapshot: on_snapshot(repeat, snapshot)

@@ -1,4 +1,4 @@
-"""The stage ``richardson-lucy``: the classic for photon noise, with a PSF that is given."""
+"""The stage ``richardson-lucy``: Richardson-Lucy deconvolution with a known PSF."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ __all__ = ["RichardsonLucy"]
 
 
 class RichardsonLucy:
-    """Richardson-Lucy iterations on every channel, from the darkest pixel up."""
+    """Richardson-Lucy iterations on every channel.
+
+    The method expects light without an offset. The intensity that becomes 0 in the fit, by default
+    the darkest of the image, counts as no light.
+    """
 
     stage = Stage.RICHARDSON_LUCY
     at_the_limit = StopReason.ITERATION_LIMIT
@@ -33,11 +37,11 @@ class RichardsonLucy:
         self._objective = Objective(problem)
 
     def prepare(self) -> tuple[()]:
-        """Nothing has to be."""
+        """Return nothing: this solver needs no preparation."""
         return ()
 
     def step(self, iteration: int) -> Step:
-        """One iteration; its estimate is the first that is not flat."""
+        """Run one iteration. The first already returns an estimate that is not flat."""
         canvas = next(self._estimates)
         terms = self._objective.of(canvas, self._convolution)
         return Step.of(canvas, self._convolution.kernel, terms)

@@ -1,4 +1,4 @@
-"""How long a stack will take on this machine, measured before it is begun."""
+"""Prediction of the run time of a stack, from a short measurement on this machine."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from scipy import ndimage
 
 from napari_blind_deconv.engine.deconvolve import iterate
 from napari_blind_deconv.numerics.optics import gaussian_kernel
-from napari_blind_deconv.plan import WARM_SHARE
+from napari_blind_deconv.plan import WARM_START_DIVISOR
 from napari_blind_deconv.results import Stage
 from napari_blind_deconv.settings import ImageStart, Settings, SolverName
 
 __all__ = ["RuntimeModel", "measure_runtime"]
 
-_SIDE = 128
-_KERNEL_SIDE = 13
-_STEPS = 4
+_SIDE = 128  # pixels of the test image
+_KERNEL_SIDE = 13  # pixels
+_ITERATIONS = 4
 
 
 @dataclass(frozen=True)
 class RuntimeModel:
-    """What this machine takes.
+    """Run time of the parts of a run on this machine.
 
     Attributes
     ----------
     start : float
-        Seconds a pixel to the linear estimate of a plane whose kernel is known.
+        Seconds per pixel until the linear estimate of a plane with a known kernel.
     search : float
-        The same for a plane whose kernel is to be found.
+        Seconds per pixel until the linear estimate of a plane whose kernel must be found.
     step : float
-        Seconds a pixel for a step of the fit.
+        Seconds per pixel for one iteration of the fit.
     network : float
-        Seconds to make the kernel's network and to bring it to the kernel that was found; the
-        larger part of what a small plane takes, and spared where noise ends a run before.
+        Seconds to make the kernel network and to fit it to the kernel found. This is the larger
+        part of the time of a small plane. It is not needed when the run ends with the linear
+        estimate.
     """
 
     start: float
@@ -49,27 +50,32 @@ class RuntimeModel:
     def seconds(
         self, settings: Settings, *, planes: int, pixels: int, kernels: int
     ) -> tuple[float, float]:
-        """Least and most seconds for a stack.
+        """Return the minimum and the maximum number of seconds for a stack.
 
-        Least if noise ends every run as early as it can, most if none ends before its limit.
+        The minimum holds if every run ends as early as the noise allows, the maximum if every run
+        reaches its iteration limit.
 
         Parameters
         ----------
         settings : Settings
-        planes, pixels : int
-            How many planes, and pixels in each.
+        planes : int
+            Number of planes.
+        pixels : int
+            Number of pixels per plane.
         kernels : int
-            How many kernels are to be found: channels, one, as many as planes, or none.
+            Number of kernels to find: one per channel, one per stack, one per plane, or none.
         """
         limit = settings.max_iterations
-        if kernels >= planes:  # each plane finds its own, and its fit goes on from there
-            return self._of_planes(settings, planes, pixels, self.search, self.network, limit)
-        held = math.ceil(limit / WARM_SHARE) if kernels else limit
-        least, most = self._of_planes(settings, planes, pixels, self.start, 0.0, held)
-        found = self._of_planes(settings, kernels, pixels, self.search, self.network, limit)
-        return least + found[0], most + found[1]
+        if kernels >= planes:  # each plane finds its own kernel, and its fit continues from there
+            return self._plane_seconds(settings, planes, pixels, self.search, self.network, limit)
+        held_limit = math.ceil(limit / WARM_START_DIVISOR) if kernels else limit
+        shortest, longest = self._plane_seconds(
+            settings, planes, pixels, self.start, 0.0, held_limit
+        )
+        search = self._plane_seconds(settings, kernels, pixels, self.search, self.network, limit)
+        return shortest + search[0], longest + search[1]
 
-    def _of_planes(
+    def _plane_seconds(
         self,
         settings: Settings,
         planes: int,
@@ -78,57 +84,57 @@ class RuntimeModel:
         network: float,
         limit: int,
     ) -> tuple[float, float]:
-        most = planes * (pixels * (start + limit * self.step) + network)
-        if _may_end_linearly(settings):
-            return planes * pixels * start, most
-        return planes * (pixels * (start + self.step) + network), most
+        longest = planes * (pixels * (start + limit * self.step) + network)
+        if _can_end_with_linear_estimate(settings):
+            return planes * pixels * start, longest
+        return planes * (pixels * (start + self.step) + network), longest
 
 
-def _may_end_linearly(settings: Settings) -> bool:
-    """Whether a run may end with its linear estimate, before there is a network."""
-    linear = settings.image_start is ImageStart.WIENER and settings.kernel_start != "flat"
+def _can_end_with_linear_estimate(settings: Settings) -> bool:
+    has_estimate = settings.image_start is ImageStart.WIENER and settings.kernel_start != "flat"
     return settings.solver is SolverName.WIENER or (
-        settings.solver is SolverName.AUTO and settings.stop_at_noise and linear
+        settings.solver is SolverName.AUTO and settings.stop_at_noise and has_estimate
     )
 
 
 def measure_runtime(settings: Settings) -> RuntimeModel:
-    """Sharpen a small made-up picture, a few steps with its kernel known and one without."""
+    """Deconvolve a small synthetic image, with a known kernel and with a search for the kernel."""
     noise = np.random.default_rng(0).normal(size=(_SIDE, _SIDE))
-    picture = ndimage.gaussian_filter(noise, 2.0) + 0.01 * noise
-    some = settings.with_changes(max_iterations=_STEPS, stop_at_noise=False, kernel_size=None)
+    image = ndimage.gaussian_filter(noise, 2.0) + 0.01 * noise
+    short = settings.with_changes(max_iterations=_ITERATIONS, stop_at_noise=False, kernel_size=None)
     psf = gaussian_kernel((_KERNEL_SIDE, _KERNEL_SIDE), 2.0)
-    _times(picture, some, psf)  # what is loaded or compiled once does not count
-    known = _times(picture, some, psf)
-    flat = settings.solver is SolverName.WIENER and settings.kernel_start == "flat"
-    given = flat or settings.solver is SolverName.RICHARDSON_LUCY  # which need a PSF
-    unknown = known if given else _times(picture, some, None)
-    pixels = picture.size
+    _times(image, short, psf)  # the first run also loads and compiles code
+    known = _times(image, short, psf)
+    is_flat = settings.solver is SolverName.WIENER and settings.kernel_start == "flat"
+    needs_psf = is_flat or settings.solver is SolverName.RICHARDSON_LUCY
+    unknown = known if needs_psf else _times(image, short, None)
+    pixels = image.size
     step = float(np.median(np.diff(known.steps))) if len(known.steps) > 1 else 0.0
-    before = unknown.steps[0] - unknown.linear if unknown.steps else 0.0
+    # The time to the first iteration includes the kernel network.
+    first_step = unknown.steps[0] - unknown.linear if unknown.steps else 0.0
     return RuntimeModel(
         start=known.linear / pixels,
         search=unknown.linear / pixels,
         step=step / pixels,
-        network=0.0 if given else max(before - step, 0.0),
+        network=0.0 if needs_psf else max(first_step - step, 0.0),
     )
 
 
 class _Times(NamedTuple):
-    """Seconds until the linear estimate, 0 without one, and until each step after it."""
+    """Seconds until the linear estimate (0 if there is none) and until each later iteration."""
 
     linear: float
     steps: list[float]
 
 
-def _times(picture: NDArray[Any], settings: Settings, psf: NDArray[Any] | None) -> _Times:
-    begun, linear, steps = time.perf_counter(), 0.0, []
-    for snapshot in iterate(picture, settings, kernel=psf, preview_seconds=math.inf):
+def _times(image: NDArray[Any], settings: Settings, psf: NDArray[Any] | None) -> _Times:
+    started, linear, steps = time.perf_counter(), 0.0, []
+    for snapshot in iterate(image, settings, kernel=psf, preview_seconds=math.inf):
         if not snapshot.iteration:
             continue
-        passed = time.perf_counter() - begun
+        elapsed = time.perf_counter() - started
         if snapshot.stage is Stage.WIENER:
-            linear = passed
+            linear = elapsed
         else:
-            steps.append(passed)
+            steps.append(elapsed)
     return _Times(linear, steps)

@@ -1,7 +1,7 @@
-"""What a solver is, and the one loop around all of them.
+"""The interface of a solver and the loop that runs it.
 
-A solver makes one step at a time and knows neither files nor layers nor threads. The loop owns what
-is the same for all: when to stop, the trace, previews and the best estimate so far.
+A solver computes one iteration at a time and does not use files, layers or threads. The loop does
+what all solvers share: stopping, the trace, previews and the best estimate.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from napari_blind_deconv.results import TRACE_DTYPE, Snapshot, Stage
 
 __all__ = ["RunControl", "Solver", "SolverOutcome", "Step", "run_solver"]
 
-# Pictures on the way take no more than this share of the time, where not all are asked for.
-_PREVIEW_SHARE = 0.2
+# Previews take at most this share of the time, unless every iteration must have one.
+_MAX_PREVIEW_SHARE = 0.2
 
 
 class Step(NamedTuple):
-    """The estimates a step started from, and the terms of the objective there."""
+    """The estimates at the start of an iteration, and the terms of the objective for them."""
 
     canvas: Tensor
     kernel: Tensor
@@ -39,29 +39,29 @@ class Step(NamedTuple):
 
     @classmethod
     def of(cls, canvas: Tensor, kernel: Tensor, terms: Terms) -> Self:
-        """A step with its terms as numbers; a GPU is waited for."""
+        """Return a step with its terms as numbers; this waits for the GPU."""
         return cls(canvas.detach(), kernel.detach(), *(term.item() for term in terms))
 
 
 class Solver(Protocol):
-    """What starts from a problem, a kernel and perhaps an estimate, and makes one step at a time.
+    """A method that improves an estimate of image and kernel by one iteration at a time.
 
     Attributes
     ----------
     stage : Stage
-        Its name.
+        Stage of the pipeline.
     limit : int
-        Most steps it makes.
+        Maximum number of iterations.
     at_the_limit : StopReason
-        Why it ends there.
+        Reason of the stop when the limit is reached.
     averaging : float
-        Weight of the past in the running mean of its pictures; 0 for none.
+        Weight of the past in the running mean of the estimates; 0 switches averaging off.
     slowed_at : int or None
         As in `Result`.
     """
 
     @property
-    def stage(self) -> Stage: ...  # noqa: D102 (said above)
+    def stage(self) -> Stage: ...  # noqa: D102 (see Attributes)
     @property
     def limit(self) -> int: ...  # noqa: D102
     @property
@@ -72,23 +72,29 @@ class Solver(Protocol):
     def slowed_at(self) -> int | None: ...  # noqa: D102
 
     def prepare(self) -> Iterable[None]:
-        """What is to be done before the first step, in small parts; it may be broken off."""
+        """Prepare the first iteration in small parts. The caller may stop after any of them."""
 
     def step(self, iteration: int) -> Step:
-        """One step; `FloatingPointError` if there are no finite numbers to be had."""
+        """Run one iteration.
+
+        Raises
+        ------
+        FloatingPointError
+            If the objective or a gradient is not finite.
+        """
 
 
 @dataclass(frozen=True)
 class RunControl:
-    """Who watches a run, and may end it.
+    """Control of a run by its caller: stopping and previews.
 
     Attributes
     ----------
     should_stop : callable
-        Asked after every report; True ends the run with the best estimate so far.
+        Called after every snapshot. If it returns True, the run ends with the best estimate so far.
     preview_seconds : float
-        Least time between snapshots that carry pictures; 0 puts them into each, infinity, the
-        default, into none.
+        Minimum time between snapshots that carry the estimates. 0 adds the estimates to every
+        snapshot, infinity (the default) to none.
     """
 
     should_stop: Callable[[], bool] = lambda: False
@@ -97,7 +103,19 @@ class RunControl:
 
 @dataclass(frozen=True)
 class SolverOutcome:
-    """What a stage leaves: the estimate to return, its trace, and how it went."""
+    """Outcome of a solver.
+
+    Attributes
+    ----------
+    best : Iterate
+        Estimate to return.
+    trace : ndarray
+        One record of `TRACE_DTYPE` for each iteration.
+    reason : StopReason
+        Reason of the stop.
+    slowed_at : int or None
+        As in `Result`.
+    """
 
     best: Iterate
     trace: NDArray[np.void]
@@ -108,10 +126,29 @@ class SolverOutcome:
 def run_solver(
     problem: Problem, solver: Solver, control: RunControl, before: SolverOutcome | None = None
 ) -> Generator[Snapshot, None, SolverOutcome]:
-    """Run a solver to its end; lines 1 to 14 of Algorithm 1 for double-DIP.
+    """Run a solver to its end. For double-DIP these are lines 1 to 14 of Algorithm 1.
 
-    A run that is stopped while the solver prepares itself ends with what was there `before`, or
-    else with its first step.
+    Parameters
+    ----------
+    problem : Problem
+    solver : Solver
+    control : RunControl
+    before : SolverOutcome, optional
+        Outcome of the stage before, such as the linear estimate. If the run is stopped while the
+        solver prepares, it returns this outcome. Without it, the solver runs one iteration.
+
+    Yields
+    ------
+    Snapshot
+
+    Returns
+    -------
+    SolverOutcome
+
+    Raises
+    ------
+    FloatingPointError
+        If the first iteration is not finite. A later one ends the run as diverged.
     """
     for _ in solver.prepare():
         yield Snapshot.waiting(solver.stage, solver.limit)
@@ -122,6 +159,7 @@ def run_solver(
     estimates = BestEstimate(problem, solver.averaging)
     trace = np.zeros(solver.limit, dtype=TRACE_DTYPE)
     reason = solver.at_the_limit
+    # The first iteration has a preview, unless previews are off.
     preview_due = math.inf if math.isinf(control.preview_seconds) else -math.inf
     for iteration in range(1, solver.limit + 1):
         try:
@@ -134,18 +172,19 @@ def run_solver(
         variance = estimates.update(iteration, step.canvas, step.kernel)
         row = (iteration, step.loss, step.data, step.regulariser, variance)
         trace[iteration - 1] = row
-        steps = iteration
+        completed = iteration
         image, kernel = None, None
         if control.preview_seconds == 0 or time.monotonic() >= preview_due:
-            begun, latest = time.monotonic(), estimates.latest
+            started, latest = time.monotonic(), estimates.latest
             image, kernel = problem.to_output(latest.canvas, latest.kernel, search=False)
-            spent = time.monotonic() - begun
-            preview_due = begun + max(control.preview_seconds, spent / _PREVIEW_SHARE)
+            elapsed = time.monotonic() - started
+            preview_due = started + max(control.preview_seconds, elapsed / _MAX_PREVIEW_SHARE)
         best_iteration = estimates.stopping.best_iteration
         yield Snapshot(solver.stage, *row, best_iteration, solver.limit, image, kernel)
         if control.should_stop():
             reason = StopReason.STOPPED
             break
+        # Only noise is left to explain, and more iterations would fit the noise.
         if problem.is_explained_by(step.data):
             reason = StopReason.NOISE
             estimates.best = estimates.latest
@@ -153,4 +192,4 @@ def run_solver(
         if estimates.stopping.exhausted:
             reason = StopReason.EARLY_STOPPING
             break
-    return SolverOutcome(estimates.best, trace[:steps].copy(), reason, solver.slowed_at)
+    return SolverOutcome(estimates.best, trace[:completed].copy(), reason, solver.slowed_at)

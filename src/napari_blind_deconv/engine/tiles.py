@@ -1,4 +1,4 @@
-"""Planes too large to be fitted at once: overlapping tiles, blended where they meet."""
+"""Overlapping tiles for planes that are too large to be fitted at once."""
 
 from __future__ import annotations
 
@@ -14,30 +14,44 @@ from numpy.typing import NDArray
 
 __all__ = ["blend_weights", "largest_tile", "tiles"]
 
-# What a fit takes by pixel of its canvas, from the benchmark's peaks at 512² and 1024².
+# Memory of a fit per pixel of its canvas, from the peaks that the benchmark measured at 512² and
+# 1024² pixels.
 _BYTES_PER_PIXEL = 2400
-# A fit leaves this share of the free memory to others, and never takes more than so many bytes:
-# larger tiles are no faster.
-_SHARE = 0.5
-_MOST_BYTES = 2 * 2**30
-_SMALLEST_SIDE = 128
+# A fit uses at most this share of the free memory, and never more than _MAX_BYTES, because larger
+# tiles are no faster.
+_MAX_SHARE = 0.5
+_MAX_BYTES = 2 * 2**30
+_MIN_SIDE = 128
 
 
 def largest_tile(device: torch.device) -> int:
-    """Side in pixels of the largest square canvas the free memory of a device is good for."""
+    """Return the side, in pixels, of the largest square canvas that fits in free memory."""
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
     else:
         free = psutil.virtual_memory().available
-    pixels = min(_SHARE * free, _MOST_BYTES) / _BYTES_PER_PIXEL
-    return max(_SMALLEST_SIDE, math.isqrt(int(pixels)))
+    pixels = min(_MAX_SHARE * free, _MAX_BYTES) / _BYTES_PER_PIXEL
+    return max(_MIN_SIDE, math.isqrt(int(pixels)))
 
 
 def tiles(shape: tuple[int, ...], side: int, overlap: int) -> Iterator[tuple[slice, ...]]:
-    """Cover a plane with tiles of at most `side` pixels that overlap by at least `overlap`.
+    """Cover a plane with overlapping tiles.
 
-    Each is a slice for each axis, overlap included. All have the same size or nearly; a plane no
-    larger than `side` is one tile.
+    A plane no larger than `side` is one tile. All other tiles have the same size.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the plane.
+    side : int
+        Largest side of a tile in pixels, with its overlap.
+    overlap : int
+        Smallest overlap of adjacent tiles in pixels.
+
+    Yields
+    ------
+    tuple of slice
+        One slice for each axis.
     """
     yield from itertools.product(*(_spans(length, side, overlap) for length in shape))
 
@@ -54,9 +68,11 @@ def _spans(length: int, side: int, overlap: int) -> list[slice]:
 def blend_weights(
     tile: tuple[slice, ...], shape: tuple[int, ...], overlap: int
 ) -> NDArray[np.float32]:
-    """Weights of a tile's pixels: 1 inside, falling to nearly 0 over the overlap with others.
+    """Return the weights of the pixels of a tile.
 
-    Weights at the border of the plane stay 1; sums over tiles are to be divided by.
+    Weights are 1 inside the tile and fall linearly to nearly 0 across the overlap with other tiles.
+    They stay 1 at the border of the plane. The weighted sum over tiles must be divided by the sum
+    of the weights.
     """
     ramps = [_ramp(span, length, overlap) for span, length in zip(tile, shape, strict=True)]
     weights: NDArray[np.float32] = reduce(np.multiply.outer, ramps)

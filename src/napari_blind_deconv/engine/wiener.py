@@ -1,4 +1,4 @@
-"""The stage ``wiener``: the best linear estimate for a kernel, in one step."""
+"""The stage ``wiener``: the linear estimate for a kernel, in one iteration."""
 
 from __future__ import annotations
 
@@ -21,12 +21,18 @@ __all__ = ["Wiener", "wiener_canvases"]
 
 
 class Wiener:
-    """The Wiener estimate for the kernel of a problem.
+    """Solver that returns the Wiener estimate for a kernel.
+
+    Parameters
+    ----------
+    problem : Problem
+    kernel : ndarray
+        Weights of the kernel.
 
     Attributes
     ----------
     canvas : ndarray
-        The estimate ``(C, *canvas)``, as it comes.
+        The latest estimate ``(C, *canvas)``, not clipped.
     """
 
     stage = Stage.WIENER
@@ -40,39 +46,39 @@ class Wiener:
         self.canvas = np.zeros((len(problem.despeckled), *problem.canvas_shape), np.float32)
 
     def prepare(self) -> Iterator[None]:
-        """Approach the estimate."""
+        """Compute the estimate by conjugate gradients, one iteration at a time."""
         for canvas in wiener_canvases(self._problem, self._kernel):
             self.canvas = canvas
             yield
 
     def step(self, iteration: int) -> Step:
-        """The estimate, none of it below 0 or above the ceiling that the settings allow."""
-        shown = self.canvas.clip(0, 1 + self._problem.settings.headroom)
+        """Return the estimate, clipped to [0, 1 + headroom]."""
+        clipped = self.canvas.clip(0, 1 + self._problem.settings.headroom)
         device = self._problem.device
-        canvas = torch.from_numpy(shown).to(device)
+        canvas = torch.from_numpy(clipped).to(device)
         kernel = torch.from_numpy(self._kernel).to(device)
         terms = Objective(self._problem).of(canvas, Convolution(kernel))
         return Step.of(canvas, kernel, terms)
 
 
 def wiener_canvases(problem: Problem, kernel: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """Ever better estimates of all channels, each ``(C, *problem.canvas_shape)``."""
+    """Yield successively better estimates ``(C, *problem.canvas_shape)`` of all channels."""
     ratio = noise_to_signal(Spectrum.of(problem.luminance), kernel)
-    how = {"noise_to_signal": ratio, "exponent": EXPONENT, "kernel_error": KERNEL_ERROR}
-    channels = [wiener(channel, kernel, **how) for channel in problem.despeckled]
-    for estimates in _all_to_their_ends(channels):
+    options = {"noise_to_signal": ratio, "exponent": EXPONENT, "kernel_error": KERNEL_ERROR}
+    channels = [wiener(channel, kernel, **options) for channel in problem.despeckled]
+    for estimates in _zip_to_longest(channels):
         yield np.stack(estimates)
 
 
-def _all_to_their_ends(
+def _zip_to_longest(
     runs: Sequence[Iterator[NDArray[np.float32]]],
 ) -> Iterator[tuple[NDArray[np.float32], ...]]:
-    """The latest of each run, until the last has ended."""
+    """Yield the latest estimate of every run until all runs have ended."""
     latest = [next(run) for run in runs]
     yield tuple(latest)
     while True:
-        news = [next(run, None) for run in runs]
-        if all(new is None for new in news):
+        estimates = [next(run, None) for run in runs]
+        if all(estimate is None for estimate in estimates):
             return
-        latest = [old if new is None else new for old, new in zip(latest, news, strict=True)]
+        latest = [old if new is None else new for old, new in zip(latest, estimates, strict=True)]
         yield tuple(latest)

@@ -1,1 +1,1 @@
-"""Files: planes and stacks with their pixel sizes, kernels and traces."""
+"""Read and write files: planes and stacks with their pixel sizes, kernels and traces."""

@@ -1,4 +1,4 @@
-"""One image plane from a file, and results to files that are either whole or not there."""
+"""Read single planes, and write results so that a file is either complete or does not exist."""
 
 from __future__ import annotations
 
@@ -40,19 +40,30 @@ __all__ = [
 ]
 
 _TIFF_SUFFIXES = {".tif", ".tiff"}
-_IMAGEJ_ORDER = "TZCYXS"
-_TIFF_LIMIT = 4 * 2**30 - 2**20  # bytes of pixels that a TIFF with 32-bit offsets can have
+_IMAGEJ_ORDER = "TZCYXS"  # the only axis order that ImageJ reads
+# Bytes of pixels that fit into a TIFF with 32-bit offsets; 1 MiB is left for the metadata.
+_TIFF_LIMIT = 4 * 2**30 - 2**20
 
 
 def read_plane(path: Path) -> Image:
     """Read one plane from a TIFF file.
 
+    Parameters
+    ----------
+    path : Path
+        TIFF file with a single plane, grey or RGB.
+
+    Returns
+    -------
+    Image
+        The plane, with axes ``YX``, or ``YXS`` for RGB, and its pixel size where the file has one.
+
     Raises
     ------
     ValueError
-        In one sentence, if the file is no TIFF or holds anything but one plane.
+        If the file is not a TIFF, or contains anything but one plane.
     OSError
-        If it cannot be opened.
+        If the file cannot be opened.
     """
     try:
         with tifffile.TiffFile(path) as tiff:
@@ -62,19 +73,19 @@ def read_plane(path: Path) -> Image:
             size, unit = pixel_calibration(tiff)
     except OSError:
         raise
-    except Exception as error:  # a damaged file can make a decoder raise anything
+    except Exception as error:  # the decoders raise any exception for a damaged file
         reason = first_line(error)
         raise ValueError(
-            f"The file {path} cannot be read as TIFF ({reason}); accepted are TIFF files."
+            f"Expected a TIFF file, but {path} cannot be read as TIFF ({reason})."
         ) from error
     if pixels is None:
-        holds = f"{count} images, the first" if count > 1 else "an array"
+        content = f"{count} images, the first" if count > 1 else "an array"
         raise ValueError(
-            f"The file {path} holds {holds} of shape {shape} (axes {axes}); "
-            "accepted is one plane, grey or RGB."
+            f"Expected one plane, grey or RGB, in {path}, "
+            f"got {content} of shape {shape} (axes {axes})."
         )
     rgb = "S" in axes and shape[axes.index("S")] > 1
-    if rgb:
+    if rgb:  # planar TIFFs store the samples before the rows
         pixels = np.moveaxis(pixels, axes.index("S"), -1)
     plane = pixels.reshape(pixels.shape[-3:] if rgb else pixels.shape[-2:])
     spacing = dict(zip("YX", size or (), strict=False))
@@ -82,15 +93,15 @@ def read_plane(path: Path) -> Image:
 
 
 def read_psf(path: Path) -> Kernel:
-    """Read a PSF from a TIFF file of one grey plane; raises as :func:`read_plane`."""
+    """Read a PSF from a TIFF file of one grey plane; raise as :func:`read_plane`."""
     plane = read_plane(path)
     if plane.is_colour:
-        raise ValueError(f"The PSF {path} is a colour image; accepted is one grey plane.")
+        raise ValueError(f"Expected a PSF of one grey plane, but {path} is a colour image.")
     return Kernel.of(plane.array, pixel_size=plane.pixel_size, unit=plane.unit)
 
 
 def _is_plane(shape: tuple[int, ...], axes: str) -> bool:
-    """Whether all axes but rows and columns have length 1, or 3 or 4 for colour samples."""
+    """Whether rows and columns, and 3 or 4 colour samples, are the only axes longer than 1."""
     return {"Y", "X"} <= set(axes) and all(
         axis in "YX" or side == 1 or (axis == "S" and side in (3, 4))
         for side, axis in zip(shape, axes, strict=True)
@@ -98,10 +109,14 @@ def _is_plane(shape: tuple[int, ...], axes: str) -> bool:
 
 
 def pixel_calibration(tiff: tifffile.TiffFile) -> tuple[tuple[float, float] | None, str]:
-    """Pixel height and width and their unit, from OME-XML, ImageJ's tags or plain TIFF's."""
+    """Return pixel height and width, and their unit, from the metadata of a TIFF file.
+
+    They are read from OME-XML, else from ImageJ's metadata, else from the resolution tags. The
+    size is None and the unit ``pixel`` where the file has no usable size.
+    """
     if tiff.ome_metadata:
         pixels = find_value(tifffile.xml2dict(tiff.ome_metadata), "Pixels") or {}
-        unit = pixels.get("PhysicalSizeXUnit", "µm")
+        unit = pixels.get("PhysicalSizeXUnit", "µm")  # µm is the default of the OME schema
         size = tuple(
             in_unit(
                 pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm"), unit
@@ -114,7 +129,7 @@ def pixel_calibration(tiff: tifffile.TiffFile) -> tuple[tuple[float, float] | No
         unit = (tiff.imagej_metadata or {}).get("unit") or (
             "cm" if page.resolutionunit == tifffile.RESUNIT.CENTIMETER else "pixel"
         )
-        per_unit = page.get_resolution()
+        per_unit = page.get_resolution()  # pixels per unit, x before y
         size = tuple(1 / value if value else 0.0 for value in reversed(per_unit))
     if unit in ("pixel", "inch") or not all(0 < side < np.inf for side in size):
         return None, "pixel"
@@ -122,7 +137,7 @@ def pixel_calibration(tiff: tifffile.TiffFile) -> tuple[tuple[float, float] | No
 
 
 def find_value(tree: Any, key: str) -> Any:
-    """First value of a key anywhere in nested dictionaries and lists; None if there is none."""
+    """Return the first value of a key in nested dictionaries and lists, or None."""
     if isinstance(tree, dict):
         if key in tree:
             return tree[key]
@@ -135,28 +150,44 @@ def find_value(tree: Any, key: str) -> Any:
 
 
 def check_output(path: Path, *, overwrite: bool, suffixes: set[str] | None = None) -> None:
-    """Refuse an output that cannot or may not be written, before minutes are spent on it."""
-    accepted = _TIFF_SUFFIXES if suffixes is None else suffixes
-    if path.suffix.lower() not in accepted:
+    """Check that an output can be written, before any time is spent on computing it.
+
+    Parameters
+    ----------
+    path : Path
+        The output.
+    overwrite : bool
+        Whether an existing output may be replaced.
+    suffixes : set of str, optional
+        File suffixes that are allowed; default: those of TIFF.
+
+    Raises
+    ------
+    ValueError
+        If the output has another suffix, already exists, or its folder is missing or read-only.
+    """
+    allowed = _TIFF_SUFFIXES if suffixes is None else suffixes
+    if path.suffix.lower() not in allowed:
         raise ValueError(
-            f"The output {path} ends in {path.suffix!r}; "
-            f"accepted are {', '.join(sorted(accepted))}."
+            f"Expected an output that ends in {' or '.join(sorted(allowed))}, got {path}."
         )
     if not path.parent.is_dir():
-        raise ValueError(f"The folder {path.parent} of the output does not exist; create it first.")
+        raise ValueError(f"The output folder {path.parent} does not exist; create it first.")
     if not os.access(path.parent, os.W_OK):
-        raise ValueError(f"The folder {path.parent} of the output cannot be written to.")
+        raise ValueError(f"The output folder {path.parent} is not writable.")
     if path.is_dir() and path.suffix.lower() != ".zarr":
-        raise ValueError(f"The output {path} is a folder; accepted is the name of a file.")
+        raise ValueError(f"Expected the name of a file for the output, but {path} is a folder.")
     if path.exists() and not overwrite:
-        raise ValueError(f"The output {path} exists; it is replaced only with --overwrite.")
+        raise ValueError(f"The output {path} already exists; it is replaced only with --overwrite.")
 
 
 def write_plane(path: Path, plane: Image, provenance: dict[str, Any]) -> None:
-    """Write a plane as float32 TIFF, the provenance in it as JSON; see :func:`write_tiff`."""
+    """Write a plane as float32 TIFF, with its provenance as JSON; see :func:`write_tiff`."""
     pixels = plane.array.astype(np.float32)
     layout = TiffLayout(plane.axes, pixels.shape, plane.spacing, plane.unit)
-    write_atomically(path, lambda part: write_tiff(part, path, pixels, layout, provenance))
+    write_atomically(
+        path, lambda temporary: write_tiff(temporary, path, pixels, layout, provenance)
+    )
 
 
 def write_kernels(
@@ -166,15 +197,32 @@ def write_kernels(
     image: Image,
     provenance: dict[str, Any],
 ) -> None:
-    """Write kernels of an image as TIFF, one page for each; `axes` are theirs, such as CYX."""
+    """Write the kernels of an image as TIFF, one page for each kernel.
+
+    Parameters
+    ----------
+    path : Path
+        The TIFF file.
+    kernels : ndarray
+        Weights of all kernels in one array.
+    axes : str
+        Axes of `kernels`, such as ``CYX``.
+    image : Image
+        The deconvolved image; the kernels get its pixel size.
+    provenance : dict
+        Written into the file as JSON.
+    """
     order = tiff_axes(path, axes)
     pages = kernels.transpose([axes.index(axis) for axis in order])
     layout = TiffLayout(order, pages.shape, image.spacing, image.unit)
-    write_atomically(path, lambda part: write_tiff(part, path, pages, layout, provenance))
+    write_atomically(path, lambda temporary: write_tiff(temporary, path, pages, layout, provenance))
 
 
 def tiff_axes(path: Path, axes: str) -> str:
-    """These axes in the order in which a TIFF of this name has them; ImageJ wants its own."""
+    """Return axes in the order in which a TIFF of this name stores them.
+
+    OME-TIFF stores them in any order, ImageJ only in its own.
+    """
     return axes if _is_ome(path) else "".join(axis for axis in _IMAGEJ_ORDER if axis in axes)
 
 
@@ -184,7 +232,21 @@ def _is_ome(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class TiffLayout:
-    """What a TIFF is to say about its array; as in `Image`."""
+    """What the metadata of a TIFF file state about its array.
+
+    Attributes
+    ----------
+    axes : str
+        One letter for each axis.
+    shape : tuple of int
+        Length of each axis.
+    spacing : mapping
+        Step along the axes Z, Y and X in `unit`, and along T in seconds, where it is known.
+    unit : str
+        Unit of lengths.
+    channels : tuple of str
+        Names of the channels, if they have names.
+    """
 
     axes: str
     shape: tuple[int, ...]
@@ -194,15 +256,32 @@ class TiffLayout:
 
 
 def write_tiff(
-    part: Path,
+    temporary: Path,
     path: Path,
     pixels: NDArray[np.float32] | Iterator[NDArray[np.float32]],
     layout: TiffLayout,
     provenance: dict[str, Any],
 ) -> None:
-    """Write an array, or its planes one by one, as float32 TIFF to `part`, which becomes `path`.
+    """Write an array as float32 TIFF.
 
-    The name decides: OME-TIFF for ``.ome.tif``, else what ImageJ reads, plain TIFF for colour.
+    Parameters
+    ----------
+    temporary : Path
+        File to write to.
+    path : Path
+        Name that the file gets later. It decides the format: OME-TIFF for ``.ome.tif``, plain TIFF
+        for other names if the image is a colour image, and ImageJ's TIFF for all others.
+    pixels : ndarray or iterator of ndarray
+        The array, or its planes one by one.
+    layout : TiffLayout
+        Axes, shape and pixel size of the array.
+    provenance : dict
+        Written into the file as JSON.
+
+    Raises
+    ------
+    ValueError
+        If the array is too large for ImageJ's TIFF.
     """
     text = json.dumps(provenance)
     colour = "S" in layout.axes
@@ -212,17 +291,18 @@ def write_tiff(
         options |= {"ome": True, "metadata": _ome(layout, text), "bigtiff": size > _TIFF_LIMIT}
     elif size > _TIFF_LIMIT:
         raise ValueError(
-            f"The result has {size / 2**30:.1f} GiB and a TIFF for ImageJ holds 4 at most; "
+            f"Expected at most 4 GiB for an ImageJ TIFF, got {size / 2**30:.1f} GiB; "
             "name the output .ome.tif or .ome.zarr."
         )
-    elif colour:
+    elif colour:  # ImageJ has no colour images in float32
         options |= {"description": text, "metadata": None}
     else:
         options |= {"imagej": True, "metadata": _imagej(layout, text)}
     if {"Y", "X"} <= set(layout.spacing):
         options["resolution"] = tuple(1 / layout.spacing[axis] for axis in "XY")
+        # The tag knows inches and centimetres only; the metadata state the unit.
         options["resolutionunit"] = "NONE"
-    tifffile.imwrite(part, pixels, shape=layout.shape, dtype=np.float32, **options)
+    tifffile.imwrite(temporary, pixels, shape=layout.shape, dtype=np.float32, **options)
 
 
 def _ome(layout: TiffLayout, text: str) -> dict[str, Any]:
@@ -239,7 +319,7 @@ def _ome(layout: TiffLayout, text: str) -> dict[str, Any]:
 
 
 def _imagej(layout: TiffLayout, text: str) -> dict[str, Any]:
-    # ImageJ's description is ASCII.
+    # ImageJ's description is ASCII, so µm is written as um.
     unit = layout.unit.replace("µm", "um").encode("ascii", "backslashreplace").decode()
     metadata: dict[str, Any] = {"axes": layout.axes, "unit": unit, "Info": text}
     names = {"Z": "spacing", "T": "finterval"}
@@ -251,13 +331,21 @@ def _imagej(layout: TiffLayout, text: str) -> dict[str, Any]:
 
 
 def write_traces(path: Path, axes: str, traces: Mapping[Index, Sequence[Sequence[float]]]) -> None:
-    """Write early-stopping traces as CSV, one line an iteration.
+    """Write early-stopping traces as CSV, one row for each iteration.
 
-    Of a stack, the position of the plane along its axes comes first.
+    Parameters
+    ----------
+    path : Path
+        The CSV file.
+    axes : str
+        Axes of the stack before those of a plane. Their columns come first and hold the index of
+        the plane; they are missing for a single plane, whose `axes` are empty.
+    traces : mapping
+        Rows of `TRACE_DTYPE` for each plane, by its index.
     """
 
-    def write(part: Path) -> None:
-        with part.open("w", newline="", encoding="utf-8") as file:
+    def write(temporary: Path) -> None:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow([*axes.lower(), *(TRACE_DTYPE.names or ())])
             for index, trace in sorted(traces.items()):
@@ -269,40 +357,55 @@ def write_traces(path: Path, axes: str, traces: Mapping[Index, Sequence[Sequence
 def write_json(path: Path, record: dict[str, Any]) -> None:
     """Write a record as JSON."""
 
-    def write(part: Path) -> None:
-        part.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
+    def write(temporary: Path) -> None:
+        temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
 
     write_atomically(path, write)
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary neighbour of `path`, and name it `path` once it is whole."""
+    """Write a file so that it is either complete or does not exist.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    write : callable
+        Gets the path of a temporary file in the same folder, and writes it. The temporary file is
+        renamed to `path` when it is complete.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; `path` is then unchanged.
+    """
     try:
-        with _temporary_neighbour(path) as part:
-            write(part)
-            with part.open("rb+") as written:
-                os.fsync(written.fileno())  # a name must not outlive what it names
-            part.replace(path)
+        with _temporary_file_beside(path) as temporary:
+            write(temporary)
+            # Without this, a power failure can leave the new name with an empty file.
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     except OSError as error:
         reason = error.strerror or f"{error}; is the disk full?"
         raise OSError(error.errno, f"The output {path} could not be written ({reason}).") from error
 
 
 @contextmanager
-def _temporary_neighbour(path: Path) -> Iterator[Path]:
+def _temporary_file_beside(path: Path) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(
         prefix=f".{path.stem}.", suffix=f".part{path.suffix}", dir=path.parent
     )
     os.close(handle)
-    part = Path(name)
-    part.chmod(0o666 & ~_umask())  # mkstemp's files are for the owner alone
+    temporary = Path(name)
+    temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
     try:
-        yield part
+        yield temporary
     finally:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _umask() -> int:
-    current = os.umask(0)
+    current = os.umask(0)  # it can only be read by setting it
     os.umask(current)
     return current

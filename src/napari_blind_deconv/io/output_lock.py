@@ -1,4 +1,4 @@
-"""An output belongs to one run at a time."""
+"""A lock on an output, so that only one run at a time writes it."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ __all__ = ["output_lock"]
 
 @contextmanager
 def output_lock(output: Path) -> Iterator[None]:
-    """Keep other runs, of this process or another, from an output until the block ends.
+    """Keep other runs, of this or another process, from writing an output until the block ends.
 
-    The system lets go of it when a process dies, however it dies.
+    The operating system releases the lock when the process ends, even if it is killed.
 
     Raises
     ------
     ValueError
-        In one sentence, if another run has it.
+        If another run is writing the output.
     """
-    place = output.with_name(f".{output.name}.lock")
-    lock = FileLock(place)
+    lock_file = output.with_name(f".{output.name}.lock")
+    lock = FileLock(lock_file)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise ValueError(
-            f"Another run is writing {output}; wait for it, or name another output."
+            f"Another run is writing {output}; wait until it ends, or name another output."
         ) from None
     try:
         yield
     finally:
         try:
-            with suppress(OSError):  # Windows deletes no open file, and does it upon release
-                place.unlink(missing_ok=True)
+            # Windows cannot delete an open file; filelock deletes it there when it is released.
+            with suppress(OSError):
+                lock_file.unlink(missing_ok=True)
         finally:
             lock.release()

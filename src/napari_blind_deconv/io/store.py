@@ -1,8 +1,9 @@
-"""A stack on its way to a file: each plane is on disk before the next is begun.
+"""Store the planes of a stack until all are finished, so that an interrupted run can continue.
 
-Planes collect in a folder beside the output, an OME-Zarr with a record of what is done. Only when
-all are there does anything get the output's name, and by being renamed: the OME-Zarr itself, or a
-TIFF written into it. What was killed goes on from where it was, at whatever moment that happened.
+Each plane is on disk before the next one starts. The planes are collected in a folder beside the
+output: an OME-Zarr with a record of each finished plane. When all planes are finished, the output
+appears by a rename, of the OME-Zarr itself or of a TIFF that was written into the folder. So a run
+can be killed at any moment, and continue later.
 """
 
 from __future__ import annotations
@@ -33,41 +34,45 @@ from napari_blind_deconv.plan import StackPlan
 __all__ = ["StackStore", "finalize", "has_partial", "has_planes", "is_zarr", "partial_folder"]
 
 _PLAN, _RECORDS, _LEVEL = "plan.json", "planes.jsonl", "0"
-# The plan's name once the result is whole and waits for its own.
+# The plan is renamed to this when the result is complete, before the result itself is renamed.
 _COMPLETE_PLAN, _COMPLETE_TIFF = "whole.json", "whole.tif"
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether an output of this name becomes an OME-Zarr."""
+    """Whether an output of this name is an OME-Zarr."""
     return path.suffix.lower() == ".zarr"
 
 
 def partial_folder(output: Path) -> Path:
-    """Where planes collect until the output is whole."""
+    """Return the folder that collects planes until the output is complete."""
     return output.with_name(f"{output.name}.partial")
 
 
 def has_partial(output: Path) -> bool:
-    """Whether there are planes on their way to this output, or all that wait for its name."""
+    """Whether a run of this output has started and its output has not appeared yet."""
     return any((partial_folder(output) / name).is_file() for name in (_PLAN, _COMPLETE_PLAN))
 
 
 def has_planes(output: Path) -> bool:
-    """Whether some of them are done: what a killed run left without any is not worth asking for."""
+    """Whether that run has finished at least one plane.
+
+    Without a finished plane nothing is lost if the run starts again, so the user is not asked.
+    """
     return any((partial_folder(output) / name).is_file() for name in (_RECORDS, _COMPLETE_PLAN))
 
 
 @dataclass(frozen=True)
 class StackStore:
-    """Planes that are done, and the plan they were made by.
+    """The finished planes of a stack, and the plan they were computed with.
 
     Attributes
     ----------
     output : Path
-        What it is to become: a TIFF, or a folder ending in ``.zarr``.
+        The output: a TIFF file, or a folder that ends in ``.zarr``.
     image : Image
-        The input; its axes, spacing and names go into the output.
+        The input. The output gets its axes, spacing and channel names.
     plan : StackPlan
+        Settings, kernels and intensity ranges that the planes share.
     """
 
     output: Path
@@ -76,10 +81,18 @@ class StackStore:
 
     @classmethod
     def create(cls, output: Path, image: Image, plan: StackPlan, job: dict[str, Any]) -> Self:
-        """Begin anew; `job` is what a later run must have been asked for to go on with this."""
+        """Start an empty store, and delete what an earlier run left behind.
+
+        A later run can continue only if its `job` is equal to this one.
+
+        Raises
+        ------
+        ValueError
+            If the image is a colour image and the output an OME-Zarr.
+        """
         if is_zarr(output) and image.is_colour:
             raise ValueError(
-                f"The output {output} is an OME-Zarr, which has no colours; accepted is a TIFF."
+                f"Expected a TIFF output for a colour image, got {output}; OME-Zarr has no colours."
             )
         folder = partial_folder(output)
         shutil.rmtree(folder, ignore_errors=True)
@@ -97,12 +110,12 @@ class StackStore:
 
     @classmethod
     def resume(cls, output: Path, image: Image, job: dict[str, Any]) -> Self | None:
-        """Go on with what a run of the same job has left; None if there is nothing.
+        """Open the store of an earlier run of the same job, or return None if there is none.
 
         Raises
         ------
         ValueError
-            If what is there is from another job.
+            If the earlier run was a different job.
         """
         path = partial_folder(output) / _PLAN
         if not path.is_file():
@@ -111,18 +124,25 @@ class StackStore:
         if record["job"] != job:
             changed = [key for key in job if record["job"].get(key) != job[key]]
             raise ValueError(
-                f"{path.parent} is from a run with other choices ({', '.join(changed)}); resume "
-                "with the same, or delete that folder."
+                f"{path.parent} comes from a run with different options ({', '.join(changed)}); "
+                "resume with the same options, or delete that folder."
             )
         return cls(output, image, StackPlan.from_record(record["plan"]))
 
     def put(self, index: Index, image: NDArray[np.float32], record: dict[str, Any]) -> None:
-        """Write a plane, then that it is done; `OSError` in one sentence if the disk refuses."""
+        """Write a plane and then its record, which marks the plane as finished.
+
+        Raises
+        ------
+        OSError
+            If the plane cannot be written, for example to a full disk.
+        """
         try:
             self._array(mode="r+")[index] = image
-            if hasattr(os, "sync"):  # zarr renames whole files, but leaves it to the system when
+            # zarr does not flush its files; the plane must be on disk before its record.
+            if hasattr(os, "sync"):
                 os.sync()
-            # A run that was killed may have left half a line, which must not swallow this one.
+            # A killed run can leave an incomplete line; the newline keeps this record apart.
             line = "\n" + json.dumps({"index": list(index), **record}) + "\n"
             with self._records.open("a", encoding="utf-8") as file:
                 file.write(line)
@@ -132,40 +152,42 @@ class StackStore:
             reason = error.strerror or f"{error}; is the disk full?"
             folder = partial_folder(self.output)
             sentence = (
-                f"Plane {index} could not be written into {folder} ({reason}); the planes before "
-                "it are there, and --resume goes on with them."
+                f"Plane {index} could not be written into {folder} ({reason}); the finished planes "
+                "are kept, and --resume continues."
                 if self.image.blocks > 1
                 else f"The output {self.output} could not be written ({reason})."
             )
             raise OSError(error.errno, sentence) from error
 
     def records(self) -> dict[Index, dict[str, Any]]:
-        """What is done; half a line, from a run that was killed, is not."""
+        """Return the records of the finished planes, by index."""
         if not self._records.is_file():
             return {}
-        found = {}
+        records = {}
         for line in self._records.read_text(encoding="utf-8").splitlines():
             try:
                 record = json.loads(line)
-            except json.JSONDecodeError:
+            except json.JSONDecodeError:  # an incomplete line of a killed run
                 continue
-            found[tuple(record.pop("index"))] = record
-        return found
+            records[tuple(record.pop("index"))] = record
+        return records
 
     def finish(self, provenance: dict[str, Any]) -> None:
-        """Give the output its name, and take the folder away."""
+        """Write the output, and delete the folder of the store."""
         folder = partial_folder(self.output)
         if is_zarr(self.output):
-            self._describe(provenance)
+            self._write_ome_metadata(provenance)
         else:
             write_atomically(
-                folder / _COMPLETE_TIFF, lambda part: self._write_tiff(part, provenance)
+                folder / _COMPLETE_TIFF,
+                lambda temporary: self._write_tiff(temporary, provenance),
             )
+        # From here on, a run that continues only has to rename files: see `finalize`.
         (folder / _PLAN).replace(folder / _COMPLETE_PLAN)
         finalize(self.output)
 
     def discard(self) -> None:
-        """Take away what there is."""
+        """Delete the store and its planes."""
         shutil.rmtree(partial_folder(self.output), ignore_errors=True)
 
     @property
@@ -176,23 +198,23 @@ class StackStore:
         return zarr.open_array(partial_folder(self.output) / _LEVEL, mode=mode)
 
     def _planes(self, order: str) -> Iterator[NDArray[np.float32]]:
-        """All planes, their leading axes in another order."""
+        """Yield all planes, with the stack axes in the given order."""
         array, leading = self._array(mode="r"), self.image.stack_axes
         lengths = dict(zip(leading, self.image.stack_shape, strict=True))
-        wanted = [axis for axis in order if axis in leading]
-        for place in np.ndindex(*(lengths[axis] for axis in wanted)):
-            at = dict(zip(wanted, place, strict=True))
-            yield np.asarray(array[tuple(at[axis] for axis in leading)])
+        ordered = [axis for axis in order if axis in leading]
+        for index in np.ndindex(*(lengths[axis] for axis in ordered)):
+            along = dict(zip(ordered, index, strict=True))
+            yield np.asarray(array[tuple(along[axis] for axis in leading)])
 
-    def _write_tiff(self, part: Path, provenance: dict[str, Any]) -> None:
+    def _write_tiff(self, temporary: Path, provenance: dict[str, Any]) -> None:
         image, axes = self.image, tiff_axes(self.output, self.image.axes)
         lengths = dict(zip(image.axes, image.pixels.shape, strict=True))
         shape = tuple(lengths[axis] for axis in axes)
         layout = TiffLayout(axes, shape, image.spacing, image.unit, image.channel_names)
-        write_tiff(part, self.output, self._planes(axes), layout, provenance)
+        write_tiff(temporary, self.output, self._planes(axes), layout, provenance)
 
-    def _describe(self, provenance: dict[str, Any]) -> None:
-        """What makes the folder an OME-Zarr."""
+    def _write_ome_metadata(self, provenance: dict[str, Any]) -> None:
+        """Write the metadata that make the folder an OME-Zarr."""
         from ome_zarr.format import FormatV05
         from ome_zarr.writer import add_metadata, write_multiscales_metadata
 
@@ -227,23 +249,28 @@ class StackStore:
         group.attrs["napari-blind-deconv"] = provenance
         if self.image.channel_names:
             add_metadata(
-                group, {"omero": {"channels": [_omero(c) for c in self.image.channel_names]}}
+                group,
+                {"omero": {"channels": [_omero_channel(c) for c in self.image.channel_names]}},
             )
 
 
-def _omero(name: str) -> dict[str, Any]:
+def _omero_channel(name: str) -> dict[str, Any]:
+    # The OMERO metadata require a colour and a window; only the name is known.
     window = {"min": 0.0, "max": 65535.0, "start": 0.0, "end": 65535.0}
     return {"label": name, "color": "FFFFFF", "active": True, "window": window}
 
 
 def finalize(output: Path) -> None:
-    """Give a result that is whole its name, if one is waiting for it."""
+    """Rename a complete result to its output, if a run was killed before it did so.
+
+    Each step can be repeated, so that this function can be killed at any moment, too.
+    """
     folder = partial_folder(output)
     if (folder / _COMPLETE_PLAN).is_file():
         if is_zarr(output):
             _replace_folder(folder, output)
         else:
-            if (folder / _COMPLETE_TIFF).is_file():  # else it was killed right after
+            if (folder / _COMPLETE_TIFF).is_file():  # missing if killed right after the rename
                 (folder / _COMPLETE_TIFF).replace(output)
             shutil.rmtree(folder)
     if is_zarr(output):
@@ -252,7 +279,7 @@ def finalize(output: Path) -> None:
 
 
 def _replace_folder(folder: Path, target: Path) -> None:
-    """Rename a folder; what was there under that name goes last."""
+    """Rename a folder to `target`; an existing `target` is deleted only after that."""
     old = target.with_name(f".{target.name}.replaced")
     if target.exists():
         shutil.rmtree(old, ignore_errors=True)

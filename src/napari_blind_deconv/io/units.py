@@ -1,4 +1,4 @@
-"""Units as files spell them: one short name for each, and steps converted between them."""
+"""Units as files spell them: one short name for each unit, and conversion between units."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ["in_unit", "long_unit", "short_unit"]
 
-# Short name, name in OME-Zarr, metres or seconds, and what else files call it.
+# Short name, name in OME-Zarr, size in metres or seconds, and other spellings found in files.
 _LENGTHS = [
     ("pm", "picometer", 1e-12),
     ("Å", "angstrom", 1e-10),
@@ -36,24 +36,28 @@ _SCALES = [{str(unit[0]): float(unit[2]) for unit in kind} for kind in (_LENGTHS
 
 
 def short_unit(name: str) -> str:
-    """Name used here, as ``µm``; an unknown one stays what it is."""
+    """Return the short name of a unit, such as ``µm``; return an unknown unit unchanged."""
     return _SHORT.get(name, name)
 
 
 def long_unit(name: str) -> str:
-    """Name used by OME-Zarr, as ``micrometer``; an unknown one stays what it is."""
+    """Return the OME-Zarr name of a unit, such as ``micrometer``, or an unknown unit unchanged."""
     return _LONG.get(short_unit(name), name)
 
 
-def in_unit(step: Any, given: str, wanted: str) -> float | None:
-    """Convert a step; None if there is none, it is no positive number, or a unit is unknown."""
+def in_unit(step: Any, unit: str, target_unit: str) -> float | None:
+    """Convert a step from `unit` to `target_unit`.
+
+    Return None if the step is missing or not a positive number, or if the units are unknown or of
+    different kinds.
+    """
     value = float(step or 0)
     if not 0 < value < math.inf:
         return None
-    first, second = short_unit(given), short_unit(wanted)
-    if first == second:
+    source, target = short_unit(unit), short_unit(target_unit)
+    if source == target:  # also two equal units that are unknown here
         return value
     for scales in _SCALES:
-        if {first, second} <= scales.keys():
-            return value * scales[first] / scales[second]
+        if {source, target} <= scales.keys():
+            return value * scales[source] / scales[target]
     return None

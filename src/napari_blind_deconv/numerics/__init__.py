@@ -1,5 +1,5 @@
 """The mathematics of double-DIP blind deconvolution: tensors in, tensors out.
 
-Nothing here knows about settings, files, progress or a screen. Devices and random seeds come from
-the caller.
+This package knows nothing about settings, files, progress reports or user interfaces. The caller
+chooses the device and seeds the random numbers.
 """

@@ -1,4 +1,4 @@
-"""Noise of a camera from one plane: how its variance grows with the brightness."""
+"""Estimate how the noise variance of a camera grows with brightness, from a single plane."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from scipy import ndimage, stats
 
 __all__ = ["CameraNoise"]
 
-# Immerkær's mask: blind to slopes and curvatures, its response to white noise has 36 times the
-# variance.
+# Immerkær's mask does not respond to slopes and curvatures. Its response to white noise has 36
+# times the variance of the noise.
 _MASK = np.array([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]])
 _MASK_POWER = 36.0
-_MEDIAN_SQUARE = 0.4549  # of a standard normal
+_MEDIAN_SQUARE = 0.4549  # median of the square of a standard normal variable
 _BINS = 24
-_FEWEST_IN_A_BIN = 50
-_SMOOTHING = 2.0  # pixels over which the brightness is taken
-# Noise that grows by less than this share of itself over the picture does not grow.
-_LEAST_GROWTH = 0.2
-# No pixel is trusted to have less than this share of the mean noise.
-_LEAST_SHARE = 0.3
-_ROUNDING = 1e-7  # of single precision: no picture is known better
+_MIN_PIXELS_PER_BIN = 50
+_SMOOTHING = 2.0  # σ in pixels of the Gaussian that estimates the local brightness
+# If the variance grows over the image by less than this fraction, it counts as constant.
+_MIN_GROWTH = 0.2
+# No variance below this fraction of the overall one is accepted for any brightness.
+_MIN_FRACTION = 0.3
+# Rounding error of single precision, relative to the brightest pixel; no noise can be smaller.
+_ROUNDING = 1e-7
 
 
 @dataclass(frozen=True)
 class CameraNoise:
-    """Variance of the noise over brightness, in the picture's units.
+    """Variance of the noise as a function of brightness, in the units of the image.
 
     Attributes
     ----------
     gain : float
-        Variance by brightness: units a photon, where photons make the noise. 0 where noise does
-        not grow with brightness.
+        Slope of the variance against brightness, which is the image units per photon for photon
+        noise; 0 if the noise does not grow with brightness.
     floor : float
-        Variance at brightness 0 of the straight line that `gain` is the slope of; negative with an
-        offset.
+        Variance of the fitted line at brightness 0; it is negative if the camera has an offset.
     levels, variances : ndarray
-        Brightness and variance ``(n,)`` that the line was drawn through.
+        Brightness levels and the variance at each, shape ``(n,)``; the line is fitted to them.
     """
 
     gain: float
@@ -50,37 +50,39 @@ class CameraNoise:
 
     @classmethod
     def of(cls, image: NDArray[np.floating[Any]]) -> Self:
-        """Noise of an image ``(H, W)``; its finest detail counts as noise."""
+        """Estimate the noise of an image ``(H, W)``; the finest detail counts as noise."""
         response = ndimage.convolve(image.astype(np.float64), _MASK) ** 2 / _MASK_POWER
         brightness = ndimage.gaussian_filter(image.astype(np.float64), _SMOOTHING)
-        noisy = response > 0  # a background that was cut off at 0 says nothing of the noise
-        whole = float(np.median(response[noisy])) / _MEDIAN_SQUARE if noisy.any() else 0.0
+        # A background that was clipped at 0 has no noise left, so it is left out.
+        noisy = response > 0
+        overall = float(np.median(response[noisy])) / _MEDIAN_SQUARE if noisy.any() else 0.0
         edges = np.linspace(brightness.min(), brightness.max(), _BINS + 1)
-        place = np.clip(np.digitize(brightness, edges) - 1, 0, _BINS - 1)
+        bins = np.clip(np.digitize(brightness, edges) - 1, 0, _BINS - 1)
         levels, variances = [], []
         for level in range(_BINS):
-            inside = (place == level) & noisy
-            if np.count_nonzero(inside) >= _FEWEST_IN_A_BIN:
+            inside = (bins == level) & noisy
+            if np.count_nonzero(inside) >= _MIN_PIXELS_PER_BIN:
                 levels.append(float(brightness[inside].mean()))
                 variances.append(float(np.median(response[inside])) / _MEDIAN_SQUARE)
-        gain, floor = 0.0, whole
+        gain, floor = 0.0, overall
         if len(levels) > 2:
             slope, intercept, lowest, _ = stats.theilslopes(variances, levels)
-            # It grows, as sure as the bins can tell, and enough to matter.
-            if lowest > 0 and slope * (levels[-1] - levels[0]) > _LEAST_GROWTH * whole:
+            # Theil-Sen is robust against bins with texture. The noise counts as growing only if the
+            # confidence interval of the slope excludes 0 and the growth is large enough to matter.
+            if lowest > 0 and slope * (levels[-1] - levels[0]) > _MIN_GROWTH * overall:
                 gain, floor = float(slope), float(intercept)
         if gain == 0:
-            levels, variances = [float(brightness.mean())], [whole]
+            levels, variances = [float(brightness.mean())], [overall]
         rounding = (_ROUNDING * float(np.abs(image).max())) ** 2
-        believed = np.maximum(variances, max(_LEAST_SHARE * whole, rounding))
-        return cls(gain, floor, np.array(levels), believed)
+        bounded = np.maximum(variances, max(_MIN_FRACTION * overall, rounding))
+        return cls(gain, floor, np.array(levels), bounded)
 
     @property
     def offset(self) -> float | None:
-        """Brightness at which the noise would vanish: the camera's offset, but for read noise."""
+        """Brightness at which the noise would vanish: without read noise, the camera's offset."""
         return None if self.gain == 0 else -self.floor / self.gain
 
     def deviation(self, brightness: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Standard deviation expected at some brightness."""
+        """Return the standard deviation of the noise expected at each brightness."""
         variance = np.interp(brightness, self.levels, self.variances)
         return np.sqrt(np.maximum(variance, math.ulp(0.0)))

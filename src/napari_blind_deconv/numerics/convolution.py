@@ -2,12 +2,12 @@
 
 Conventions used everywhere in this project, for any number of spatial axes:
 
-* a canvas has shape ``(..., *canvas)``, the field of view ``(..., *image)``, where along each axis
-  ``canvas = image + kernel - 1``: light from beyond the border is accounted for;
-* kernels are stored for true convolution, with their origin at the element ``side // 2`` of each
+* a canvas has shape ``(..., *canvas)`` and the field of view has shape ``(..., *image)``. Along
+  each axis ``canvas = image + kernel - 1``, so that light from beyond the border is accounted for;
+* kernels are stored for true convolution. The origin of a kernel is element ``side // 2`` of each
   axis;
-* the field of view begins ``(side - 1) // 2`` pixels into the canvas, which is where a kernel that
-  is a single one at its origin puts the unblurred scene.
+* the field of view begins ``(side - 1) // 2`` pixels into the canvas. A kernel with a single 1 at
+  its origin therefore leaves the scene where it is.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ Pixels = TypeVar("Pixels", Tensor, NDArray[Any])
 
 
 def canvas_shape(image: Sequence[int], kernel: Sequence[int]) -> tuple[int, ...]:
-    """Shape of the canvas of an image, both without leading axes (Eq. 16)."""
+    """Return the canvas shape for an image shape, both without leading axes (Eq. 16)."""
     return tuple(n + k - 1 for n, k in zip(image, kernel, strict=True))
 
 
 def field_of_view_origin(kernel: Sequence[int]) -> tuple[int, ...]:
-    """Pixels of canvas before the field of view, for a kernel of this shape."""
+    """Return the index on the canvas at which the field of view begins, for a kernel shape."""
     return tuple((side - 1) // 2 for side in kernel)
 
 
 def crop_to_field_of_view(canvas: Pixels, kernel: Sequence[int]) -> Pixels:
-    """Cut the field of view ``(..., *image)`` out of a canvas, for a kernel of this shape."""
+    """Cut the field of view ``(..., *image)`` out of a canvas, for a kernel shape."""
     sides = canvas.shape[-len(kernel) :]
     starts = field_of_view_origin(kernel)
     spans: Any = [
@@ -47,16 +47,16 @@ def crop_to_field_of_view(canvas: Pixels, kernel: Sequence[int]) -> Pixels:
 
 
 class Convolution:
-    """T(k ∗ x): convolve a canvas with a kernel and keep what the field of view sees completely.
+    """T(k ∗ x) of Eq. 2: convolve a canvas with a kernel and keep the field of view.
 
-    Both directions go through Fourier transforms, so that the size of the kernel costs little.
-    Gradients flow to the canvas and to the kernel.
+    `forward` and `adjoint` use Fourier transforms, so that a large kernel costs little more than a
+    small one. Gradients flow to the canvas and to the kernel.
 
     Parameters
     ----------
     kernel : Tensor
-        The kernel k, shape ``(*kernel)``. It has as many axes as space has; axes of an image before
-        those, such as channels, are convolved one by one.
+        The kernel k, shape ``(*kernel)``, with spatial axes only. An image can have leading axes,
+        such as channels; the convolution is then applied to each channel separately.
     """
 
     def __init__(self, kernel: Tensor) -> None:
@@ -65,29 +65,32 @@ class Convolution:
         self._transfers: dict[tuple[int, ...], Tensor] = {}
 
     def forward(self, canvas: Tensor) -> Tensor:
-        """Blur a canvas ``(..., *canvas)``; the field of view ``(..., *image)``."""
+        """Blur a canvas ``(..., *canvas)`` and return the field of view ``(..., *image)``."""
         sides = canvas.shape[-self.kernel.ndim :]
         shape = _fft_shape(sides)
-        # A circular convolution of the canvas's own size already has an exact "valid" part: what
-        # wraps around lands in the first pixels along each axis, which the crop drops.
+        # A circular convolution of the size of the canvas is exact in its "valid" part: the values
+        # that wrap around land in the first pixels along each axis, and the crop drops these.
         spectrum = self._spectrum(canvas, shape) * self._transfer(shape)
         full: Tensor = torch.fft.irfftn(spectrum, s=shape, dim=self._axes)
-        seen: Any = [slice(k - 1, n) for k, n in zip(self.kernel.shape, sides, strict=True)]
-        return full[(..., *seen)]
+        valid: Any = [slice(k - 1, n) for k, n in zip(self.kernel.shape, sides, strict=True)]
+        return full[(..., *valid)]
 
     def adjoint(self, image: Tensor) -> Tensor:
-        """Correlate an image ``(..., *image)`` back onto its canvas: the adjoint of `forward`."""
+        """Correlate an image ``(..., *image)`` with the kernel: the adjoint of `forward`.
+
+        The result has the shape of the canvas, ``(..., *canvas)``.
+        """
         before = [pad for side in reversed(self.kernel.shape) for pad in (side - 1, 0)]
         canvas = torch.nn.functional.pad(image, before)
         sides = canvas.shape[-self.kernel.ndim :]
         shape = _fft_shape(sides)
         spectrum = self._spectrum(canvas, shape) * self._transfer(shape).conj()
         full: Tensor = torch.fft.irfftn(spectrum, s=shape, dim=self._axes)
-        whole: Any = [slice(n) for n in sides]
-        return full[(..., *whole)]
+        within: Any = [slice(n) for n in sides]
+        return full[(..., *within)]
 
     def canvas_shape(self, image: Sequence[int]) -> tuple[int, ...]:
-        """Shape of the canvas of an image ``(*image)``."""
+        """Return the canvas shape for an image of shape ``(*image)``."""
         return canvas_shape(image, self.kernel.shape)
 
     def field_of_view(self, canvas: Pixels) -> Pixels:
@@ -95,6 +98,7 @@ class Convolution:
         return crop_to_field_of_view(canvas, self.kernel.shape)
 
     def _transfer(self, shape: tuple[int, ...]) -> Tensor:
+        # Cached, because solvers apply one kernel many times.
         if shape not in self._transfers:
             self._transfers[shape] = self._spectrum(self.kernel, shape)
         return self._transfers[shape]
@@ -105,5 +109,5 @@ class Convolution:
 
 
 def _fft_shape(sides: Sequence[int]) -> tuple[int, ...]:
-    """The next size up that the FFT is quick at."""
+    """Return the next larger sides for which the FFT is fast."""
     return tuple(next_fast_len(side, real=True) for side in sides)

@@ -11,31 +11,32 @@ from napari_blind_deconv.numerics.unet import UNet
 
 __all__ = ["ImagePrior"]
 
-# The sigmoid reaches neither end of its range; a start is kept this share of it away from them.
-_LEAST_SHARE = 5e-4
+# The sigmoid never reaches 0 or 1, where its logit is infinite. A starting estimate is clipped to
+# this distance from both ends, as a fraction of `ceiling`.
+_MARGIN = 5e-4
 
 
 class ImagePrior(nn.Module):
-    """G_θx(z): fixed random input in, image canvas out, each pixel in ``(0, ceiling)``.
+    """G_θx(z): map a fixed random input z to an image canvas with pixels in ``(0, ceiling)``.
 
     Parameters
     ----------
     canvas_shape : tuple of int
-        Sides of the canvas, two for a plane or three for a volume, any parity.
+        Sides of the canvas, two for a plane or three for a volume, odd or even.
     outputs : int
         Channels of the image: 1, or 3 for colour.
     channels : sequence of int
-        Width of each scale, finest first; its length is the number of scales. Wider and deeper
+        Number of channels at each scale, finest first; one entry per scale. Wider and deeper
         networks describe finer detail, cost more, and fit noise sooner.
     skip_channels : int
-        Width of the skip connections; more let fine texture, and noise, through earlier.
+        Channels of the skip connections. More channels pass fine texture, and noise, earlier.
     input_channels : int
         Channels of the fixed random input z, uniform in ``[0, 0.1]``.
     ceiling : float
-        Brightest value the sigmoid output is stretched to.
+        Upper limit of the output, by which the sigmoid is multiplied.
     start : Tensor, optional
-        A first estimate on the canvas, shape ``(outputs, *canvas_shape)``. The network sees it
-        beside z, and what it puts out is a correction to it, none at first.
+        Starting estimate on the canvas, shape ``(outputs, *canvas_shape)``. The network receives it
+        beside z and adds a correction to it, which is zero at first.
     """
 
     def __init__(
@@ -59,8 +60,9 @@ class ImagePrior(nn.Module):
         self.start: Tensor | None
         self.register_buffer("start", None)
         if start is not None:
-            share = (start / ceiling).clamp(_LEAST_SHARE, 1 - _LEAST_SHARE)
-            self.start = torch.logit(share)[None]  # with a batch axis, as features have
+            fraction = (start / ceiling).clamp(_MARGIN, 1 - _MARGIN)
+            self.start = torch.logit(fraction)[None]  # with a batch axis, as features have
+            # A head of zeros makes the first output equal to the starting estimate.
             for parameter in self.network.head.parameters():
                 nn.init.zeros_(parameter)
         self.ceiling = ceiling

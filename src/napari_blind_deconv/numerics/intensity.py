@@ -1,4 +1,4 @@
-"""The one intensity scale that everything is computed in, and pixels that would spoil it."""
+"""Map intensities to the scale of the computation, and replace hot and dead pixels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["IntensityMap", "local_median", "without_hot_pixels"]
 
 @dataclass(frozen=True)
 class IntensityMap:
-    """The affine map between an image's units and the [0, 1] of the computation.
+    """Affine map between the units of an image and the range [0, 1] of the computation.
 
     Attributes
     ----------
     low, high : float
-        Intensities that become 0 and 1.
+        Intensities that are mapped to 0 and 1.
     """
 
     low: float
@@ -28,46 +28,50 @@ class IntensityMap:
 
     @classmethod
     def of(cls, channels: NDArray[np.floating[Any]]) -> IntensityMap:
-        """Range of an image ``(C, *space)`` without single hot or dead pixels.
+        """Return the map for an image ``(C, *space)``, ignoring single hot or dead pixels.
 
-        Its 3×3 median has lost detector errors one pixel wide, and kept whatever a microscope's
-        blur has spread. The image itself counts only if nothing of it is wider than a pixel.
+        The range is that of the 3×3 median, which removes detector errors one pixel wide and keeps
+        everything that the microscope has blurred. If the median is constant, because nothing in
+        the image is wider than a pixel, the range is that of the image itself.
         """
         median = local_median(channels)
-        seen = median if np.ptp(median) > 0 else channels
-        return cls(float(seen.min()), float(seen.max()))
+        robust = median if np.ptp(median) > 0 else channels
+        return cls(float(robust.min()), float(robust.max()))
 
     @classmethod
     def given(cls, intensity_range: tuple[float, float]) -> IntensityMap:
-        """A range somebody else has chosen; `ValueError` if it is none."""
+        """Return the map of a given range; raise `ValueError` if it is not a range."""
         low, high = intensity_range
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ValueError(
-                f"The intensity range is {low} to {high}; accepted are two numbers, lower first."
+                "Expected an intensity range of two finite numbers, lower first, "
+                f"got {low} to {high}."
             )
         return cls(float(low), float(high))
 
     def to_unit(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """The image's units to those of the computation."""
+        """Convert from the units of the image to those of the computation."""
         return ((values - self.low) / (self.high - self.low)).astype(np.float32)
 
     def from_unit(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Units of the computation to the image's. Not clipped."""
+        """Convert from the units of the computation to those of the image, without clipping."""
+        # Double precision, so that the result is rounded only once, at the end.
         exact = values.astype(np.float64) * (self.high - self.low) + self.low
         return exact.astype(np.float32)
 
 
 def local_median(channels: NDArray[np.floating[Any]]) -> NDArray[Any]:
-    """3×3 median of the planes of an image ``(C, *space)``."""
+    """Return the 3×3 median of each plane of an image ``(C, *space)``."""
     size = (1,) * (channels.ndim - 2) + (3, 3)
     return ndimage.median_filter(channels, size=size)
 
 
 def without_hot_pixels(unit: NDArray[np.float32]) -> NDArray[np.float32]:
-    """An image ``(C, *space)`` in [0, 1] with hot and dead pixels replaced by the median around.
+    """Replace hot and dead pixels of an image ``(C, *space)`` in [0, 1] by their local median.
 
-    They differ from it by more than the whole range. The data term sees them, and Huber's loss
-    discounts them; means, spectra and the network's input would not.
+    A pixel counts as hot or dead if it differs from that median by more than the full range. Only
+    the data term uses the original pixels, because the Huber loss gives outliers little weight.
+    Means, spectra and the input of the network would be spoilt by them.
     """
     median = local_median(unit)
     return np.where(np.abs(unit - median) > 1, median, unit)

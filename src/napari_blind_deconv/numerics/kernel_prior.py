@@ -1,7 +1,7 @@
 """The kernel prior: a SIREN, a small network of sines over coordinates (Eq. 21, Fig. 18).
 
-Beside it stands a kernel that is known. Each gives a kernel of as many axes as its window has,
-nowhere negative, that sums to 1.
+`FixedKernel` takes its part if the kernel is known. Both return a kernel with the shape of the
+window, non-negative and with sum 1.
 """
 
 from __future__ import annotations
@@ -21,24 +21,26 @@ __all__ = [
 
 
 class Siren(nn.Module):
-    """K_θk: coordinates in, non-negative kernel of unit sum out.
+    """K_θk: map pixel coordinates to a non-negative kernel with sum 1.
 
     Parameters
     ----------
     kernel_shape : tuple of int
         Sides of the kernel window.
     features : int
-        Width of the hidden layers.
+        Width of the hidden layers. Wider layers describe more intricate kernels.
     layers : int
         Number of hidden sine layers.
     frequency : float
-        ω₀ of the first layer, in radians over half the longer side of the window. Higher values
-        let the kernel have finer detail and let it break up sooner under noise.
+        Frequency ω₀ of the sine layers, in radians per half of the longest side of the window.
+        Raising it allows finer detail in the kernel and lets the kernel break up sooner under
+        noise.
 
     Notes
     -----
-    The weights start as Sitzmann et al. (2020) prescribe, which gives a nearly flat kernel. A
-    sigmoid alone leaves the image's brightness free, so the output is divided by its sum.
+    The weights are initialised as in Sitzmann et al. (2020), which gives a nearly flat kernel. The
+    output of the sigmoid is divided by its sum, because the brightness of the image would otherwise
+    be ambiguous.
     """
 
     def __init__(
@@ -52,11 +54,11 @@ class Siren(nn.Module):
             nn.Linear(inputs, outputs) for inputs, outputs in itertools.pairwise(widths)
         )
         self.head = nn.Linear(features, 1)
-        self._start_weights()
+        self._initialise_weights()
         self.coordinates: Tensor
         self.register_buffer("coordinates", _coordinates(kernel_shape))
 
-    def _start_weights(self) -> None:
+    def _initialise_weights(self) -> None:
         with torch.no_grad():
             for depth, layer in enumerate([*self.hidden, self.head]):
                 assert isinstance(layer, nn.Linear)
@@ -74,7 +76,7 @@ class Siren(nn.Module):
 
 
 class FixedKernel(nn.Module):
-    """A kernel that is known: the non-blind case. It has nothing to learn."""
+    """A known kernel, for non-blind deconvolution. It has no parameters to learn."""
 
     def __init__(self, kernel: Tensor) -> None:
         super().__init__()
@@ -82,20 +84,37 @@ class FixedKernel(nn.Module):
         self.register_buffer("kernel", kernel)
 
     def forward(self) -> Tensor:
-        """Return the kernel."""
+        """Return the kernel as given."""
         return self.kernel
 
 
 def fit_kernel(
     prior: nn.Module, target: Tensor, *, steps: int = 600, learning_rate: float = 3e-3
 ) -> Iterator[None]:
-    """Bring a kernel network to describe `target` (a kernel of its shape), in place.
+    """Train a kernel network in place until it reproduces a target kernel.
 
-    To an error of less than a thousandth of its power, since a picture deconvolved with it shows
-    every other one. Yields after every step.
+    The default number of steps brings the squared error below a thousandth of the target's power. A
+    larger error would be visible in the deconvolved image.
+
+    Parameters
+    ----------
+    prior : Module
+        Kernel network; its call returns a kernel.
+    target : Tensor
+        Kernel to reproduce, with the same shape.
+    steps : int
+        Number of steps of the optimiser. More steps reproduce the target more closely.
+    learning_rate : float
+        Learning rate at the first step; it falls to 0 along a cosine.
+
+    Yields
+    ------
+    None
+        After every step, so that the caller can report progress or stop.
     """
     optimiser = torch.optim.Adam(prior.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    # The error is relative, because the weights of a wide kernel are small.
     scale = 1 / target.square().sum()
     for _ in range(steps):
         optimiser.zero_grad()
@@ -106,7 +125,7 @@ def fit_kernel(
 
 
 def _coordinates(shape: tuple[int, ...]) -> Tensor:
-    """Pixel centres, shape ``(pixels, axes)``, the longest side running from -1 to 1."""
+    """Return pixel centres ``(pixels, axes)``; the longest side runs from -1 to 1."""
     half = (max(shape) - 1) / 2 or 1.0
     sides = [(torch.arange(size) - (size - 1) / 2) / half for size in shape]
     return torch.stack(torch.meshgrid(*sides, indexing="ij"), dim=-1).reshape(-1, len(shape))

@@ -1,8 +1,8 @@
-"""Which kernel blurred an image, from the image alone: none, one with a formula, or of any shape.
+"""Estimate the kernel from the image alone: a point, a parametric kernel, or one of any shape.
 
-Of the kernels with a formula the one that explains the image's power spectrum best is taken. A
-kernel of any shape takes its place if it makes the edges of the estimate sparser than any Gaussian.
-Two-dimensional by nature: directions are angles, and shapes are searched for in planes.
+The search first chooses the parametric kernel that explains the power spectrum of the image best. A
+kernel of any shape replaces it if it makes the edges of the estimate sparser than Gaussians do. The
+search works in two dimensions only, because directions are angles.
 """
 
 from __future__ import annotations
@@ -23,39 +23,56 @@ from napari_blind_deconv.steps import mapped
 
 __all__ = ["search_kernel"]
 
-# Pixels a side of the region that is looked at.
+# Side in pixels of the region that is searched.
 _REGION = 384
-# What shows fewer frequencies than these has no blur that could be found.
-_FEWEST_FREQUENCIES = 8.0
+# The blur cannot be determined from an image with fewer frequencies above the noise.
+_MIN_FREQUENCIES = 8.0
 
 
 def search_kernel(
-    image: NDArray[np.floating[Any]], largest: int
+    image: NDArray[np.floating[Any]], max_side: int
 ) -> Generator[Kernel, None, Kernel]:
-    """Search for the kernel of an image ``(H, W)``, whatever its offset and contrast.
+    """Search for the kernel that blurred an image.
 
-    Yields the best so far, several times a second, so that the caller may report and stop.
+    The result does not depend on the offset and contrast of the image.
 
     Parameters
     ----------
     image : ndarray
-        The blurred image. Of a large one, the 384² with the strongest contrast are looked at.
-    largest : int
-        Longest side of the kernel in pixels, odd.
+        The blurred image ``(H, W)``. In an image larger than 384², only the region of that size
+        with the strongest contrast is used.
+    max_side : int
+        Maximum side of the kernel in pixels, odd. Raising it finds wider kernels.
+
+    Yields
+    ------
+    Kernel
+        The best kernel so far, several times a second, so that the caller can report progress or
+        stop.
+
+    Returns
+    -------
+    Kernel
+        The best kernel; a point if the image shows no blur, or too little to tell.
+
+    Raises
+    ------
+    ValueError
+        If the image does not have two axes.
     """
     if image.ndim != 2:
-        raise ValueError(f"Got an image of {image.ndim} axes; a kernel is searched in 2.")
+        raise ValueError(f"Expected a 2D image (rows, columns), got shape {image.shape}.")
     region = image[region_with_contrast(image, _REGION)]
-    # The search for edges knows how strong an edge is by the range of the image. It is taken here,
-    # so that the kernel does not depend on how the caller scales.
+    # The search for a shape measures the strength of edges against the range of the image. The
+    # range is determined here, so that the kernel does not depend on how the caller scales it.
     region = IntensityMap.of(region[np.newaxis]).to_unit(region)
     spectrum = Spectrum.of(region)
-    if spectrum.frequencies_seen < _FEWEST_FREQUENCIES:
+    if spectrum.frequencies_seen < _MIN_FREQUENCIES:
         return Kernel.point(source=KernelSource.NO_BLUR)
-    best = yield from search_parametric(spectrum, largest)
-    search = search_shape(region, best.weights, largest)
+    best = yield from search_parametric(spectrum, max_side)
+    search = search_shape(region, best.weights, max_side)
     weights = (yield from mapped(search, lambda _: best)).kernel
     if weights is None:
         return best
-    badness = misfit(spectrum, spectrum.transfer_of(weights))
-    return Kernel(weights, KernelSource.FREE, misfit=badness)
+    weights_misfit = misfit(spectrum, spectrum.transfer_of(weights))
+    return Kernel(weights, KernelSource.FREE, misfit=weights_misfit)

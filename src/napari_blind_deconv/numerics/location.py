@@ -1,9 +1,9 @@
-"""Where the content sits: the search of section 3.1.6, and joint recentring of image and kernel.
+"""Locate the content of an estimate (section 3.1.6), and recentre image and kernel together.
 
-Images and kernels have any number of axes, all of them space; where an image has channels, they are
-its first axis. Blind deconvolution is free up to a shift: move the kernel one way and the image the
-other, and the blurred picture stays. These functions undo that freedom, so that the estimate lies
-on the input.
+Blind deconvolution is ambiguous up to a translation: if the kernel moves one way and the image
+moves the other way, the blurred image does not change. These functions remove the ambiguity, so
+that the estimate is aligned with the input. Images and kernels have any number of spatial axes. If
+an image has channels, they are its first axis.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ __all__ = [
     "recentre",
 ]
 
-# A centroid nearer to the origin than this is not worth interpolating a picture for.
+# Pixels; a smaller shift is ignored, because it is not worth the loss by interpolation.
 _NEGLIGIBLE_SHIFT = 0.02
-# Kernel below this share of its peak is the prior's pedestal or noise and would pull the centroid.
+# Weights below this fraction of the peak are noise or the pedestal that the prior adds; they would
+# displace the centroid.
 _PEDESTAL = 0.1
-# A shift that moves more of the kernel than this out of its window is a mistake.
-_LOST_MASS = 0.05
+# A shift that moves more than this fraction of the kernel out of its window is treated as an error.
+_MAX_LOST_MASS = 0.05
 
 
 def content_shift(
     canvas: NDArray[np.float32], reference: NDArray[np.float32], kernel_shape: Sequence[int]
 ) -> tuple[int, ...]:
-    """How far the content of a canvas lies from the field of view, in pixels along each axis.
+    """Return how far the content of a canvas is displaced from the field of view, in pixels.
 
-    The window that resembles the reference most is taken, by their correlation. The paper's
-    structural similarity picks the same one.
+    The content is located at the window with the largest normalised correlation with the reference.
+    The structural similarity of the paper (section 3.1.6) selects the same window.
 
     Parameters
     ----------
@@ -50,37 +51,42 @@ def content_shift(
     reference : ndarray
         The blurred image ``(*image)``.
     kernel_shape : sequence of int
-        It bounds the search.
+        Shape of the kernel, which determines where the field of view begins.
+
+    Returns
+    -------
+    tuple of int
+        Displacement along each axis; positive if the content lies at larger indices.
     """
     scores = match_template(canvas, reference)
     best = np.unravel_index(scores.argmax(), scores.shape)
     origin = field_of_view_origin(kernel_shape)
-    return tuple(int(found) - start for found, start in zip(best, origin, strict=True))
+    return tuple(int(index) - start for index, start in zip(best, origin, strict=True))
 
 
 def kernel_centroid(kernel: NDArray[np.float32]) -> tuple[float, ...]:
-    """Centroid of a kernel's content relative to its origin, in pixels along each axis."""
+    """Return the centroid of a kernel relative to its origin, in pixels along each axis."""
     content = np.clip(kernel - _PEDESTAL * kernel.max(), 0, None)
     centroid = ndimage.center_of_mass(content)
-    return tuple(at - side // 2 for at, side in zip(centroid, kernel.shape, strict=True))
+    return tuple(index - side // 2 for index, side in zip(centroid, kernel.shape, strict=True))
 
 
 def centre_kernel(
     kernel: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], tuple[float, ...]]:
-    """Move a kernel's centroid to its origin.
+    """Shift a kernel by interpolation so that its centroid lies on its origin.
 
     Returns
     -------
     kernel : ndarray
         Same shape, ≥ 0, sum 1.
     centroid : tuple of float
-        Where the centroid was; zeros if that was near enough and the kernel is returned as it is.
+        Former centroid; zeros if it was close enough and the kernel is returned unchanged.
     """
     centroid = kernel_centroid(kernel)
     if max(map(abs, centroid)) <= _NEGLIGIBLE_SHIFT:
         return kernel, (0.0,) * kernel.ndim
-    # Linear: splines of higher order overshoot at the edges of a kernel.
+    # Linear interpolation, because splines of higher order overshoot at the edges of a kernel.
     moved = ndimage.shift(kernel, [-c for c in centroid], order=1, mode="constant")
     return (moved / moved.sum()).astype(np.float32), centroid
 
@@ -88,21 +94,22 @@ def centre_kernel(
 def origin_at_centroid(
     kernel: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], tuple[float, ...]]:
-    """Put a kernel's origin on the pixel of its centroid, by zeros around it.
+    """Pad a kernel with zeros so that its origin is the pixel nearest to its centroid.
 
-    Unlike :func:`centre_kernel` it alters no value: a kernel that is known stays as it is known.
+    Unlike :func:`centre_kernel` this changes no value, so that a given kernel stays as given.
 
     Returns
     -------
     kernel : ndarray
-        Odd sides, larger by twice the whole pixels its centroid was off.
+        Kernel with odd sides. Each side grows by twice the displacement of the centroid,
+        rounded to pixels.
     centroid : tuple of float
-        What is left, at most half a pixel along each axis.
+        Remaining displacement, at most half a pixel along each axis.
     """
     centroid = kernel_centroid(kernel)
-    steps = [round(c) for c in centroid]
-    padded = np.pad(kernel, [(max(-2 * step, 0), max(2 * step, 0)) for step in steps])
-    return padded, tuple(c - step for c, step in zip(centroid, steps, strict=True))
+    pixels = [round(c) for c in centroid]
+    padded = np.pad(kernel, [(max(-2 * n, 0), max(2 * n, 0)) for n in pixels])
+    return padded, tuple(c - n for c, n in zip(centroid, pixels, strict=True))
 
 
 def recentre(
@@ -110,53 +117,55 @@ def recentre(
     kernel: NDArray[np.float32],
     reference: NDArray[np.float32] | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Cut the estimate to the field of view, with its kernel's centroid moved to the origin.
+    """Crop an estimate to the field of view and centre its kernel, shifting both consistently.
 
     Parameters
     ----------
     canvas : ndarray
         Estimate ``(C, *canvas)``.
     kernel : ndarray
-        Kernel ``(*kernel)`` that goes with it.
+        Kernel ``(*kernel)`` of this estimate.
     reference : ndarray or None
-        The blurred image ``(C, *image)``, which the content is searched with; None: it lies where
-        the kernel says.
+        The blurred image ``(C, *image)``, which is used to locate the content. None: the content
+        is located by the centroid of the kernel alone.
 
     Returns
     -------
     image : ndarray
-        Shape ``(C, *image)``, whose centroid is that of the blurred image.
+        Estimate of shape ``(C, *image)``, aligned with the blurred image.
     kernel : ndarray
-        Same shape, ≥ 0, sum 1, centred.
+        Centred kernel, same shape as the given one, ≥ 0, sum 1.
     """
-    found: tuple[int, ...] = (0,) * kernel.ndim
+    offset: tuple[int, ...] = (0,) * kernel.ndim
     if reference is not None:
-        found = content_shift(canvas.mean(0), reference.mean(0), kernel.shape)
-    # Content found `found` too far along an axis means a kernel as much too far back.
-    moved = ndimage.shift(kernel, found, order=0, mode="constant")
-    if moved.sum() < 1 - _LOST_MASS:  # an unfinished picture resembles the image nowhere
-        found, moved = (0,) * kernel.ndim, kernel
+        offset = content_shift(canvas.mean(0), reference.mean(0), kernel.shape)
+    # If the content is displaced by `offset`, the kernel is displaced by `-offset`.
+    moved = ndimage.shift(kernel, offset, order=0, mode="constant")
+    # An unfinished estimate may resemble the image nowhere; the located window is then arbitrary.
+    if moved.sum() < 1 - _MAX_LOST_MASS:
+        offset, moved = (0,) * kernel.ndim, kernel
     centred, residual = centre_kernel(moved)
-    displacement = [f - r for f, r in zip(found, residual, strict=True)]
+    displacement = [o - r for o, r in zip(offset, residual, strict=True)]
     image = crop_to_field_of_view(moved_back(canvas, displacement), kernel.shape)
     return np.ascontiguousarray(image), centred / centred.sum()
 
 
 def moved_back(canvas: NDArray[np.float32], displacement: Sequence[float]) -> NDArray[np.float32]:
-    """Put right a canvas ``(C, *canvas)`` whose content lies `displacement` too far along."""
+    """Shift a canvas ``(C, *canvas)`` back by the displacement of its content, in pixels."""
     if max(map(abs, displacement)) <= _NEGLIGIBLE_SHIFT:
         return canvas
+    # Shifts by whole pixels need no interpolation; others use cubic splines.
     order = 0 if all(d == round(d) for d in displacement) else 3
     return ndimage.shift(canvas, [0, *(-d for d in displacement)], order=order, mode="nearest")
 
 
 def crop_or_pad(kernel: NDArray[np.float32], window: Sequence[int]) -> NDArray[np.float32]:
-    """A centred kernel in another window, both of odd sides; its sum becomes 1."""
+    """Crop or pad a centred kernel to another window and scale it to sum 1; all sides are odd."""
     cut = kernel[
         tuple(
-            slice(max(have - want, 0) // 2, have - max(have - want, 0) // 2)
-            for have, want in zip(kernel.shape, window, strict=True)
+            slice(max(old - new, 0) // 2, old - max(old - new, 0) // 2)
+            for old, new in zip(kernel.shape, window, strict=True)
         )
     ]
-    pads = [((want - have) // 2,) * 2 for have, want in zip(cut.shape, window, strict=True)]
+    pads = [((new - old) // 2,) * 2 for old, new in zip(cut.shape, window, strict=True)]
     return np.pad(cut / cut.sum(), pads)

@@ -1,4 +1,4 @@
-"""Point spread functions a microscope is expected to have, and of a stage that moves."""
+"""Model kernels: widefield PSF, Gaussians and linear motion."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 __all__ = ["elliptic_gaussian", "gaussian_kernel", "line_kernel", "widefield_psf"]
 
-# Side of the grid the pupil is sampled on, in pixels of the camera.
+# Side in camera pixels of the grid on which the PSF is computed. A larger grid samples the pupil
+# more finely.
 _PUPIL_SIDE = 512
 
 
@@ -22,31 +23,35 @@ def widefield_psf(
     refractive_index: float = 1.33,
     defocus: float = 0.0,
 ) -> NDArray[np.float32]:
-    """Intensity PSF of a scalar, unaberrated widefield microscope: an Airy pattern in focus.
+    """Return the scalar, unaberrated intensity PSF of a widefield microscope.
+
+    In focus this is an Airy pattern.
 
     Parameters
     ----------
     size : int
         Side of the kernel in pixels, odd.
     numerical_aperture : float
-        Raising it narrows the PSF.
+        Numerical aperture of the objective. Raising it makes the PSF narrower.
     wavelength : float
-        Of emission, in µm.
+        Emission wavelength in µm. Raising it makes the PSF wider.
     pixel_size : float
-        In the sample, in µm; at most half of ``wavelength / (2 numerical_aperture)`` for a PSF
-        without aliasing.
+        Pixel size in the sample, in µm. At most half of ``wavelength / (2 numerical_aperture)``,
+        otherwise the PSF is aliased.
     refractive_index : float
-        Of the immersion medium; it matters out of focus only.
+        Refractive index of the immersion medium. It has no effect in focus.
     defocus : float
-        Distance from the focal plane, in µm. Raising it widens the PSF and gives it rings.
+        Distance from the focal plane in µm. Raising it makes the PSF wider and adds rings.
 
     Returns
     -------
     ndarray
-        Shape ``(size, size)``, ≥ 0, sum 1, centred. Pixels are points, not areas.
+        PSF of shape ``(size, size)``, ≥ 0, sum 1, centred. It is sampled at the pixel centres, not
+        integrated over the pixels.
     """
     frequency = np.fft.fftfreq(_PUPIL_SIDE, pixel_size)
     radius = np.hypot(frequency[:, None], frequency[None, :]) * wavelength
+    # Axial component of the wave vector, in units of 2π / wavelength. Defocus adds its phase.
     axial = np.sqrt(np.clip(refractive_index**2 - radius**2, 0, None))
     phase = 2 * np.pi * defocus / wavelength * axial
     pupil = (radius <= numerical_aperture) * np.exp(1j * phase)
@@ -57,14 +62,14 @@ def widefield_psf(
 
 
 def gaussian_kernel(shape: Sequence[int], sigma: float | Sequence[float]) -> NDArray[np.float32]:
-    """A centred Gaussian of sum 1, of any number of axes.
+    """Return a centred Gaussian with sum 1 and any number of axes.
 
     Parameters
     ----------
     shape : sequence of int
-        Sides, odd.
+        Sides of the kernel, odd.
     sigma : float or sequence of float
-        Standard deviation in pixels, one for all axes or one for each.
+        Standard deviation in pixels, one value for all axes or one for each.
     """
     sigmas = np.broadcast_to(sigma, len(shape))
     offsets = np.ogrid[tuple(slice(side) for side in shape)]
@@ -78,29 +83,40 @@ def gaussian_kernel(shape: Sequence[int], sigma: float | Sequence[float]) -> NDA
 
 
 def elliptic_gaussian(size: int, sigmas: tuple[float, float], angle: float) -> NDArray[np.float32]:
-    """An elliptic Gaussian ``(size, size)`` of sum 1, `size` odd.
+    """Return a centred elliptic Gaussian with sum 1.
 
-    `sigmas` are in pixels, along an axis at `angle` degrees (0 to the right, 90 upwards) and across
-    it.
+    Parameters
+    ----------
+    size : int
+        Side of the kernel, odd.
+    sigmas : tuple of float
+        Standard deviations in pixels along and across the direction given by `angle`.
+    angle : float
+        Direction in degrees: 0 points to the right, 90 upwards.
+
+    Returns
+    -------
+    ndarray
+        Shape ``(size, size)``.
     """
     rows, columns = np.mgrid[:size, :size] - size // 2
-    turn = np.deg2rad(angle)
-    along = columns * np.cos(turn) - rows * np.sin(turn)
-    across = rows * np.cos(turn) + columns * np.sin(turn)
+    radians = np.deg2rad(angle)
+    along = columns * np.cos(radians) - rows * np.sin(radians)
+    across = rows * np.cos(radians) + columns * np.sin(radians)
     profile = np.exp(-(along**2 / sigmas[0] ** 2 + across**2 / sigmas[1] ** 2) / 2)
     return (profile / profile.sum()).astype(np.float32)
 
 
 def line_kernel(length: float, angle: float) -> NDArray[np.float32]:
-    """A straight drift during the exposure: `length` in pixels, `angle` in degrees, sum 1."""
+    """Return the kernel, with sum 1, of linear motion by `length` pixels at `angle` degrees."""
     half = int(np.ceil(length / 2)) + 1
-    along = np.linspace(-length / 2, length / 2, 64 * half)
-    turn = np.deg2rad(angle)
-    rows, columns = half - along * np.sin(turn), half + along * np.cos(turn)
+    along = np.linspace(-length / 2, length / 2, 64 * half)  # dense samples of the line
+    radians = np.deg2rad(angle)
+    rows, columns = half - along * np.sin(radians), half + along * np.cos(radians)
     kernel = np.zeros((2 * half + 1, 2 * half + 1))
     top, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
     for down in (0, 1):
         for right in (0, 1):
-            share = (1 - np.abs(rows - top - down)) * (1 - np.abs(columns - left - right))
-            np.add.at(kernel, (top + down, left + right), share)
+            weight = (1 - np.abs(rows - top - down)) * (1 - np.abs(columns - left - right))
+            np.add.at(kernel, (top + down, left + right), weight)
     return (kernel / kernel.sum()).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Resolution of a single plane by decorrelation analysis.
+"""Estimate the resolution of a single plane by decorrelation analysis.
 
 Descloux, Grußmayer and Radenovic, *Parameter-free image resolution estimation based on
 decorrelation analysis*, Nature Methods 16 (2019).
@@ -15,40 +15,45 @@ from scipy.signal.windows import tukey
 
 __all__ = ["resolution"]
 
-# Radii, and Gaussians whose high-passes are looked at; in pixels from the widest that leaves
-# anything to a narrow one.
-_RADII = 200
-_NARROWEST, _WIDEST, _FILTERS = 0.15, 30.0, 40
-# A peak counts if the curve falls by so much behind it; with the paper's 1e-3, noise in pictures of
-# 96² passes for detail.
-_LEAST_DROP = 5e-3
-_BORDER = 0.1  # share of the sides that is faded out
+_RADII = 200  # number of radii at which the correlation is evaluated
+# High-pass filters: σ in pixels of the narrowest and the widest Gaussian, and number of filters.
+_MIN_SIGMA, _MAX_SIGMA, _FILTERS = 0.15, 30.0, 40
+# A maximum counts as a peak if the curve drops by at least this much beyond it. With 1e-3, as in
+# the paper, noise in images of 96² is mistaken for detail.
+_MIN_DROP = 5e-3
+_BORDER = 0.1  # fraction of each side over which the image is faded out
 
 
 def resolution(image: NDArray[np.floating[Any]]) -> float | None:
-    """Smallest period in an image ``(H, W)`` that is not noise, in pixels; None if all is.
+    """Return the smallest period in an image that is not noise.
 
-    The spectrum is compared with its own phases up to a radius: signal raises the correlation,
-    noise lowers it. The largest radius at which it peaks, over all high-passes, is the cut-off.
+    The spectrum of the image is correlated with its own phases, up to a radius in frequency. Signal
+    raises this correlation, noise lowers it. The cut-off is the largest radius at which the
+    correlation has a peak, over several high-pass filters of the image.
+
+    Parameters
+    ----------
+    image : ndarray
+        Image ``(H, W)``.
 
     Returns
     -------
     float or None
-        At least 2, the camera's own limit.
+        Period in pixels, at least 2, the limit of the camera. None if all is noise.
     """
-    strength, radius = _spectrum(image)
+    magnitude, radius = _spectrum(image)
     order = np.argsort(radius)
-    strength, radius = strength[order], radius[order]
+    magnitude, radius = magnitude[order], radius[order]
     ends = np.searchsorted(radius, np.linspace(0, 1, _RADII + 1)[1:], side="right")
     cutoffs = []
-    for sigma in [None, *np.geomspace(_NARROWEST, _WIDEST, _FILTERS)]:
-        passed = strength
+    for sigma in [None, *np.geomspace(_MIN_SIGMA, _MAX_SIGMA, _FILTERS)]:
+        filtered = magnitude
         if sigma is not None:
-            passed = strength * -np.expm1(-((np.pi * sigma * radius) ** 2) / 2)
-        total = np.square(passed).sum()
+            filtered = magnitude * -np.expm1(-((np.pi * sigma * radius) ** 2) / 2)
+        total = np.square(filtered).sum()
         if total == 0:
             continue
-        sums = np.concatenate([[0.0], np.cumsum(passed)])[ends]
+        sums = np.concatenate([[0.0], np.cumsum(filtered)])[ends]
         curve = sums / np.sqrt(total * np.maximum(ends, 1))
         peak = _last_peak(curve)
         if peak is not None:
@@ -57,28 +62,32 @@ def resolution(image: NDArray[np.floating[Any]]) -> float | None:
 
 
 def _spectrum(image: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Magnitudes within Nyquist's circle and their radii, 1 at its rim; without the mean."""
+    """Return the magnitudes within the Nyquist circle, without the mean, and their radii.
+
+    A radius of 1 is the Nyquist frequency.
+    """
     values = image - image.mean()
     values = values / max(float(np.abs(values).max()), np.finfo(np.float64).tiny)
     for axis, side in enumerate(image.shape):
         values = values * np.expand_dims(tukey(side, 2 * _BORDER), 1 - axis)
-    strength = np.abs(fft.rfft2(values))
+    magnitude = np.abs(fft.rfft2(values))
     rows, columns = fft.fftfreq(image.shape[0])[:, None], fft.rfftfreq(image.shape[1])[None, :]
     radius = 2 * np.hypot(rows, columns)
     inside = (radius <= 1) & (radius > 0)
-    return strength[inside], radius[inside]
+    return magnitude[inside], radius[inside]
 
 
 def _last_peak(curve: NDArray[np.float64]) -> int | None:
-    """Place of a curve's maximum, if it falls behind it; its rise up to the rim is no peak.
+    """Return the index of the peak of a curve, or None if it has none.
 
-    As in the paper, the rim is given up step by step until the maximum stands out.
+    A maximum at the end of the curve is not a peak. As in the paper, the curve is shortened at its
+    end until the maximum lies before it.
     """
     for end in range(len(curve), 1, -1):
         peak = int(np.argmax(curve[:end]))
         if peak == end - 1:
             continue
-        if curve[peak] - curve[peak:end].min() >= _LEAST_DROP:
+        if curve[peak] - curve[peak:end].min() >= _MIN_DROP:
             return peak
         return None
     return None

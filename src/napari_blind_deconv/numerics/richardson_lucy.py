@@ -1,4 +1,4 @@
-"""Richardson-Lucy, the classic of deconvolution, on the truncated forward model of Eq. 2."""
+"""Richardson-Lucy deconvolution on the truncated forward model of Eq. 2."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from napari_blind_deconv.numerics.convolution import Convolution
 
 __all__ = ["flat_canvas", "light_seen", "quotient", "richardson_lucy", "updated_scene"]
 
-# Keeps quotients finite where no light is expected, and canvas pixels that hardly any pixel of the
-# field of view sees from being drawn by rounding errors.
-_LEAST_LIGHT = 1e-6
-_LEAST_SEEN = 1e-2
+# Keeps quotients finite where no light is expected.
+_MIN_LIGHT = 1e-6
+# Keeps rounding errors from determining canvas pixels whose light hardly reaches the field of view.
+_MIN_SEEN = 1e-2
 
 
 def richardson_lucy(observed: Tensor, convolution: Convolution) -> Iterator[Tensor]:
-    """Estimates of the scene under photon noise, one an iteration, without end.
+    """Iterate Richardson-Lucy, the maximum-likelihood estimate under photon noise, without end.
 
     Parameters
     ----------
     observed : Tensor
-        Light ``(..., *image)`` above the camera's offset; negative values count as none.
+        Image ``(..., *image)`` with the offset of the camera subtracted. Negative values are set
+        to 0.
     convolution : Convolution
-        With a kernel ≥ 0 of sum 1.
+        Convolution with a kernel ≥ 0 that has sum 1.
 
     Yields
     ------
     Tensor
-        Canvas ``(..., *canvas)``. Later ones are sharper and noisier.
+        Estimate ``(..., *canvas)`` after each iteration. Later estimates are sharper and noisier.
     """
     light = observed.clamp(min=0)
     canvas = flat_canvas(light, convolution)
@@ -41,7 +42,7 @@ def richardson_lucy(observed: Tensor, convolution: Convolution) -> Iterator[Tens
 
 
 def flat_canvas(light: Tensor, convolution: Convolution) -> Tensor:
-    """The mean of each image everywhere on its canvas: where Richardson-Lucy starts."""
+    """Return a constant canvas with the mean of each image, from which the iterations start."""
     axes = convolution.kernel.ndim
     leading, sides = light.shape[:-axes], light.shape[-axes:]
     mean = light.mean(dim=tuple(range(-axes, 0)), keepdim=True)
@@ -49,16 +50,16 @@ def flat_canvas(light: Tensor, convolution: Convolution) -> Tensor:
 
 
 def quotient(canvas: Tensor, convolution: Convolution, light: Tensor) -> Tensor:
-    """The light seen over the light expected, in the field of view."""
-    return light / convolution.forward(canvas).clamp(min=_LEAST_LIGHT)
+    """Return the observed light divided by the expected light, in the field of view."""
+    return light / convolution.forward(canvas).clamp(min=_MIN_LIGHT)
 
 
 def light_seen(light: Tensor, convolution: Convolution) -> Tensor:
-    """Share of each canvas pixel's light that falls into the field of view."""
-    return convolution.adjoint(torch.ones_like(light)).clamp(min=_LEAST_SEEN)
+    """Return the fraction of the light of each canvas pixel that reaches the field of view."""
+    return convolution.adjoint(torch.ones_like(light)).clamp(min=_MIN_SEEN)
 
 
 def updated_scene(canvas: Tensor, convolution: Convolution, light: Tensor, seen: Tensor) -> Tensor:
-    """One iteration on the scene."""
+    """Return the scene after one iteration."""
     ratio = convolution.adjoint(quotient(canvas, convolution, light))
     return (canvas * ratio / seen).clamp(min=0)

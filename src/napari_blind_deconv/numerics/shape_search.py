@@ -1,7 +1,7 @@
-"""Whether a picture was blurred by a kernel of no simple shape, as by a shaken camera, and which.
+"""Search for a kernel of any shape, such as that of a shaken camera, and decide if it is real.
 
-Two-dimensional by nature. A first look is cheap, and most pictures end there. The search itself is
-repeated in mirror images: a shape that is there is found from more than one side.
+The first look is cheap and sufficient for most images. The search itself is repeated in mirror
+images, because a real kernel is found in more than one of them. It works in two dimensions only.
 """
 
 from __future__ import annotations
@@ -22,36 +22,34 @@ from napari_blind_deconv.numerics.spectrum import Spectrum
 
 __all__ = ["FirstLook", "ShapeSearch", "search_shape"]
 
-# Windows a shape is searched in. The larger one holds longer shakes, the smaller one finds short
-# ones more often.
+# Sides in pixels of the windows that are searched. The larger window holds longer kernels; the
+# smaller one finds short kernels more often.
 _SIDES = (31, 61)
-# Iterations of a first look and of the search, pixels a side of what is looked at first, and the
-# scale from which on a look is judged.
-_LOOK_ITERATIONS, _ITERATIONS = 8, 32
-_LOOK_SIDE = 256
-_LOOK_SCALE = 0.5
-# The search goes along rows and columns in one direction: a mirror image leads elsewhere. A shape
-# that is there is found in two at least, what is read into the scene often in one.
-_VIEWS = (np.s_[:, :], np.s_[::-1, :], np.s_[:, ::-1], np.s_[::-1, ::-1])
-_WITNESSES = 2
-# The ratio of `sparsity_ratio` from which on a look at a coarse scale is the last, and those that a
-# whole look and a whole search must stay below. The suite "shapes" of the benchmarks shows how far
-# from them camera shakes and other images are.
-_HOPELESS, _PROMISING, _SPARSER = 1.05, 1.0, 0.99
+_LOOK_ITERATIONS, _ITERATIONS = 8, 32  # per scale, of a first look and of the search
+_LOOK_SIDE = 256  # side in pixels of the region used for a first look
+_LOOK_SCALE = 0.5  # coarsest scale at which a first look is judged
+# The search treats rows and columns in one direction, so that a mirror image leads to another
+# result. A real kernel is found in at least two of the four; a false one often in only one.
+_MIRRORS = (np.s_[:, :], np.s_[::-1, :], np.s_[:, ::-1], np.s_[::-1, ::-1])
+_MIN_AGREEING = 2
+# Thresholds of `sparsity_ratio`. A first look ends at a coarse scale if the ratio there is above
+# the first one. A complete first look must be below the second one, and a search below the third.
+# The benchmark suite "shapes" shows how far camera shakes and other images are from them.
+_MAX_COARSE_RATIO, _MAX_LOOK_RATIO, _MAX_SEARCH_RATIO = 1.05, 1.0, 0.99
 
 
 @dataclass(frozen=True)
 class FirstLook:
-    """What a few iterations in one window say.
+    """Outcome of a few iterations in one window.
 
     Attributes
     ----------
     side : int
-        Of the window.
+        Side of the window in pixels.
     scale : float
-        At which the look ended; 1 is the image's own.
+        Scale at which the look ended; 1 is the full resolution of the image.
     ratio : float
-        The sparsity ratio there; infinite if what was found is a point.
+        Sparsity ratio at that scale; infinite if the kernel found is a point.
     """
 
     side: int
@@ -60,23 +58,23 @@ class FirstLook:
 
     @property
     def is_promising(self) -> bool:
-        """Whether the shape seen already makes the edges sparser."""
-        return self.scale == 1 and self.ratio < _PROMISING
+        """Whether the kernel found so far makes the edges sparser, at full resolution."""
+        return self.scale == 1 and self.ratio < _MAX_LOOK_RATIO
 
 
 @dataclass(frozen=True)
 class ShapeSearch:
-    """How a search went.
+    """Outcome of a search for a kernel of any shape.
 
     Attributes
     ----------
     looks : tuple of FirstLook
-        One for each window; empty for an image that is too small.
+        One first look for each window; empty if the image is too small.
     ratios : tuple of float
-        Sparsity ratios of the kernels found in the image and its mirror images; empty if none was
-        searched for.
+        Sparsity ratios of the kernels found in the image and its mirror images; empty if no first
+        look was promising.
     kernel : ndarray or None
-        ``(side, side)``, the one of the least ratio, if there is a shape.
+        Kernel ``(side, side)`` with the smallest ratio; None if no real kernel was found.
     """
 
     looks: tuple[FirstLook, ...] = ()
@@ -85,70 +83,79 @@ class ShapeSearch:
 
 
 def search_shape(
-    image: NDArray[np.floating[Any]], rival: NDArray[np.float32], largest: int
+    image: NDArray[np.floating[Any]], baseline: NDArray[np.float32], max_side: int
 ) -> Generator[None, None, ShapeSearch]:
     """Search for the kernel that makes the edges of an estimate sparsest.
-
-    Yields after every iteration, so that the caller may report and stop.
 
     Parameters
     ----------
     image : ndarray
         Blurred image ``(H, W)`` in [0, 1].
-    rival : ndarray
-        The kernel to be taken otherwise.
-    largest : int
-        Longest side of a window in pixels, odd.
+    baseline : ndarray
+        Kernel that is used if no other is found.
+    max_side : int
+        Maximum side of a window in pixels, odd.
+
+    Yields
+    ------
+    None
+        After every iteration, so that the caller can report progress or stop.
+
+    Returns
+    -------
+    ShapeSearch
+        The outcome, with the kernel if one was found.
     """
-    # Both odd; at half the image there is little left that the kernel could be seen in.
+    # An odd side of at most half the image; with a larger window, too little of the image is left.
     half = (min(image.shape) // 2 - 1) | 1
-    if half < min(_SIDES):  # too few edges
+    if half < min(_SIDES):  # the image is too small to contain enough edges
         return ShapeSearch()
-    part = image[region_with_contrast(image, _LOOK_SIDE)]
+    region = image[region_with_contrast(image, _LOOK_SIDE)]
     looks = []
-    for side in sorted({min(side, half, largest) for side in _SIDES}):
-        looks.append((yield from _first_look(part, side)))
+    for side in sorted({min(side, half, max_side) for side in _SIDES}):
+        looks.append((yield from _first_look(region, side)))
     kernels = []
     for look in looks:
         if look.is_promising:
-            kernels += yield from _kernels_from_all_sides(image, look.side)
+            kernels += yield from _kernels_of_mirror_images(image, look.side)
     ratios = []
     for kernel in kernels:
-        ratios.append(sparsity_ratio(image, kernel, rival))
+        ratios.append(sparsity_ratio(image, kernel, baseline))
         yield
-    found = sum(ratio < _SPARSER for ratio in ratios) >= _WITNESSES
-    best = kernels[int(np.argmin(ratios))] if found else None
+    is_found = sum(ratio < _MAX_SEARCH_RATIO for ratio in ratios) >= _MIN_AGREEING
+    best = kernels[int(np.argmin(ratios))] if is_found else None
     return ShapeSearch(tuple(looks), tuple(ratios), best)
 
 
 def _first_look(image: NDArray[np.floating[Any]], side: int) -> Generator[None, None, FirstLook]:
+    """Run a few iterations in one window and judge the kernel at every scale from half on."""
     for scale in sparse_gradient_kernels(image, side, _LOOK_ITERATIONS):
         yield
         if scale.factor < _LOOK_SCALE or not scale.is_settled:
             continue
         if _is_point(scale.kernel, WIDEST_POINT * scale.factor):
             return FirstLook(side, scale.factor, math.inf)
-        rival = find_gaussian(Spectrum.of(scale.image), len(scale.kernel)).weights
-        ratio = sparsity_ratio(scale.image, scale.kernel, rival)
-        if ratio > _HOPELESS:
+        baseline = find_gaussian(Spectrum.of(scale.image), len(scale.kernel)).weights
+        ratio = sparsity_ratio(scale.image, scale.kernel, baseline)
+        if ratio > _MAX_COARSE_RATIO:
             break
     return FirstLook(side, scale.factor, ratio)
 
 
-def _kernels_from_all_sides(
+def _kernels_of_mirror_images(
     image: NDArray[np.floating[Any]], side: int
 ) -> Generator[None, None, list[NDArray[np.float32]]]:
-    """What the search finds in the image and its mirror images, but for points."""
+    """Return the kernels found in the image and its mirror images, without points."""
     kernels = []
-    for view in _VIEWS:
-        for scale in sparse_gradient_kernels(image[view], side, _ITERATIONS):
+    for mirror in _MIRRORS:
+        for scale in sparse_gradient_kernels(image[mirror], side, _ITERATIONS):
             last = scale
             yield
         if not _is_point(last.kernel, WIDEST_POINT):
-            kernels.append(np.ascontiguousarray(last.kernel[view]))
+            kernels.append(np.ascontiguousarray(last.kernel[mirror]))
     return kernels
 
 
-def _is_point(kernel: NDArray[np.float32], widest: float) -> bool:
-    """Whether its standard deviation along an axis, of both together, is no more than `widest`."""
-    return math.sqrt(np.trace(kernel_covariance(kernel)) / 2) <= widest
+def _is_point(kernel: NDArray[np.float32], max_sigma: float) -> bool:
+    """Return whether the standard deviation, averaged over both axes, is at most `max_sigma`."""
+    return math.sqrt(np.trace(kernel_covariance(kernel)) / 2) <= max_sigma

@@ -1,9 +1,9 @@
-"""The power of an image by frequency, and how well a blur explains it; for any number of axes.
+"""The power spectrum of an image, and how well a kernel explains it.
 
-The power of sharp pictures falls like a power of the frequency, from where their objects end. A
-blur multiplies it by its |H|², noise adds a constant. How likely the power found is under that
-(Whittle, 1953) compares blurs of any kind without the sharp picture: what a blur spares and what it
-erases shows.
+The power of a sharp image falls like a power law above the frequency that belongs to the size of
+its objects. A kernel multiplies the power by its |H|², and noise adds a constant. The likelihood of
+the measured spectrum under this model (Whittle, 1953) compares kernels of any kind without knowing
+the sharp image. All functions work for any number of spatial axes.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ __all__ = [
     "white_noise",
 ]
 
-# The slowest frequencies, in radians a pixel, hold shading more than detail.
-_SLOWEST = 0.05
-# Objects end: slower than this, in radians a pixel, the power of a picture rises no further.
-_OBJECTS = 0.1
-# Power of so many times the noise is no noise.
-_CLEAR = 4.0
+# Radians per pixel. Lower frequencies are left out, because they show shading, not detail.
+_MIN_FREQUENCY = 0.05
+# Radians per pixel. The power of a scene levels off below this frequency, because objects have a
+# finite size.
+_OBJECT_FREQUENCY = 0.1
+_CLEAR_POWER = 4.0  # multiple of the noise variance above which power counts as signal
 _SCORING_STEPS = 10
-_LARGEST_STEP = 2.0
+_MAX_STEP = 2.0  # maximum change per step of the logarithm of the strength
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """How a blur explains a spectrum.
+    """How well a kernel explains a spectrum.
 
     Attributes
     ----------
     misfit : float
-        Mean negative log-likelihood a frequency, in nats, where noise alone of its own level has 1.
+        Mean negative log-likelihood in nats per frequency; 1 for an image of noise alone.
     strength : float
-        Power of the sharp picture, as a multiple of :func:`scene_power`.
+        Power of the sharp image, as a multiple of :func:`scene_power`.
     """
 
     misfit: float
@@ -55,18 +55,18 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Power of an image up to π radians a pixel, border effects removed.
+    """Power spectrum of an image up to π radians per pixel, without border effects.
 
     Attributes
     ----------
     power : ndarray
-        ``(n,)``; white noise has its variance everywhere.
+        Power ``(n,)``, scaled so that white noise has a power equal to its variance.
     frequencies : tuple of ndarray
-        ``(n,)`` along each axis, in radians a pixel.
+        Frequency components ``(n,)`` along each axis, in radians per pixel.
     shape : tuple of int
-        Of the image.
+        Shape of the image.
     noise_variance : float
-        Of white noise, as in :func:`white_noise`.
+        Variance of the white noise, as in :func:`white_noise`.
     """
 
     power: NDArray[np.float64]
@@ -76,92 +76,98 @@ class Spectrum:
 
     @classmethod
     def of(cls, image: NDArray[np.floating]) -> Spectrum:
-        """Spectrum of an image of any number of axes, all of them space."""
+        """Compute the spectrum of an image whose axes are all spatial."""
         shape = image.shape
         power = _power(image)
-        used = _used(shape)
-        frequencies = tuple(along[used] for along in frequencies_of(shape))
+        is_used = _is_used(shape)
+        frequencies = tuple(along[is_used] for along in frequencies_of(shape))
         noise = max(_corner_power(power, shape), _rounding(image))
-        return cls(power[used], frequencies, shape, noise)
+        return cls(power[is_used], frequencies, shape, noise)
 
     @cached_property
     def radius(self) -> NDArray[np.float64]:
-        """Frequencies ``(n,)`` whatever their direction, in radians a pixel."""
+        """Magnitude of the frequencies ``(n,)``, in radians per pixel."""
         return lengths(self.frequencies)
 
     @cached_property
     def frequencies_seen(self) -> float:
-        """How many frequencies show more than noise, were all as strong as in sharp pictures.
+        """Effective number of frequencies with more power than noise.
 
-        Stripes have one or two, a plain or a ramp none: no blur can be told from them.
+        Each frequency is weighted by the power expected in a sharp image. Stripes have one or two
+        such frequencies, and a constant image or a ramp has none. The blur cannot be determined
+        from so few.
         """
-        seen = np.clip(self.power - _CLEAR * self.noise_variance, 0, None) * self.radius**3
-        squares = float(np.square(seen).sum())
-        return float(seen.sum()) ** 2 / squares if squares else 0.0
+        # Participation ratio: (Σ s)² / Σ s² is the number of terms if all are equal.
+        signal = np.clip(self.power - _CLEAR_POWER * self.noise_variance, 0, None) * self.radius**3
+        squares = float(np.square(signal).sum())
+        return float(signal.sum()) ** 2 / squares if squares else 0.0
 
     def transfer_of(self, kernel: NDArray[np.floating]) -> NDArray[np.float64]:
-        """|H|² ``(n,)`` of a kernel of as many axes."""
+        """Return |H|² ``(n,)`` of a kernel with as many axes as the image."""
         transfer = fft.rfftn(kernel.astype(np.float64), s=self.shape)
-        return np.abs(transfer[_used(self.shape)]) ** 2
+        return np.abs(transfer[_is_used(self.shape)]) ** 2
 
     def transfer_of_gaussian(self, sigma: float) -> NDArray[np.float64]:
-        """|H|² ``(n,)`` of a Gaussian, `sigma` in pixels."""
+        """Return |H|² ``(n,)`` of a Gaussian, with `sigma` in pixels."""
         return np.exp(-np.square(sigma * self.radius))
 
     def explained_by(self, transfer: NDArray[np.float64], exponent: float) -> Explanation:
-        """Fit the strength of a sharp picture whose power falls as :func:`scene_power` says.
+        """Fit the strength of a sharp image whose power follows :func:`scene_power`.
 
         Parameters
         ----------
         transfer : ndarray
-            |H|² ``(n,)`` of the blur.
+            |H|² ``(n,)`` of the kernel.
         exponent : float
-            Higher means a smoother sharp picture, which asks for less blur.
+            Exponent of the power law. Raising it means a smoother sharp image, so that a narrower
+            kernel explains the spectrum.
         """
         shape = transfer * scene_power(self.radius, exponent) / self.noise_variance
         power = self.power / self.noise_variance
         strength = math.log(max(power.sum(), 1.0) / shape.sum())
-        for _ in range(_SCORING_STEPS):  # Fisher scoring on the logarithm
+        for _ in range(_SCORING_STEPS):  # Fisher scoring of the logarithm of the strength
             model = 1 + math.exp(strength) * shape
             signal = 1 - 1 / model
             information = np.mean(signal**2)
-            if information == 0:  # nothing but noise
+            if information == 0:  # the image contains only noise
                 break
             step = np.mean(signal * (power / model - 1)) / information
-            strength += float(np.clip(step, -_LARGEST_STEP, _LARGEST_STEP))
+            strength += float(np.clip(step, -_MAX_STEP, _MAX_STEP))
         model = 1 + math.exp(strength) * shape
+        # Whittle likelihood: each power is exponentially distributed around the model.
         misfit = float(np.mean(np.log(model) + power / model))
         return Explanation(misfit, math.exp(strength))
 
 
 def scene_power(radius: NDArray[np.floating], exponent: float) -> NDArray[np.float64]:
-    """Power a sharp picture is expected to have at a frequency, 1 at one radian a pixel or nearly.
+    """Return the expected power of a sharp image, scaled to nearly 1 at one radian per pixel.
 
     Parameters
     ----------
     radius : ndarray
-        Frequencies in radians a pixel, of any shape.
+        Frequencies in radians per pixel, any shape.
     exponent : float
-        The power falls like ``radius ** -exponent``. Higher means a smoother picture.
+        The power falls like ``radius ** -exponent``. Raising it means a smoother image.
     """
-    power: NDArray[np.float64] = (np.square(radius) + _OBJECTS**2) ** (-exponent / 2)
+    power: NDArray[np.float64] = (np.square(radius) + _OBJECT_FREQUENCY**2) ** (-exponent / 2)
     return power
 
 
 def white_noise(image: NDArray[np.floating]) -> float:
-    """Standard deviation of white noise in an image, in its own units; all its axes are space.
+    """Estimate the standard deviation of white noise in an image, in the units of the image.
 
-    Noise is what is left where blur leaves nothing: beyond π radians a pixel, the corners of the
-    spectrum. Photon noise, whose strength follows the picture, is white on average. A sharp
-    picture's own detail counts as noise, so that this is an upper bound.
+    The noise is measured in the corners of the spectrum, beyond π radians per pixel, where blur
+    leaves no signal. Photon noise, which depends on brightness, is white on average. The detail of
+    a sharp image counts as noise, so that the estimate is an upper bound. All axes are spatial.
     """
     return math.sqrt(Spectrum.of(image).noise_variance)
 
 
 def periodic_component(image: NDArray[np.floating]) -> NDArray[np.float64]:
-    """What is left of an image without the jumps from border to opposite border; any axes.
+    """Return the periodic component of an image, without jumps between opposite borders.
 
-    Moisan, *Periodic plus smooth image decomposition*, JMIV 39 (2011). Its spectrum has no cross.
+    The spectrum of this component has no cross, which such jumps would cause. Source: Moisan,
+    *Periodic plus smooth image decomposition*, JMIV 39 (2011).
     """
     values = image.astype(np.float64)
     jumps = np.zeros_like(values)
@@ -171,37 +177,43 @@ def periodic_component(image: NDArray[np.floating]) -> NDArray[np.float64]:
         borders[0] += last - first
         borders[-1] -= last - first
     laplacian = np.sum([2 * np.cos(along) - 2 for along in frequencies_of(image.shape)], axis=0)
-    laplacian.flat[0] = 1
+    laplacian.flat[0] = 1  # avoids 0 / 0; the mean of the smooth component is set to 0 below
     smooth = fft.rfftn(jumps) / laplacian
     smooth.flat[0] = 0
     return values - fft.irfftn(smooth, s=values.shape)
 
 
 def _power(image: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the power of all frequencies, scaled to the variance of white noise."""
     return np.abs(fft.rfftn(periodic_component(image))) ** 2 / image.size
 
 
 def _corner_power(power: NDArray[np.float64], shape: tuple[int, ...]) -> float:
+    """Return the mean power beyond π radians per pixel, where only noise is left."""
     return float(power[lengths(frequencies_of(shape)) > math.pi].mean())
 
 
 def _rounding(image: NDArray[np.floating]) -> float:
-    """Variance that single precision adds to an image; the least that counts as noise."""
+    """Return the variance of single-precision rounding, the smallest possible noise."""
     step = float(np.finfo(np.float32).eps * np.abs(image).max())
     return max(step**2 / 12, float(np.finfo(np.float32).tiny))
 
 
 def frequencies_of(shape: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
-    """Radians a pixel along each axis, each in the shape of a real image's transform."""
+    """Return the frequencies along each axis in radians per pixel.
+
+    Each array has the shape of the real Fourier transform of an image of the given shape.
+    """
     sides = [fft.fftfreq(side) for side in shape[:-1]] + [fft.rfftfreq(shape[-1])]
     return tuple(np.meshgrid(*(2 * np.pi * side for side in sides), indexing="ij"))
 
 
 def lengths(frequencies: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Lengths of the vectors whose components along each axis are these; they are broadcast."""
+    """Return the lengths of vectors, given their components along each axis (broadcast)."""
     return reduce(np.hypot, frequencies, np.zeros(()))
 
 
-def _used(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def _is_used(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return the mask of the frequencies that are compared with the model."""
     radius = lengths(frequencies_of(shape))
-    return (radius > _SLOWEST) & (radius <= math.pi)
+    return (radius > _MIN_FREQUENCY) & (radius <= math.pi)

@@ -11,10 +11,18 @@ __all__ = ["EarlyStopping", "WindowedVariance"]
 
 
 class WindowedVariance:
-    """Variance of the last `window` pictures: mean over the pixels of each pixel's variance.
+    """Windowed moving variance: the variance of each pixel over the last estimates, averaged.
 
-    Running sums make a step cost one pass over the pixels, whatever the window. The pictures of
-    the window are kept, so the caller gives a fixed sample of pixels when the canvas is large.
+    Running sums make an update cost one pass over the pixels, whatever the window. All estimates of
+    the window are kept in memory, so for a large canvas the caller should pass a fixed sample of
+    pixels.
+
+    Parameters
+    ----------
+    window : int
+        Number W of estimates. Raising it gives a steadier variance and delays its minimum.
+    pixels : int
+        Number of pixels of an estimate, or of the sample.
     """
 
     def __init__(self, window: int, pixels: int) -> None:
@@ -23,29 +31,36 @@ class WindowedVariance:
         self._sum_of_squares = 0.0
         self._count = 0
 
-    def update(self, picture: NDArray[np.float32]) -> float:
-        """Take the next picture (shape ``(pixels,)``); NaN until the window is full."""
+    def update(self, estimate: NDArray[np.float32]) -> float:
+        """Add an estimate ``(pixels,)`` and return the variance; NaN until the window is full."""
         window, pixels = self._ring.shape
         slot = self._ring[self._count % window]
-        self._sum += picture.astype(np.float64) - slot
-        self._sum_of_squares += _energy(picture) - _energy(slot)
-        slot[:] = picture
+        self._sum += estimate.astype(np.float64) - slot
+        self._sum_of_squares += _energy(estimate) - _energy(slot)
+        slot[:] = estimate
         self._count += 1
         if self._count < window:
             return math.nan
+        # Var = mean(Σx²) − mean(x)², summed over the pixels.
         variance = self._sum_of_squares / window - _energy(self._sum) / window**2
         return max(variance, 0.0) / pixels
 
 
 class EarlyStopping:
-    """The rule of Algorithm 1: remember the least variance, give up after `patience` without less.
+    """Early-stopping rule of Algorithm 1, based on the smallest variance so far.
+
+    Parameters
+    ----------
+    patience : int
+        Number P of iterations without a smaller variance after which the run should stop. Raising
+        it survives longer rises of the variance and costs that many more iterations.
 
     Attributes
     ----------
     best_iteration : int or None
-        Iteration of the least variance so far; None while the window is not full.
+        Iteration with the smallest variance so far; None until the window is full.
     best_variance : float
-        That variance, infinite while there is none.
+        Variance at that iteration; infinite until the window is full.
     """
 
     def __init__(self, patience: int) -> None:
@@ -55,7 +70,10 @@ class EarlyStopping:
         self._iteration = 0
 
     def update(self, iteration: int, variance: float) -> bool:
-        """Take the variance at this iteration (NaN: none yet); True if it is the least so far."""
+        """Add the variance of an iteration; return whether it is the smallest so far.
+
+        A variance of NaN means that the window is not full yet.
+        """
         self._iteration = iteration
         if not variance < self.best_variance:
             return False
@@ -72,6 +90,6 @@ class EarlyStopping:
 
 
 def _energy(values: NDArray[np.floating]) -> float:
-    # Not a dot product: that would wake the threads of BLAS, which then spin beside torch's and
+    # Not a dot product: it would start the threads of BLAS, which compete with those of torch and
     # halve the speed of the fit.
     return float(np.square(values, dtype=np.float64).sum())

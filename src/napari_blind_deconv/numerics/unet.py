@@ -1,4 +1,4 @@
-"""An untrained convolutional U-Net with skips, with the blocks of Fig. 17's caption."""
+"""An untrained convolutional U-Net with skip connections, as in the caption of Fig. 17."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _UPSAMPLING = {2: "bilinear", 3: "trilinear"}
 
 
 def _convolution(axes: int, inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Module:
-    # Reflection keeps the border of the canvas free of the dark rim that zero padding grows. Of one
-    # pixel, a convolution needs no border; torch would copy its input even so.
+    # Reflection avoids the dark rim that zero padding causes at the border of the canvas. A
+    # convolution of size 1 needs no padding, but with "reflect" torch would still copy its input.
     mode: Literal["reflect", "zeros"] = "reflect" if size > 1 else "zeros"
     return _CONVOLUTIONS[axes](
         inputs, outputs, size, stride=stride, padding=size // 2, padding_mode=mode
@@ -32,7 +32,7 @@ def _normalised(axes: int, channels: int) -> list[nn.Module]:
 
 
 class _Scale(nn.Module):
-    """One scale of the U-Net: its downsample, skip and upsample blocks, after Fig. 17's caption."""
+    """One scale of the U-Net: downsample, skip and upsample blocks (caption of Fig. 17)."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class _Scale(nn.Module):
         super().__init__()
         self.upsampling = _UPSAMPLING[axes]
         self.down = nn.Sequential(
-            _convolution(axes, inputs, channels, 3, stride=2),  # and downsampling in one
+            _convolution(axes, inputs, channels, 3, stride=2),  # the stride downsamples
             *_normalised(axes, channels),
             _convolution(axes, channels, channels, 3),
             *_normalised(axes, channels),
@@ -65,25 +65,30 @@ class _Scale(nn.Module):
         coarse = self.down(features)
         if self.deeper is not None:
             coarse = self.deeper(coarse)
-        # Upsampling to the skip's own size serves odd canvases without padding.
+        # Upsampling to the size of the skip connection works for odd sides without padding.
         coarse = interpolate(coarse, size=features.shape[2:], mode=self.upsampling)
         merged: Tensor = self.up(torch.cat([self.skip(features), coarse], dim=1))
         return merged
 
 
 class UNet(nn.Module):
-    """Features in, as many output channels as wanted, same sides, any parity.
+    """U-Net whose output has the same sides as its input, odd or even.
 
     Parameters
     ----------
     axes : int
-        Of space: 2 for planes, 3 for volumes.
+        Number of spatial axes: 2 for planes, 3 for volumes.
     inputs, outputs : int
-        Channels in and out.
+        Number of input and output channels.
     channels : sequence of int
-        Width of each scale, finest first; its length is the number of scales, at least one.
+        Number of channels at each scale, finest first; one entry per scale, at least one.
     skip_channels : int
-        Width of the skip connections.
+        Number of channels of the skip connections.
+
+    Raises
+    ------
+    ValueError
+        If `channels` is empty, or `axes` is neither 2 nor 3.
     """
 
     def __init__(
@@ -97,9 +102,9 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         if not channels:
-            raise ValueError("The U-Net got no channels; it accepts at least one scale.")
+            raise ValueError("Expected the channels of at least one scale for the U-Net, got none.")
         if axes not in _CONVOLUTIONS:
-            raise ValueError(f"The U-Net got {axes} axes of space; expected 2 or 3.")
+            raise ValueError(f"Expected 2 or 3 spatial axes for the U-Net, got {axes}.")
         scale: nn.Module | None = None
         for level in reversed(range(len(channels))):
             entering = channels[level - 1] if level else inputs
@@ -110,10 +115,10 @@ class UNet(nn.Module):
         self.head = _convolution(axes, channels[0], outputs, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return ``(batch, outputs, *space)`` in float32, not yet bounded."""
+        """Return unbounded values ``(batch, outputs, *space)`` in float32."""
         features = self.scales(features)
-        # Half precision, where it is used, ends here: eight bits of mantissa would show as steps.
-        # Not all devices know of autocast, so it is asked of only where it is in use.
+        # The head always computes in float32, because the eight bits of mantissa of bfloat16 would
+        # show as steps. Autocast is only touched if it is in use: not all devices support it.
         half = features.dtype is not torch.float32
         with torch.autocast(features.device.type, enabled=False) if half else nullcontext():
             values: Tensor = self.head(features.float())

@@ -1,8 +1,8 @@
-"""The best linear estimate of a scene whose kernel, noise and power spectrum are known.
+"""The Wiener filter: the best linear estimate for a known kernel, noise and power spectrum.
 
-Images and kernels have any number of axes, all of them space. Two solvers of one filter:
-:func:`wiener` on the truncated model, exact up to the border, and :func:`wiener_periodic` in one
-step, right but for a border of half the kernel.
+There are two solvers for the same filter. :func:`wiener` is iterative, works on the truncated model
+and is exact up to the border. :func:`wiener_periodic` works in one step, but its result is wrong
+within half a kernel of the border. Images and kernels have any number of axes, all spatial.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from napari_blind_deconv.numerics.spectrum import (
 
 __all__ = ["EXPONENT", "KERNEL_ERROR", "noise_to_signal", "wiener", "wiener_periodic"]
 
-# The power of a sharp picture falls like the frequency to this power. Steeper than in the search
-# for a blur: detail nobody is sure of is better left out.
+# Exponent with which the power of a sharp image falls. It is steeper than in the search for the
+# kernel, so that uncertain detail is left out of the estimate.
 EXPONENT = 3.5
-# No kernel is known better than this (mean square error of its transfer function), and no image
-# follows the model better than to this share of its strength.
+# Mean squared error of the transfer function, because no kernel is known exactly.
 KERNEL_ERROR = 1e-3
-_LEAST_NOISE_TO_SIGNAL = 1e-3
-_TOLERANCE = 1e-4
-_MOST_ITERATIONS = 60
-# Keeps the preconditioner tame where the borders make it a bad guess.
-_LEAST_CURVATURE = 0.02
+# Added to the noise-to-signal ratio, because no image follows the model exactly.
+_MODEL_ERROR = 1e-3
+_TOLERANCE = 1e-4  # relative norm of the residual at which the iterations end
+_MAX_ITERATIONS = 60
+# Bounds the preconditioner where the borders make it a poor approximation.
+_MIN_CURVATURE = 0.02
 
 
 def wiener(
@@ -48,62 +48,65 @@ def wiener(
     exponent: float,
     kernel_error: float = 0.0,
 ) -> Iterator[NDArray[np.float32]]:
-    """Deconvolve linearly on the truncated model of Eq. 2, so that borders do not ring.
+    """Deconvolve linearly on the truncated model of Eq. 2, which avoids ringing at the borders.
 
-    Minimises ‖k ∗ x − y‖² + ‖x‖²_L, where L weighs a cosine of frequency ω by
-    ``noise_to_signal / scene_power(ω, exponent) + kernel_error``: a Wiener filter that knows where
-    the field of view ends.
+    The estimate minimises ‖T(k ∗ x) − y‖² + ‖x‖²_L, where L weights a cosine of frequency ω by
+    ``noise_to_signal / scene_power(ω, exponent) + kernel_error``. This is a Wiener filter that
+    accounts for the end of the field of view.
 
     Parameters
     ----------
     observed : ndarray
         Blurred image ``(*image)``.
     kernel : ndarray
-        ``(*kernel)``, sum 1.
+        Kernel ``(*kernel)`` with sum 1.
     noise_to_signal : float
-        Variance of white noise over the strength of the scene, see `Explanation`. Raising it gives
-        a smoother picture.
+        Variance of the white noise divided by the strength of the scene (`Explanation`). Raising it
+        gives a smoother estimate.
     exponent : float
-        How fast the power of the scene falls with the frequency.
+        Exponent with which the power of the scene falls. Raising it gives a smoother estimate.
     kernel_error : float
-        Mean square error of the kernel's transfer function. What a wrong kernel gets wrong has the
-        scene's own spectrum. Raising it rings less and sharpens less.
+        Mean squared error of the transfer function. The error of a wrong kernel has the spectrum of
+        the scene, so that this term does not depend on ω. Raising it gives less ringing and a less
+        sharp estimate.
 
     Yields
     ------
     ndarray
-        Canvas ``(*canvas)``, float32, after every step of conjugate gradients; the
-        last is the answer.
+        Estimate on the canvas ``(*canvas)``, float32, after every iteration of conjugate gradients.
+        The last one is the linear estimate.
     """
     level = observed.mean()
     convolution = Convolution(torch.from_numpy(kernel))
-    wanted = convolution.adjoint(torch.from_numpy(observed - level)).numpy()
-    shape = wanted.shape
+    right_side = convolution.adjoint(torch.from_numpy(observed - level)).numpy()
+    shape = right_side.shape
     noise = noise_to_signal / scene_power(_radius(shape), exponent)
     penalty = (noise + kernel_error).astype(np.float32)
-    curvature = _cosine_power(kernel, shape) + penalty + _LEAST_CURVATURE
+    curvature = _cosine_power(kernel, shape) + penalty + _MIN_CURVATURE
     preconditioner = (1 / curvature).astype(np.float32)
 
     def normal(canvas: NDArray[np.float32]) -> NDArray[np.float32]:
+        # Left side of the normal equations: (TKᵀTK + L) x.
         blurred = convolution.forward(torch.from_numpy(canvas))
         return np.asarray(convolution.adjoint(blurred).numpy() + _filtered(canvas, penalty))
 
-    # Preconditioned conjugate gradients (Hestenes and Stiefel); scipy's tell nobody on their way.
-    canvas, residual = np.zeros(shape, np.float32), wanted
-    enough = _TOLERANCE**2 * _dot(wanted, wanted)
-    direction, agreement = np.zeros(shape, np.float32), math.inf
-    for _ in range(_MOST_ITERATIONS):
-        better = _filtered(residual, preconditioner)
-        before, agreement = agreement, _dot(residual, better)
-        direction = better + np.float32(agreement / before) * direction
-        curved = normal(direction)
-        curvature_along = _dot(direction, curved)
-        if curvature_along <= 0:  # nothing is left to do
+    # Preconditioned conjugate gradients (Hestenes and Stiefel). The solver of scipy is not used,
+    # because it cannot yield the estimate after each iteration.
+    canvas, residual = np.zeros(shape, np.float32), right_side
+    target = _TOLERANCE**2 * _dot(right_side, right_side)
+    direction, alignment = np.zeros(shape, np.float32), math.inf
+    for _ in range(_MAX_ITERATIONS):
+        preconditioned = _filtered(residual, preconditioner)
+        previous, alignment = alignment, _dot(residual, preconditioned)
+        direction = preconditioned + np.float32(alignment / previous) * direction
+        normal_direction = normal(direction)
+        curvature_along = _dot(direction, normal_direction)
+        if curvature_along <= 0:  # the residual is zero
             break
-        step = np.float32(agreement / curvature_along)
-        canvas, residual = canvas + step * direction, residual - step * curved
+        step = np.float32(alignment / curvature_along)
+        canvas, residual = canvas + step * direction, residual - step * normal_direction
         yield canvas + level
-        if _dot(residual, residual) <= enough:
+        if _dot(residual, residual) <= target:
             return
     yield canvas + level
 
@@ -114,10 +117,23 @@ def wiener_periodic(
     *,
     noise_to_signal: float,
 ) -> NDArray[np.float64]:
-    """The filter of :func:`wiener` in one step, on an image without the jumps at its border.
+    """Apply the filter of :func:`wiener` in one step, to the periodic component of an image.
 
-    What makes the jumps is so smooth that it stays as it is. The result has the shape of
-    `observed`; what is within half a kernel of the border is not to be trusted.
+    The remaining smooth component, which causes jumps at the border, is added back unchanged.
+
+    Parameters
+    ----------
+    observed : ndarray
+        Blurred image ``(*image)``.
+    kernel : ndarray
+        Kernel ``(*kernel)`` with sum 1, no larger than the image.
+    noise_to_signal : float
+        As for :func:`wiener`.
+
+    Returns
+    -------
+    ndarray
+        Estimate, same shape as `observed`. It is unreliable within half a kernel of the border.
     """
     shape = observed.shape
     origin = [-(side // 2) for side in kernel.shape]
@@ -132,27 +148,28 @@ def wiener_periodic(
 
 
 def noise_to_signal(spectrum: Spectrum, kernel: NDArray[np.floating[Any]]) -> float:
-    """What :func:`wiener` needs to know of an image, were this its kernel."""
-    found = spectrum.explained_by(spectrum.transfer_of(kernel), EXPONENT)
-    return spectrum.noise_variance / found.strength + _LEAST_NOISE_TO_SIGNAL
+    """Return the noise-to-signal ratio that :func:`wiener` needs for an image and a kernel."""
+    explanation = spectrum.explained_by(spectrum.transfer_of(kernel), EXPONENT)
+    return spectrum.noise_variance / explanation.strength + _MODEL_ERROR
 
 
 def _dot(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """Inner product, without BLAS, whose threads disturb torch's."""
+    """Return the inner product, without BLAS, whose threads compete with those of torch."""
     return float((first * second).sum(dtype=np.float64))
 
 
 def _filtered(canvas: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Multiply each cosine of a canvas by a weight."""
     filtered: NDArray[np.float32] = idctn(weights * dctn(canvas, norm="ortho"), norm="ortho")
     return filtered
 
 
 def _radius(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Frequencies of the cosines on a canvas, in radians a pixel."""
+    """Return the frequencies of the cosines on a canvas, in radians per pixel."""
     return lengths(np.ix_(*(np.pi * np.arange(side) / side for side in shape)))
 
 
 def _cosine_power(kernel: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """|H|² at the frequencies of the cosines; exact for symmetric kernels, a guess for others."""
+    """Return |H|² at the frequencies of the cosines: exact for symmetric kernels only."""
     power = np.abs(fftn(kernel, s=[2 * side for side in shape])) ** 2
     return power[tuple(slice(side) for side in shape)].astype(np.float32)

@@ -1,1 +1,1 @@
-"""The napari plugin: the only package that knows napari, Qt and magicgui."""
+"""The napari plugin: the only package that imports napari, Qt and magicgui."""

@@ -1,4 +1,4 @@
-"""The two colours that tell things apart, on the screen's layers as in the panel's plots."""
+"""The two colours that layers and plots share."""
 
 __all__ = ["BLUE", "ORANGE"]
 

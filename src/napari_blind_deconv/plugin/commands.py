@@ -6,12 +6,12 @@ import napari
 
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 
-__all__ = ["sharpen"]
+__all__ = ["deconvolve_selected"]
 
 
-def sharpen(viewer: napari.viewer.Viewer) -> None:
-    """Open the panel and sharpen the selected layer's current plane at once."""
+def deconvolve_selected(viewer: napari.viewer.Viewer) -> None:
+    """Open the panel and deconvolve the current plane of the selected layer."""
     _, panel = viewer.window.add_plugin_dock_widget("napari-blind-deconv", "Blind deconvolution")
     assert isinstance(panel, BlindDeconvolutionWidget)
-    panel.form.input.take_selected_plane()
+    panel.form.input.choose_selected_plane()
     panel.start()

@@ -1,4 +1,4 @@
-"""Before and after: one button shows the input again, a line shows both along it."""
+"""Comparison of input and result: a button to show the input, and profiles along a line."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ _LINE_NAME = "line profile"
 
 
 class Comparison(QWidget):
-    """Compare the plane of a result layer that is on the screen with what it was made from.
+    """Compares the plane shown of a result layer with the same plane of its input.
 
     Parameters
     ----------
     viewer : Viewer
+        Viewer with the result layer; the line of the profile is added to it.
     """
 
     def __init__(self, viewer: Viewer) -> None:
@@ -55,12 +56,12 @@ class Comparison(QWidget):
         self.compare(None)
 
     def compare(self, run: ViewerRun | None) -> None:
-        """Compare before and after of a run from now on; nothing, if there is none."""
+        """Compare input and result of a run; None to compare nothing."""
         self.input_button.setChecked(False)
         self._run = run
         for button, help_text in (
-            (self.input_button, "Hide the result, so that the input under it is seen."),
-            (self.line_button, "Draw the brightness of input and result along a line."),
+            (self.input_button, "Hide the result to see the input below it."),
+            (self.line_button, "Plot the intensity of input and result along a line."),
         ):
             button.setEnabled(run is not None)
             button.setToolTip(help_text if run is not None else "There is no result yet.")
@@ -70,23 +71,23 @@ class Comparison(QWidget):
             self.refresh()
 
     def add_line(self) -> None:
-        """Lay a line across the plane, to be moved about, unless there is one."""
+        """Add a line to the plane that the user can move, unless there is one."""
         if self._run is None:
             return
         if self._line is None:
-            place = self._run.place
+            geometry = self._run.geometry
             rows, columns = self._run.task.image.block_shape
             ends = np.array([[rows / 2, columns / 4], [rows / 2, 3 * columns / 4]])
-            points = place.embed_points(ends)
+            points = geometry.embed_points(ends)
             index = self._run.index_shown()
-            points[:, : len(index)] = index  # else it would be seen on the first plane only
+            points[:, : len(index)] = index  # at index 0 only the first plane would show the line
             self._line = self._viewer.add_shapes(
                 [points],
                 shape_type="line",
                 name=_LINE_NAME,
                 edge_color=_INPUT,
                 edge_width=max(1.0, columns / 200),
-                **place.placement(),
+                **geometry.layer_arguments(),
             )
             self._line.mode = "direct"
             self._line.events.data.connect(self.refresh)
@@ -94,23 +95,24 @@ class Comparison(QWidget):
         self.refresh()
 
     def refresh(self, _event: Any = None) -> None:
-        """Draw both profiles anew."""
+        """Redraw both profiles."""
         if self._line is None or self._run is None:
             return
         if not len(self._line.data):
             self.plot.draw([])
             return
-        place, layer = self._run.place, self._run.layer
+        geometry, layer = self._run.geometry, self._run.layer
         world = [self._line.data_to_world(end) for end in self._line.data[-1][:2]]
-        ends = np.array([layer.world_to_data(point)[list(place.axes)] for point in world])
+        # The line may have another transform than the layer, so it goes through world coordinates.
+        ends = np.array([layer.world_to_data(point)[list(geometry.axes)] for point in world])
         try:
             before, after = self._run.planes_shown()
-        except ValueError:  # it cannot be read
+        except ValueError:  # the plane cannot be read
             self.plot.draw([])
             return
         curves = []
         for name, color, plane in (
-            ("input", _INPUT, before.array / place.white),
+            ("input", _INPUT, before.array / geometry.white),
             ("result", _RESULT, after),
         ):
             distance, values = line_profile(before.with_pixels(plane).luminance(), ends)
@@ -132,20 +134,26 @@ class Comparison(QWidget):
 def line_profile(
     plane: NDArray[Any], ends: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Distance in pixels and brightness of a plane ``(rows, columns)`` from end to end, by pixels.
+    """Return the intensity of a plane along a line, in steps of about one pixel.
 
     Parameters
     ----------
     plane : ndarray
+        Pixels ``(rows, columns)``.
     ends : ndarray
-        ``[[row, column], [row, column]]``; what lies outside of the plane is NaN.
+        Ends of the line, ``[[row, column], [row, column]]``.
+
+    Returns
+    -------
+    distance, values : ndarray
+        Distance from the first end in pixels, and intensity there; NaN outside of the plane.
     """
-    # Not skimage's profile_line, whose rounding makes NaN of what lies exactly on the border.
+    # skimage's profile_line is not used: its rounding gives NaN for points exactly on the border.
     length = float(np.hypot(*(ends[1] - ends[0])))
     steps = max(2, round(length) + 1)
-    share = np.linspace(0, 1, steps)
-    points = ends[0] + share[:, np.newaxis] * (ends[1] - ends[0])
+    fraction = np.linspace(0, 1, steps)
+    points = ends[0] + fraction[:, np.newaxis] * (ends[1] - ends[0])
     values = ndimage.map_coordinates(
         plane.astype(np.float64), points.T, order=1, mode="constant", cval=np.nan
     )
-    return share * length, values
+    return fraction * length, values

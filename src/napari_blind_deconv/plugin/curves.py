@@ -1,4 +1,4 @@
-"""Curves over a common axis, drawn with Qt alone: a dozen milliseconds an update."""
+"""Curves over a common axis, drawn with Qt alone; an update takes about a dozen milliseconds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Curve", "CurvePlot"]
 
 _MARGIN = 4
 _GAP = 8  # pixels between the names in the caption
-_CROWD = 4  # points in a column of pixels
+_MAX_DENSITY = 4  # points per column of pixels above which a curve is thinned out
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Curve:
     Attributes
     ----------
     name : str
-        For the caption, in its colour.
+        Name in the caption, which is drawn in the colour of the curve.
     color : str
-        As ``"#rrggbb"``.
+        Colour as ``"#rrggbb"``.
     x, y : ndarray
-        Points; those that are not finite are left out.
+        Points of the curve; those that are not finite are left out.
     """
 
     name: str
@@ -38,58 +38,58 @@ class Curve:
     y: NDArray[np.float64]
 
     def finite(self) -> Curve:
-        """The same without points that cannot be drawn."""
+        """Return the curve without the points that are not finite."""
         good = np.isfinite(self.x) & np.isfinite(self.y)
         return Curve(self.name, self.color, self.x[good], self.y[good])
 
 
 class CurvePlot(QWidget):
-    """Some curves in a frame, their names below, and perhaps a mark.
+    """Curves in a frame with their names below, and optionally a mark.
 
     Parameters
     ----------
-    empty : str
-        What to say while there is nothing to draw; may be set anew.
+    placeholder : str
+        Text that is shown while there is no curve; it may be changed later.
     shared : bool
-        Whether all curves have one vertical scale; else each fills the frame.
+        Whether all curves have one vertical scale. If False, each curve fills the frame.
     """
 
-    def __init__(self, empty: str, *, shared: bool) -> None:
+    def __init__(self, placeholder: str, *, shared: bool) -> None:
         super().__init__()
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.MinimumExpanding)
-        self.empty, self._shared = empty, shared
+        self.placeholder, self._shared = placeholder, shared
         self._curves: list[Curve] = []
         self._mark: tuple[float, str, str] | None = None
 
     @property
     def curves(self) -> list[Curve]:
-        """What is drawn."""
+        """The curves that are drawn, without points that are not finite."""
         return list(self._curves)
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
-        """Room for a readable curve in a narrow dock."""
+        """Return a size at which a curve is readable in a narrow dock."""
         return QSize(160, 96)
 
     def draw(self, curves: Sequence[Curve], mark: tuple[float, str, str] | None = None) -> None:
-        """Draw curves in place of those there were, and a mark: where, its words and colour."""
+        """Replace all curves, and mark a position on the x axis: ``(x, text, colour)``."""
         finite = [curve.finite() for curve in curves]
         self._curves = [curve for curve in finite if len(curve.x)]
         self._mark = mark
         self.update()
 
     def paintEvent(self, _event: QPaintEvent | None) -> None:  # noqa: N802 (Qt's name)
-        """Draw frame, curves, mark and words."""
+        """Draw frame, curves, mark and caption."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        words = painter.fontMetrics().height()
-        frame = QRectF(self.rect()).adjusted(_MARGIN, _MARGIN, -_MARGIN, -_MARGIN - words)
+        line_height = painter.fontMetrics().height()
+        frame = QRectF(self.rect()).adjusted(_MARGIN, _MARGIN, -_MARGIN, -_MARGIN - line_height)
         painter.setPen(QPen(self.palette().color(self.foregroundRole()), 0.5))
         painter.drawRect(frame)
         if not self._curves:
             wrapped = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
-            painter.drawText(frame, int(wrapped), self.empty)
+            painter.drawText(frame, int(wrapped), self.placeholder)
             return
-        caption = QRectF(frame.left(), frame.bottom(), frame.width(), words)
+        caption = QRectF(frame.left(), frame.bottom(), frame.width(), line_height)
         for curve in self._curves:
             painter.setPen(QPen(QColor(curve.color), 1.5))
             self._draw_curve(painter, curve, frame)
@@ -98,19 +98,20 @@ class CurvePlot(QWidget):
                 caption.left() + _GAP + painter.fontMetrics().horizontalAdvance(curve.name)
             )
         if self._mark is not None:
-            where, text, color = self._mark
+            position, text, color = self._mark
             painter.setPen(QPen(QColor(color), 1.5))
-            x = float(self._x(np.array(where), frame))
+            x = float(self._x(np.array(position), frame))
             painter.drawLine(QPointF(x, frame.top()), QPointF(x, frame.bottom()))
             painter.drawText(caption, Qt.AlignmentFlag.AlignRight, text)
 
     def _draw_curve(self, painter: QPainter, curve: Curve, frame: QRectF) -> None:
         low, high = self._span(curve)
         heights = (curve.y - low) / ((high - low) or 1.0)
+        # A margin of 5 % keeps the extremes of a curve off the frame.
         ys = frame.bottom() - frame.height() * (0.05 + 0.9 * heights)
         xs, ys = _outline(self._x(curve.x, frame), ys)
         points = [QPointF(x, y) for x, y in zip(xs.tolist(), ys.tolist(), strict=True)]
-        if len(points) == 1:  # a run that ended at its first step
+        if len(points) == 1:  # a polyline through one point would be invisible
             painter.drawEllipse(points[0], 2, 2)
         painter.drawPolyline(QPolygonF(points))
 
@@ -121,17 +122,22 @@ class CurvePlot(QWidget):
     def _x(self, values: NDArray[np.float64], frame: QRectF) -> NDArray[np.float64]:
         first = min(curve.x[0] for curve in self._curves)
         last = max(curve.x[-1] for curve in self._curves)
-        share = (values - first) / (last - first) if last > first else np.full(values.shape, 0.5)
-        return frame.left() + frame.width() * np.clip(share, 0, 1)
+        if last <= first:  # a single point is drawn in the middle
+            return np.full(values.shape, frame.center().x())
+        fraction = (values - first) / (last - first)
+        return frame.left() + frame.width() * np.clip(fraction, 0, 1)
 
 
 def _outline(
     xs: NDArray[np.float64], ys: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of points that crowd, the lowest and the highest in each column of pixels: it looks alike."""
+    """Reduce a dense curve to its lowest and highest point in each column of pixels.
+
+    Fewer points are painted, and the curve looks the same.
+    """
     columns = xs.astype(int)
     first = np.flatnonzero(np.diff(columns, prepend=columns[0] - 1))
-    if len(xs) <= _CROWD * len(first):
+    if len(xs) <= _MAX_DENSITY * len(first):
         return xs, ys
     ends = np.stack([np.minimum.reduceat(ys, first), np.maximum.reduceat(ys, first)], axis=1)
     return np.repeat(xs[first], 2), ends.ravel()

@@ -1,4 +1,4 @@
-"""A slider over the pictures of a run that has ended: look at each, and take another one."""
+"""A slider over the estimates of a finished run, to view them and to choose another result."""
 
 from __future__ import annotations
 
@@ -10,93 +10,94 @@ __all__ = ["EstimateSlider"]
 
 
 class EstimateSlider(QWidget):
-    """Iterations to choose from, the one that early stopping chose marked in words.
+    """A slider over iterations; a label states which one early stopping chose.
 
     Signals
     -------
-    looked_at : int
-        Place of the picture to show.
-    taken : int
-        Place of the picture to make the result.
+    previewed : int
+        Index of the estimate to show.
+    chosen : int
+        Index of the estimate that becomes the result.
     """
 
-    looked_at = Signal(int)
-    taken = Signal(int)
+    previewed = Signal(int)
+    chosen = Signal(int)
 
     def __init__(self) -> None:
         super().__init__()
         self._iterations: list[int] = []
-        self._chosen = self._in_use = 0
+        self._kept = self._in_use = 0
         self.slider = QSlider(Qt.Orientation.Horizontal)
-        self.slider.valueChanged.connect(self._show)
-        self.words = QLabel()
-        self.words.setWordWrap(True)
-        self.take_button = QPushButton("Use this one")
-        self.take_button.clicked.connect(self._take)
+        self.slider.valueChanged.connect(self._preview)
+        self.label = QLabel()
+        self.label.setWordWrap(True)
+        self.use_button = QPushButton("Use this one")
+        self.use_button.clicked.connect(self._choose)
         row = QHBoxLayout()
         row.addWidget(self.slider, 1)
-        row.addWidget(self.take_button)
+        row.addWidget(self.use_button)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.words)
+        column.addWidget(self.label)
         column.addLayout(row)
         self.clear()
 
     @property
     def in_use(self) -> int:
-        """Place of the picture that is the result."""
+        """Index of the estimate that is the result."""
         return self._in_use
 
     @property
-    def is_elsewhere(self) -> bool:
-        """Whether another picture than that is looked at."""
+    def is_preview(self) -> bool:
+        """Whether the slider shows another estimate than the result."""
         return self.slider.value() != self._in_use
 
     def clear(self) -> None:
-        """No run to choose from."""
-        self.offer([], 0)
+        """Remove all iterations."""
+        self.set_iterations([], 0)
 
-    def offer(self, iterations: list[int], chosen: int) -> None:
-        """Offer the pictures of a run, of which `chosen` is the place of the one it kept."""
-        self._iterations, self._chosen, self._in_use = iterations, chosen, chosen
-        self.slider.blockSignals(True)  # it stands where the picture is already
+    def set_iterations(self, iterations: list[int], kept: int) -> None:
+        """Set the iterations to choose from; `kept` is the index of the run's own choice."""
+        self._iterations, self._kept, self._in_use = iterations, kept, kept
+        self.slider.blockSignals(True)  # the viewer already shows this estimate
         self.slider.setRange(0, max(len(iterations) - 1, 0))
-        self.slider.setValue(chosen)
+        self.slider.setValue(kept)
         self.slider.blockSignals(False)
-        self._tell(chosen)
+        self._describe(kept)
 
-    def _show(self, place: int) -> None:
-        self._tell(place)
-        self.looked_at.emit(place)
+    def _preview(self, index: int) -> None:
+        self._describe(index)
+        self.previewed.emit(index)
 
-    def _take(self) -> None:
+    def _choose(self) -> None:
         self._in_use = self.slider.value()
-        self._tell(self._in_use)
-        self.taken.emit(self._in_use)
+        self._describe(self._in_use)
+        self.chosen.emit(self._in_use)
 
-    def _tell(self, place: int) -> None:
-        several = len(self._iterations) > 1
-        self.slider.setEnabled(several)
-        self.take_button.setEnabled(several and place != self._in_use)
+    def _describe(self, index: int) -> None:
+        has_choice = len(self._iterations) > 1
+        self.slider.setEnabled(has_choice)
+        self.use_button.setEnabled(has_choice and index != self._in_use)
         if not self._iterations:
-            self.words.setText("After a run, its pictures can be looked through here.")
-            why = "There are no pictures yet."
-        elif not several:
-            self.words.setText(f"Iteration {self._iterations[0]}, the only picture of the run.")
-            why = "There is one picture only."
+            self.label.setText("After a run, its estimates can be viewed here.")
+            reason = "There are no estimates yet."
+        elif not has_choice:
+            self.label.setText(f"Iteration {self._iterations[0]}, the only estimate of the run.")
+            reason = "There is only one estimate."
         else:
-            notes = [
-                note
-                for note, true in (
-                    ("the run's choice", place == self._chosen),
-                    ("in use", place == self._in_use),
-                )
-                if true
-            ]
-            told = f"Iteration {self._iterations[place]}"
-            self.words.setText(f"{told}: {', '.join(notes)}" if notes else told)
-            why = "This picture is in use."
-        self.slider.setToolTip("Pictures of the run, first to last." if several else why)
-        self.take_button.setToolTip(
-            "Make this picture and its kernel the result." if self.take_button.isEnabled() else why
+            conditions = (
+                ("the run's choice", index == self._kept),
+                ("in use", index == self._in_use),
+            )
+            notes = [note for note, is_true in conditions if is_true]
+            text = f"Iteration {self._iterations[index]}"
+            self.label.setText(f"{text}: {', '.join(notes)}" if notes else text)
+            reason = "This estimate is already in use."
+        self.slider.setToolTip(
+            "Estimates of the run, from first to last." if has_choice else reason
+        )
+        self.use_button.setToolTip(
+            "Make this estimate and its kernel the result."
+            if self.use_button.isEnabled()
+            else reason
         )

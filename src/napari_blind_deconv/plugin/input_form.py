@@ -1,4 +1,4 @@
-"""What is to be sharpened: a layer, and what of it."""
+"""The form for the input of a run: a layer, and a plane, a region or a stack of it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from magicgui.widgets import ComboBox, RangeSlider
 from napari.layers import Image, Layer, Shapes
 
 from napari_blind_deconv.plugin.colours import ORANGE
-from napari_blind_deconv.plugin.layer_box import LayerBox
-from napari_blind_deconv.plugin.layers import (
-    Place,
+from napari_blind_deconv.plugin.geometry import (
+    LayerGeometry,
+    LayerPlane,
     Region,
-    Source,
     full_data,
-    is_output,
     plane_shape,
 )
+from napari_blind_deconv.plugin.layer_box import LayerBox
+from napari_blind_deconv.plugin.layers import is_output
 from napari_blind_deconv.plugin.planes import stack_axes
-from napari_blind_deconv.plugin.regions import drawn_region, is_for_regions, visible_region
+from napari_blind_deconv.plugin.regions import can_hold_regions, drawn_region, visible_region
 from napari_blind_deconv.plugin.settings_form import show_row
 
 if TYPE_CHECKING:
@@ -30,11 +30,23 @@ __all__ = ["DRAWN", "PLANE", "SPAN", "STACK", "VISIBLE", "Extent", "InputForm"]
 
 PLANE, DRAWN, VISIBLE = "this plane", "drawn rectangle", "visible part"
 SPAN, STACK = "some planes", "whole stack"
-_OF_A_PLANE, _OF_A_STACK = (PLANE, DRAWN, VISIBLE), (SPAN, STACK)
+_PLANE_SCOPES, _STACK_SCOPES = (PLANE, DRAWN, VISIBLE), (SPAN, STACK)
 
 
 class Extent(NamedTuple):
-    """How many planes, pixels in each, channels among the planes, and numbers in a pixel."""
+    """Size of the input.
+
+    Attributes
+    ----------
+    planes : int
+        Number of planes.
+    pixels : int
+        Number of pixels in each plane.
+    channels : int
+        Number of channels; the planes of all channels are counted in `planes`.
+    samples : int
+        Number of values in a pixel: 3 or 4 for a colour image, else 1.
+    """
 
     planes: int
     pixels: int
@@ -43,89 +55,102 @@ class Extent(NamedTuple):
 
 
 class InputForm:
-    """The layer, what of it, and the widgets to choose them with.
+    """Widgets to choose a layer and the part of it to process.
 
     Parameters
     ----------
     viewer : Viewer
+        Viewer with the layers.
     on_changed : callable
-        Called when something else is chosen, drawn or shown, or the layer is calibrated anew.
+        Called when the choice, a drawn region, the plane shown or the layer's calibration changes.
 
     Attributes
     ----------
     layer, scope, span : Widget
-        To be laid out by the owner with :func:`form_rows`, which then calls :meth:`follow_viewer`.
+        The owner adds these widgets to its layout with :func:`form_rows` and then calls
+        :meth:`follow_viewer`.
     """
 
     def __init__(self, viewer: Viewer, on_changed: Callable[[], None]) -> None:
         self._viewer = viewer
         self._on_changed = on_changed
         self._watched: Image | None = None
-        self.layer = LayerBox(viewer.layers, label="Layer", tooltip="Image to sharpen.")
+        self.layer = LayerBox(viewer.layers, label="Layer", tooltip="Image to deconvolve.")
         self.scope = ComboBox(
             label="Process",
-            choices=_OF_A_PLANE,
-            tooltip="What of the layer is sharpened. Try a rectangle of a shapes layer, or what "
-            "the screen shows (of a pyramid, what is loaded of it), before a large image.",
+            choices=_PLANE_SCOPES,
+            tooltip="Part of the layer to deconvolve. Before you process a large image, try a "
+            "rectangle of a shapes layer or the visible part (for a multiscale layer, the part "
+            "that napari has loaded).",
         )
         self.span = RangeSlider(
-            label="Planes", tooltip="First and last plane, along the layer's first axis."
+            label="Planes", tooltip="First and last plane along the layer's first axis."
         )
 
     def follow_viewer(self) -> None:
-        """Choose the layer that is selected, now and whenever another one is."""
+        """Choose the selected layer, now and whenever the selection changes."""
         self._follow_selection()
         self.layer.changed.connect(self._watch_layer)
-        self.scope.changed.connect(self._show_scope)
+        self.scope.changed.connect(self._on_scope_changed)
         self.span.changed.connect(self._on_changed)
         self._viewer.layers.events.inserted.connect(self._watch_inserted)
         for layer in self._viewer.layers:
-            self._watch_drawing(layer)
+            self._watch_shapes(layer)
         self._viewer.layers.selection.events.active.connect(self._follow_selection)
         self._viewer.dims.events.order.connect(self._on_changed)
         self._watch_layer()
 
-    # What is chosen
+    # The choice
 
     @property
     def is_stack(self) -> bool:
-        """Whether planes are to be sharpened one by one."""
-        return self.scope.value in _OF_A_STACK
+        """Whether the input is a stack, whose planes are deconvolved one by one."""
+        return self.scope.value in _STACK_SCOPES
 
     def chosen_layer(self) -> Image:
-        """The layer, or `ValueError` in one sentence if there is none."""
+        """Return the layer; raise `ValueError` if there is none."""
         layer: Image | None = self.layer.value
         if layer is None:
             raise ValueError("No image layer is selected; open an image and select its layer.")
         return layer
 
-    def source(self) -> Source:
-        """The plane or the region; raises as :meth:`chosen_layer`, or if no region is there."""
+    def plane(self) -> LayerPlane:
+        """Return a copy of the plane or the region.
+
+        Raises
+        ------
+        ValueError
+            If there is no layer, or no region.
+        """
         layer = self.chosen_layer()
-        return Source.of(layer, self._viewer.dims, self._region(layer))
+        return LayerPlane.of(layer, self._viewer.dims, self._region(layer))
 
     def planes(self) -> tuple[int, int] | None:
-        """First and last plane along the first axis; None for all."""
+        """Return the first and last plane along the first axis; None for all planes."""
         if self.scope.value != SPAN:
             return None
         first, last = self.span.value
         return int(first), int(last)
 
     def index(self) -> tuple[str, ...]:
-        """What of the layer's array it is, an item an axis; raises as :meth:`source`."""
+        """Return the chosen part of the layer's array, as one index or slice per axis.
+
+        The items are Python text, such as ``("2", "10:30", ":")``. Errors are those of
+        :meth:`plane`.
+        """
         layer = self.chosen_layer()
         if self.is_stack:
             span = self.planes()
             first = ":" if span is None else f"{span[0]}:{span[1] + 1}"
             return (first, *[":"] * (layer.ndim - 1))
-        place = Place.of(layer, self._viewer.dims)
-        items = [str(at) for at in place.position]
-        for axis, part in zip(place.axes, self._region(layer) or (None, None), strict=True):
+        geometry = LayerGeometry.of(layer, self._viewer.dims)
+        items = [str(index) for index in geometry.position]
+        for axis, part in zip(geometry.axes, self._region(layer) or (None, None), strict=True):
             items[axis] = ":" if part is None else f"{part.start}:{part.stop}"
         return tuple(items)
 
     def extent(self) -> Extent:
-        """How much it is, without reading a pixel; raises as :meth:`source`."""
+        """Return the size of the input without reading it; errors are those of :meth:`plane`."""
         layer = self.chosen_layer()
         shape = full_data(layer).shape
         samples = shape[-1] if layer.rgb else 1
@@ -141,12 +166,12 @@ class InputForm:
         channels = leading[axes.index("C")] if "C" in axes else 1
         return Extent(math.prod(leading), rows * columns, channels, samples)
 
-    def take_all(self) -> None:
-        """Choose all of the layer."""
+    def choose_all(self) -> None:
+        """Choose the whole layer."""
         self.scope.value = STACK if STACK in self.scope.choices else PLANE
 
-    def take_selected_plane(self) -> None:
-        """Choose what is on the screen of the selected layer, if that is an image."""
+    def choose_selected_plane(self) -> None:
+        """Choose the plane shown of the selected layer, or no layer if that is not an image."""
         active = self._viewer.layers.selection.active
         self.layer.value = active if isinstance(active, Image) else None
         self.scope.value = PLANE
@@ -158,7 +183,7 @@ class InputForm:
             return visible_region(layer, self._viewer.dims)
         return None
 
-    # What is shown
+    # Updates from the viewer
 
     def _follow_selection(self) -> None:
         active = self._viewer.layers.selection.active
@@ -167,15 +192,15 @@ class InputForm:
             self.layer.value = active
 
     def _watch_inserted(self, event: Any) -> None:
-        self._watch_drawing(event.value)
+        self._watch_shapes(event.value)
 
-    def _watch_drawing(self, layer: Layer) -> None:
-        """A rectangle that is drawn or moved changes what a run takes."""
+    def _watch_shapes(self, layer: Layer) -> None:
+        """Call `on_changed` when a rectangle is drawn or moved."""
         if isinstance(layer, Shapes):
             layer.events.data.connect(self._on_changed)
 
     def _watch_layer(self) -> None:
-        """Keep sizes in micrometres true when the layer is calibrated anew."""
+        """Call `on_changed` when the pixel size changes, so that sizes in µm stay correct."""
         if self._watched is not None:
             self._watched.events.scale.disconnect(self._on_changed)
             self._watched.events.units.disconnect(self._on_changed)
@@ -183,38 +208,38 @@ class InputForm:
         if self._watched is not None:
             self._watched.events.scale.connect(self._on_changed)
             self._watched.events.units.connect(self._on_changed)
-        self._offer_scopes()
+        self._update_scopes()
 
-    def _offer_scopes(self) -> None:
-        """Offer what the layer has: planes to choose from, if it is a stack."""
+    def _update_scopes(self) -> None:
+        """Offer the scopes that the layer allows; those of a stack need more than two axes."""
         layer: Image | None = self.layer.value
         is_stack = layer is not None and layer.ndim > 2
-        self.scope.choices = (*_OF_A_PLANE, *_OF_A_STACK) if is_stack else _OF_A_PLANE
+        self.scope.choices = (*_PLANE_SCOPES, *_STACK_SCOPES) if is_stack else _PLANE_SCOPES
         if layer is not None and is_stack:
             last = full_data(layer).shape[0] - 1
             if self.span.max != last:
                 self.span.max = last
                 self.span.value = (0, last)
-        self._show_scope()
+        self._on_scope_changed()
 
-    def _show_scope(self) -> None:
+    def _on_scope_changed(self) -> None:
         if self.scope.value == DRAWN:
-            self._offer_drawing()
+            self._add_shapes_layer()
         show_row(self.span, self.scope.value == SPAN)
         self._on_changed()
 
-    def _offer_drawing(self) -> None:
-        """Something to draw the rectangle with, if there is nothing yet."""
+    def _add_shapes_layer(self) -> None:
+        """Add a layer to draw the rectangle in, unless there is one."""
         layer: Image | None = self.layer.value
-        if layer is None or any(map(is_for_regions, self._viewer.layers)):
+        if layer is None or any(map(can_hold_regions, self._viewer.layers)):
             return
-        place = Place.of(layer, self._viewer.dims).placement()
-        drawing = self._viewer.add_shapes(
+        geometry = LayerGeometry.of(layer, self._viewer.dims)
+        shapes = self._viewer.add_shapes(
             ndim=layer.ndim,
             name="region",
             edge_color=ORANGE,
             face_color="transparent",
             edge_width=max(1.0, min(plane_shape(layer, self._viewer.dims)) / 200),
-            **place,
+            **geometry.layer_arguments(),
         )
-        drawing.mode = "add_rectangle"
+        shapes.mode = "add_rectangle"

@@ -1,4 +1,4 @@
-"""The pictures of a run to choose from afterwards, in bounded memory."""
+"""The estimates of a run that are kept for the user to choose from, in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 
 __all__ = ["KeptEstimate", "KeptEstimates"]
 
-_MOST_BYTES = 256 * 2**20
-_MOST_PICTURES = 40
-_FEWEST_PICTURES = 2
+_MAX_BYTES = 256 * 2**20
+_MAX_ESTIMATES = 40
+_MIN_ESTIMATES = 2
 
 
 @dataclass(frozen=True)
 class KeptEstimate:
-    """What a run had at one iteration.
+    """Estimate and kernel of a run at one iteration.
 
     Attributes
     ----------
     iteration : int
     image, kernel : ndarray
-        As in `Result`.
+        Pixels of the estimate and weights of the kernel, as in `Result`.
     """
 
     iteration: int
@@ -31,31 +31,32 @@ class KeptEstimate:
 
 
 class KeptEstimates:
-    """Pictures of one run, evenly thinned out when there are too many."""
+    """Estimates of one run in the order of their iterations, thinned out evenly."""
 
     def __init__(self) -> None:
-        self._pictures: list[KeptEstimate] = []
-        self._every = 1
-        self._seen = 0
+        self._estimates: list[KeptEstimate] = []
+        self._interval = 1
+        self._offered = 0
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._estimates)
 
-    def __getitem__(self, place: int) -> KeptEstimate:
-        return self._pictures[place]
+    def __getitem__(self, index: int) -> KeptEstimate:
+        return self._estimates[index]
 
-    def offer(self, picture: KeptEstimate) -> None:
-        """Keep a picture of the run as it goes on, or leave it out."""
-        if self._seen % self._every == 0:
-            self._pictures.append(picture)
-        self._seen += 1
-        most = int(np.clip(_MOST_BYTES // picture.image.nbytes, _FEWEST_PICTURES, _MOST_PICTURES))
-        if len(self._pictures) > most:
-            del self._pictures[1::2]
-            self._every *= 2
+    def offer(self, estimate: KeptEstimate) -> None:
+        """Keep or skip the next estimate of the run."""
+        if self._offered % self._interval == 0:
+            self._estimates.append(estimate)
+        self._offered += 1
+        limit = _MAX_BYTES // estimate.image.nbytes
+        if len(self._estimates) > int(np.clip(limit, _MIN_ESTIMATES, _MAX_ESTIMATES)):
+            # Drop every second estimate, and from now on keep half as many: the steps stay even.
+            del self._estimates[1::2]
+            self._interval *= 2
 
-    def conclude(self, picture: KeptEstimate) -> int:
-        """Add the one that the run itself has kept; its place."""
-        others = [kept for kept in self._pictures if kept.iteration != picture.iteration]
-        self._pictures = sorted([*others, picture], key=lambda kept: kept.iteration)
-        return self._pictures.index(picture)
+    def add_result(self, estimate: KeptEstimate) -> int:
+        """Add the estimate that the run returned as its result, and return its index."""
+        others = [kept for kept in self._estimates if kept.iteration != estimate.iteration]
+        self._estimates = sorted([*others, estimate], key=lambda kept: kept.iteration)
+        return self._estimates.index(estimate)

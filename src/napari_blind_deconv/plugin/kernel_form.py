@@ -1,4 +1,4 @@
-"""Where the kernel comes from: found in the image, known, or guessed from the microscope."""
+"""The form for the kernel: estimated from the image, given, or modelled from the microscope."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_blind_deconv.io.images import read_psf
 from napari_blind_deconv.kernel import Kernel, KernelChoice
 from napari_blind_deconv.numerics.optics import gaussian_kernel, widefield_psf
+from napari_blind_deconv.plugin.geometry import full_data, short_unit
 from napari_blind_deconv.plugin.layer_box import LayerBox
-from napari_blind_deconv.plugin.layers import full_data, unit_in_short
 from napari_blind_deconv.plugin.settings_form import form_rows, show_row
 
 __all__ = [
@@ -38,28 +38,29 @@ LAYER = "from a layer"
 PSF_FILE = "from a file"
 GAUSSIAN = "a Gaussian"
 MICROSCOPE = "the microscope's"
-_KNOWN = (LAST, LAYER, PSF_FILE)
+_GIVEN = (LAST, LAYER, PSF_FILE)
 _MODELLED = (GAUSSIAN, MICROSCOPE)
-# A modelled kernel ends where it has fallen to nothing: so many widths at half maximum a side.
-_WIDTHS_A_SIDE = 3.0
-_FWHM_OF_SIGMA = 2 * math.sqrt(2 * math.log(2))
-_LARGEST = 255
-# Pixels whose sides differ by more than this share are not square.
-_SAME_SIZE = 0.02
+# Side of a modelled kernel in widths at half maximum, beyond which its weights are negligible.
+_SIDE_IN_FWHM = 3.0
+_FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
+_MAX_SIDE = 255  # pixels
+# Pixels whose sides differ by more than this fraction are not square.
+_SQUARE_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
 class KernelSelection:
-    """What a run is told about the kernel, for the run and for scripts.
+    """The chosen kernel, for a run and for scripts.
 
     Attributes
     ----------
     choice : KernelChoice
+        The kernel for the run, or that it is estimated from the image.
     code : str
-        A Python expression for the kernel, given ``tifffile`` and the function it calls, if any;
-        empty if it is found.
+        Python expression for the kernel, which may use ``tifffile``, `gaussian_kernel` or
+        `widefield_psf`; empty if the kernel is estimated from the image.
     file : str
-        The file to have it in for the command line.
+        File that contains the kernel for the command line; empty if it is estimated.
     """
 
     choice: KernelChoice = field(default_factory=KernelChoice)
@@ -68,12 +69,12 @@ class KernelSelection:
 
 
 class KernelForm(QWidget):
-    """Choose where the kernel comes from; :meth:`selection` makes it.
+    """Widgets to choose the origin of the kernel; :meth:`selection` makes the kernel.
 
     Parameters
     ----------
     layers : LayerList
-        Of the viewer, to choose a PSF from.
+        Layers of the viewer, from which the user can choose a PSF.
     """
 
     def __init__(self, layers: LayerList) -> None:
@@ -81,26 +82,43 @@ class KernelForm(QWidget):
         self._last: Kernel | None = None
         self.source = ComboBox(
             label="Kernel",
-            choices=[FOUND, *_KNOWN, *_MODELLED],
-            tooltip="Where the kernel (PSF) comes from. Nothing needs to be known.",
+            choices=[FOUND, *_GIVEN, *_MODELLED],
+            tooltip="Origin of the kernel (PSF). By default it is estimated from the image.",
         )
-        self.layer = LayerBox(layers, label="PSF layer", tooltip="A 2D layer: the PSF.")
+        self.layer = LayerBox(layers, label="PSF layer", tooltip="2D layer that contains the PSF.")
         self.file = FileEdit(
-            label="PSF file", filter="*.tif *.tiff", tooltip="One plane, at the image's pixel size."
+            label="PSF file",
+            filter="*.tif *.tiff",
+            tooltip="TIFF file with one plane, at the image's pixel size.",
         )
         self.sigma = FloatSpinBox(
-            label="σ (px)", value=2.0, min=0.3, max=40, step=0.1, tooltip="Of the Gaussian."
+            label="σ (px)",
+            value=2.0,
+            min=0.3,
+            max=40,
+            step=0.1,
+            tooltip="Standard deviation of the Gaussian, in pixels.",
         )
         self.aperture = FloatSpinBox(
-            label="NA", value=1.2, min=0.05, max=1.7, step=0.05, tooltip="Of the objective."
+            label="NA",
+            value=1.2,
+            min=0.05,
+            max=1.7,
+            step=0.05,
+            tooltip="Numerical aperture of the objective.",
         )
         self.wavelength = FloatSpinBox(
-            label="Emission (nm)", value=520, min=200, max=2000, step=5, tooltip="Wavelength."
+            label="Emission (nm)",
+            value=520,
+            min=200,
+            max=2000,
+            step=5,
+            tooltip="Wavelength of the emitted light.",
         )
         self.held = CheckBox(
-            label="Hold it as it is",
-            tooltip="On: the kernel is known, only the picture is estimated. Off: it is what the "
-            "fit starts from.",
+            label="Hold it fixed",
+            tooltip="On: the kernel stays as it is, and only the image is estimated. Off: the fit "
+            "starts from this kernel and corrects it.",
         )
         self._rows: dict[Widget, tuple[str, ...]] = {
             self.layer: (LAYER,),
@@ -108,7 +126,7 @@ class KernelForm(QWidget):
             self.sigma: (GAUSSIAN,),
             self.aperture: (MICROSCOPE,),
             self.wavelength: (MICROSCOPE,),
-            self.held: (*_KNOWN, *_MODELLED),
+            self.held: (*_GIVEN, *_MODELLED),
         }
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -118,108 +136,117 @@ class KernelForm(QWidget):
 
     @property
     def is_held(self) -> bool:
-        """Whether the kernel is known and stays as it is."""
+        """Whether the kernel is given and held fixed."""
         return self.source.value != FOUND and bool(self.held.value)
 
     @property
-    def in_words(self) -> str:
-        """Which kernel is taken, and how; empty if it is found in the image."""
+    def summary(self) -> str:
+        """Which kernel is used, and how; empty if it is estimated from the image."""
         if self.source.value == FOUND:
             return ""
-        return f"{self.source.value}, {'held' if self.held.value else 'a start'}"
+        return f"{self.source.value}, {'held fixed' if self.held.value else 'starting point'}"
 
-    def remember(self, kernel: Kernel | None) -> None:
-        """What "the last result's" stands for."""
+    def set_last_kernel(self, kernel: Kernel | None) -> None:
+        """Set the kernel that the choice "the last result's" uses."""
         self._last = kernel
 
     def hold_last(self) -> None:
-        """Choose the last result's kernel, to be held."""
+        """Choose the kernel of the last result, held fixed."""
         self.source.value = LAST
         self.held.value = True
 
     def reset(self) -> None:
-        """Back to finding it."""
+        """Return to estimating the kernel from the image."""
         self.source.value = FOUND
 
     def selection(self, height: float, width: float, unit: str) -> KernelSelection:
-        """The kernel that is chosen, for pixels of some height and width.
+        """Return the chosen kernel.
+
+        Parameters
+        ----------
+        height, width : float
+            Size of the image's pixels in `unit`, for the model of the microscope.
+        unit : str
 
         Raises
         ------
         ValueError, OSError
-            In one sentence, if it is not there or cannot be.
+            If there is no such kernel, or it cannot be read or modelled.
         """
         make: dict[str, Callable[[], tuple[Kernel, str, str]]] = {
-            LAST: self._of_last,
-            LAYER: self._of_layer,
-            PSF_FILE: self._of_file,
-            GAUSSIAN: self._of_gaussian,
-            MICROSCOPE: lambda: self._of_microscope(height, width, unit),
+            LAST: self._last_kernel,
+            LAYER: self._kernel_of_layer,
+            PSF_FILE: self._kernel_of_file,
+            GAUSSIAN: self._gaussian,
+            MICROSCOPE: lambda: self._microscope_model(height, width, unit),
         }
         if self.source.value == FOUND:
             return KernelSelection()
         kernel, code, file = make[self.source.value]()
-        told = KernelChoice.hold if self.held.value else KernelChoice.start_from
-        return KernelSelection(told(kernel), code, file)
+        choose = KernelChoice.hold if self.held.value else KernelChoice.start_from
+        return KernelSelection(choose(kernel), code, file)
 
     def _show_source(self) -> None:
         for widget, sources in self._rows.items():
             show_row(widget, self.source.value in sources)
-        if self.source.value != FOUND:
-            self.held.value = self.source.value in _KNOWN
+        if self.source.value != FOUND:  # a model is only a guess, so the fit may correct it
+            self.held.value = self.source.value in _GIVEN
 
-    # Each: the kernel, a Python expression for it, and the file to have it in.
+    # Each of these returns the kernel, a Python expression for it, and a file that contains it.
 
-    def _of_last(self) -> tuple[Kernel, str, str]:
+    def _last_kernel(self) -> tuple[Kernel, str, str]:
         if self._last is None:
-            raise ValueError("There is no last result to take the kernel of; run once before.")
+            raise ValueError("There is no last result whose kernel could be used; run once first.")
         return self._last, 'tifffile.imread("kernel.tif")', "kernel.tif"
 
-    def _of_layer(self) -> tuple[Kernel, str, str]:
+    def _kernel_of_layer(self) -> tuple[Kernel, str, str]:
         layer: Image | None = self.layer.value
         if layer is None:
-            raise ValueError("No layer is chosen as the PSF; choose one.")
+            raise ValueError("No layer is chosen as the PSF; choose a 2D layer.")
         pixels = np.squeeze(np.asarray(full_data(layer)))
         if layer.rgb or pixels.ndim != 2:
             raise ValueError(
-                f"The PSF layer {layer.name} has shape {pixels.shape}; accepted is one grey plane."
+                "Expected a PSF layer with a single grey plane (rows, columns), got "
+                f"{layer.name} of shape {pixels.shape}."
             )
-        unit = unit_in_short(layer.units[-1])
+        unit = short_unit(layer.units[-1])
         size = None if unit == "px" else (float(layer.scale[-2]), float(layer.scale[-1]))
         name = f"{layer.name}.tif"
         kernel = Kernel.of(pixels, pixel_size=size, unit=unit)
         return kernel, f"tifffile.imread({name!r})", name
 
-    def _of_file(self) -> tuple[Kernel, str, str]:
+    def _kernel_of_file(self) -> tuple[Kernel, str, str]:
         path = Path(str(self.file.value))
         if not path.is_file():
-            raise ValueError(f"The PSF file {path} does not exist; choose a TIFF.")
+            raise ValueError(f"The PSF file {path} does not exist; choose a TIFF file.")
         return read_psf(path), f"tifffile.imread({str(path)!r})", str(path)
 
-    def _of_gaussian(self) -> tuple[Kernel, str, str]:
+    def _gaussian(self) -> tuple[Kernel, str, str]:
         sigma = self.sigma.value
-        side = _side(sigma * _FWHM_OF_SIGMA)
+        side = _side(sigma * _FWHM_PER_SIGMA)
         kernel = Kernel(gaussian_kernel((side, side), sigma))
         return kernel, f"gaussian_kernel(({side}, {side}), {sigma:g})", "kernel.tif"
 
-    def _of_microscope(self, height: float, width: float, unit: str) -> tuple[Kernel, str, str]:
-        if unit not in ("µm", "nm") or not math.isclose(height, width, rel_tol=_SAME_SIZE):
+    def _microscope_model(self, height: float, width: float, unit: str) -> tuple[Kernel, str, str]:
+        if unit not in ("µm", "nm") or not math.isclose(height, width, rel_tol=_SQUARE_TOLERANCE):
             raise ValueError(
-                f"The image's pixels are {height:.3g} × {width:.3g} {unit}; the microscope's PSF "
-                "wants square ones in µm or nm: set the layer's scale and units."
+                "Expected square pixels in µm or nm for the microscope's PSF, got "
+                f"{height:.3g} × {width:.3g} {unit}; set the layer's scale and units."
             )
-        size = width if unit == "µm" else width / 1000
-        wavelength = self.wavelength.value / 1000
+        size = width if unit == "µm" else width / 1000  # µm
+        wavelength = self.wavelength.value / 1000  # µm
+        # The FWHM of an Airy pattern is 0.51 wavelengths over the numerical aperture.
         side = _side(0.51 * wavelength / self.aperture.value / size)
         options = {
             "numerical_aperture": round(self.aperture.value, 4),
             "wavelength": round(wavelength, 6),
             "pixel_size": size,
         }
-        told = ", ".join(f"{name}={value:g}" for name, value in options.items())
+        arguments = ", ".join(f"{name}={value:g}" for name, value in options.items())
         kernel = Kernel(widefield_psf(side, **options))
-        return kernel, f"widefield_psf({side}, {told})", "kernel.tif"
+        return kernel, f"widefield_psf({side}, {arguments})", "kernel.tif"
 
 
 def _side(fwhm: float) -> int:
-    return min(int(2 * math.ceil(_WIDTHS_A_SIDE * fwhm / 2) + 3) | 1, _LARGEST)
+    """Return the odd side in pixels of a modelled kernel with a width of `fwhm` pixels."""
+    return min(int(2 * math.ceil(_SIDE_IN_FWHM * fwhm / 2) + 3) | 1, _MAX_SIDE)

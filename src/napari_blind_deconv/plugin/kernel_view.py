@@ -1,4 +1,4 @@
-"""The kernel as it grows: a small picture, and its widths in the image's units."""
+"""A small live view of the kernel, and the kernel's widths as text."""
 
 from __future__ import annotations
 
@@ -10,57 +10,67 @@ from qtpy.QtWidgets import QWidget
 
 from napari_blind_deconv.kernel import KernelWidths
 
-__all__ = ["KernelView", "kernel_words"]
+__all__ = ["KernelView", "describe_widths"]
 
-_SIDE = 84
+_SIDE = 84  # pixels
 
 
 class KernelView(QWidget):
-    """The kernel, its brightest pixel white."""
+    """A view of the square root of the kernel, scaled so that its maximum is white."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setFixedSize(QSize(_SIDE, _SIDE))
-        self._picture: QImage | None = None
+        self._view: QImage | None = None
         self.clear()
 
     def clear(self) -> None:
-        """Show none."""
-        self._picture = None
-        self.setToolTip("The kernel appears here while a run is on.")
+        """Show an empty frame."""
+        self._view = None
+        self.setToolTip("The kernel appears here during a run.")
         self.update()
 
     def show_kernel(self, kernel: NDArray[np.float32]) -> None:
         """Show a kernel ``(rows, columns)``."""
+        # The square root makes the weak tails of a kernel visible.
         grey = np.ascontiguousarray(np.sqrt(kernel / kernel.max()) * 255, dtype=np.uint8)
         rows, columns = grey.shape
         view = QImage(grey.tobytes(), columns, rows, columns, QImage.Format.Format_Grayscale8)
-        self._picture = view.copy()  # QImage does not own what it was given
-        self.setToolTip(f"The kernel, {rows} × {columns} pixels; its square root is shown.")
+        self._view = view.copy()  # a QImage does not own the buffer it was made from
+        self.setToolTip(f"Kernel of {rows} × {columns} pixels; its square root is shown.")
         self.update()
 
     def paintEvent(self, _event: QPaintEvent | None) -> None:  # noqa: N802 (Qt's name)
         """Draw the kernel, or an empty frame."""
         painter = QPainter(self)
-        if self._picture is None:
+        if self._view is None:
             painter.setPen(self.palette().color(self.foregroundRole()))
             painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
             painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, "kernel")
             return
-        shown = self._picture.size().scaled(self.size(), Qt.AspectRatioMode.KeepAspectRatio)
+        shown = self._view.size().scaled(self.size(), Qt.AspectRatioMode.KeepAspectRatio)
         left, top = (self.width() - shown.width()) // 2, (self.height() - shown.height()) // 2
-        painter.drawImage(self.rect().adjusted(left, top, -left, -top), self._picture)
+        painter.drawImage(self.rect().adjusted(left, top, -left, -top), self._view)
 
 
-def kernel_words(kernel: NDArray[np.float32], height: float, width: float, unit: str) -> str:
-    """Widths of a kernel in words, for pixels of some height and width in `unit`."""
+def describe_widths(kernel: NDArray[np.float32], height: float, width: float, unit: str) -> str:
+    """Return the full widths at half maximum of a kernel as text.
+
+    Parameters
+    ----------
+    kernel : ndarray
+        Weights ``(rows, columns)``.
+    height, width : float
+        Size of a pixel in `unit`.
+    unit : str
+    """
     widths = KernelWidths.of(kernel, (height, width))
     down, right = widths.along_axes
     longest, shortest = widths.principal
-    words = f"FWHM {right:#.3g} × {down:#.3g} {unit} (x × y)"
+    text = f"FWHM {right:#.3g} × {down:#.3g} {unit} (x × y)"
     if longest > 1.1 * shortest:
-        words += (
+        text += (
             f"; {longest:#.3g} × {shortest:#.3g} {unit} along its axes, "
-            f"the long one at {widths.angle:.0f}°"
+            f"the longer one at {widths.angle:.0f}°"
         )
-    return words
+    return text

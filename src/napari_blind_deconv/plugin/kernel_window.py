@@ -1,4 +1,4 @@
-"""How wide the kernel may be: chosen automatically, or by hand."""
+"""The form for the side of the kernel window: chosen automatically, or by hand."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _AUTOMATIC, _CHOSEN = "automatic", "chosen"
 
 
 class KernelWindow:
-    """The setting ``kernel_size``, and what it means in pixels and in the layer's units.
+    """Widgets for the setting ``kernel_size``, with its size in pixels and in the layer's units.
 
     Attributes
     ----------
     choice, pixels, size : Widget
-        To be laid out by the owner.
+        The owner adds these widgets to its layout.
     """
 
     def __init__(self) -> None:
@@ -31,41 +31,42 @@ class KernelWindow:
 
     @property
     def is_chosen(self) -> bool:
-        """Whether it is chosen by hand."""
+        """Whether the side is chosen by hand."""
         return bool(self.choice.value == _CHOSEN)
 
     def texts(self) -> list[str]:
-        """What stands here, as ``name=value`` for `Settings.with_texts`."""
+        """Return the setting as ``name=value``, for `Settings.with_texts`."""
         return [f"{_FIELD}={self.pixels.value if self.is_chosen else None}"]
 
     def show_settings(self, settings: Settings) -> None:
-        """Take over the setting, if it is one side for rows and columns."""
+        """Show the setting, if it is a single side for rows and columns."""
         if isinstance(settings.kernel_size, int):
             self.choice.value = _CHOSEN
             self.pixels.value = settings.kernel_size
 
     def reset(self) -> None:
-        """Back to choosing it automatically."""
+        """Return to the automatic choice."""
         self.choice.value = _AUTOMATIC
 
-    def say(self, sentence: str) -> None:
-        """Say something in place of a size."""
-        self._allow_typing()
-        self.size.value = sentence
+    def show_message(self, message: str) -> None:
+        """Show a message in place of a size."""
+        self._update_spin_box()
+        self.size.value = message
 
     def show_size(self, rows: int, columns: int, pixel: tuple[float, float, str]) -> None:
-        """Say how large it is, for pixels of some height and width in some unit."""
-        self._allow_typing()
+        """Show the size of the window, for the height, width and unit of a pixel."""
+        self._update_spin_box()
         if not self.is_chosen:
             with self.pixels.changed.blocked():
                 self.pixels.value = min(max(rows, columns), int(self.pixels.max))
         height, width, unit = pixel
-        told = f"{rows} × {columns} px"
+        text = f"{rows} × {columns} px"
         if unit != "px":
-            told += f" = {rows * height:.3g} × {columns * width:.3g} {unit}"
-        self.size.value = told
+            text += f" = {rows * height:.3g} × {columns * width:.3g} {unit}"
+        self.size.value = text
 
-    def _allow_typing(self) -> None:
+    def _update_spin_box(self) -> None:
+        """Enable the spin box if the side is chosen by hand; else its tooltip gives the reason."""
         self.pixels.enabled = self.is_chosen
         self.pixels.native.setToolTip(
             self.pixels.tooltip or "" if self.is_chosen else "The window is chosen automatically."

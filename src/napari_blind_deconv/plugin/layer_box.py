@@ -1,4 +1,4 @@
-"""A choice among a viewer's image layers."""
+"""A combo box of the viewer's image layers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["LayerBox"]
 
 
 class LayerBox(ComboBox):
-    """A box of image layers, which may be empty, and whose choice outlives a change of names.
+    """A combo box of image layers, which may be empty; a renamed layer stays selected.
 
     Parameters
     ----------
     layers : LayerList
-        Of the viewer.
+        Layers of the viewer.
     **options
-        Of the box: label and tooltip.
+        Label and tooltip of the box.
     """
 
     def __init__(self, layers: LayerList, **options: Any) -> None:
@@ -33,11 +33,12 @@ class LayerBox(ComboBox):
             event.connect(self.refresh)
 
     def refresh(self) -> None:
-        """Offer the layers that are there now."""
-        chosen = self.value
+        """Update the box to the layers of the viewer."""
+        selected = self.value
         with self.changed.blocked():
-            self.reset_choices()  # which knows layers by their names, and loses a renamed one
-            if chosen in self.choices:
-                self.value = chosen
-        if self.value != chosen:
+            # magicgui identifies layers by their names and so loses a renamed one.
+            self.reset_choices()
+            if selected in self.choices:
+                self.value = selected
+        if self.value != selected:
             self.changed.emit(self.value)

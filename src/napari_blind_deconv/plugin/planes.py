@@ -1,4 +1,4 @@
-"""The planes of a layer: which axes they have, and a stack of them to work on."""
+"""The planes of a layer as a stack: its axes, and an image that is read plane by plane."""
 
 from __future__ import annotations
 
@@ -8,30 +8,39 @@ from napari.components import Dims
 from napari.layers import Image
 
 from napari_blind_deconv.image import Image as ImageData
-from napari_blind_deconv.plugin.layers import Place, full_data, is_shown_flat
+from napari_blind_deconv.plugin.geometry import LayerGeometry, full_data, shows_last_axes
 
 __all__ = ["stack_axes", "stack_of"]
 
-_UNNAMED = "ZTC"  # what axes without a name are taken for
+_DEFAULT_AXES = "ZTC"  # letters that axes without a known label get, in this order
 
 
 def stack_of(
     layer: Image, dims: Dims, span: tuple[int, int] | None = None
-) -> tuple[Place, ImageData]:
-    """Where planes of a layer lie, and they themselves, not read yet.
+) -> tuple[LayerGeometry, ImageData]:
+    """Return the planes of a layer as an image that is not read yet, and their geometry.
 
-    All of them, or those of a span (last one included) of the first axis.
+    Parameters
+    ----------
+    layer : Image
+        A layer with three or more axes.
+    dims : Dims
+        Dimensions of the viewer.
+    span : tuple of int or None
+        First and last index along the layer's first axis, both included; None for all planes.
 
     Raises
     ------
     ValueError
-        In one sentence, if the layer has no planes or shows other axes than its last two.
+        If the layer is a single plane, or the viewer shows other axes than its last two.
     """
     if layer.ndim < 3:
-        raise ValueError(f"{layer.name} is one plane; accepted is a layer with more.")
-    if not is_shown_flat(layer, dims):
         raise ValueError(
-            f"The screen does not show the last two axes of {layer.name}; "
+            f"Expected a stack with 3 or more axes, got the layer {layer.name} with {layer.ndim}."
+        )
+    if not shows_last_axes(layer, dims):
+        raise ValueError(
+            f"The viewer does not show the last two axes of {layer.name}; "
             "roll the dimensions back to run over its planes."
         )
     axes = stack_axes(layer)
@@ -41,22 +50,26 @@ def stack_of(
         start = span[0]
         data = data[span[0] : span[1] + 1]
     corner = (start, *[0] * (layer.ndim - 1))
-    place = replace(
-        Place.of(layer, dims),
+    geometry = replace(
+        LayerGeometry.of(layer, dims),
         position=corner,
         translate=layer.affine.inverse(layer.data_to_world(corner)),
     )
-    return place, ImageData(data, axes, **place.calibration)
+    return geometry, ImageData(data, axes, **geometry.calibration)
 
 
 def stack_axes(layer: Image) -> str:
-    """The layer's axes as letters: by their labels where those say, else Z, T and C in turn."""
+    """Return the axes of a layer as letters, such as ``"ZYX"``.
+
+    An axis gets the first letter of its label if that is Z, T or C and unique. The remaining axes
+    get the letters that are left, in the order Z, T, C.
+    """
     labels = [str(label).upper()[:1] for label in layer.axis_labels[: layer.ndim - 2]]
     known = [label if label in "TCZ" and labels.count(label) == 1 else "" for label in labels]
-    free = [letter for letter in _UNNAMED if letter not in known]
+    free = [letter for letter in _DEFAULT_AXES if letter not in known]
     if known.count("") > len(free):
         raise ValueError(
-            f"{layer.name} has {layer.ndim} axes; accepted are at most three before rows and "
-            "columns."
+            "Expected a layer with at most three axes before rows and columns, got "
+            f"{layer.name} with {layer.ndim} axes."
         )
     return "".join(letter or free.pop(0) for letter in known) + ("YXS" if layer.rgb else "YX")

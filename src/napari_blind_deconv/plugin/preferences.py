@@ -1,4 +1,4 @@
-"""What the panel remembers from one session to the next, in napari's own settings."""
+"""The choices that the panel stores between sessions, in napari's own settings."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from napari_blind_deconv.settings import PRESET_HELP, Settings
 
 __all__ = ["Preferences"]
 
-# Not remembered: a run is repeated by choosing its seed, not by accident.
-_FORGOTTEN = {"seed"}
+# The seed is not stored: a run is repeated by choosing its seed, not by accident.
+_NOT_STORED = {"seed"}
 
 
 @dataclass(frozen=True)
 class Preferences:
-    """The choices of the last run.
+    """The preset and the changed settings of the last run.
 
     Attributes
     ----------
     preset : str
+        Name of the preset.
     changes : dict
-        Settings that differ from the preset's, the device among them.
+        Settings that differ from the preset, the device among them.
     """
 
     preset: str = next(iter(PRESET_HELP))
@@ -33,31 +34,31 @@ class Preferences:
 
     @classmethod
     def of(cls, preset: str, settings: Settings) -> Preferences:
-        """What makes these settings of that preset."""
+        """Return the preferences that give these settings, starting from a preset."""
         changes = settings.changes_from(Settings.preset(preset))
-        return cls(preset, {k: v for k, v in changes.items() if k not in _FORGOTTEN})
+        return cls(preset, {k: v for k, v in changes.items() if k not in _NOT_STORED})
 
     @classmethod
     def load(cls) -> Preferences:
-        """Those of the last session; the defaults for what no longer makes sense."""
+        """Return the stored preferences, or the defaults if the stored ones are not valid."""
         stored = get_plugin_settings("napari-blind-deconv").panel
         try:
             changes = json.loads(stored.changes or "{}")
-            found = cls(stored.preset, {"device": stored.device, **changes})
-            settings = found.settings()
+            loaded = cls(stored.preset, {"device": stored.device, **changes})
+            settings = loaded.settings()
         except (ValueError, TypeError):
             return cls()
-        return cls.of(found.preset, settings) if found.preset in PRESET_HELP else cls()
+        return cls.of(loaded.preset, settings) if loaded.preset in PRESET_HELP else cls()
 
     def save(self) -> None:
-        """Remember them, where the user's settings can be written."""
+        """Store the preferences in napari's settings."""
         stored = get_plugin_settings("napari-blind-deconv").panel
         changes = dict(self.changes)
         device = changes.pop("device", Settings.model_fields["device"].default)
-        with suppress(OSError):  # a home that is read-only is no reason against a run
+        with suppress(OSError):  # a read-only home directory must not prevent a run
             stored.preset, stored.device = self.preset, device
             stored.changes = json.dumps(changes)
 
     def settings(self) -> Settings:
-        """The settings they make."""
+        """Return the settings: the preset with the changes applied."""
         return Settings.preset(self.preset).with_changes(**self.changes)

@@ -1,4 +1,4 @@
-"""What a bug report needs, and nothing that is the user's: no paths, no pixels."""
+"""The text of a bug report, without private data: it contains no paths and no pixels."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from napari_blind_deconv.settings import Settings
 
 __all__ = ["problem_report"]
 
-# Folders from a root or a drive, whose names may have spaces but do not end in one (between two
-# paths stand words), or else two and more without spaces.
+# The folders of a path, in one of two forms: folders that start at a root or a drive, whose names
+# may contain spaces but do not end in one (so that words between two paths are kept), or two or
+# more relative folders without spaces.
 _FOLDERS = re.compile(
     r"""(?<![^\s"'(\[<=,:]) (?:[A-Za-z]:|~)? [\\/]+ (?: [^\\/\n]* [^\\/\s"'(\[<=,:] [\\/]+ )+
     |   [^\s\\/"'(\[<=,:]+ [\\/]+ (?: [^\\/\s]+ [\\/]+ )+""",
@@ -28,23 +29,23 @@ _PACKAGES = ("napari-blind-deconv", "napari", "torch", "numpy", "scipy", "qtpy")
 def problem_report(
     sentence: str, error: BaseException | None, settings: Settings | None, image: str
 ) -> str:
-    """Text to paste into a bug report.
+    """Return a text to paste into a bug report.
 
     Parameters
     ----------
     sentence : str
-        What the user was told.
+        The message that the user has seen.
     error : BaseException or None
-        With its traceback, of which names of files are told without their folders.
+        The error; its traceback is included with file names but without folders.
     settings : Settings or None
-        None if they could not be.
+        Settings of the run; None if the form's settings are not valid.
     image : str
         Shape and type of the pixels.
     """
-    kind = "" if error is None else f"{type(error).__name__}: "
+    error_type = "" if error is None else f"{type(error).__name__}: "
     packages = (f"{name} {installed_version(name) or 'missing'}" for name in _PACKAGES)
     lines = [
-        f"{kind}{_without_paths(sentence)}",
+        f"{error_type}{_without_paths(sentence)}",
         f"image: {image}",
         f"system: {platform.system()} {platform.machine()}, Python {platform.python_version()}",
         f"packages: {', '.join(packages)}, {API_NAME}",
@@ -52,22 +53,22 @@ def problem_report(
     if settings is not None:
         lines.append(f"settings: {json.dumps(settings.model_dump(mode='json'))}")
     if error is not None:
-        lines += [f"  {place}" for place in _places(error)]
+        lines += [f"  {line}" for line in _tracebacks(error)]
     return "\n".join(lines)
 
 
-def _places(error: BaseException) -> list[str]:
-    """Where it happened, the innermost cause first."""
-    places = []
+def _tracebacks(error: BaseException) -> list[str]:
+    """Return one line per error in the chain of causes, starting with the error itself."""
+    lines = []
     cause: BaseException | None = error
     while cause is not None:
         frames = traceback.extract_tb(cause.__traceback__)
-        told = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
-        places.append(f"{type(cause).__name__} at {' > '.join(told) or 'an unknown place'}")
+        calls = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+        lines.append(f"{type(cause).__name__} at {' > '.join(calls) or 'an unknown position'}")
         cause = cause.__cause__
-    return places
+    return lines
 
 
 def _without_paths(sentence: str) -> str:
-    """A sentence with folders taken off the names of files."""
+    """Return a sentence in which all file paths are reduced to file names."""
     return _FOLDERS.sub("", sentence)

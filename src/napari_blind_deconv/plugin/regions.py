@@ -1,4 +1,4 @@
-"""A part of a plane: a rectangle that was drawn, or what the screen shows."""
+"""Regions of a plane: a rectangle that the user has drawn, or the visible part."""
 
 from __future__ import annotations
 
@@ -9,44 +9,45 @@ from napari.components import Dims, LayerList
 from napari.layers import Image, Layer, Shapes
 from numpy.typing import NDArray
 
-from napari_blind_deconv.plugin.layers import Region, full_data, plane_axes
+from napari_blind_deconv.plugin.geometry import Region, full_data, plane_axes
 
-__all__ = ["drawn_region", "is_for_regions", "visible_region"]
+__all__ = ["can_hold_regions", "drawn_region", "visible_region"]
 
-_LINES = ("line", "path")
+_LINES = ("line", "path")  # types of shapes that enclose no area
 
 
-def is_for_regions(layer: Layer) -> TypeGuard[Shapes]:
-    """Whether regions are drawn in a layer: not in one that has lines only."""
+def can_hold_regions(layer: Layer) -> TypeGuard[Shapes]:
+    """Return whether a layer is a shapes layer for regions, and does not contain only lines."""
     if not isinstance(layer, Shapes):
         return False
     return not len(layer.data) or any(kind not in _LINES for kind in layer.shape_type)
 
 
 def drawn_region(layer: Image, layers: LayerList, dims: Dims) -> Region:
-    """The bounding box of the shape that was drawn last, in pixels of a layer's plane.
+    """Return the bounding box of the last drawn shape, in pixels of a layer's plane.
 
-    A shape that is selected comes before others, the topmost layer before those below.
+    A selected shape takes precedence over others, and a layer over the layers below it. Hidden
+    layers are ignored.
 
     Raises
     ------
     ValueError
-        In one sentence, if there is none, or it lies outside of the layer.
+        If there is no shape, or it lies outside of the layer.
     """
-    for shapes in reversed([other for other in layers if is_for_regions(other)]):
-        areas = [at for at, kind in enumerate(shapes.shape_type) if kind not in _LINES]
+    for shapes in reversed([other for other in layers if can_hold_regions(other)]):
+        areas = [index for index, kind in enumerate(shapes.shape_type) if kind not in _LINES]
         if areas and shapes.visible:
-            which = max(shapes.selected_data & set(areas), default=areas[-1])
-            world = [shapes.data_to_world(corner) for corner in shapes.data[which]]
+            index = max(shapes.selected_data & set(areas), default=areas[-1])
+            world = [shapes.data_to_world(corner) for corner in shapes.data[index]]
             return _box(layer, dims, np.array(world))
     raise ValueError("No rectangle is drawn; add a shapes layer and draw one over the image.")
 
 
 def visible_region(layer: Image, dims: Dims) -> Region:
-    """What of a layer's plane the screen shows."""
+    """Return the part of a layer's plane that is visible in the viewer."""
     first, last = np.asarray(layer.corner_pixels, float)
     end = last + 1
-    if layer.multiscale:  # the corners are pixels of the level that is loaded
+    if layer.multiscale:  # the corners are in pixels of the level that is displayed
         factors = layer.downsample_factors[layer.data_level]
         first, end = first * factors, end * factors
     axes = list(plane_axes(layer, dims))
@@ -56,10 +57,11 @@ def visible_region(layer: Image, dims: Dims) -> Region:
 def _box(layer: Image, dims: Dims, world: NDArray[np.float64]) -> Region:
     shared = min(layer.ndim, world.shape[1])
     axes = list(plane_axes(layer, dims))
-    placed = np.tile(np.asarray(dims.point)[-layer.ndim :], (len(world), 1))
-    placed[:, -shared:] = world[:, -shared:]
-    pixels = np.array([layer.world_to_data(point) for point in placed])[:, axes]
-    # A pixel's centre has its whole coordinates.
+    # The shapes may have fewer axes than the image; the current position gives the others.
+    points = np.tile(np.asarray(dims.point)[-layer.ndim :], (len(world), 1))
+    points[:, -shared:] = world[:, -shared:]
+    pixels = np.array([layer.world_to_data(point) for point in points])[:, axes]
+    # The centre of a pixel has integer coordinates, so its edges are half a pixel away.
     return _clipped(layer, dims, pixels.min(axis=0) + 0.5, pixels.max(axis=0) + 0.5)
 
 
@@ -73,5 +75,5 @@ def _clipped(
         for first, last, side in zip(low, high, sides, strict=True)
     )
     if rows.start >= rows.stop or columns.start >= columns.stop:
-        raise ValueError(f"The region does not lie on {layer.name}; draw it over the image.")
+        raise ValueError(f"The region lies outside of {layer.name}; draw it over the image.")
     return rows, columns

@@ -1,4 +1,4 @@
-"""What can be done with a result: look through its pictures, compare, keep and reuse its kernel."""
+"""What a user can do with a result: view its estimates, compare, save and reuse its kernel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_blind_deconv.image import Image, Index
 from napari_blind_deconv.io.images import write_plane
 from napari_blind_deconv.plugin.comparison import Comparison
 from napari_blind_deconv.plugin.estimate_slider import EstimateSlider
-from napari_blind_deconv.plugin.kernel_view import kernel_words
+from napari_blind_deconv.plugin.kernel_view import describe_widths
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -23,24 +23,24 @@ __all__ = ["ResultPanel"]
 
 
 class ResultPanel(QWidget):
-    """The last run, once it has ended: of a stack, the plane on the screen.
+    """The result of the last finished run; for a stack, the result of the plane shown.
 
     Signals
     -------
     plane_shown : Result or None
-        That of another plane of a stack is shown now; None if it has none.
-    picture_taken : Result
-        Another of the run's pictures is the result now.
+        The viewer shows another plane of the stack; None if that plane has no result.
+    estimate_chosen : Result
+        The user has made another estimate of the run the result.
     failed : str
-        Something could not be done.
+        An action failed, for the reason given.
     apply_to_all : ()
-        The kernel is wanted for all of the layer.
+        The user wants to apply the kernel to the whole layer.
     deleted : ()
-        The result layer was.
+        The result layer was deleted.
     """
 
     plane_shown = Signal(object)
-    picture_taken = Signal(object)
+    estimate_chosen = Signal(object)
     failed = Signal(str)
     apply_to_all = Signal()
     deleted = Signal()
@@ -49,22 +49,22 @@ class ResultPanel(QWidget):
         super().__init__()
         self._viewer = viewer
         self._run: ViewerRun | None = None
-        self.kernel_words = QLabel()
-        self.kernel_words.setWordWrap(True)
+        self.kernel_label = QLabel()
+        self.kernel_label.setWordWrap(True)
         self.save_button = QPushButton("Save kernel …")
         self.save_button.clicked.connect(self._ask_and_save)
         self.apply_button = QPushButton("Apply to all")
         self.apply_button.clicked.connect(lambda: self.apply_to_all.emit())
         self.slider = EstimateSlider()
-        self.slider.looked_at.connect(self._look_at)
-        self.slider.taken.connect(self._take)
+        self.slider.previewed.connect(self._preview)
+        self.slider.chosen.connect(self._choose)
         self.comparison = Comparison(viewer)
         buttons = QHBoxLayout()
         buttons.addWidget(self.save_button)
         buttons.addWidget(self.apply_button)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.slider, self.comparison, self.kernel_words):
+        for widget in (self.slider, self.comparison, self.kernel_label):
             column.addWidget(widget)
         column.addLayout(buttons)
         viewer.layers.events.removed.connect(self._on_removed)
@@ -73,20 +73,20 @@ class ResultPanel(QWidget):
         self.clear()
 
     def clear(self) -> None:
-        """There is no result; what was looked at only gives way to what is in use."""
+        """Let go of the run; an estimate that is only viewed is replaced by the result."""
         run, in_use = self._run, self.slider.in_use
-        if run is not None and run.layer in self._viewer.layers and self.slider.is_elsewhere:
-            run.look_at(in_use)
+        if run is not None and run.layer in self._viewer.layers and self.slider.is_preview:
+            run.preview(in_use)
         self._run = None
         self.slider.clear()
         self.comparison.compare(None)
         self._show_kernel()
 
     def show_run(self, run: ViewerRun) -> None:
-        """Offer what can be done with a run that has ended."""
+        """Show the result of a run that has ended."""
         self._run = run
         self._index = run.index_shown()
-        self._offer_pictures()
+        self._show_estimates()
         self.comparison.compare(run)
         self._show_kernel()
 
@@ -95,7 +95,7 @@ class ResultPanel(QWidget):
         assert self._run is not None
         result = self._run.result_shown()
         assert result is not None
-        kernel = Image(result.kernel.weights, **self._run.place.calibration)
+        kernel = Image(result.kernel.weights, **self._run.geometry.calibration)
         write_plane(path, kernel, result.provenance())
 
     def _ask_and_save(self) -> None:
@@ -109,51 +109,54 @@ class ResultPanel(QWidget):
         except (OSError, ValueError) as error:
             self.failed.emit(getattr(error, "strerror", None) or str(error))
 
-    def _look_at(self, place: int) -> None:
+    def _preview(self, index: int) -> None:
         if self._run is not None:
-            self._run.look_at(place)
+            self._run.preview(index)
             self.comparison.refresh()
 
-    def _take(self, place: int) -> None:
+    def _choose(self, index: int) -> None:
         if self._run is not None:
-            result = self._run.take(place)
+            result = self._run.choose(index)
             self._show_kernel()
-            self.picture_taken.emit(result)
+            self.estimate_chosen.emit(result)
 
-    def _offer_pictures(self) -> None:
+    def _show_estimates(self) -> None:
         assert self._run is not None
         result = self._run.result_shown()
         if not self._run.is_stack:
-            pictures = self._run.pictures
-            iterations = [pictures[place].iteration for place in range(len(pictures))]
-            self.slider.offer(iterations, self._run.chosen)
+            estimates = self._run.estimates
+            iterations = [estimates[index].iteration for index in range(len(estimates))]
+            self.slider.set_iterations(iterations, self._run.kept_index)
         else:
-            self.slider.offer([] if result is None else [result.stop_iteration], 0)
+            self.slider.set_iterations([] if result is None else [result.stop_iteration], 0)
 
     def _on_step(self, _event: object) -> None:
-        """Another plane may be on the screen."""
+        """Update the panel if the viewer shows another plane of the stack."""
         if self._run is None or not self._run.is_stack:
             return
         index = self._run.index_shown()
         if index == self._index:
             return
         self._index = index
-        self._offer_pictures()
+        self._show_estimates()
         self.comparison.refresh()
         self._show_kernel()
         self.plane_shown.emit(self._run.result_shown())
 
     def _show_kernel(self) -> None:
         result = None if self._run is None else self._run.result_shown()
-        words = "The kernel's widths stand here after a run."
+        text = "The widths of the kernel appear here after a run."
         if self._run is not None and result is not None:
-            words = kernel_words(result.kernel.weights, *self._run.place.pixel_size)
+            text = describe_widths(result.kernel.weights, *self._run.geometry.pixel_size)
         elif self._run is not None:
-            words = "This plane has no kernel."
-        self.kernel_words.setText(words)
+            text = "This plane has no kernel."
+        self.kernel_label.setText(text)
         for button, help_text in (
-            (self.save_button, "Write the kernel as TIFF, to be used as a PSF elsewhere."),
-            (self.apply_button, "Sharpen all of the layer, planes and all, with this kernel held."),
+            (self.save_button, "Save the kernel as TIFF, to use it as a PSF elsewhere."),
+            (
+                self.apply_button,
+                "Deconvolve the whole layer, with all its planes, and hold this kernel fixed.",
+            ),
         ):
             button.setEnabled(result is not None)
             button.setToolTip(help_text if result is not None else "There is no kernel yet.")

@@ -1,4 +1,4 @@
-"""A run in a viewer: its thread, the layer it fills, and every way it can end."""
+"""A run in a viewer: its thread, its layers, and every way in which it can end."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image, Index
+from napari_blind_deconv.plugin.geometry import LayerGeometry
 from napari_blind_deconv.plugin.kept_estimates import KeptEstimate, KeptEstimates
 from napari_blind_deconv.plugin.layers import (
-    Place,
     displayable,
     image_options,
     kernel_layer,
     layer_metadata,
     outputs_beside,
 )
-from napari_blind_deconv.plugin.worker import Failure, Progress, attempted, work
+from napari_blind_deconv.plugin.worker import Failure, Progress, catch_errors, work
 from napari_blind_deconv.results import BlockResult, Result, StackResult
 from napari_blind_deconv.task import Task
 
@@ -31,62 +31,89 @@ if TYPE_CHECKING:
 
 __all__ = ["Observer", "ViewerRun"]
 
-# Runs under way. A run outlives the dock that started it: closing the dock keeps the best so far.
+# Runs in progress. A run outlives the dock that started it: when the dock is closed, the run ends
+# and keeps its best estimate so far.
 _active: set[ViewerRun] = set()
 
 
 @dataclass(frozen=True)
 class Observer:
-    """Who watches a run; all three are called in the GUI thread."""
+    """Callbacks of a run, all called in the GUI thread.
+
+    Attributes
+    ----------
+    progressed : callable
+        Called with each progress report.
+    ended : callable
+        Called with the result, once its layers have been added.
+    failed : callable
+        Called with a sentence for the user, and the error if there is one.
+    """
 
     progressed: Callable[[Progress], None]
     ended: Callable[[StackResult], None]
     failed: Callable[[str, BaseException | None], None]
 
 
-def _ignore(*_news: object) -> None: ...
+def _ignore(*_arguments: object) -> None: ...
 
 
-_NOBODY = Observer(_ignore, _ignore, _ignore)
+_NO_OBSERVER = Observer(_ignore, _ignore, _ignore)
 
 
 class ViewerRun:
-    """A run over the planes of a layer, one or many.
+    """A run over one or many planes of a layer.
 
-    The live layer appears at once over what it is made from: a single plane sharpens before the
-    user's eyes, a stack fills plane by plane. The kernel, and the trace of a single plane, join it
-    at the end. The pictures of a single plane can then be looked through, and another one be taken.
-    Taking the layer away ends the run and leaves nothing behind.
+    The live layer is added at once, on top of the input. It shows the current estimate of a single
+    plane; for a stack, it is filled plane by plane. At the end of the run, a layer with the kernel
+    is added, and for a single plane another one with the trace. The user can then view the
+    estimates of a single plane, and choose one of them as the result. Deleting the live layer ends
+    the run, and no other layer is added.
 
     Parameters
     ----------
     viewer : Viewer
-    place : Place
-        Where what the layer is made from lies.
+        Viewer that the layers are added to.
+    geometry : LayerGeometry
+        Position and display settings of the input.
     task : Task
-        Copies of all that the computation needs; a stack is read plane by plane.
+        What to compute. It does not depend on the input layer; the planes of a stack are read
+        during the run.
     observer : Observer
+
+    Attributes
+    ----------
+    layer : Image
+        The live layer.
+    estimates : KeptEstimates
+        Estimates of a single plane.
+    kept_index : int
+        Index among them of the estimate that the run has kept as its result.
     """
 
-    def __init__(self, viewer: Viewer, place: Place, task: Task, observer: Observer) -> None:
+    def __init__(
+        self, viewer: Viewer, geometry: LayerGeometry, task: Task, observer: Observer
+    ) -> None:
         self._viewer = viewer
-        self.place = place
+        self.geometry = geometry
         self.task = task
-        self.pictures = KeptEstimates()
-        self.chosen = 0  # place among them of the one that the run has kept
+        self.estimates = KeptEstimates()
+        self.kept_index = 0
         self._done = 0
-        self._planes: dict[Index, Result] = {}
-        self._result: StackResult  # once it has ended
-        self._beside: list[Layer] = []
-        self._image = self._first_image()
-        self.layer = viewer.add_image(self._image, **image_options(place, layer_metadata(place)))
+        self._results: dict[Index, Result] = {}  # by plane; a single plane has index ()
+        self._stack_result: StackResult  # set when the run has ended
+        self._side_layers: list[Layer] = []
+        self._image = self._initial_image()
+        self.layer = viewer.add_image(
+            self._image, **image_options(geometry, layer_metadata(geometry))
+        )
         self._observer = observer
         self._stop = Event()
         self._is_open = True
         self._discarded = False
         viewer.layers.events.removed.connect(self._on_layer_removed)
         self._worker: GeneratorWorker[Progress, None, StackResult | Failure] = create_worker(
-            attempted,
+            catch_errors,
             work,
             task,
             self._stop,
@@ -100,48 +127,51 @@ class ViewerRun:
 
     @property
     def is_stack(self) -> bool:
-        """Whether it is of planes along other axes, be it one only."""
+        """Whether the image has axes besides rows and columns, even if there is only one plane."""
         return bool(self.task.image.stack_axes)
 
     @property
     def done(self) -> int:
-        """How many planes are, whatever came of them."""
+        """Number of planes that are finished, including those that failed."""
         return self._done
 
     def start(self) -> None:
-        """Start computing."""
+        """Start the computation."""
         _active.add(self)
         self._worker.start()
 
     def stop_and_keep(self) -> None:
-        """End after the iteration in hand; what is done so far becomes the result."""
+        """End the run after the current iteration; its result is the best estimate so far."""
         self._stop.set()
 
     def detach(self) -> None:
-        """Nobody watches any more: keep what is done so far and say nothing."""
-        self._observer = _NOBODY
+        """End the run and keep the best estimate so far, without calling the observer."""
+        self._observer = _NO_OBSERVER
         self.stop_and_keep()
 
-    # What it came to
+    # Results
 
     def index_shown(self) -> Index:
-        """Position of the plane on the screen, or the one next to it; empty for a plane."""
+        """Return the index of the plane shown, or of the nearest one; ``()`` for a single plane."""
         shape = self.task.image.stack_shape
+        # The axes of a layer are the last axes of the viewer.
         point = np.asarray(self._viewer.dims.point)[-self.layer.ndim :]
-        at = np.round(self.layer.world_to_data(point))
-        return tuple(int(np.clip(at[axis], 0, length - 1)) for axis, length in enumerate(shape))
+        nearest = np.round(self.layer.world_to_data(point))
+        return tuple(
+            int(np.clip(nearest[axis], 0, length - 1)) for axis, length in enumerate(shape)
+        )
 
     def result_shown(self) -> Result | None:
-        """Result of that plane; None if it is not done, or could not be."""
-        return self._planes.get(self.index_shown())
+        """Return the result of the plane shown; None if it is not finished or has failed."""
+        return self._results.get(self.index_shown())
 
     def planes_shown(self) -> tuple[Image, NDArray[Any]]:
-        """That plane before and after, the latter as it is displayed.
+        """Return the input of the plane shown, and the displayed pixels of its result.
 
         Raises
         ------
         ValueError
-            If it cannot be read.
+            If the input cannot be read.
         """
         index = self.index_shown()
         before = self.task.image.read(index)
@@ -149,85 +179,90 @@ class ViewerRun:
         return before, after[index] if self.is_stack else after.reshape(before.pixels.shape)
 
     def kernels(self) -> tuple[str, NDArray[np.float32]]:
-        """Weights of all its kernels in one array, and its axes: see `StackPlan.all_kernels`."""
-        own = {index: result.kernel for index, result in self._planes.items()}
-        assert self._result.plan is not None
-        return self._result.plan.all_kernels(self.task.image, own)
+        """Return the weights of all kernels, and the axes of that array.
 
-    # A single plane, afterwards
+        See `StackPlan.all_kernels`.
+        """
+        own = {index: result.kernel for index, result in self._results.items()}
+        assert self._stack_result.plan is not None
+        return self._stack_result.plan.all_kernels(self.task.image, own)
 
-    def look_at(self, place: int) -> KeptEstimate:
-        """Show a picture of the run, which has ended."""
-        picture = self.pictures[place]
-        self.layer.data = displayable(self.place, picture.image)
-        return picture
+    # Estimates of a single plane, after the run
 
-    def take(self, place: int) -> Result:
-        """Make a picture of the run the result: its layers are put in place of the present ones."""
-        from napari_blind_deconv.engine.quality import judge  # torch is there
+    def preview(self, index: int) -> KeptEstimate:
+        """Show an estimate in the live layer, and return it."""
+        estimate = self.estimates[index]
+        self.layer.data = displayable(self.geometry, estimate.image)
+        return estimate
 
-        picture, before = self.look_at(place), self._planes[()]
-        kernel = before.kernel.with_weights(picture.kernel)
+    def choose(self, index: int) -> Result:
+        """Make an estimate the result, replace the layers accordingly, and return the result."""
+        from napari_blind_deconv.engine.quality import judge  # imports torch, loaded by the run
+
+        estimate, before = self.preview(index), self._results[()]
+        kernel = before.kernel.with_weights(estimate.kernel)
         judgement = judge(
             self.task.image.read(),
-            picture.image,
+            estimate.image,
             kernel,
             reason=before.stop_reason,
             slowed_at=before.slowed_at,
         )
         result = replace(
             before,
-            stop_iteration=picture.iteration,
-            image=picture.image,
+            stop_iteration=estimate.iteration,
+            image=estimate.image,
             kernel=kernel,
-            chosen_by_hand=place != self.chosen,
+            chosen_by_hand=index != self.kept_index,
             **judgement._asdict(),
         )
-        self._planes[()] = result
-        for layer in self._beside:
+        self._results[()] = result
+        for layer in self._side_layers:
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
         self._show_plane(result)
         return result
 
-    # Its layers
+    # Layers
 
-    def _first_image(self) -> NDArray[Any]:
-        """The input of a single plane, as it is displayed; of a stack nothing yet."""
+    def _initial_image(self) -> NDArray[Any]:
+        """Return the displayed input of a single plane; for a stack, zeros."""
         image = self.task.image
         if self.is_stack:
             return np.zeros(image.pixels.shape, np.float32)
-        return displayable(self.place, image.array)
+        return displayable(self.geometry, image.array)
 
     def _draw(self, progress: Progress) -> None:
         if progress.image is not None:
-            self.layer.data = displayable(self.place, progress.image)
+            self.layer.data = displayable(self.geometry, progress.image)
             if progress.kernel is not None and progress.iteration:
-                picture = KeptEstimate(progress.iteration, progress.image, progress.kernel)
-                self.pictures.offer(picture)
+                self.estimates.offer(
+                    KeptEstimate(progress.iteration, progress.image, progress.kernel)
+                )
         if progress.block is not None:
-            self._keep(progress.block)
+            self._store(progress.block)
 
-    def _keep(self, block: BlockResult) -> None:
+    def _store(self, block: BlockResult) -> None:
         self._done += 1
         if not self.is_stack:
             if block.result is not None:
-                self._planes[block.index] = block.result
+                self._results[block.index] = block.result
             return
-        shown = displayable(self.place, block.image).reshape(block.image.shape)
+        shown = displayable(self.geometry, block.image).reshape(block.image.shape)
         self._image[block.index] = shown
         self.layer.refresh()
-        if block.result is not None:  # its pixels are in the layer, its residual nowhere
+        if block.result is not None:
+            # To save memory, the result shares its pixels with the layer and drops its residual.
             trust = replace(block.result.trust, residual=np.zeros((0, 0), np.float32))
-            light = replace(block.result, image=self._image[block.index], trust=trust)
-            self._planes[block.index] = light
+            compact = replace(block.result, image=self._image[block.index], trust=trust)
+            self._results[block.index] = compact
 
     def _show(self, result: StackResult) -> None:
-        self._result = result
+        self._stack_result = result
         if not self.is_stack:
-            plane = self._planes[()]
+            plane = self._results[()]
             kept = KeptEstimate(plane.stop_iteration, plane.image, plane.kernel.weights)
-            self.chosen = self.pictures.conclude(kept)
+            self.kept_index = self.estimates.add_result(kept)
             self._show_plane(plane)
             return
         choice = self.task.kernel
@@ -235,40 +270,41 @@ class ViewerRun:
             "axes": self.task.image.axes,
             "settings": self.task.settings.model_dump(mode="json"),
             "kernel": "held" if choice.is_held else choice.scope.value,
-            "failures": {str(index): why for index, why in result.failures.items()},
+            "failures": {str(index): reason for index, reason in result.failures.items()},
             "warnings": {flag.sentence: count for flag, count in result.flags.items()},
         }
         if result.plan is not None:
             record["intensity_ranges"] = [
                 span and list(span) for span in result.plan.intensity_ranges
             ]
-        self.layer.metadata = layer_metadata(self.place, record=record)
-        self._lay_kernels_beside()
+        self.layer.metadata = layer_metadata(self.geometry, record=record)
+        self._add_kernel_layer()
 
     def _show_plane(self, result: Result) -> None:
-        self.layer.data = displayable(self.place, result.image)
-        self.layer.metadata = layer_metadata(self.place, result)
-        self._beside = [
+        self.layer.data = displayable(self.geometry, result.image)
+        self.layer.metadata = layer_metadata(self.geometry, result)
+        self._side_layers = [
             getattr(self._viewer, f"add_{kind}")(data, **arguments)
-            for data, arguments, kind in outputs_beside(self.place, result)
+            for data, arguments, kind in outputs_beside(self.geometry, result)
         ]
         self._viewer.layers.selection.active = self.layer
 
-    def _lay_kernels_beside(self) -> None:
-        """The kernel of each plane beside it: views of those they share, which cost no memory."""
-        if not self._planes:
+    def _add_kernel_layer(self) -> None:
+        """Add a layer with the kernel of each plane; kernels that planes share use memory once."""
+        if not self._results:
             return
         axes, kernels = self.kernels()
         image = self.task.image
         if axes.removesuffix(image.space) == "C":
             shape = [image.channels if axis == "C" else 1 for axis in image.stack_axes]
+            # One kernel per channel: broadcast it over all other axes of the stack.
             kernels = kernels[: image.channels].reshape(*shape, *kernels.shape[1:])
         window = kernels.shape[len(image.stack_shape) :]
-        beside_all = np.broadcast_to(kernels, (*image.stack_shape, *window))
-        _, arguments, _ = kernel_layer(self.place, beside_all, self.layer.metadata)
-        self._beside = [self._viewer.add_image(beside_all, **arguments)]
+        of_planes = np.broadcast_to(kernels, (*image.stack_shape, *window))
+        _, arguments, _ = kernel_layer(self.geometry, of_planes, self.layer.metadata)
+        self._side_layers = [self._viewer.add_image(of_planes, **arguments)]
 
-    # Its thread
+    # Thread
 
     def _on_progress(self, progress: Progress) -> None:
         if self._discarded:
@@ -279,52 +315,54 @@ class ViewerRun:
     def _on_result(self, result: StackResult | Failure) -> None:
         observer = self._close()
         if isinstance(result, Failure):
-            self._give_up(result, observer)
+            self._on_failure(result, observer)
             return
         if self._discarded:
-            observer.failed("The result layer was deleted, so the run was ended.", None)
+            observer.failed("The run has ended because its result layer was deleted.", None)
             return
         try:
             self._show(result)
             self._viewer.layers.selection.active = self.layer
-        except Exception as error:  # whatever napari has against a layer, the widget goes on
+        except Exception as error:  # napari may refuse a layer; the panel must stay usable
             sentence = f"The result could not be shown ({error})."
-            self._note(sentence)
+            self._record_failure(sentence)
             observer.failed(sentence, error)
             return
         observer.ended(result)
 
-    def _give_up(self, failure: Failure, observer: Observer) -> None:
+    def _on_failure(self, failure: Failure, observer: Observer) -> None:
         reason = str(failure)
-        if self.is_stack and self._planes and not self._discarded:
-            reason += " What was done stays."
-            self._note(reason)
+        if self.is_stack and self._results and not self._discarded:
+            reason += " The finished planes are kept."
+            self._record_failure(reason)
         elif not self._discarded:
             self._viewer.layers.remove(self.layer)
         observer.failed(reason, failure.error)
 
     def _on_finished(self) -> None:
-        # A worker that is quit while its generator returns says neither `returned` nor `aborted`.
+        # `finished` is the only signal of a worker that is quit while its generator returns.
         if self._is_open:
-            sentence = "The run was ended from outside; its last picture stays."
-            self._note(sentence)
+            sentence = "The run was ended from outside the panel; the last estimate is kept."
+            self._record_failure(sentence)
             self._close().failed(sentence, None)
-        _active.discard(self)  # not before: PySide6 crashes if a worker goes within its own call
+        # Not earlier: PySide6 crashes if a worker is deleted within one of its own calls.
+        _active.discard(self)
 
-    def _note(self, sentence: str) -> None:
-        """Let a layer that stays without a result say how its run ended."""
-        self.layer.metadata = layer_metadata(self.place, record={"failure": sentence})
+    def _record_failure(self, sentence: str) -> None:
+        """State in the metadata of a layer without a result how its run ended."""
+        self.layer.metadata = layer_metadata(self.geometry, record={"failure": sentence})
 
     def _on_layer_removed(self, event: Any) -> None:
         removed: Layer = event.value
-        if removed == self.layer:  # not `is`: napari hands plugins proxies of its layers
+        # Not `is`: napari passes proxies of its layers to plugins.
+        if removed == self.layer:
             self._discarded = True
             self.stop_and_keep()
 
     def _close(self) -> Observer:
-        """Let go of the viewer; whom to tell how it ended."""
+        """Disconnect from the viewer, and return the observer that is to be called at the end."""
         self._is_open = False
-        observer, self._observer = self._observer, _NOBODY
+        observer, self._observer = self._observer, _NO_OBSERVER
         self._stop.set()
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
         return observer

@@ -1,4 +1,4 @@
-"""The form: which image, what of it, and how."""
+"""The form of a run: input, kernel and settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tifffile
 from magicgui.widgets import ComboBox, Label, SpinBox
 from napari.layers import Image
 from qtpy.compat import isalive
-from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_blind_deconv.engine.inputs import (
     check_block,
@@ -19,10 +19,16 @@ from napari_blind_deconv.engine.inputs import (
 )
 from napari_blind_deconv.image import Image as ImageData
 from napari_blind_deconv.kernel import KernelScope
+from napari_blind_deconv.plugin.geometry import (
+    LayerGeometry,
+    full_data,
+    pixel_size,
+    plane_shape,
+)
 from napari_blind_deconv.plugin.input_form import Extent, InputForm
 from napari_blind_deconv.plugin.kernel_form import KernelForm, KernelSelection
 from napari_blind_deconv.plugin.kernel_window import KernelWindow
-from napari_blind_deconv.plugin.layers import Place, full_data, pixel_size, plane_shape
+from napari_blind_deconv.plugin.layouts import in_column
 from napari_blind_deconv.plugin.planes import stack_axes, stack_of
 from napari_blind_deconv.plugin.preferences import Preferences
 from napari_blind_deconv.plugin.runtime_estimator import RuntimeEstimator
@@ -37,36 +43,43 @@ if TYPE_CHECKING:
 __all__ = ["RunForm"]
 
 _BASIC = ("max_iterations", "sparsity")
-_ELSEWHERE = (*_BASIC, "kernel_size", "device", "seed")
-_ADVANCED = tuple(name for name in Settings.model_fields if name not in _ELSEWHERE)
+_NOT_ADVANCED = (*_BASIC, "kernel_size", "device", "seed")  # these have widgets of their own
+_ADVANCED = tuple(name for name in Settings.model_fields if name not in _NOT_ADVANCED)
 
 
 class RunForm(QWidget):
-    """What a user chooses: the rows that are always seen, and two sections to fold away.
+    """All choices for a run: rows that are always visible, and two sections that can be folded.
 
     Parameters
     ----------
     viewer : Viewer
+        Viewer with the layers.
 
     Attributes
     ----------
+    input : InputForm
+        Layer, and the part of it to process.
+    kernel : KernelForm
+        Origin of the kernel.
+    kernel_window : KernelWindow
+        Side of the kernel window.
     kernel_section, settings_section : QWidget
-        To be laid out by the owner.
+        The owner adds these sections to its layout.
     """
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self._paces = RuntimeEstimator(self._show_expected)
-        self.input = InputForm(viewer, self._show_target)
+        self._runtime_estimator = RuntimeEstimator(self._show_expected_time)
+        self.input = InputForm(viewer, self._on_input_changed)
         self.kernel = KernelForm(viewer.layers)
-        self.kernel_side = KernelWindow()
+        self.kernel_window = KernelWindow()
         self._make_rows()
         self.kernel_section = self._make_kernel_section()
         self.settings_section = self._make_settings_section()
         self._show(Preferences.load())
         self.input.follow_viewer()
-        self._follow_choices()
+        self._connect_widgets()
 
     # Construction
 
@@ -74,26 +87,28 @@ class RunForm(QWidget):
         self.stack_kernel = ComboBox(
             label="Stack's kernel",
             choices=[scope.value for scope in KernelScope],
-            tooltip="per-channel: found on the sharpest plane of each channel, then held. shared: "
-            "one for all. per-slice: each plane's own, slower.",
+            tooltip="per-channel: estimate the kernel on the sharpest plane of each channel, and "
+            "hold it fixed for the others. shared: use one kernel for all planes. per-slice: "
+            "estimate a kernel for each plane, which is slower.",
         )
         self.preset = ComboBox(label="Preset", choices=list(PRESET_HELP))
-        self.expected = Label(label="Will take")
-        self.expected.tooltip = (
-            "From the shortest, if noise ends every fit at once, to the longest, if none ends "
-            "before its limit. Measured on this machine."
+        self.expected_time = Label(label="Will take")
+        self.expected_time.tooltip = (
+            "From the shortest time, if every fit stops at the noise at once, to the longest, if "
+            "every fit runs to its iteration limit. Measured on this machine."
         )
-        target = self.input
-        self.kernel_told = Label(label="Kernel", tooltip="As chosen in the section Kernel below.")
-        rows = [target.layer, target.scope, target.span, self.stack_kernel]
-        rows += [self.preset, self.kernel_told, self.expected]
-        _column(self, form_rows(rows))
-        show_row(self.kernel_told, False)
+        self.kernel_summary = Label(
+            label="Kernel", tooltip="The choice in the section Kernel below."
+        )
+        rows = [self.input.layer, self.input.scope, self.input.span, self.stack_kernel]
+        rows += [self.preset, self.kernel_summary, self.expected_time]
+        in_column(self, form_rows(rows))
+        show_row(self.kernel_summary, False)
 
     def _make_kernel_section(self) -> QWidget:
-        window = self.kernel_side
+        window = self.kernel_window
         rows = form_rows([window.choice, window.pixels, window.size])
-        return _column(QWidget(), self.kernel, rows)
+        return in_column(QWidget(), self.kernel, rows)
 
     def _make_settings_section(self) -> QWidget:
         self.basic = SettingsForm(_BASIC)
@@ -101,21 +116,21 @@ class RunForm(QWidget):
         self.device = ComboBox(
             label="Device",
             choices=DEVICE_NAMES,
-            tooltip="auto takes a GPU if there is one, else the processor.",
+            tooltip="auto uses a GPU if there is one, else the CPU.",
         )
         self.seed = SpinBox(
             label="Seed",
             max=2**31 - 1,
-            tooltip="Start of the random numbers: the same seed gives the same result.",
+            tooltip="Seed of the random numbers: the same seed gives the same result.",
         )
         self.reset_button = QPushButton("Reset")
-        self.reset_button.setToolTip("Back to the default preset, device, seed and kernel.")
+        self.reset_button.setToolTip("Reset preset, device, seed and kernel to their defaults.")
         self.reset_button.clicked.connect(self.reset)
         first = [*self.basic.widgets.values(), self.device, self.seed]
         rows = form_rows([*first, *self.advanced.widgets.values()])
-        return _column(QWidget(), self.reset_button, rows)
+        return in_column(QWidget(), self.reset_button, rows)
 
-    def _follow_choices(self) -> None:
+    def _connect_widgets(self) -> None:
         self.preset.changed.connect(self._show_preset)
         self.kernel.source.changed.connect(self._show_kernel)
         self.kernel.held.changed.connect(self._show_kernel)
@@ -127,64 +142,64 @@ class RunForm(QWidget):
             *self.basic.widgets.values(),
             *self.advanced.widgets.values(),
         ):
-            choice.changed.connect(self._show_expected)
+            choice.changed.connect(self._show_expected_time)
         limit = self.advanced.widgets["kernel_size_limit"]
-        for choice in (limit, self.kernel_side.choice, self.kernel_side.pixels):
+        for choice in (limit, self.kernel_window.choice, self.kernel_window.pixels):
             choice.changed.connect(self._show_kernel_size)
 
-    # What the form says
+    # Contents of the form
 
     def settings(self) -> Settings:
-        """Settings as they stand in the form; `ValueError` in one sentence if they cannot be."""
-        texts = [*self.kernel_side.texts(), *self.basic.texts(), *self.advanced.texts()]
+        """Return the settings in the form; raise `ValueError` if they are not valid."""
+        texts = [*self.kernel_window.texts(), *self.basic.texts(), *self.advanced.texts()]
         device, seed = self.device.value, self.seed.value
-        chosen = Settings.preset(self.preset.value).with_texts(texts)
-        return chosen.with_changes(device=device, seed=seed)
+        settings = Settings.preset(self.preset.value).with_texts(texts)
+        return settings.with_changes(device=device, seed=seed)
 
     def preferences(self) -> Preferences:
-        """What is worth remembering of the form."""
+        """Return the choices that are stored for the next session."""
         return Preferences.of(self.preset.value, self.settings())
 
-    def task(self) -> tuple[Place, Task]:
-        """Where what is chosen lies, and what to do with it.
+    def task(self) -> tuple[LayerGeometry, Task]:
+        """Return the geometry of the input, and the task of the run.
 
         Raises
         ------
         ValueError, TypeError, OSError
-            In one sentence, if there is none or it cannot be sharpened.
+            If there is no input, if it cannot be deconvolved, or if a choice is not valid.
         """
         choice = self.kernel_selection().choice
-        place, image = self._plane() if not self.input.is_stack else self._stack()
+        geometry, image = self._plane() if not self.input.is_stack else self._stack()
         if choice.kernel is not None:
             check_kernel(choice.kernel, image)
-        return place, Task(image, self.settings(), choice)
+        return geometry, Task(image, self.settings(), choice)
 
-    def _plane(self) -> tuple[Place, ImageData]:
-        source = self.input.source()
-        check_block(source.image)
-        return source, source.image
+    def _plane(self) -> tuple[LayerGeometry, ImageData]:
+        plane = self.input.plane()
+        check_block(plane.image)
+        return plane, plane.image
 
-    def _stack(self) -> tuple[Place, ImageData]:
+    def _stack(self) -> tuple[LayerGeometry, ImageData]:
         layer = self.input.chosen_layer()
         return stack_of(layer, self._viewer.dims, self.input.planes())
 
     def script(self) -> Script:
-        """The run as text; raises as :meth:`task`."""
+        """Return the run as a script; errors are those of :meth:`task`."""
         layer = self.input.chosen_layer()
-        plane = "YXS" if layer.rgb else "YX"
+        plane_axes = "YXS" if layer.rgb else "YX"
         settings = self.settings()
         return Script(
             name=layer.name,
             path=_tiff_of(layer),
             index=self.input.index(),
-            axes=stack_axes(layer) if self.input.is_stack else plane,
+            axes=stack_axes(layer) if self.input.is_stack else plane_axes,
             preset=self.preset.value,
             changes=settings.changes_from(Settings.preset(self.preset.value)),
             kernel=self.kernel_selection(),
         )
 
     def kernel_selection(self) -> KernelSelection:
-        """The kernel that is chosen, or how it is found; raises as :meth:`task`."""
+        """Return the chosen kernel, or how to estimate it; errors are those of :meth:`task`."""
         height, width, unit = pixel_size(self.input.chosen_layer(), self._viewer.dims)
         selection = self.kernel.selection(height, width, unit)
         if selection.choice.kernel is not None:
@@ -197,52 +212,55 @@ class RunForm(QWidget):
         )
 
     def describe_image(self) -> str:
-        """Shape and type of the layer's pixels."""
+        """Return shape and type of the layer's pixels as text."""
         layer: Image | None = self.input.layer.value
         if layer is None:
             return "none"
         data = full_data(layer)
         return f"{tuple(data.shape)} {data.dtype}{' colour' if layer.rgb else ''}"
 
-    def take_kernel_to_all(self) -> None:
-        """Choose the last result's kernel, held, for all of the layer."""
+    def apply_kernel_to_all(self) -> None:
+        """Choose the whole layer, with the kernel of the last result held fixed."""
         self.kernel.hold_last()
-        self.input.take_all()
+        self.input.choose_all()
 
     def reset(self) -> None:
-        """Back to the defaults, but for what is to be sharpened."""
+        """Reset everything but the input to the defaults."""
         self.kernel.reset()
-        self.kernel_side.reset()
+        self.kernel_window.reset()
         self.seed.value = 0
         self._show(Preferences())
 
-    # What the form shows
+    # Updates of the form
 
-    def _show_target(self) -> None:
+    def _on_input_changed(self) -> None:
         show_row(self.stack_kernel, self.input.is_stack)
         self._show_kernel_size()
-        self._show_expected()
+        self._show_expected_time()
 
-    def _show_expected(self) -> None:
-        """Say how long it will take; the first time, that is measured in a thread."""
-        if not isalive(self):  # measured for a dock that is gone
+    def _show_expected_time(self) -> None:
+        """Show how long a run takes; this starts a measurement if there is none yet."""
+        if not isalive(self):  # the measurement may end after the dock was closed
             return
         if self.input.layer.value is None:
-            self.expected.value = ""
+            self.expected_time.value = ""
             return
         try:
             settings, extent = self.settings(), self.input.extent()
         except (ValueError, TypeError) as error:
-            self.expected.value = str(error)
+            self.expected_time.value = str(error)
             return
         planes, pixels, _, samples = extent
-        kernels = 0 if self.kernel.is_held else self._kernels_to_find(extent)
-        words = self._paces.told(settings, planes=planes, pixels=pixels, kernels=kernels)
+        kernels = 0 if self.kernel.is_held else self._kernels_to_estimate(extent)
+        text = self._runtime_estimator.describe(
+            settings, planes=planes, pixels=pixels, kernels=kernels
+        )
         if self.input.is_stack:
-            words += f", {4 * planes * pixels * samples / 2**20:.3g} MiB"
-        self.expected.value = words
+            # The result is float32, so each value takes 4 bytes.
+            text += f", {4 * planes * pixels * samples / 2**20:.3g} MiB"
+        self.expected_time.value = text
 
-    def _kernels_to_find(self, extent: Extent) -> int:
+    def _kernels_to_estimate(self, extent: Extent) -> int:
         return {
             "per-channel": extent.channels,
             "shared": 1,
@@ -253,10 +271,10 @@ class RunForm(QWidget):
         with self.preset.changed.blocked(), self.device.changed.blocked():
             self.preset.value = preferences.preset
             settings = preferences.settings()
-            if settings.device not in self.device.choices:  # such as a second GPU
+            if settings.device not in self.device.choices:  # for example a second GPU
                 self.device.choices = (*DEVICE_NAMES, settings.device)
             self.device.value = settings.device
-        self.kernel_side.show_settings(settings)
+        self.kernel_window.show_settings(settings)
         self._show_settings(settings)
 
     def _show_preset(self) -> None:
@@ -267,38 +285,30 @@ class RunForm(QWidget):
         self.basic.show_settings(settings)
         self.advanced.show_settings(settings)
         self._show_kernel_size()
-        self._show_expected()
+        self._show_expected_time()
 
     def _show_kernel(self) -> None:
-        """Say at sight when the kernel is not found: the section that says so may be folded."""
-        self.kernel_told.value = self.kernel.in_words
-        show_row(self.kernel_told, bool(self.kernel.in_words))
+        """Show a line on the kernel unless it is estimated: the kernel section may be folded."""
+        self.kernel_summary.value = self.kernel.summary
+        show_row(self.kernel_summary, bool(self.kernel.summary))
 
     def _show_kernel_size(self) -> None:
-        """Say how wide the kernel window is."""
+        """Show the size of the kernel window, or why the settings are not valid."""
         layer: Image | None = self.input.layer.value
         if layer is None:
-            self.kernel_side.say("")
+            self.kernel_window.show_message("")
             return
         try:
             shape = plane_shape(layer, self._viewer.dims)
             rows, columns = kernel_window(self.settings(), shape)
         except ValueError as error:
-            self.kernel_side.say(str(error))
+            self.kernel_window.show_message(str(error))
             return
-        self.kernel_side.show_size(rows, columns, pixel_size(layer, self._viewer.dims))
-
-
-def _column(owner: QWidget, *widgets: QWidget) -> QWidget:
-    column = QVBoxLayout(owner)
-    column.setContentsMargins(0, 0, 0, 0)
-    for widget in widgets:
-        column.addWidget(widget)
-    return owner
+        self.kernel_window.show_size(rows, columns, pixel_size(layer, self._viewer.dims))
 
 
 def _tiff_of(layer: Image) -> str | None:
-    """The TIFF file a layer was read from, if it holds the layer's array as it is."""
+    """Return the TIFF file a layer was read from, if its array has the layer's shape."""
     path = layer.source.path
     if path is None:
         return None
@@ -306,5 +316,5 @@ def _tiff_of(layer: Image) -> str | None:
     try:
         with tifffile.TiffFile(path) as tiff:
             return path if tuple(tiff.series[0].shape) == tuple(data.shape) else None
-    except Exception:  # of another format
+    except Exception:  # the file has another format
         return None

@@ -1,4 +1,4 @@
-"""What a run will take on this machine, measured in a thread the first time it is asked for."""
+"""Prediction of how long a run takes, from a measurement on this machine in a thread."""
 
 from __future__ import annotations
 
@@ -16,83 +16,83 @@ if TYPE_CHECKING:
 
 __all__ = ["RuntimeEstimator", "format_duration"]
 
-# What changes how long a pixel takes; the rest changes how many steps there are, or the picture.
-_COSTLY = (
+# Settings that change the time per pixel and iteration. The others change only the number of
+# iterations or the estimate, so they do not need a measurement of their own.
+_TIMED_SETTINGS = (
     *("device", "channels", "skip_channels", "input_channels", "precision", "kernel_network"),
     *("kernel_features", "kernel_layers", "image_start"),
 )
 
 
 class RuntimeEstimator:
-    """The paces measured so far, by settings.
+    """Predicts the duration of runs; each combination of timed settings is measured once.
 
     Parameters
     ----------
     on_measured : callable
-        Called in the GUI thread once there is more to tell.
+        Called in the GUI thread after each measurement.
     """
 
     def __init__(self, on_measured: Callable[[], None]) -> None:
         self._on_measured = on_measured
-        self._known: dict[Settings, RuntimeModel | str] = {}
+        self._models: dict[Settings, RuntimeModel | str] = {}
         self._is_measuring = False
 
-    def told(self, settings: Settings, *, planes: int, pixels: int, kernels: int) -> str:
-        """From how long to how long a run takes, or that it is being measured.
+    def describe(self, settings: Settings, *, planes: int, pixels: int, kernels: int) -> str:
+        """Return the shortest and longest duration of a run, or that it is being measured.
 
         Parameters
         ----------
         settings : Settings
-            Of the run.
+            Settings of the run.
         planes, pixels : int
-            How many planes, and pixels in each.
+            Number of planes, and of pixels in each plane.
         kernels : int
-            How many kernels are to be found.
+            Number of kernels to estimate.
         """
-        key = Settings(**{name: getattr(settings, name) for name in _COSTLY})
-        pace = self._known.get(key)
-        if pace is None:
+        key = Settings(**{name: getattr(settings, name) for name in _TIMED_SETTINGS})
+        model = self._models.get(key)
+        if model is None:
             self._measure(key)
             return "measuring this machine …"
-        if isinstance(pace, str):
-            return pace
-        least, most = pace.seconds(settings, planes=planes, pixels=pixels, kernels=kernels)
-        return f"{format_duration(least)} to {format_duration(most)}"
+        if isinstance(model, str):
+            return model
+        shortest, longest = model.seconds(settings, planes=planes, pixels=pixels, kernels=kernels)
+        return f"{format_duration(shortest)} to {format_duration(longest)}"
 
     def _measure(self, key: Settings) -> None:
-        """Measure, unless that is being done: two at once would slow each other down.
+        """Start a measurement, unless one is running: two at once would slow each other down.
 
-        Who was told of the one that ends asks again, and has its own measured then.
+        The caller asks again when the running measurement ends, which then starts the next one.
         """
         if self._is_measuring:
             return
         self._is_measuring = True
 
-        def keep(pace: RuntimeModel | Failure) -> None:
+        def store(model: RuntimeModel | Failure) -> None:
             self._is_measuring = False
-            self._known[key] = f"unknown ({pace})" if isinstance(pace, Failure) else pace
+            self._models[key] = f"unknown ({model})" if isinstance(model, Failure) else model
             self._on_measured()
 
-        create_worker(_measured, key, _connect={"returned": keep})
+        create_worker(_measure_runtime, key, _connect={"returned": store})
 
 
-def _measured(settings: Settings) -> RuntimeModel | Failure:
+def _measure_runtime(settings: Settings) -> RuntimeModel | Failure:
     try:
         load_torch()
-        from napari_blind_deconv.engine.runtime import (
-            measure_runtime,  # torch takes seconds to load
-        )
+        # Imported here because torch takes seconds to load.
+        from napari_blind_deconv.engine.runtime import measure_runtime
 
         return measure_runtime(settings)
-    except BaseException as error:  # as in `attempted`
+    except BaseException as error:  # for the reason, see `catch_errors`
         return Failure(error)
 
 
 def format_duration(seconds: float) -> str:
-    """A duration in words, at least a second."""
-    whole = max(1, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02} min"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    """Return a duration as text, such as ``"45 s"`` or ``"2:05 min"``; at least a second."""
+    rounded = max(1, round(seconds))
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60}:{rounded % 60:02} min"
+    return f"{rounded // 3600} h {rounded % 3600 // 60:02} min"

@@ -1,4 +1,4 @@
-"""A form made from `Settings`: labels, ranges, units and tooltips are read, never repeated."""
+"""A form generated from `Settings`, which defines all labels, ranges, units and tooltips."""
 
 from __future__ import annotations
 
@@ -17,45 +17,50 @@ from napari_blind_deconv.settings import Settings
 __all__ = ["SettingsForm", "form_rows", "show_row"]
 
 
-# Pixels; Qt's own minimum would push fields under the scroll bar of a narrow dock.
-_NARROWEST_FIELD = 50
+# In pixels. Qt's own minimum would push fields under the scroll bar of a narrow dock.
+_MIN_FIELD_WIDTH = 50
 
 
 class SettingsForm:
-    """Some fields of `Settings` as widgets; what was typed is checked by `Settings` itself.
+    """Widgets for fields of `Settings`, which also checks the texts that a user types.
+
+    Parameters
+    ----------
+    fields : iterable of str
+        Names of the fields.
 
     Attributes
     ----------
     widgets : dict
-        The widgets by the name of their field.
+        The widgets by the names of their fields.
     """
 
     def __init__(self, fields: Iterable[str]) -> None:
         self.widgets = {name: _widget(name, Settings.model_fields[name]) for name in fields}
 
     def texts(self) -> list[str]:
-        """What stands in the form, as ``name=value`` for `Settings.with_texts`."""
+        """Return the contents of the form as ``name=value``, for `Settings.with_texts`."""
         return [f"{name}={_read(widget)}" for name, widget in self.widgets.items()]
 
     def show_settings(self, settings: Settings) -> None:
-        """Fill the form, and tell nobody: a form half filled stands for no settings."""
+        """Fill the form without signals, because a half-filled form may not be valid."""
         for name, widget in self.widgets.items():
             value = getattr(settings, name)
             with widget.changed.blocked():
                 widget.value = _as_text(value) if isinstance(widget, LineEdit) else value
             if isinstance(widget, LineEdit):
-                widget.native.setCursorPosition(0)  # of a long list show the beginning
+                widget.native.setCursorPosition(0)  # show the beginning of a long list
 
 
 def form_rows(widgets: Iterable[Widget]) -> QWidget:
-    """Widgets below one another with their labels in a column before them."""
+    """Return a widget that contains others below one another, with their labels on the left."""
     rows = QWidget()
     layout = QFormLayout(rows)
     layout.setContentsMargins(0, 0, 0, 0)
     layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     for widget in widgets:
-        widget.native.setMinimumWidth(_NARROWEST_FIELD)
-        if isinstance(widget, CheckBox):  # it shows its label itself
+        widget.native.setMinimumWidth(_MIN_FIELD_WIDTH)
+        if isinstance(widget, CheckBox):  # a check box shows its own label
             layout.addRow(widget.native)
             continue
         label = QLabel(widget.label)
@@ -65,7 +70,7 @@ def form_rows(widgets: Iterable[Widget]) -> QWidget:
 
 
 def show_row(widget: Widget, shown: bool) -> None:
-    """Show or hide a widget of :func:`form_rows` together with its label."""
+    """Show or hide a widget in :func:`form_rows`, together with its label."""
     layout = widget.native.parentWidget().layout()
     assert isinstance(layout, QFormLayout)
     layout.setRowVisible(widget.native, shown)
@@ -73,12 +78,12 @@ def show_row(widget: Widget, shown: bool) -> None:
 
 def _widget(name: str, field: FieldInfo) -> ValueWidget[Any]:
     options: dict[str, Any] = {"name": name, "label": field.title, "tooltip": _tooltip(field)}
-    kind = field.annotation
-    if isinstance(kind, type) and issubclass(kind, StrEnum):
-        return ComboBox(choices=list(kind), **options)
-    if kind is bool:
+    annotation = field.annotation
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return ComboBox(choices=list(annotation), **options)
+    if annotation is bool:
         return CheckBox(**options)
-    if kind is int:
+    if annotation is int:
         return SpinBox(min=_bound(field, Ge, "ge"), max=_bound(field, Le, "le"), **options)
     return LineEdit(value=_as_text(field.default), **options)
 
@@ -88,7 +93,7 @@ def _bound(field: FieldInfo, kind: type, attribute: str) -> int:
 
 
 def _tooltip(field: FieldInfo) -> str:
-    """The field's help, its unit, what an empty value means and the bounds."""
+    """Return a field's help, its unit, the meaning of an empty value, and its bounds."""
     extra = field.json_schema_extra
     unit = f"Unit: {extra['unit']}." if isinstance(extra, dict) and "unit" in extra else ""
     empty = "Leave empty for none." if _is_optional(field) else ""
@@ -98,9 +103,9 @@ def _tooltip(field: FieldInfo) -> str:
         for name, symbol in _BOUNDS.items()
         if hasattr(constraint, name)
     ]
-    accepted = f"Accepted: {' and '.join(bounds)}." if bounds else ""
-    text = " ".join([*(field.description or "").split(), unit, empty, accepted])
-    return f"<p>{text.replace('`', '')}</p>"  # as a paragraph Qt wraps it
+    allowed = f"Allowed: {' and '.join(bounds)}." if bounds else ""
+    text = " ".join([*(field.description or "").split(), unit, empty, allowed])
+    return f"<p>{text.replace('`', '')}</p>"  # Qt wraps the text of a paragraph
 
 
 _BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}

@@ -1,4 +1,4 @@
-"""The run that the panel would start, as text: for a script, and for the command line."""
+"""The run that the panel would start, as a Python script and as a command line."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ __all__ = ["Script"]
 
 @dataclass(frozen=True)
 class Script:
-    """All choices of a run, in words.
+    """All choices of a run, from which scripts are made.
 
     Attributes
     ----------
     name : str
-        Of the layer.
+        Name of the layer.
     path : str or None
-        File the layer was read from.
+        File that the layer was read from; None if it does not contain the layer.
     index : tuple of str
-        Part of the array in the file that is sharpened, an item an axis; empty for all.
+        Part of the array in the file to deconvolve, as one Python index or slice per axis.
     axes : str
-        Of what is sharpened.
-    preset, changes
-        The settings.
+        Axes of that part.
+    preset : str
+        Preset of the settings.
+    changes : dict
+        Settings that differ from the preset.
     kernel : KernelSelection
+        The kernel, or how it is estimated.
     """
 
     name: str
@@ -42,30 +45,30 @@ class Script:
 
     @property
     def is_stack(self) -> bool:
-        """Whether it has more than one plane."""
+        """Whether the part has axes besides rows and columns."""
         return self.axes.removesuffix("S") != "YX"
 
     @property
     def file(self) -> str:
-        """File with the pixels; for a layer that has none, the one to save it as."""
+        """File with the pixels; for a layer without a file, the name to save it as."""
         return self.path or f"{self.name}.tif"
 
     @property
     def output(self) -> str:
-        """File for the result, in the working folder."""
+        """File for the result, in the working directory."""
         return f"{Path(self.file).name.split('.')[0]}_deblurred.tif"
 
     def as_python(self) -> str:
-        """A script that makes the result."""
-        # Else tifffile takes three planes for the three colours of one.
+        """Return a Python script that computes and saves the result."""
+        # Without it, tifffile would save a stack of three planes as one RGB image.
         photometric = "rgb" if self.axes.endswith("S") else "minisblack"
         return "\n".join(
             [
                 *self._imports(),
                 "",
-                *self._notes("#"),
+                *self._notes(),
                 f"image = tifffile.imread({self.file!r}){self._subscript()}",
-                f"settings = Settings.preset({self.preset!r}){self._changed()}",
+                f"settings = Settings.preset({self.preset!r}){self._changes_call()}",
                 *(self._stack_call() if self.is_stack else self._plane_call()),
                 f"tifffile.imwrite({self.output!r}, result.image, photometric={photometric!r})",
                 "",
@@ -73,18 +76,18 @@ class Script:
         )
 
     def as_command(self) -> str:
-        """A command line that makes the result."""
-        words = ["blind-deconv", "run", self.file, self.output, "--preset", self.preset]
+        """Return a command line that computes and saves the result."""
+        arguments = ["blind-deconv", "run", self.file, self.output, "--preset", self.preset]
         for name, value in self.changes.items():
-            words += ["--set", f"{name}={_command_value(value)}"]
+            arguments += ["--set", f"{name}={_command_value(value)}"]
         choice = self.kernel.choice
         if self.is_stack:
-            words += ["--axes", self.axes, "--kernel", choice.scope.value]
+            arguments += ["--axes", self.axes, "--kernel", choice.scope.value]
         if any(item != ":" for item in self.index):
-            words += ["--select", ",".join(self.index)]
+            arguments += ["--select", ",".join(self.index)]
         if not choice.is_found:
-            words += ["--psf" if choice.is_held else "--psf-guess", self.kernel.file]
-        return "\n".join([*self._notes("#"), shlex.join(words), ""])
+            arguments += ["--psf" if choice.is_held else "--psf-guess", self.kernel.file]
+        return "\n".join([*self._notes(), shlex.join(arguments), ""])
 
     def _imports(self) -> list[str]:
         function = "deconvolve_stack" if self.is_stack else "deconvolve"
@@ -92,9 +95,9 @@ class Script:
         if self._starts_from_guess:
             names.insert(0, "KernelChoice")
         lines = ["import tifffile", f"from napari_blind_deconv import {', '.join(names)}"]
-        for maker in ("gaussian_kernel", "widefield_psf"):
-            if self.kernel.code.startswith(maker):
-                lines.append(f"from napari_blind_deconv.numerics.optics import {maker}")
+        for model in ("gaussian_kernel", "widefield_psf"):
+            if self.kernel.code.startswith(model):
+                lines.append(f"from napari_blind_deconv.numerics.optics import {model}")
         return lines
 
     @property
@@ -102,12 +105,12 @@ class Script:
         choice = self.kernel.choice
         return not choice.is_found and not choice.is_held
 
-    def _notes(self, mark: str) -> list[str]:
+    def _notes(self) -> list[str]:
         notes = []
         if self.path is None:
-            notes.append(f"{mark} Save the layer {self.name!r} as {self.file!r} before.")
+            notes.append(f"# Save the layer {self.name!r} as {self.file!r} first.")
         if self.kernel.file and not Path(self.kernel.file).is_file():
-            notes.append(f"{mark} Save the kernel as {self.kernel.file!r} before.")
+            notes.append(f"# Save the kernel as {self.kernel.file!r} first.")
         return notes
 
     def _subscript(self) -> str:
@@ -115,7 +118,7 @@ class Script:
             return ""
         return f"[{', '.join(self.index)}]"
 
-    def _changed(self) -> str:
+    def _changes_call(self) -> str:
         if not self.changes:
             return ""
         return f".with_changes({', '.join(f'{name}={v!r}' for name, v in self.changes.items())})"
@@ -138,5 +141,5 @@ class Script:
 
 
 def _command_value(value: Any) -> str:
-    """As `Settings.with_texts` reads it back."""
+    """Return a value as text that `Settings.with_texts` reads."""
     return value if isinstance(value, str) else "None" if value is None else json.dumps(value)

@@ -1,4 +1,4 @@
-"""PyTorch in a process that draws with OpenGL."""
+"""Loading of PyTorch in a process that draws with OpenGL."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _loading = Lock()
 
 
 def load_torch() -> None:
-    """Load what torch's first optimiser loads, but not triton; to be called in a thread.
+    """Import what torch's first optimiser imports, except triton; call this in a thread.
 
-    Triton, which nothing here uses, brings an LLVM of its own, and the process dies if OpenGL has
-    loaded another before, as Mesa does on Linux. torch remembers that it found none, so other code
-    in this process cannot compile with it either.
+    Nothing here uses triton. Importing it loads its own copy of LLVM, and the process crashes if
+    OpenGL has loaded another copy before, as Mesa does on Linux. torch remembers that it found no
+    triton, so other code in this process cannot compile with triton either.
     """
     with _loading:
-        if "triton" in sys.modules:  # and alive
+        if "triton" in sys.modules:  # it is loaded already, and the process has survived
             return
-        sys.modules["triton"] = None  # type: ignore[assignment]  # imports of it fail
+        sys.modules["triton"] = None  # type: ignore[assignment]  # makes its import fail
         try:
             import torch._dynamo  # noqa: F401
         finally:

@@ -1,4 +1,4 @@
-"""The early-stopping trace, live: variance and loss over iterations, the stopping point marked."""
+"""A live plot of variance and loss over iterations, with the stopping point marked."""
 
 from __future__ import annotations
 
@@ -15,45 +15,52 @@ _VARIANCE, _LOSS, _KEPT = BLUE, "#8f8f8f", ORANGE
 
 
 class TracePlot(CurvePlot):
-    """Variance and loss, both logarithmic, each at its own scale; `empty` as in `CurvePlot`."""
+    """The early-stopping trace: variance and loss, each on its own logarithmic scale.
 
-    def __init__(self, empty: str) -> None:
-        super().__init__(empty, shared=False)
+    Parameters
+    ----------
+    placeholder : str
+        Text that is shown while there is no trace.
+    """
+
+    def __init__(self, placeholder: str) -> None:
+        super().__init__(placeholder, shared=False)
         self.setToolTip(
-            "<p>Windowed moving variance of the picture and loss of the fit (both logarithmic) "
-            "over iterations. The variance falls while the picture sharpens and rises when noise "
-            "comes in. The picture at the orange line is kept.</p>"
+            "<p>Windowed moving variance of the estimate and loss of the fit over iterations, on "
+            "logarithmic scales. The variance falls while the estimate gets sharper and rises "
+            "when the fit begins to reproduce noise. The estimate at the orange line is "
+            "kept.</p>"
         )
         self._trace = np.zeros(0, TRACE_DTYPE)
         self._kept: int | None = None
 
     @property
     def points(self) -> int:
-        """Iterations told of."""
+        """Number of iterations in the trace."""
         return len(self._trace)
 
     @property
     def kept(self) -> int | None:
-        """Iteration marked as the one to keep."""
+        """Iteration whose estimate is kept, as marked in the plot; None if there is no mark."""
         return self._kept
 
     def clear(self) -> None:
-        """Forget the last run."""
+        """Remove the trace and the mark."""
         self._trace = np.zeros(0, TRACE_DTYPE)
         self.mark(None)
 
     def extend(self, trace: NDArray[np.void], kept: int | None) -> None:
-        """Add the next part of the trace and move the mark."""
+        """Append rows to the trace and move the mark."""
         self._trace = np.concatenate([self._trace, trace.astype(TRACE_DTYPE)])
         self.mark(kept)
 
     def mark(self, kept: int | None) -> None:
-        """Move the mark."""
+        """Mark the iteration whose estimate is kept; None removes the mark."""
         self._kept = kept
         mark = None if kept is None else (float(kept), f"kept {kept}", _KEPT)
         self.draw([self._curve("variance", _VARIANCE), self._curve("loss", _LOSS)], mark)
 
     def _curve(self, name: str, color: str) -> Curve:
         values = self._trace[name].copy()
-        values[~(values > 0)] = np.nan
+        values[~(values > 0)] = np.nan  # these have no logarithm; the plot leaves NaN out
         return Curve(name, color, self._trace["iteration"].astype(np.float64), np.log10(values))

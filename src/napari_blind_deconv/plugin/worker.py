@@ -1,4 +1,4 @@
-"""The computation in its thread: a task in, progress out, a result at the end. No Qt in here."""
+"""The computation in its thread: it takes a task, yields progress and returns a result. No Qt."""
 
 from __future__ import annotations
 
@@ -18,35 +18,36 @@ from napari_blind_deconv.results import TRACE_DTYPE, BlockResult, Snapshot, Stac
 from napari_blind_deconv.steps import Run
 from napari_blind_deconv.task import Task
 
-__all__ = ["Failure", "Progress", "attempted", "work"]
+__all__ = ["Failure", "Progress", "catch_errors", "work"]
 
 _Progress = TypeVar("_Progress")
 _Result = TypeVar("_Result")
 
-# Each report crosses to the GUI thread; more often than this a person does not see.
+# Each report is a queued signal to the GUI thread, and copying an estimate synchronises a GPU.
+# More frequent reports would cost time without being visible to a person.
 _SECONDS_BETWEEN_REPORTS = 0.4
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What the screen shows next: what is being done, and pictures once there are any.
+    """What the panel shows next: the current stage, and an estimate once there is one.
 
     Attributes
     ----------
     stage : str
-        In words.
+        Description of the current stage.
     device : str
-        Kind of device that computes; empty until it is known.
+        Type of the device that computes; empty until it is known.
     iteration, max_iterations : int
-        Of the fit; 0 before it.
+        Iteration of the fit and their maximum; 0 before the fit.
     best_iteration : int or None
-        That early stopping would keep.
+        Iteration that early stopping would keep.
     image, kernel : ndarray or None
-        Of a single plane, as it sharpens.
+        Current estimate and kernel of a single plane.
     trace : ndarray
-        Since the last one.
+        Rows of the trace since the previous report.
     block : BlockResult or None
-        A plane that is done.
+        A plane that is finished.
     """
 
     stage: str
@@ -62,24 +63,25 @@ class Progress:
 
 @dataclass(frozen=True)
 class Failure:
-    """What a computation in a thread hands over in place of a result."""
+    """The error that a computation in a thread returns in place of a result."""
 
     error: BaseException
 
     def __str__(self) -> str:
         reason = str(self.error) or type(self.error).__name__
+        # Errors of this package are sentences for a person; a RuntimeError comes from torch.
         if isinstance(self.error, Exception) and not isinstance(self.error, RuntimeError):
             return reason
         return f"The computation failed: {reason.rstrip('.')}."
 
 
-def attempted(
+def catch_errors(
     work: Callable[..., Generator[_Progress, None, _Result]], *arguments: Any
 ) -> Generator[_Progress, None, _Result | Failure]:
-    """Do a work of which no error reaches the worker.
+    """Run a generator and return any error as a `Failure`, so that none reaches the worker.
 
-    A worker of napari tells nobody of a `RuntimeError`, what is no `Exception` would end napari,
-    and with PySide6 any error does.
+    A napari worker emits no signal for a `RuntimeError`. An error that is not an `Exception` would
+    end napari, and with PySide6 any error would.
     """
     try:
         return (yield from work(*arguments))
@@ -90,7 +92,11 @@ def attempted(
 
 
 def work(task: Task, stop: Event) -> Generator[Progress, None, StackResult]:
-    """Run a task; `stop` ends it soon, with the best so far of a plane, or the planes done."""
+    """Run a task and yield its progress.
+
+    Setting `stop` ends the run soon. The result is then the best estimate so far of a single
+    plane, or the planes of a stack that are finished.
+    """
     yield Progress("Loading PyTorch …")
     load_torch()
     from napari_blind_deconv.engine.devices import choose_device
@@ -99,41 +105,43 @@ def work(task: Task, stop: Event) -> Generator[Progress, None, StackResult]:
 
     is_stack = bool(task.image.stack_axes)
     reporter = _Reporter(choose_device(task.settings.device).type, is_stack)
+    # A stack shows only finished planes, so its interval between previews is infinite.
     control = RunControl(stop.is_set, math.inf if is_stack else _SECONDS_BETWEEN_REPORTS)
     run = Run(run_stack(task, control, collect=False))
     for step in run:
-        yield from reporter.reports_of(step)
+        yield from reporter.reports(step)
     return run.result()
 
 
 class _Reporter:
-    """Turns what a run reports into what the screen can follow: not too often, in words."""
+    """Converts the reports of a run to `Progress` for the panel, at a limited rate."""
 
     def __init__(self, device: str, is_stack: bool) -> None:
         self._device, self._is_stack = device, is_stack
         self._rows: list[tuple[Any, ...]] = []
-        self._said = ""
-        self._due = -math.inf
+        self._last_text = ""
+        self._next_report = -math.inf  # seconds on the monotonic clock
 
-    def reports_of(self, step: Snapshot | BlockResult) -> Generator[Progress, None, None]:
-        """What to show of a step; often nothing."""
+    def reports(self, step: Snapshot | BlockResult) -> Generator[Progress, None, None]:
+        """Yield what the panel shows after a report of the run; often nothing."""
         if isinstance(step, BlockResult):
-            yield Progress(self._said, self._device, block=step)
+            yield Progress(self._last_text, self._device, block=step)
             return
-        words = self._words(step.stage, step.index)
+        text = self._describe(step.stage, step.index)
         if step.iteration and step.stage not in (Stage.KERNEL, Stage.WIENER):
             self._rows.append(tuple(getattr(step, name) for name in TRACE_DTYPE.names or ()))
         if step.image is not None:
-            yield self._picture(words, step)
-        elif words != self._said and time.monotonic() >= self._due:
-            yield Progress(words, self._device)
+            yield self._with_estimate(text, step)
+        elif text != self._last_text and time.monotonic() >= self._next_report:
+            yield Progress(text, self._device)
         else:
             return
-        self._said, self._due = words, time.monotonic() + _SECONDS_BETWEEN_REPORTS
+        self._last_text = text
+        self._next_report = time.monotonic() + _SECONDS_BETWEEN_REPORTS
 
-    def _picture(self, words: str, step: Snapshot) -> Progress:
-        progress = Progress(words, self._device, image=step.image, kernel=step.kernel)
-        if not self._rows:  # seconds before the iterations begin
+    def _with_estimate(self, text: str, step: Snapshot) -> Progress:
+        progress = Progress(text, self._device, image=step.image, kernel=step.kernel)
+        if not self._rows:  # the fit has not begun yet
             return progress
         trace = np.array(self._rows, dtype=TRACE_DTYPE)
         self._rows.clear()
@@ -145,13 +153,14 @@ class _Reporter:
             trace=trace,
         )
 
-    def _words(self, stage: Stage, index: Index) -> str:
+    def _describe(self, stage: Stage, index: Index) -> str:
         if self._is_stack:
-            where = f"plane {', '.join(map(str, index))}"
-            doing = "Looking for the blur of" if stage is Stage.KERNEL else "Sharpening"
-            return f"{doing} {where} …"
+            plane = f"plane {', '.join(map(str, index))}"
+            if stage is Stage.KERNEL:
+                return f"Estimating the kernel of {plane} …"
+            return f"Deconvolving {plane} …"
         if stage is Stage.KERNEL:
-            return "Looking for the blur …"
+            return "Estimating the kernel …"
         if stage is Stage.WIENER:
-            return "Making the first picture …"
-        return f"Sharpening on the {self._device.upper()} …"
+            return "Computing the linear estimate …"
+        return f"Deconvolving on the {self._device.upper()} …"

@@ -1,0 +1,134 @@
+"""The plan of a stack: one pass over its planes, then the search for the kernels they share."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+
+from napari_blind_deconv.engine.channel_statistics import ChannelStatistics, channel_statistics
+from napari_blind_deconv.engine.devices import choose_device
+from napari_blind_deconv.engine.inputs import check_block, check_kernel
+from napari_blind_deconv.engine.planes import find_kernel
+from napari_blind_deconv.engine.solver import RunControl
+from napari_blind_deconv.engine.tiles import largest_tile
+from napari_blind_deconv.image import Image, Index
+from napari_blind_deconv.kernel import Kernel, KernelScope
+from napari_blind_deconv.plan import StackPlan
+from napari_blind_deconv.results import Snapshot
+from napari_blind_deconv.steps import mapped
+from napari_blind_deconv.task import Task
+
+__all__ = ["make_plan"]
+
+
+def make_plan(
+    task: Task, control: RunControl, *, reference: Index | None = None, warm_start: bool = True
+) -> Generator[Snapshot, None, StackPlan]:
+    """Make the plan of a stack.
+
+    All planes are read once for the intensity range and the sharpest plane of each channel. The
+    kernels are then found on the sharpest planes.
+
+    Parameters
+    ----------
+    task : Task
+    control : RunControl
+    reference : tuple of int, optional
+        As in `deconvolve_stack`.
+    warm_start : bool
+        As in `deconvolve_stack`.
+
+    Yields
+    ------
+    Snapshot
+        Snapshots of the search for the kernels.
+
+    Returns
+    -------
+    StackPlan
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the kernel or the reference does not fit, or if no plane can be deconvolved.
+    DeconvolutionError
+        If the search for a kernel fails.
+    """
+    image, choice = task.image, task.kernel
+    if choice.kernel is not None:
+        check_kernel(choice.kernel, image)
+    if reference is not None:
+        image.check_index(reference)
+    tile_side = task.tile_side or largest_tile(choose_device(task.settings.device))
+    if image.blocks == 1:
+        # No other plane shares the kernel, so the plane finds it during its own run.
+        choice = replace(choice, scope=KernelScope.PLANE)
+    statistics = channel_statistics(image)
+    if all(channel.sharpest is None for channel in statistics):
+        _raise_no_usable_plane(image)
+    plan = StackPlan(
+        settings=task.settings,
+        choice=choice,
+        warm_start=warm_start,
+        tile_side=tile_side,
+        intensity_ranges=tuple(
+            task.intensity_range or channel.intensity_range for channel in statistics
+        ),
+        kernels=(choice.kernel if choice.is_held else None,) * len(statistics),
+    )
+    if choice.is_held or choice.scope is KernelScope.PLANE:
+        return plan
+    kernels = yield from _find_kernels(image, plan, statistics, reference, control)
+    return replace(plan, kernels=kernels)
+
+
+def _raise_no_usable_plane(image: Image) -> None:
+    """Raise `ValueError` for a stack without a plane that can be deconvolved."""
+    first = image.read((0,) * len(image.stack_shape))  # raises if the plane cannot be read
+    if image.blocks == 1:
+        check_block(first)  # raises the exact reason
+    raise ValueError(
+        "Expected at least one plane with some contrast and only finite pixels, got none in the "
+        "stack."
+    )
+
+
+def _find_kernels(
+    image: Image,
+    plan: StackPlan,
+    statistics: Sequence[ChannelStatistics],
+    reference: Index | None,
+    control: RunControl,
+) -> Generator[Snapshot, None, tuple[Kernel | None, ...]]:
+    """Find the kernel of each channel, or one kernel for all channels."""
+    if plan.choice.scope is KernelScope.STACK:
+        sharpest = max(statistics, key=lambda channel: channel.contrast).sharpest
+        kernel = yield from _find_kernel(image, plan, reference or sharpest, control)
+        return (kernel,) * len(statistics)
+    kernels = []
+    for channel, of_channel in enumerate(statistics):
+        index = None if control.should_stop() else of_channel.sharpest
+        if reference is not None and index is not None:
+            # The plane at the reference, but in this channel.
+            index = tuple(
+                channel if axis == "C" else position
+                for axis, position in zip(image.stack_axes, reference, strict=True)
+            )
+        kernels.append((yield from _find_kernel(image, plan, index, control)))
+    return tuple(kernels)
+
+
+def _find_kernel(
+    image: Image, plan: StackPlan, index: Index | None, control: RunControl
+) -> Generator[Snapshot, None, Kernel | None]:
+    """Find the kernel on one plane; None without a plane.
+
+    A channel gets no plane if none of its planes can be deconvolved, which the planes then report,
+    or if the run is stopped.
+    """
+    if index is None:
+        return None
+    task = plan.task_of(image.read(index), image.channel_of(index))
+    search = find_kernel(task, RunControl(control.should_stop))
+    result = yield from mapped(search, lambda snapshot: replace(snapshot, index=index))
+    return result.kernel

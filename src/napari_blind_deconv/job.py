@@ -1,0 +1,213 @@
+"""The record of a job: one file to be deconvolved into another, with all options of the run.
+
+The sidecar of a result, a JSON file beside it, contains the job, so that the run can be repeated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from napari_blind_deconv.errors import first_line
+from napari_blind_deconv.image import Index
+from napari_blind_deconv.io.images import read_psf
+from napari_blind_deconv.io.stacks import OpenImage, open_image
+from napari_blind_deconv.io.store import has_partial
+from napari_blind_deconv.kernel import KernelChoice, KernelScope
+from napari_blind_deconv.reasons import StopReason
+from napari_blind_deconv.settings import Settings
+
+__all__ = ["Job", "Summary", "earlier_summary", "has_result", "is_finished", "sidecar_of"]
+
+# Version 0.1.0 wrote these beside the settings; they are now part of the settings.
+_MOVED_INTO_SETTINGS = ("device", "seed")
+
+
+class Job(BaseModel):
+    """A file to deconvolve, and everything that changes a pixel of the result.
+
+    Attributes
+    ----------
+    input, output : Path
+        The files, as the user typed them.
+    settings : Settings
+        How to deconvolve.
+    axes : str or None
+        One letter for each axis of the input, in place of the axes in the file.
+    kernel : KernelScope
+        What part of a stack shares a kernel, if the kernel is estimated.
+    select : str or None
+        Part of the input, as in `open_image`.
+    psf : Path or None
+        File of a known PSF; it is used as it is.
+    psf_guess : Path or None
+        File of a PSF that the estimate of the kernel starts from.
+    reference : tuple of int or None
+        Index of the plane that the kernel is estimated on; None: the plane with the most contrast.
+    warm_start : bool
+        Whether planes whose kernel is already estimated take fewer iterations.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: Path
+    output: Path
+    settings: Settings
+    axes: str | None = None
+    kernel: KernelScope = KernelScope.CHANNEL
+    select: str | None = None
+    psf: Path | None = None
+    psf_guess: Path | None = None
+    reference: tuple[int, ...] | None = None
+    warm_start: bool = True
+
+    @classmethod
+    def from_sidecar(cls, path: Path) -> Self:
+        """Read a job from the sidecar of a result.
+
+        Raises
+        ------
+        ValueError
+            If the file is not a sidecar.
+        """
+        try:
+            job = json.loads(path.read_text(encoding="utf-8"))["job"]
+            moved = {name: job.pop(name) for name in _MOVED_INTO_SETTINGS if name in job}
+            return cls.model_validate({**job, "settings": {**job["settings"], **moved}})
+        except (ValueError, KeyError, TypeError, ValidationError) as error:
+            reason = first_line(error)
+            raise ValueError(
+                f"Expected the .json file beside a result, but {path} is not the sidecar of a run "
+                f"({reason})."
+            ) from error
+
+    def open(self) -> OpenImage:
+        """Open the image, or its selected part; raise as `open_image`."""
+        return open_image(self.input, self.axes, self.select)
+
+    def kernel_choice(self) -> KernelChoice:
+        """Return where the kernel comes from; a PSF is read from its file.
+
+        Raises
+        ------
+        ValueError
+            If both a PSF and a guess are given, or if the file is not one grey plane.
+        """
+        if self.psf is not None and self.psf_guess is not None:
+            raise ValueError("Expected either a known PSF or a guess of it, got both.")
+        if self.psf is not None:
+            return KernelChoice.hold(read_psf(self.psf))
+        if self.psf_guess is not None:
+            return KernelChoice.start_from(read_psf(self.psf_guess), self.kernel)
+        return KernelChoice.find(self.kernel)
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the job as a dictionary that can be written as JSON."""
+        return self.model_dump(mode="json")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a job ended.
+
+    Attributes
+    ----------
+    finished : bool
+        Whether the output is complete; if not, `resume` continues the job.
+    planes : int
+        Number of planes of the image.
+    done : int
+        Number of planes that this run computed.
+    failures : dict
+        Error sentences of the planes that failed, by index.
+    warnings : dict
+        Reasons to doubt the result, as sentences, and the number of planes each was raised for.
+    seconds : float
+        Wall time of this run.
+    stopped : bool
+        Whether the run was stopped early. A single plane is then written with the best estimate so
+        far; of a stack, the finished planes are kept.
+    """
+
+    finished: bool
+    planes: int
+    done: int
+    failures: dict[Index, str]
+    warnings: dict[str, int]
+    seconds: float
+    stopped: bool = False
+
+    @classmethod
+    def of_records(
+        cls,
+        records: Mapping[Index, dict[str, Any]],
+        *,
+        finished: bool,
+        planes: int,
+        done: int,
+        seconds: float,
+        stopped: bool = False,
+    ) -> Self:
+        """Summarise the records of planes; the other parameters are those of the class."""
+        warnings = (text for record in records.values() for text in record.get("warnings") or ())
+        return cls(
+            finished=finished,
+            planes=planes,
+            done=done,
+            failures={index: r["failure"] for index, r in sorted(records.items()) if r["failure"]},
+            warnings=dict(Counter(warnings)),
+            seconds=seconds,
+            stopped=stopped,
+        )
+
+    def warning_lines(self) -> list[str]:
+        """Return the warnings as lines; for a stack, each with its number of planes."""
+        return [
+            text if self.planes == 1 else f"{count} plane{'s' * (count > 1)}: {text}"
+            for text, count in self.warnings.items()
+        ]
+
+
+def sidecar_of(output: Path) -> Path:
+    """Return the path of the sidecar of an output."""
+    return output.with_name(f"{output.name}.json")
+
+
+def is_finished(job: Job) -> bool:
+    """Whether the result of exactly this job is complete.
+
+    A single plane that was stopped early has a result, but is not finished.
+    """
+    return has_result(job) and not any(
+        plane.get("stop_reason") == StopReason.STOPPED for plane in _recorded_planes(job)
+    )
+
+
+def has_result(job: Job) -> bool:
+    """Whether the output of exactly this job exists, and is not older than the input."""
+    try:
+        is_same_job = Job.from_sidecar(sidecar_of(job.output)) == job
+        is_current = job.output.stat().st_mtime >= job.input.stat().st_mtime
+    except (ValueError, OSError):
+        return False
+    return is_same_job and is_current and not has_partial(job.output)
+
+
+def earlier_summary(job: Job, seconds: float) -> Summary:
+    """Return the summary of a job that an earlier run finished, from its sidecar."""
+    planes = _recorded_planes(job)
+    records = {tuple(plane["index"]): plane for plane in planes}
+    return Summary.of_records(records, finished=True, planes=len(planes), done=0, seconds=seconds)
+
+
+def _recorded_planes(job: Job) -> list[dict[str, Any]]:
+    """Read the records of the planes from the sidecar of a job."""
+    record = json.loads(sidecar_of(job.output).read_text(encoding="utf-8"))
+    # Version 0.1.0 wrote the record of a single plane into the sidecar itself.
+    return record.get("planes") or [{"index": [], "failure": None, **record}]

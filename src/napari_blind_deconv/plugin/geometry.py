@@ -1,0 +1,232 @@
+"""The geometry of a napari layer: its plane on the screen, and its position in the world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from napari.components import Dims
+from napari.layers import Image
+from napari.utils.transforms import Affine
+from numpy.typing import NDArray
+
+from napari_blind_deconv.image import Image as ImageData
+
+__all__ = [
+    "GAP",
+    "LayerGeometry",
+    "LayerPlane",
+    "Region",
+    "full_data",
+    "pixel_size",
+    "plane_axes",
+    "plane_shape",
+    "short_unit",
+    "shows_last_axes",
+]
+
+Region = tuple[slice, slice]
+"""Rows and columns of a plane."""
+
+GAP = 0.05
+"""Free space between the image and a layer beside it, as a fraction of the image's width."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerGeometry:
+    """Position and display settings of a plane of a layer, or of a part of that plane.
+
+    No pixel of the layer is read.
+
+    Attributes
+    ----------
+    name : str
+        Name of the layer.
+    rgb : bool
+        Whether the layer is a colour image.
+    white : float
+        Intensity that napari displays as 1: the largest value of the data type for a colour image
+        of integers, else 1.
+    axes : tuple of int
+        The two axes of the layer that are the rows and the columns of the plane.
+    position : tuple of int
+        Index of the plane's first pixel in the layer.
+    transform : dict
+        Scale, rotate, shear, affine, units and axis labels of the layer.
+    translate : ndarray
+        Translation that puts a layer with this transform at the plane's first pixel.
+    display : dict
+        Colormap and contrast limits of the layer; empty for a colour image.
+    columns : int
+        Number of columns of the full plane.
+    corner : tuple of int
+        Row and column of the first pixel in the full plane; ``(0, 0)`` unless this is a part.
+    """
+
+    name: str
+    rgb: bool
+    white: float
+    axes: tuple[int, int]
+    position: tuple[int, ...]
+    transform: dict[str, Any]
+    translate: NDArray[np.float64]
+    display: dict[str, Any]
+    columns: int
+    corner: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def of(cls, layer: Image, dims: Dims, region: Region | None = None) -> LayerGeometry:
+        """Return the geometry of the plane that the viewer shows, or of a region of it."""
+        axes = plane_axes(layer, dims)
+        data = full_data(layer)
+        corner = (0, 0) if region is None else (region[0].start, region[1].start)
+        # A layer with fewer axes than the viewer corresponds to the viewer's last axes.
+        centre = np.round(layer.world_to_data(np.asarray(dims.point)[-layer.ndim :]))
+        inside = np.clip(centre, 0, np.array(data.shape[: layer.ndim]) - 1)
+        inside[list(axes)] = corner
+        position = tuple(map(int, inside))
+        display = {} if layer.rgb else {"contrast_limits": list(layer.contrast_limits)}
+        return LayerGeometry(
+            name=layer.name,
+            rgb=layer.rgb,
+            white=_white(data.dtype) if layer.rgb else 1.0,
+            axes=axes,
+            position=position,
+            transform={
+                "scale": layer.scale,
+                "rotate": layer.rotate,
+                "shear": layer.shear,
+                "affine": layer.affine.affine_matrix,
+                "units": layer.units,
+                "axis_labels": layer.axis_labels,
+            },
+            # napari applies `affine` after `translate`, so its effect is taken out here.
+            translate=layer.affine.inverse(layer.data_to_world(position)),
+            display=display if layer.rgb else {**display, "colormap": layer.colormap.name},
+            columns=data.shape[axes[1]],
+            corner=corner,
+        )
+
+    @property
+    def pixel_size(self) -> tuple[float, float, str]:
+        """Height and width of a pixel, and the symbol of their unit."""
+        rows, columns = self.axes
+        scale, unit = self.transform["scale"], self.transform["units"][columns]
+        return float(scale[rows]), float(scale[columns]), short_unit(unit)
+
+    @property
+    def calibration(self) -> dict[str, Any]:
+        """Spacing and unit as arguments of the package's `Image`; empty if no unit is set."""
+        height, width, unit = self.pixel_size
+        return {} if unit == "px" else {"spacing": {"Y": height, "X": width}, "unit": unit}
+
+    def shifted(self, rows: float, columns: float) -> Self:
+        """Return a copy that is moved by a number of rows and columns of pixels."""
+        linear = self._linear_matrix()
+        offset = np.zeros(len(self.position))
+        offset[list(self.axes)] = rows, columns
+        return replace(self, translate=self.translate + linear @ offset)
+
+    def right_of_plane(self, rows: float) -> Self:
+        """Return a copy to the right of the full plane, moved down by a number of rows."""
+        return self.shifted(rows, self.columns * (1 + GAP) - self.corner[1])
+
+    def layer_arguments(self) -> dict[str, Any]:
+        """Return the arguments that put a new layer at the position of this plane."""
+        return {**self.transform, "translate": self.translate}
+
+    def embed(self, plane: NDArray[Any]) -> NDArray[Any]:
+        """Return a plane with singleton axes for the other axes of the layer."""
+        return np.expand_dims(
+            plane, [axis for axis in range(len(self.position)) if axis not in self.axes]
+        )
+
+    def embed_points(self, points: NDArray[Any]) -> NDArray[Any]:
+        """Return points ``(N, 2)`` of the plane as points ``(N, ndim)`` of the layer."""
+        embedded = np.zeros((len(points), len(self.position)))
+        embedded[:, list(self.axes)] = points
+        return embedded
+
+    def _linear_matrix(self) -> NDArray[np.float64]:
+        parts = {key: self.transform[key] for key in ("scale", "rotate", "shear")}
+        return np.asarray(Affine(**parts, ndim=len(self.position)).linear_matrix)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerPlane(LayerGeometry):
+    """A copy of the pixels of a plane, or of a part of it, with its geometry.
+
+    The plane does not depend on the layer any more: the layer may be changed or deleted.
+
+    Attributes
+    ----------
+    pixels : ndarray
+        Copy of the pixels, ``(rows, columns)``, or ``(rows, columns, 3 or 4)`` if `rgb`.
+    """
+
+    pixels: NDArray[Any]
+
+    @classmethod
+    def of(cls, layer: Image, dims: Dims, region: Region | None = None) -> LayerPlane:
+        """Copy the plane of `layer` that the viewer shows, or read only a region of it."""
+        geometry = LayerGeometry.of(layer, dims, region)
+        index: list[int | slice] = list(geometry.position)
+        for axis, part in zip(geometry.axes, region or (slice(None), slice(None)), strict=True):
+            index[axis] = part
+        return cls(**vars(geometry), pixels=np.array(full_data(layer)[tuple(index)]))
+
+    @property
+    def image(self) -> ImageData:
+        """The plane as an image for `deconvolve`, with its pixel size."""
+        axes = "YXS" if self.rgb else "YX"
+        return ImageData(self.pixels, axes, **self.calibration)
+
+
+def _white(dtype: np.dtype[Any]) -> float:
+    return float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
+
+
+def full_data(layer: Image) -> Any:
+    """Return the array of a layer; for a multiscale layer, the level of full resolution."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def plane_axes(layer: Image, dims: Dims) -> tuple[int, int]:
+    """Return the two axes of the layer that the viewer shows, in their order in the array.
+
+    The last two axes are returned if the viewer does not show exactly two axes of the layer.
+    """
+    shown = sorted(axis - (dims.ndim - layer.ndim) for axis in dims.displayed)
+    if len(shown) != 2 or shown[0] < 0 or layer.rgb:
+        return layer.ndim - 2, layer.ndim - 1
+    return shown[0], shown[1]
+
+
+def shows_last_axes(layer: Image, dims: Dims) -> bool:
+    """Return whether the viewer shows the layer's last two axes."""
+    last = layer.ndim - 1
+    return plane_axes(layer, dims) == (last - 1, last)
+
+
+def plane_shape(layer: Image, dims: Dims) -> tuple[int, int]:
+    """Return rows and columns of the plane that `LayerPlane.of` would copy, without reading it."""
+    shape = full_data(layer).shape
+    rows, columns = plane_axes(layer, dims)
+    return shape[rows], shape[columns]
+
+
+def pixel_size(layer: Image, dims: Dims) -> tuple[float, float, str]:
+    """Return height and width of a pixel of the plane shown, and the symbol of their unit."""
+    rows, columns = plane_axes(layer, dims)
+    return (
+        float(layer.scale[rows]),
+        float(layer.scale[columns]),
+        short_unit(layer.units[columns]),
+    )
+
+
+def short_unit(unit: Any) -> str:
+    """Return the symbol of a pint unit, such as ``"µm"`` or ``"px"``."""
+    # Unicode has two signs for micro, and versions of pint differ in which one they use.
+    return f"{unit:~P}".replace("μ", "µ").replace("pixel", "px")

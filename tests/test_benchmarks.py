@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("torchmetrics", reason="the benchmarks need the extra 'bench'")
 
-from benchmarks import report
+from benchmarks import report, runner
 from benchmarks.__main__ import main
 from benchmarks.cases import Case, camera_shake, fluorescence, levin_synthetic, natural
 from benchmarks.comparison import Comparison
@@ -114,10 +115,10 @@ class TestMethods:
         assert figures["iterations"] == 40
 
     def test_stopping_is_replayed_on_a_run_to_the_end(self, case):
-        hasty = TINY.with_changes(patience=15, max_iterations=200)
+        hasty = TINY.with_changes(patience=10, max_iterations=100)
         stopped = DoubleDip("hasty", hasty).run(case, Context()).figures
         whole = DoubleDip("hasty", hasty, to_the_end=True).run(case, Context()).figures
-        assert whole["iterations"] == 200 > stopped["iterations"]
+        assert whole["iterations"] == 100 > stopped["iterations"]
         assert whole["kept"] == stopped["kept"]
         assert whole["psnr"] == pytest.approx(stopped["at_kept"])
 
@@ -185,7 +186,19 @@ def run(data: Path, results: Path, *, methods: tuple[str, ...] = ("input",), **h
     return list(run_suite(find_suites()["levin"], options, results, **how))
 
 
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Measure in a thread, which has no imports to wait for."""
+
+    def pool(suite, options, *_):
+        tasks = {task.key: task for task in suite.tasks(options)}
+        return ThreadPoolExecutor(1, initializer=lambda: runner._tasks.update(tasks))
+
+    monkeypatch.setattr(runner, "_pool", pool)
+
+
 class TestRunning:
+    @pytest.mark.usefixtures("in_this_process")
     def test_a_run_resumes_where_it_stopped(self, data, tmp_path):
         first = run(data, tmp_path, only="im1")
         assert {record["case"] for record in first} == {f"im1_kernel{k}" for k in (1, 3, 5, 7)}
@@ -197,6 +210,7 @@ class TestRunning:
         assert len(again) == 1
         assert len(latest(read_records(results_file(tmp_path, "levin")))) == 8
 
+    @pytest.mark.usefixtures("in_this_process")
     def test_a_failure_is_recorded_and_the_rest_goes_on(self, data, tmp_path):
         names = ("RL, true PSF (best iteration)", "fast, true PSF", "input")
         records = run(data, tmp_path, methods=names, only="im2_kernel7")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 from tests import guard
-from tests.command import blind_deconv, blind_deconv_process, command, full_disk
+from tests.command import blind_deconv, command, full_disk
 
 from napari_blind_deconv import Settings
 
@@ -35,7 +35,7 @@ def image(tmp_path, small_scene) -> Path:
 
 def test_run_writes_image_kernel_and_trace(image, tmp_path):
     out, kernel, trace = (tmp_path / name for name in ("out.tif", "k.tif", "t.csv"))
-    done = blind_deconv_process(
+    done = blind_deconv(
         "run",
         image,
         out,

@@ -137,7 +137,7 @@ def test_ramps_and_stripes_have_no_blur(picture):
 
 
 def test_the_scale_of_the_image_does_not_matter():
-    recorded = exposure(gaussian_kernel((21, 21), 2.5), 0.001)
+    recorded = exposure(gaussian_kernel((21, 21), 2.5), 0.01)
     found, again = (
         find_kernel(scale * recorded + offset, 61) for scale, offset in ((1, 0), (300, 1000))
     )
@@ -158,9 +158,9 @@ class TestShape:
         assert sparsity_ratio(shaken, hook(), point) < 0.95
 
     @pytest.mark.parametrize("wrong", [hook().T.copy(), hook()[::-1].copy()])
-    def test_a_wrong_kernel_as_wide_does_not(self, shaken, wrong):
+    def test_a_wrong_kernel_as_wide_does_not(self, wrong):
         point = np.ones((1, 1), np.float32)
-        assert sparsity_ratio(shaken, wrong, point) > 1
+        assert sparsity_ratio(exposure(hook(), 0.001, LARGE), wrong, point) > 1
 
     def test_no_shape_is_as_good_as_the_gaussian_that_is_there(self):
         gaussian = gaussian_kernel((21, 21), 2.5)

@@ -94,9 +94,15 @@ def test_kernel_starts_nearly_flat():
 
 
 @pytest.mark.parametrize(
-    ("shape", "sigma"), [((31, 31), 0.6), ((31, 31), 2.0), ((31, 31), 4.0), ((9, 11, 11), 2.0)]
+    ("network", "shape", "sigma"),
+    [
+        (siren, (31, 31), 0.6),
+        (siren, (31, 31), 4.0),
+        (siren, (9, 11, 11), 2.0),
+        (mlp, (31, 31), 2.0),
+        (convolutional, (21, 21), 2.0),
+    ],
 )
-@every_network
 def test_kernel_learns_a_gaussian(network, shape, sigma):
     prior = network(shape)
     target = torch.from_numpy(gaussian_kernel(shape, sigma))

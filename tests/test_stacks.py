@@ -2,6 +2,7 @@
 
 import itertools
 import multiprocessing
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
@@ -157,18 +158,21 @@ def threads(workers: int = 2) -> Executor:
     return ThreadPoolExecutor(workers)
 
 
-def processes(workers: int = 2) -> Executor:
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+@pytest.fixture(scope="module", params=["threads", "processes"])
+def pool(request) -> Iterator[Executor]:
+    """Two workers of either kind, which are started once."""
+    spawn = multiprocessing.get_context("spawn")
+    kinds = {"threads": threads(), "processes": ProcessPoolExecutor(2, mp_context=spawn)}
+    with kinds[request.param] as executor:
+        yield executor
 
 
 class TestExecutors:
-    @pytest.mark.parametrize("pool", [threads, processes])
     def test_any_gives_the_same_planes(self, stack, pool):
         broken = stack.copy()
         broken[1, 1, 3, 3] = np.nan
         _, wanted = run(broken, axes="CZYX")
-        with pool() as executor:
-            handed, result = run(broken, axes="CZYX", executor=executor)
+        handed, result = run(broken, axes="CZYX", executor=pool)
         assert {each.index for each in handed} == set(np.ndindex(2, 3))
         assert (result.done, result.missing) == (6, 0)
         assert result.failures == wanted.failures
@@ -182,21 +186,19 @@ class TestExecutors:
             _, result = run(stack[0, 0], axes="YX", executor=executor)
         np.testing.assert_array_equal(result.image, wanted.image)
 
-    @pytest.mark.parametrize("pool", [threads, processes])
     def test_stopping_in_the_middle_returns_without_the_rest(self, stack, pool):
         many = np.concatenate([stack[0]] * 6)
         handed = []
-        with pool() as executor:
-            steps = deconvolve_stack(
-                many,
-                QUICK,
-                axes="ZYX",
-                kernel=gaussian_kernel((9, 9), 1.5),
-                executor=executor,
-                should_stop=lambda: bool(handed),
-            )
-            for each in steps:
-                handed.append(each)
+        steps = deconvolve_stack(
+            many,
+            QUICK,
+            axes="ZYX",
+            kernel=gaussian_kernel((9, 9), 1.5),
+            executor=pool,
+            should_stop=lambda: bool(handed),
+        )
+        for each in steps:
+            handed.append(each)
         result = steps.result()
         assert 1 <= result.done == len(handed) < len(many)
         assert result.missing == len(many) - len(handed)
@@ -456,15 +458,15 @@ class TestBadPlanes:
         assert list(result.failures) == [(1,)]
         assert all(result.image[at].std() > 0.5 * stack[0, at].std() for at in (0, 2))
 
-    @pytest.mark.parametrize("pool", [False, True])
-    def test_a_stop_while_kernels_are_searched_gives_no_planes(self, stack, pool):
+    @pytest.mark.parametrize("in_pool", [False, True])
+    def test_a_stop_while_kernels_are_searched_gives_no_planes(self, stack, in_pool):
         asked = itertools.count()
         with threads() as executor:
             steps = deconvolve_stack(
                 stack,
                 QUICK,
                 axes="CZYX",
-                executor=executor if pool else None,
+                executor=executor if in_pool else None,
                 should_stop=lambda: next(asked) > 2,
             )
             assert list(steps) == []

@@ -74,14 +74,14 @@ def frozen_imports() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_kernel_network() -> Iterator[None]:
-    """Bring the kernel's network to its start in a sixth of its iterations.
+    """Bring the kernel's network to its start in a fifteenth of its iterations.
 
     That takes most of the time of a short fit. How near it comes in full is what
     `test_priors.py` is about.
     """
     from napari_blind_deconv.engine import double_dip
 
-    quick = functools.partial(double_dip.fit_kernel, steps=100)
+    quick = functools.partial(double_dip.fit_kernel, steps=40)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(double_dip, "fit_kernel", quick)
         yield

@@ -5,9 +5,11 @@ import signal
 import sys
 from concurrent.futures import Future
 
+import dask
 import numpy as np
 import pytest
 import tifffile
+from tests.processes import quick_context
 from tests.unreadable import Unreadable
 
 from napari_blind_deconv import Settings, deconvolve_stack
@@ -36,9 +38,13 @@ PSF = gaussian_kernel((9, 9), 1.5)
 
 @pytest.fixture(scope="module")
 def cluster():
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as cluster:
+    method = quick_context().get_start_method()
+    with (
+        dask.config.set({"distributed.worker.multiprocessing-method": method}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+    ):
         yield cluster
 
 
@@ -99,6 +105,15 @@ def test_a_plane_the_cluster_fails_on_is_reported_readable_or_not(stack, again):
     assert result.image.any() == (again == "readable")
 
 
+def test_a_job_runs_on_a_cluster(cluster, stack, tmp_path):
+    tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    job = Job(input=tmp_path / "in.tif", output=tmp_path / "out.ome.tif", settings=QUICK)
+    summary = run_job(job, scheduler=cluster.scheduler_address).result()
+    assert summary.finished
+    assert summary.done == 6
+    assert tifffile.imread(job.output).shape == stack.shape
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="kills a process by a POSIX signal")
 def test_a_worker_that_dies_is_no_loss(cluster, stack):
     here = deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF).result()
@@ -118,15 +133,6 @@ def test_a_worker_that_dies_is_no_loss(cluster, stack):
     assert not result.failures
     for each in handed:
         np.testing.assert_allclose(each.image, here.image[each.index], rtol=1e-3, atol=0.5)
-
-
-def test_a_job_runs_on_a_cluster(cluster, stack, tmp_path):
-    tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, metadata={"axes": "ZYX"})
-    job = Job(input=tmp_path / "in.tif", output=tmp_path / "out.ome.tif", settings=QUICK)
-    summary = run_job(job, scheduler=cluster.scheduler_address).result()
-    assert summary.finished
-    assert summary.done == 6
-    assert tifffile.imread(job.output).shape == stack.shape
 
 
 def test_a_scheduler_that_does_not_answer_is_one_sentence(monkeypatch):

@@ -12,7 +12,7 @@ from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 FEW = settings(
-    max_examples=6,
+    max_examples=4,
     deadline=None,
     derandomize=True,
     database=None,

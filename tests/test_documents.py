@@ -4,10 +4,10 @@ Every Python block and every command is run, in the order of its page, or stands
 the reason. A tutorial begins in an empty folder and goes on in it, as its reader does; elsewhere
 each piece gets a folder of its own with files of the names it uses.
 
-For speed all `Settings` made meanwhile, presets too, have the values of `QUICK`, kernel networks
-are brought to their start in few steps, and made-up scenes are at most `SIDE` pixels a side: the
-pages are shown to run, not to give the figures they name. With ``DOCUMENTS_IN_FULL=1`` (and ``-s``
-to read what is printed) they run as they stand.
+For speed all `Settings` made meanwhile, presets too, have the values of `QUICK`, searches for a
+shape and kernel networks take few iterations, and made-up scenes are at most `SIDE` pixels a side:
+the pages are shown to run, not to give the figures they name. With ``DOCUMENTS_IN_FULL=1`` (and
+``-s`` to read what is printed) they run as they stand.
 """
 
 import functools
@@ -28,6 +28,7 @@ from napari_blind_deconv import Settings, synthetic
 from napari_blind_deconv.cli import app
 from napari_blind_deconv.engine import double_dip
 from napari_blind_deconv.jobs import Job, run_job
+from napari_blind_deconv.numerics import shape_search
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.results import BlockResult
 
@@ -148,6 +149,7 @@ def quick(monkeypatch, cluster):
 
     few = functools.partial(double_dip.fit_kernel, steps=20)
     monkeypatch.setattr(double_dip, "fit_kernel", few)
+    monkeypatch.setattr(shape_search, "_ITERATIONS", 4)
 
     def small_scene(shape=(SIDE, SIDE), **options):
         return draw(tuple(min(SIDE, side) for side in shape), **options)

@@ -2,7 +2,6 @@
 
 import builtins
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -19,6 +18,7 @@ import tifffile
 import torch
 from tests import guard
 from tests.command import LINEAR, blind_deconv, blind_deconv_process, limit_memory
+from tests.processes import quick_context
 
 from napari_blind_deconv import DeconvolutionError, Settings, deconvolve_stack
 from napari_blind_deconv.engine.cluster import cluster
@@ -36,12 +36,13 @@ LINEAR_RUN = Settings(solver="wiener", kernel_start=1.5)
 OTHER_RUN = LINEAR_RUN.with_changes(kernel_start=2.5)
 QUICK = Settings(channels=(8,), max_iterations=4, kernel_features=16, stop_at_noise=False)
 KILLS = 12
+PLANES = 5
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs signals and limits of POSIX")
 
 
 @pytest.fixture(scope="module")
 def planes() -> np.ndarray:
-    scenes = [fluorescence_scene((40, 48), seed=seed).observed for seed in range(8)]
+    scenes = [fluorescence_scene((40, 48), seed=seed).observed for seed in range(PLANES)]
     return np.stack(scenes)
 
 
@@ -50,6 +51,16 @@ def stack(tmp_path, planes) -> Path:
     path = tmp_path / "in.tif"
     tifffile.imwrite(path, planes, imagej=True, metadata={"axes": "ZYX"})
     return path
+
+
+@pytest.fixture(scope="module", params=["out.ome.tif", "out.ome.zarr"])
+def replaced(request, tmp_path_factory, planes) -> Path:
+    """The result of another run on the same stack, to be copied and replaced."""
+    folder = tmp_path_factory.mktemp("replaced")
+    tifffile.imwrite(folder / "in.tif", planes, imagej=True, metadata={"axes": "ZYX"})
+    job = Job(input=folder / "in.tif", output=folder / request.param, settings=OTHER_RUN)
+    run_job(job).result()
+    return job.output
 
 
 def pixels_of(output: Path) -> np.ndarray:
@@ -78,9 +89,7 @@ class TestKilled:
         duration = time.monotonic() - started
         expected = pixels_of(whole.output)
         job = whole.model_copy(update={"output": stack.parent / name})
-        # A server that has imported all but computed nothing: its forks start at once.
-        processes = multiprocessing.get_context("forkserver")
-        processes.set_forkserver_preload(["napari_blind_deconv.jobs", "tests.test_faults"])
+        processes = quick_context()
         random = np.random.default_rng(0)
         kills = 0
         while kills < KILLS:
@@ -102,12 +111,12 @@ class TestKilled:
         assert Job.from_sidecar(sidecar_of(job.output)) == job
         assert not partial_folder(job.output).exists()
 
-    @pytest.mark.parametrize("name", ["out.ome.tif", "out.ome.zarr"])
     @pytest.mark.parametrize("fatal", range(9))
-    def test_between_any_two_steps_of_its_end(self, stack, monkeypatch, name, fatal):
+    def test_between_any_two_steps_of_its_end(self, stack, replaced, monkeypatch, fatal):
         """The process dies at each rename or removal in turn; the old output is never lost."""
-        job = Job(input=stack, output=stack.parent / name, settings=LINEAR_RUN)
-        run_job(job.model_copy(update={"settings": OTHER_RUN})).result()
+        shutil.copytree(replaced.parent, stack.parent, dirs_exist_ok=True)
+        job = Job(input=stack, output=stack.parent / replaced.name, settings=LINEAR_RUN)
+        name = replaced.name
         before = pixels_of(job.output)
         steps = 0
 
@@ -129,11 +138,11 @@ class TestKilled:
                 if not isinstance(step, BlockResult):
                     continue
                 kept.append(step)
-                if len(kept) == 8:
+                if len(kept) == PLANES:
                     patched.setattr(Path, "replace", deadly(Path.replace))
                     patched.setattr(Path, "unlink", deadly(Path.unlink))
                     patched.setattr(shutil, "rmtree", deadly(shutil.rmtree))
-        assert len(kept) == 8
+        assert len(kept) == PLANES
         moved = stack.parent / f".{name}.replaced"  # between two renames of folders
         survivor = pixels_of(job.output if job.output.exists() else moved)
         summary = run_job(job, resume=True, overwrite=True).result()
@@ -154,7 +163,7 @@ class TestKilled:
         run_job(job).result()
         written = job.output.stat().st_mtime_ns
         again = run_job(job, resume=True).result()
-        assert (again.finished, again.done, again.planes) == (True, 0, 8)
+        assert (again.finished, again.done, again.planes) == (True, 0, PLANES)
         assert job.output.stat().st_mtime_ns == written
         os.utime(stack)  # newer than the result
         with pytest.raises(ValueError, match="is replaced only with --overwrite"):
@@ -199,7 +208,7 @@ class TestMemory:
     @posix
     @pytest.mark.skipif(sys.platform == "darwin", reason="macOS does not heed the limit")
     def test_a_limit_on_memory_is_one_sentence(self, tmp_path):
-        image = fluorescence_scene((900, 900)).observed
+        image = fluorescence_scene((640, 640)).observed
         tifffile.imwrite(tmp_path / "in.tif", image)
         tifffile.imwrite(tmp_path / "psf.tif", gaussian_kernel((9, 9), 1.5))
         arguments = ("run", tmp_path / "in.tif", tmp_path / "out.tif", *LINEAR)
@@ -323,8 +332,8 @@ def test_a_scheduler_that_dies_is_one_sentence(stack):
 
         with pytest.raises(DeconvolutionError, match="scheduler was lost"):
             until_two_are_done()
-        assert 2 <= len(done) < 8
-        assert run_job(job, resume=True).result().done == 8 - len(done)
+        assert 2 <= len(done) < PLANES
+        assert run_job(job, resume=True).result().done == PLANES - len(done)
     finally:
         for process in (scheduler, worker):
             process.kill()

@@ -16,7 +16,7 @@ from napari_blind_deconv import DeconvolutionError, Settings, deconvolve
 from napari_blind_deconv.cli import app
 from napari_blind_deconv.synthetic import fluorescence_scene
 
-TINY = ["--set", "channels=[8]", "--set", "max_iterations=1", "--set", "kernel_features=16"]
+TINY = ["--set", "solver=wiener", "--set", "kernel_start=1.5"]
 QUICK = Settings(channels=(8,), max_iterations=2, kernel_features=16)
 ACCEPTED = {0, 1, 2, 3}
 IMAGE = fluorescence_scene((40, 48)).observed
@@ -70,7 +70,7 @@ def write_colour(path: Path) -> None:
 WRITERS = (write_plain, write_imagej, write_ome, write_deflated, write_colour)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("write", WRITERS)
 def test_corrupt_files(tmp_path, write: Callable[[Path], None], seed: int):
     """Bytes changed, cut off, doubled or taken out, most of them in the header."""

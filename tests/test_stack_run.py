@@ -281,8 +281,8 @@ def test_a_stack_seen_from_the_side_is_refused(dock):
         (("c", "-3", "-2", "-1"), "CZYX"),
     ],
 )
-def test_axes_follow_the_labels(make_napari_viewer, labels, axes):
-    viewer = make_napari_viewer()
+def test_axes_follow_the_labels(labels, axes):
+    viewer = ViewerModel()
     shape = (2,) * (len(labels) - 2) + (20, 20)
     layer = viewer.add_image(np.zeros(shape), axis_labels=labels)
     assert stack_axes(layer) == axes

@@ -1,7 +1,6 @@
 """Stacks in memory: axes, one intensity range, kernels, failures, tiles."""
 
 import itertools
-import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
@@ -11,6 +10,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from skimage import data
+from tests.processes import quick_context
 from tests.unreadable import Unreadable
 
 from napari_blind_deconv import Settings, deconvolve, deconvolve_stack
@@ -161,8 +161,8 @@ def threads(workers: int = 2) -> Executor:
 @pytest.fixture(scope="module", params=["threads", "processes"])
 def pool(request) -> Iterator[Executor]:
     """Two workers of either kind, which are started once."""
-    spawn = multiprocessing.get_context("spawn")
-    kinds = {"threads": threads(), "processes": ProcessPoolExecutor(2, mp_context=spawn)}
+    processes = ProcessPoolExecutor(2, mp_context=quick_context())
+    kinds = {"threads": threads(), "processes": processes}
     with kinds[request.param] as executor:
         yield executor
 

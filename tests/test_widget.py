@@ -567,11 +567,11 @@ class TestForm:
         viewer.layers.remove(other)
         assert [layer.name for layer in dock.form.input.layer.choices if layer] == ["cells"]
 
-    @pytest.mark.parametrize("name", list(Settings.presets()))
-    def test_shows_and_returns_every_preset(self, dock, name):
-        for choice in ("paper-real", "paper-synthetic", name):
-            dock.form.preset.value = choice
-        assert dock.form.settings() == Settings.preset(name)
+    def test_shows_and_returns_every_preset(self, dock):
+        for name in Settings.presets():
+            for choice in ("paper-real", "paper-synthetic", name):
+                dock.form.preset.value = choice
+            assert dock.form.settings() == Settings.preset(name)
 
     def test_a_preset_is_measured_once(self, dock, wait, monkeypatch):
         wait(lambda: " to " in dock.form.expected_time.value)
@@ -615,26 +615,29 @@ class TestForm:
         dock.form.kernel_window.pixels.value = 31
         assert "no larger than the image" in dock.form.kernel_window.size.value
 
-    @pytest.mark.parametrize(
-        ("pixels", "sentence"),
-        [
-            (np.full((20, 20), np.nan), "400 NaN or infinite"),
-            (np.zeros((20, 20)), "got the value 0 in every pixel"),
-            (PIXELS[:10], "at least 16 pixels per side"),
-        ],
-    )
-    def test_bad_images_are_refused_before_a_run(self, dock, refusals, pixels, sentence):
-        viewer_of(dock).add_image(pixels, name="bad", contrast_limits=(0, 1))
-        dock.start()
-        assert sentence in refusals[0]
-        assert names(dock) == ["cells", "bad"]
-        assert dock.run_button.isEnabled()
-
-    def test_bad_settings_are_refused_before_a_run(self, dock, refusals):
+    def test_what_cannot_be_run_is_refused_and_leaves_no_layer(self, dock, refusals):
+        bad = {
+            "400 NaN or infinite": np.full((20, 20), np.nan),
+            "got the value 0 in every pixel": np.zeros((20, 20)),
+            "at least 16 pixels per side": PIXELS[:10],
+        }
+        layers = viewer_of(dock).layers
+        for sentence, pixels in bad.items():
+            layer = viewer_of(dock).add_image(pixels, name="bad", contrast_limits=(0, 1))
+            dock.start()
+            assert sentence in refusals.pop()
+            assert names(dock) == ["cells", "bad"]
+            assert dock.run_button.isEnabled()
+            layers.remove(layer)
+        layers.selection.active = layers["cells"]
         set_form(dock, sparsity="lots")
         dock.start()
-        assert "'sparsity' got 'lots'" in refusals[0]
+        assert "'sparsity' got 'lots'" in refusals.pop()
         assert names(dock) == ["cells"]
+        layers.clear()
+        dock.start()
+        assert "No image layer is selected" in refusals.pop()
+        assert not refusals
 
     def test_a_device_that_is_not_here_is_told(self, dock, wait, refusals):
         import torch
@@ -646,11 +649,6 @@ class TestForm:
         wait(idle(dock))
         assert "'mps' was not found" in refusals[0]
         assert names(dock) == ["cells"]
-
-    def test_no_image_no_run(self, dock, refusals):
-        viewer_of(dock).layers.clear()
-        dock.start()
-        assert "No image layer is selected" in refusals[0]
 
 
 @pytest.mark.parametrize("key", ["stack", "channels"])

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from concurrent.futures import Future
+from pathlib import Path
 
 import dask
 import numpy as np
@@ -69,6 +70,19 @@ def test_a_cluster_gives_what_this_machine_gives(cluster, stack):
     for index, result in handed.items():
         if index != (4,):
             np.testing.assert_allclose(result.image, here.image[index], rtol=1e-3, atol=0.5)
+
+
+def fail_once(mark: Path) -> str:
+    """Raise in the first call, as a worker whose memory was short for a moment."""
+    if not mark.exists():
+        mark.touch()
+        raise MemoryError
+    return "computed"
+
+
+def test_what_fails_on_a_worker_is_tried_again(cluster, tmp_path):
+    with cluster_at(cluster.scheduler_address) as executor:
+        assert executor.submit(fail_once, tmp_path / "mark").result() == "computed"
 
 
 def test_planes_that_are_there_are_left_out(cluster, stack):

@@ -39,6 +39,7 @@ from napari_blind_deconv.numerics.metrics import kernel_similarity, psnr_up_to_s
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.reasons import QualityFlag
 from napari_blind_deconv.synthetic import Scene, fluorescence_scene
+from napari_blind_deconv.task import Task
 
 TINY = Settings(
     channels=(8, 16),
@@ -211,6 +212,15 @@ class TestContracts:
         assert said.settings == TINY.with_changes(max_iterations=2, seed=3, device="cpu")
         with pytest.raises(ValueError, match="There is no setting 'psf'"):
             iterate(small_scene[1], psf=np.eye(3))
+
+    def test_a_result_has_the_mean_of_its_input_however_wrong_the_estimate(self, small_scene):
+        image = 200 * small_scene[1] + 100
+        problem = Problem.of(Task(Image(image), TINY))
+        margin = [(side // 2, side // 2) for side in problem.window]
+        canvas = 0.8 * np.pad(problem.observed, [(0, 0), *margin], mode="edge")
+        kernel = gaussian_kernel(problem.window, 1.8)
+        estimate, _ = problem.to_output(torch.from_numpy(canvas), torch.from_numpy(kernel))
+        assert estimate.mean() == pytest.approx(image.mean(), rel=1e-4)
 
     def test_units_do_not_change_the_picture(self, small_scene):
         settings = TINY.with_changes(max_iterations=5, precision="float32")

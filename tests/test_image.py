@@ -65,7 +65,8 @@ def test_pixel_size_needs_all_axes():
 )
 def test_axes_are_checked_against_the_shape(shape, axes, sentence):
     if sentence is None:
-        assert Image(np.zeros(shape), axes).pixels.shape == shape
+        image = Image(np.zeros(shape), axes)
+        assert (*image.stack_shape, *image.block_shape, *image.samples) == shape
         return
     with pytest.raises(ValueError, match=sentence):
         Image(np.zeros(shape), axes)

@@ -282,6 +282,13 @@ class TestOpening:
         with open_image(tmp_path / "t.ome.tif") as stack:
             assert set(stack.image.spacing) == {"T", "Y", "X"}
 
+    def test_frames_of_an_imagej_stack_are_seconds_apart(self, tmp_path):
+        metadata = {"axes": "TYX", "finterval": 1.5, "tunit": "min"}
+        image = np.zeros((3, 20, 30), np.uint8)
+        tifffile.imwrite(tmp_path / "t.tif", image, imagej=True, metadata=metadata)
+        with open_image(tmp_path / "t.tif") as stack:
+            assert stack.image.spacing["T"] == pytest.approx(90)
+
     def test_steps_of_an_ome_zarr_too(self, tmp_path):
         units = {"t": "millisecond", "z": "nanometer", "y": "micrometer", "x": "micrometer"}
         group = zarr.open_group(tmp_path / "t.zarr", mode="w", zarr_format=2)

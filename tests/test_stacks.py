@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import dask.array as da
 import numpy as np
 import pytest
+from scipy import ndimage
 from skimage import data
 from tests.processes import quick_context
 from tests.unreadable import Unreadable
@@ -24,6 +25,7 @@ from napari_blind_deconv.engine.tiles import blend_weights, tiles
 from napari_blind_deconv.errors import DeconvolutionError, OutOfMemoryError
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelSource
+from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.metrics import kernel_width
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.plan import StackPlan
@@ -37,6 +39,8 @@ QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)
 TO_THE_END = QUICK.with_changes(stop_at_noise=False)
 LINEAR = Settings(solver="wiener")
 UNWATCHED = RunControl()
+# Of three planes of one scene: brighter and brighter, and the last the least blurred.
+LEVELS_AND_SIGMAS = ((0, 1.5), (20, 3.0), (40, 0.5))
 
 
 @pytest.fixture(scope="module")
@@ -304,6 +308,22 @@ class TestKernels:
         _, result = run(blank, axes="CZYX", reference=(0, 2))
         assert sorted(result.failures) == [(0, 0), (0, 1), (0, 2)]
 
+    def test_the_range_is_that_of_all_planes_and_the_kernel_that_of_the_sharpest(self):
+        scene = fluorescence_scene((64, 64)).observed.astype(np.float32)
+        planes = np.stack(
+            [level + ndimage.gaussian_filter(scene, sigma) for level, sigma in LEVELS_AND_SIGMAS]
+        )
+        [statistics] = channel_statistics(Image(planes, "ZYX"))
+        ranges = [IntensityMap.of(plane[None]) for plane in planes]
+        assert statistics.sharpest == (2,)
+        assert statistics.intensity_range == (
+            min(each.low for each in ranges),
+            max(each.high for each in ranges),
+        )
+        seen, result = looks(planes, "ZYX")
+        assert seen[0].index == (2,)
+        assert result.plan.intensity_ranges == (statistics.intensity_range,)
+
     def test_colour_of_one_kind_is_not_the_sharpest_plane(self):
         planes = np.empty((2, 48, 48, 3), np.uint8)
         planes[:] = 255, 240, 230
@@ -562,6 +582,22 @@ class TestTiles:
             assert all(b - a <= side - 8 for a, b in itertools.pairwise(starts))
             assert starts[-1] + min(side, length) == length
 
+    def test_weights_fall_towards_other_tiles_and_not_towards_the_border(self):
+        shape, overlap = (40, 100), 16
+        first, last = (blend_weights(tile, shape, overlap) for tile in tiles(shape, 60, overlap))
+        for weights in (first, last[:, ::-1]):  # the other tile lies to the right
+            np.testing.assert_array_equal(weights[:, :-overlap], 1)
+            assert (np.diff(weights[20, -overlap:]) < 0).all()
+            assert weights[20, -1] < 0.1
+            np.testing.assert_array_equal(weights[0], weights[20])
+
+    def test_tiles_overlap_by_one_and_a_half_kernels(self):
+        """Of 41 pixels: 61, so that a step is 89 pixels of a tile of 150, and there are three."""
+        plane = fluorescence_scene((150, 268)).observed
+        kernel = gaussian_kernel((41, 41), 2.0)
+        task = task_on(plane, 150, kernel, settings=LINEAR)
+        assert run_to_end(deconvolve_plane(task, UNWATCHED)).tiles == 3
+
     def test_a_tiled_plane_is_the_plane(self):
         """Less than 1 % apart, and at the seams no more than elsewhere."""
         plane = fluorescence_scene((256, 224)).observed
@@ -610,7 +646,10 @@ class TestTiles:
 
     def test_a_large_plane_finds_its_kernel_first(self):
         plane = fluorescence_scene((150, 160)).observed
-        result = run_to_end(deconvolve_plane(task_on(plane, 96), UNWATCHED))
+        run = Run(deconvolve_plane(task_on(plane, 96), RunControl(preview_seconds=0)))
+        shown = {snapshot.image.shape for snapshot in run if snapshot.image is not None}
+        result = run.result()
+        assert shown == {plane.shape}, "none is of the part that the kernel is found on"
         assert result.tiles > 1
         assert result.image.shape == plane.shape
         assert kernel_width(result.kernel.weights) > 2

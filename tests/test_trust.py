@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from napari_blind_deconv import Settings, deconvolve
 from napari_blind_deconv.cli import app
-from napari_blind_deconv.engine.quality import judge
+from napari_blind_deconv.engine.quality import judge, quality_flags
 from napari_blind_deconv.engine.repeats import error_of_repeats
 from napari_blind_deconv.figures import write_report
 from napari_blind_deconv.image import Image
@@ -23,6 +24,7 @@ from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.numerics.resolution import resolution
 from napari_blind_deconv.reasons import QualityFlag, StopReason
 from napari_blind_deconv.report import Report
+from napari_blind_deconv.results import TrustReport
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 KERNEL = gaussian_kernel((15, 15), 2.0)
@@ -42,6 +44,46 @@ def known(scene):
 def smooth_light(seed: int = 0) -> np.ndarray:
     light = ndimage.gaussian_filter(np.random.default_rng(seed).random((200, 200)), 6)
     return 1000 * (light - light.min()) / np.ptp(light)
+
+
+class TestLimits:
+    """Each limit of the quality flags, from both sides."""
+
+    SOUND = TrustReport(
+        residual=np.zeros((1, 1), np.float32),
+        residual_level=1.0,
+        residual_correlation=0.0,
+        noise=1.0,
+        gain=1.0,
+        offset=0.0,
+        signal_to_noise=10.0,
+        flux_ratio=1.0,
+        resolution_before=6.0,
+        resolution_after=4.0,
+        kernel_fwhm=(4.0, 4.0),
+        kernel_border=0.0,
+    )
+
+    def flags(self, source: KernelSource = KernelSource.GAUSSIAN, **changes):
+        return quality_flags(replace(self.SOUND, **changes), source, StopReason.NOISE)
+
+    @pytest.mark.parametrize(
+        ("flag", "name", "accepted", "doubted"),
+        [
+            (QualityFlag.MISFIT, "residual_level", 1.4, 1.6),
+            (QualityFlag.MISFIT, "residual_correlation", 0.35, 0.45),
+            (QualityFlag.LOW_SIGNAL, "signal_to_noise", 1.1, 0.9),
+            (QualityFlag.KERNEL_FILLS_WINDOW, "kernel_border", 0.015, 0.025),
+            (QualityFlag.NOT_SHARPER, "resolution_after", 5.8, 5.95),
+        ],
+    )
+    def test_a_value_beyond_its_limit_raises_its_flag_alone(self, flag, name, accepted, doubted):
+        assert self.flags(**{name: accepted}) == ()
+        assert self.flags(**{name: doubted}) == (flag,)
+
+    def test_a_given_kernel_may_fill_its_window(self):
+        assert self.flags(KernelSource.GIVEN, kernel_border=0.5) == ()
+        assert self.flags(KernelSource.NO_BLUR) == (QualityFlag.NO_BLUR,)
 
 
 class TestCameraNoise:

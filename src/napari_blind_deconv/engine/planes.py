@@ -113,7 +113,8 @@ def _deconvolve_tiles(task: Task, control: RunControl) -> _Run:
         task = replace(task, intensity_range=(intensity.low, intensity.high))
     requested = task
     if not requested.kernel.is_held:
-        region = yield from _fit_region(task, control)
+        # Without previews, because those of a region do not have the shape of the plane.
+        region = yield from _fit_region(task, RunControl(control.should_stop))
         kernel, settings = KernelChoice.hold(region.kernel), warm_started(task.settings)
         task = replace(task, kernel=kernel, settings=settings)
     image, results = yield from _blended_tiles(task, control)

@@ -1,0 +1,430 @@
+"""Plant faults in a copy of the package, one at a time, and see whether the tests notice.
+
+Run by hand, from the root of the repository::
+
+    python -m tests.planted_faults                # all of them, some ten minutes on two cores
+    python -m tests.planted_faults retries ramp   # those whose names contain one of these words
+    python -m tests.planted_faults --list
+
+Every fault breaks one promise of README or the documentation, by a change of a line or two. It is
+killed if a test of the files named beside it fails. The exit code is the number of survivors.
+`test_planted_faults.py` checks that every fault still fits the source.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests import guard
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path("src") / "napari_blind_deconv"
+COPIED = ("src", "tests", "benchmarks", "docs", "README.md", "CHANGELOG.md", "pyproject.toml")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A change of the source that some test must notice.
+
+    Attributes
+    ----------
+    name : str
+        What no longer holds.
+    file : str
+        In the package.
+    line : str
+        Text of that file, which it has exactly once.
+    fault : str
+        What stands there instead.
+    tests : str
+        Test files that must notice, by what stands between ``test_`` and ``.py``.
+    """
+
+    name: str
+    file: str
+    line: str
+    fault: str
+    tests: str
+
+    def plant(self, root: Path) -> None:
+        """Change the copy of the package in `root`."""
+        path = root / PACKAGE / self.file
+        source = path.read_text(encoding="utf-8")
+        if source.count(self.line) != 1:
+            raise ValueError(f"Expected {self.line!r} once in {self.file}: {self.name}.")
+        path.write_text(source.replace(self.line, self.fault), encoding="utf-8")
+
+
+FAULTS = (
+    # intensity
+    Fault(
+        "flux: an estimate is not scaled to the mean of the input",
+        "engine/problem.py",
+        "from_unit(_with_flux_of(self.despeckled, image))",
+        "from_unit(image)",
+        "engine",
+    ),
+    Fault(
+        "range: that of the first plane only",
+        "engine/channel_statistics.py",
+        "(min(low, intensity.low), max(high, intensity.high))",
+        "(low, high)",
+        "stacks",
+    ),
+    Fault(
+        "hot pixels set the range",
+        "numerics/intensity.py",
+        "robust = median if np.ptp(median) > 0 else channels",
+        "robust = channels",
+        "engine",
+    ),
+    Fault(
+        "hot pixels are taken for signal",
+        "engine/problem.py",
+        "despeckled = without_hot_pixels(observed)",
+        "despeckled = observed",
+        "engine",
+    ),
+    Fault(
+        "luminance of a colour image is its first channel",
+        "engine/problem.py",
+        "return self.despeckled.mean(axis=0)",
+        "return self.despeckled[0]",
+        "engine",
+    ),
+    # the forward model and the kernel
+    Fault(
+        "convolution correlates",
+        "numerics/convolution.py",
+        "spectrum = self._spectrum(canvas, shape) * self._transfer(shape)\n",
+        "spectrum = self._spectrum(canvas, shape) * self._transfer(shape).conj()\n",
+        "convolution",
+    ),
+    Fault(
+        "field of view: one pixel off",
+        "numerics/convolution.py",
+        "[slice(k - 1, n) for k, n",
+        "[slice(k - 2, n - 1) for k, n",
+        "convolution",
+    ),
+    Fault(
+        "kernel: an even side loses its centre",
+        "kernel.py",
+        "[(0, 1 - side % 2) for side in array.shape]",
+        "[(1 - side % 2, 0) for side in array.shape]",
+        "engine",
+    ),
+    Fault(
+        "kernel of other pixels is accepted",
+        "engine/inputs.py",
+        "if not np.allclose(kernel.pixel_size, pixel_size, rtol=_PIXEL_SIZE_TOLERANCE, atol=0):",
+        "if False:",
+        "engine kernel_form",
+    ),
+    Fault(
+        "a kernel off its centre moves the estimate",
+        "engine/problem.py",
+        "moved_back(estimate, [-c for c in self.centroid])",
+        "moved_back(estimate, [0.0 for _ in self.centroid])",
+        "engine",
+    ),
+    Fault(
+        "the estimate is not recentred",
+        "engine/problem.py",
+        "image, weights = recentre(estimate, weights, reference)",
+        "image = crop_to_field_of_view(estimate, self.window)",
+        "engine location contracts",
+    ),
+    Fault(
+        "Richardson-Lucy forgets the border",
+        "numerics/richardson_lucy.py",
+        "return (canvas * ratio / seen).clamp(min=0)",
+        "return (canvas * ratio).clamp(min=0)",
+        "richardson_lucy",
+    ),
+    # stacks and tiles
+    Fault(
+        "reference: the least sharp plane",
+        "engine/channel_statistics.py",
+        "is_sharper = contrast > self.contrast",
+        "is_sharper = self.sharpest is None or contrast < self.contrast",
+        "stacks",
+    ),
+    Fault(
+        "a failed plane is lost",
+        "engine/blocks.py",
+        "pixels = block.array.astype(np.float32)",
+        "pixels = np.zeros(block.array.shape, np.float32)",
+        "stacks",
+    ),
+    Fault(
+        "warm start: planes with a kernel take all iterations",
+        "plan.py",
+        "WARM_START_DIVISOR = 5",
+        "WARM_START_DIVISOR = 1",
+        "stacks",
+    ),
+    Fault(
+        "tiles: half the overlap",
+        "engine/planes.py",
+        "_OVERLAP_IN_KERNELS = 1.5",
+        "_OVERLAP_IN_KERNELS = 0.75",
+        "stacks",
+    ),
+    Fault(
+        "tiles: a ramp the wrong way round",
+        "engine/tiles.py",
+        "        weights *= rising\n",
+        "        weights *= rising[::-1]\n",
+        "stacks",
+    ),
+    Fault(
+        "tiles: each has a range of its own",
+        "engine/planes.py",
+        "task = replace(task, intensity_range=(intensity.low, intensity.high))",
+        "pass",
+        "stacks",
+    ),
+    Fault(
+        "previews of a large plane are those of a part",
+        "engine/planes.py",
+        "region = yield from _fit_region(task, RunControl(control.should_stop))",
+        "region = yield from _fit_region(task, control)",
+        "stacks",
+    ),
+    Fault(
+        "cluster: no retries",
+        "engine/cluster.py",
+        "_RETRIES = 2",
+        "_RETRIES = 0",
+        "cluster",
+    ),
+    # the run
+    Fault(
+        "noise: a run goes on beyond it",
+        "engine/problem.py",
+        "factor * data <= self.noise**2",
+        "factor * data <= 0.5 * self.noise**2",
+        "engine",
+    ),
+    Fault(
+        "early stopping keeps the last estimate",
+        "engine/best_estimate.py",
+        "if self.stopping.update(iteration, monitored) or math.isnan(monitored):",
+        "if self.stopping.update(iteration, monitored) or True:",
+        "engine",
+    ),
+    Fault(
+        "patience: one iteration more",
+        "numerics/stopping.py",
+        "- self.best_iteration >= self.patience",
+        "- self.best_iteration > self.patience",
+        "stopping engine",
+    ),
+    Fault(
+        "stop: a run does not ask",
+        "engine/solver.py",
+        "        if control.should_stop():\n            reason",
+        "        if False:\n            reason",
+        "engine",
+    ),
+    Fault(
+        "seed: not heeded",
+        "engine/double_dip.py",
+        "manual_seed(problem.settings.seed)",
+        "manual_seed(0)",
+        "engine",
+    ),
+    Fault(
+        "random numbers of the caller are used up",
+        "engine/double_dip.py",
+        "with _random_lock, torch.random.fork_rng(devices=[]):",
+        "with _random_lock:",
+        "engine",
+    ),
+    # how far to trust a result
+    Fault(
+        "misfit: a residual of fifteen times the noise is accepted",
+        "engine/quality.py",
+        "_MAX_RESIDUAL_LEVEL = 1.5",
+        "_MAX_RESIDUAL_LEVEL = 15.0",
+        "trust",
+    ),
+    Fault(
+        "misfit: the residual may have any structure",
+        "engine/quality.py",
+        "_MAX_RESIDUAL_CORRELATION = 0.4",
+        "_MAX_RESIDUAL_CORRELATION = 4.0",
+        "trust",
+    ),
+    Fault(
+        "no blur is not reported",
+        "engine/quality.py",
+        "QualityFlag.NO_BLUR: source is KernelSource.NO_BLUR,",
+        "QualityFlag.NO_BLUR: False,",
+        "engine",
+    ),
+    Fault(
+        "a kernel cut off by its window is not reported",
+        "engine/quality.py",
+        "_MAX_BORDER_SHARE = 0.02",
+        "_MAX_BORDER_SHARE = 0.9",
+        "engine",
+    ),
+    Fault(
+        "low signal is not reported",
+        "engine/quality.py",
+        "_MIN_SIGNAL_TO_NOISE = 1.0",
+        "_MIN_SIGNAL_TO_NOISE = 0.1",
+        "engine",
+    ),
+    # files
+    Fault(
+        "TIFF: minutes between frames are taken for seconds",
+        "io/stacks.py",
+        'in_unit(imagej.get("finterval"), imagej.get("tunit", "s"), "s")',
+        'imagej.get("finterval")',
+        "jobs",
+    ),
+    Fault(
+        "OME-TIFF: the step in Z keeps its number and loses its unit",
+        "io/stacks.py",
+        'pixels.get("PhysicalSizeZUnit", "µm"),',
+        'pixels.get("PhysicalSizeXUnit", "µm"),',
+        "jobs",
+    ),
+    Fault(
+        "OME-TIFF: names of channels are lost",
+        "io/images.py",
+        'metadata["Channel"] = {"Name": list(layout.channels)}',
+        "pass",
+        "jobs",
+    ),
+    Fault(
+        "TIFF: the pixel size is lost",
+        "io/images.py",
+        'options["resolution"] = tuple(1 / layout.spacing[axis] for axis in "XY")',
+        'options["resolution"] = (1, 1)',
+        "jobs cli",
+    ),
+    Fault(
+        "an output that exists is replaced unasked",
+        "io/images.py",
+        "if path.exists() and not overwrite:",
+        "if False:",
+        "cli jobs",
+    ),
+    Fault(
+        "two runs write one output",
+        "jobs.py",
+        "resources.enter_context(output_lock(job.output))",
+        "pass",
+        "faults",
+    ),
+    Fault(
+        "resume: planes of other settings are mixed in",
+        "io/store.py",
+        'if record["job"] != job:',
+        "if False:",
+        "jobs",
+    ),
+    Fault(
+        "a complete result is never renamed after a kill",
+        "jobs.py",
+        "            finalize(job.output)\n",
+        "            pass\n",
+        "faults",
+    ),
+    Fault(
+        "sidecar: device and seed of 0.1.0 are forgotten",
+        "job.py",
+        '_MOVED_INTO_SETTINGS = ("device", "seed")',
+        "_MOVED_INTO_SETTINGS = ()",
+        "jobs",
+    ),
+    Fault(
+        "exit code: failed planes are no failure",
+        "cli/running.py",
+        "return SOME_FAILED if summary.failures else 0",
+        "return 0",
+        "jobs",
+    ),
+    # the panel
+    Fault(
+        "panel: a result lies at the origin",
+        "plugin/geometry.py",
+        'return {**self.transform, "translate": self.translate}',
+        'return {**self.transform, "translate": 0 * self.translate}',
+        "plugin_layers",
+    ),
+    Fault(
+        "panel: colours are not restored",
+        "plugin/geometry.py",
+        'return float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0',
+        "return 1.0",
+        "plugin_layers widget",
+    ),
+    Fault(
+        "panel: the layer's array is not copied",
+        "plugin/geometry.py",
+        "pixels=np.array(full_data(layer)[tuple(index)])",
+        "pixels=np.asarray(full_data(layer)[tuple(index)])",
+        "widget plugin_layers",
+    ),
+)
+
+
+def is_killed(fault: Fault) -> bool:
+    """Run the tests of a fault on a copy that has it; whether one fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "planted"
+        root.mkdir()
+        for name in COPIED:
+            source = ROOT / name
+            copy = shutil.copytree if source.is_dir() else shutil.copy2
+            copy(source, root / name)
+        fault.plant(root)
+        files = [f"tests/test_{name}.py" for name in fault.tests.split()]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", *files],
+            cwd=root,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)])},
+            capture_output=True,
+            text=True,
+            timeout=guard.SECONDS,
+            check=False,
+        )
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"The tests of {fault.name!r} could not be run:\n{done.stdout[-2000:]}")
+    return done.returncode == 1
+
+
+def chosen(words: Iterable[str]) -> list[Fault]:
+    """Return the faults whose names contain one of the words; all without words."""
+    wanted = list(words)
+    return [fault for fault in FAULTS if not wanted or any(word in fault.name for word in wanted)]
+
+
+def main(arguments: list[str]) -> int:
+    """Plant the chosen faults, as many at a time as there are cores; return the survivors."""
+    if "--list" in arguments:
+        print("\n".join(f"{fault.name}  ({fault.file})" for fault in FAULTS))
+        return 0
+    faults = chosen(arguments)
+    survivors = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for fault, killed in zip(faults, pool.map(is_killed, faults), strict=True):
+            survivors += not killed
+            print(f"{'killed  ' if killed else 'SURVIVED'}  {fault.name}", flush=True)
+    print(f"{len(faults) - survivors} of {len(faults)} faults killed")
+    return survivors
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

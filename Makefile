@@ -8,27 +8,32 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 XVFB_PACKAGES := xvfb xauth libgl1 libegl1 libglib2.0-0 libfontconfig1 libdbus-1-3 \
 	libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0
 
-# Of the tests, those that meet the libraries.
-MEET := package cli doctor io jobs engine batch stacks hostile security
+# Test files that depend on the versions of the libraries.
+LIBRARY_TESTS := package cli doctor io jobs engine batch stacks hostile security
 
-.PHONY: demo test lowest check bench format screenshots figures docs dist audit display clean
+.PHONY: demo test coverage lowest check bench format screenshots figures docs dist audit display clean
 
 demo: $(VENV)/.base
 	$(BIN)/blind-deconv demo --out demo
 
 test: $(VENV)/.test display
+	$(BIN)/python -m pytest
+
+# The same tests with coverage. They take one and a half times as long.
+coverage: $(VENV)/.test display
 	$(BIN)/python -m pytest --cov --cov-report=term
 
-# The oldest of every library that pyproject.toml accepts: first without napari, then with it.
-# uv reads UV_TORCH_BACKEND=cpu, which spares gigabytes of CUDA, and UV_OVERRIDE.
+# Tests with the oldest version of each library that pyproject.toml allows, first without napari and
+# then with it. uv reads the environment variables UV_OVERRIDE and UV_TORCH_BACKEND; with
+# UV_TORCH_BACKEND=cpu it does not download gigabytes of CUDA.
 lowest: display
 	rm -rf $(LOW)
 	$(PYTHON) -m venv $(LOW)
 	$(LOW)/bin/python -m pip --disable-pip-version-check install --quiet uv
 	$(call install_lowest,--extra cluster)
-	$(LOW)/bin/python -m pytest $(MEET:%=tests/test_%.py)
+	$(LOW)/bin/python -m pytest $(LIBRARY_TESTS:%=tests/test_%.py)
 	$(call install_lowest,--extra cluster --extra gui)
-	$(LOW)/bin/python -m pytest $(MEET:%=tests/test_%.py) tests/test_widget.py
+	$(LOW)/bin/python -m pytest $(LIBRARY_TESTS:%=tests/test_%.py) tests/test_widget.py
 
 define install_lowest
 	$(LOW)/bin/uv pip compile --quiet --resolution lowest-direct $(1) \
@@ -46,7 +51,7 @@ check: $(VENV)/.test
 	$(BIN)/npe2 validate src/napari_blind_deconv/napari.yaml
 	$(BIN)/zizmor --offline --quiet .github
 
-# A quarter of an hour on two cores; the images are not part of the repository.
+# Takes a quarter of an hour on two cores. The images are not part of the repository.
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks quick speed --jobs 2 --again --results bench
 	$(BIN)/python -m benchmarks.report --results bench
@@ -61,11 +66,11 @@ screenshots: $(VENV)/.test display
 figures: $(VENV)/.test
 	$(BIN)/python docs/make_method_figures.py
 
-# Any warning is an error; nothing is fetched but, the first time, the packages.
+# Any warning is an error. Only the packages are downloaded, the first time.
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -q -E -W --keep-going -d build/doctrees docs site
 
-# What goes to PyPI, checked; each file under 1 MB.
+# Build and check the files for PyPI. Each must be smaller than 1 MB.
 dist: $(VENV)/.dist
 	rm -rf dist
 	$(BIN)/validate-pyproject pyproject.toml
@@ -75,7 +80,7 @@ dist: $(VENV)/.dist
 	@wc -c dist/*
 	@if find dist -type f -size +1000000c | grep .; then echo "is larger than 1 MB."; exit 1; fi
 
-# Known vulnerabilities of what `pip install .` brings; asks the package index.
+# List known vulnerabilities of the dependencies. This asks the package index.
 audit: $(VENV)/.base
 	$(PIP) -e '.[audit]'
 	$(BIN)/pip-audit --skip-editable
@@ -97,7 +102,7 @@ $(VENV)/.dist: $(VENV)/.base
 	$(PIP) -e '.[dist]'
 	touch $@
 
-# The tests of the widget need a display. On Debian's kin, where we may, install a virtual one.
+# The tests of the widget need a display. As root on Debian and its derivatives, install a virtual one.
 display:
 	@if [ "$$(uname)" = Linux ] && ! { command -v Xvfb && ldconfig -p | grep libxcb-cursor; } \
 		>/dev/null 2>&1; then \
@@ -105,7 +110,7 @@ display:
 			apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 			apt-get install -qq -y --no-install-recommends $(XVFB_PACKAGES); \
 		else \
-			echo "No virtual display: tests of the widget may be skipped. They need:"; \
+			echo "No virtual display was found. Tests of the widget may be skipped. They need:"; \
 			echo "  $(XVFB_PACKAGES)"; \
 		fi; \
 	fi

@@ -1,7 +1,7 @@
-"""Measurements of quality, speed and stability; not part of the wheel, nor of the tests.
+"""Benchmarks of quality, speed and stability. They are not part of the wheel or of the tests.
 
-``python -m benchmarks SUITE ...`` runs suites, ``python -m benchmarks.report`` writes their tables.
-A new method is one file in ``methods``, a new suite one file in ``suites``.
+``python -m benchmarks SUITE ...`` runs suites, and ``python -m benchmarks.report`` prints tables.
+A new method is one file in ``methods``, and a new suite is one file in ``suites``.
 """
 
 from benchmarks.kernel_networks import register

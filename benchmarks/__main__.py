@@ -1,4 +1,4 @@
-"""``python -m benchmarks SUITE ...``: measure, writing every result down at once."""
+"""``python -m benchmarks SUITE ...``: run suites and write each result at once."""
 
 from __future__ import annotations
 
@@ -18,20 +18,26 @@ console = Console(highlight=False, soft_wrap=True)
 
 def main(
     suites: Annotated[list[str], typer.Argument(help="Names of suites, or 'all'.")],
-    preset: Annotated[str | None, typer.Option(help="One of our presets, alone.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Run only this preset.")] = None,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting of it, as name=value.")
+        list[str] | None, typer.Option("--set", help="Change its setting, as name=value.")
     ] = None,
-    methods: Annotated[list[str] | None, typer.Option("--method", help="A method, alone.")] = None,
-    only: Annotated[str, typer.Option("--case", help="Part of 'group | case | method'.")] = "",
+    methods: Annotated[
+        list[str] | None, typer.Option("--method", help="Run only this method.")
+    ] = None,
+    only: Annotated[
+        str, typer.Option("--case", help="Run tasks with this part of 'group | case | method'.")
+    ] = "",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of the networks.")] = 0,
-    jobs: Annotated[int, typer.Option(min=1, help="Tasks at a time, sharing the cores.")] = 1,
-    again: Annotated[bool, typer.Option("--again", help="Also what was measured before.")] = False,
+    seed: Annotated[int, typer.Option(help="Random seed of the networks.")] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of tasks that share the cores.")] = 1,
+    again: Annotated[
+        bool, typer.Option("--again", help="Repeat tasks that have a result.")
+    ] = False,
     data: Annotated[Path, typer.Option(help="Folder of the benchmark images.")] = DATA,
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = HERE / "results",
 ) -> None:
-    """Run suites; what their files already have is left out."""
+    """Run suites, without the tasks that already have a result."""
     known = find_suites()
     names = list(known) if suites == ["all"] else suites
     unknown = [name for name in names if name not in known]
@@ -44,26 +50,26 @@ def main(
         raise typer.BadParameter(str(error)) from None
     failures = 0
     for name in names:
-        command = _command(name, options, jobs, only)
+        command = _command_line(name, options, jobs, only)
         try:
             for record in run_suite(
                 known[name], options, results, jobs=jobs, again=again, only=only, command=command
             ):
-                console.print(_line(record))
+                console.print(_summary_line(record))
                 failures += "failure" in record
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
         except BrokenProcessPool:
-            console.print(f"A worker of {name} was killed, for want of memory maybe; run it again.")
+            console.print(f"A worker of {name} was killed, possibly out of memory; run it again.")
             raise typer.Exit(1) from None
         except FileNotFoundError as error:
             console.print(f"Suite {name} was skipped: its images are missing ({error.filename}).")
     if failures:
-        console.print(f"{failures} task(s) failed; their records say why.")
+        console.print(f"{failures} task(s) failed; their records give the reasons.")
 
 
-def _command(suite: str, options: Options, jobs: int, only: str) -> str:
-    """What to type for the same again, without the places of files."""
+def _command_line(suite: str, options: Options, jobs: int, only: str) -> str:
+    """Return the command that repeats this run, without the paths of files."""
     words = [suite]
     words += ["--preset", options.preset] if options.preset else []
     words += [word for change in options.changes for word in ("--set", change)]
@@ -75,7 +81,8 @@ def _command(suite: str, options: Options, jobs: int, only: str) -> str:
     return " ".join(["python -m benchmarks", *words])
 
 
-def _line(record: dict[str, Any]) -> str:
+def _summary_line(record: dict[str, Any]) -> str:
+    """Return one line about a measurement."""
     where = " | ".join(filter(None, (record["suite"], record["group"], record["case"])))
     if "failure" in record:
         return f"{where} | {record['method']}: FAILED, {record['failure']}"

@@ -1,4 +1,4 @@
-"""Pictures whose truth is known: real camera shakes, and pictures blurred here."""
+"""Images with a known ground truth: real camera shakes, and images that are blurred here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import tifffile
 import torch
 from numpy.typing import NDArray
-from skimage import data as pictures
+from skimage import data as skimage_data
 from skimage.io import imread
 from torch import Tensor
 
@@ -35,27 +35,28 @@ __all__ = [
     "natural_cases",
 ]
 
-FIELD = 256
-OFFSET = 100.0
-BACKGROUND = 0.02
+FIELD = 256  # pixels per side of the field of view
+OFFSET = 100.0  # of the camera, in counts
+BACKGROUND = 0.02  # as a share of the full scale
 READ_NOISE = 1.5
 KERNELS = (1, 3, 5, 7)  # of Levin et al.; all four are stored for correlation
 POINT = np.ones((1, 1), np.float32)
-# 256 pixels and this much more are the smallest truth, three channels of a cell, 350 pixels a side.
+# The scene is larger than the 256 pixels of the field of view by the kernel. The smallest truth,
+# three channels of a cell, has 350 pixels per side.
 DEFOCUSED_SIDE = 95
 OBJECTIVE = {"numerical_aperture": 1.2, "wavelength": 0.6, "pixel_size": 0.08}
 
 
 class Degradation(Protocol):
-    """What happens to a picture on its way to the file."""
+    """A degradation of an image between the scene and the file."""
 
-    def __call__(self, picture: Tensor, /, *, generator: torch.Generator) -> Tensor:
-        """Return the picture changed, same shape."""
+    def __call__(self, image: Tensor, /, *, generator: torch.Generator) -> Tensor:
+        """Return the degraded image, of the same shape."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """An image to deblur, and everything that is known about it.
+    """An image to deconvolve, with its ground truth and kernel.
 
     Attributes
     ----------
@@ -66,15 +67,15 @@ class Case:
     peak : float
         Full scale in those units, for PSNR and SSIM.
     kernel : ndarray
-        The true kernel for true convolution, odd sides, sum 1.
+        The true kernel (of a convolution, not a correlation), with odd sides and sum 1.
     offset : float
         Intensity without any light.
     moved : str
-        Which of truth and estimate is moved for a score, see `align`; the estimate for real camera
-        shakes, as in the literature.
+        Which of truth and estimate is shifted for a score, see `align`. It is the estimate for
+        real camera shakes, as in the literature.
     ceiling : float
-        Intensity the detector ends at. What an estimate has beyond is cut off before it is
-        compared with a truth that has nothing there.
+        Intensity at which the detector saturates. An estimate is clipped there before it is
+        compared with a truth that is saturated, too.
     """
 
     name: str
@@ -87,25 +88,25 @@ class Case:
     ceiling: float = math.inf
 
     def clipped(self, image: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-        """An estimate as the detector could have shown it."""
+        """Return an estimate clipped at the saturation of the detector."""
         return np.minimum(image, self.ceiling)
 
     def degraded(self, name: str, change: Degradation) -> Case:
-        """The same with its observed picture changed, and `name` added to its own."""
-        picture = torch.from_numpy(self.observed).float()
-        changed = change(picture, generator=torch.Generator().manual_seed(0)).double().numpy()
-        return replace(self, name=f"{self.name}, {name}", observed=changed)
+        """Return this case with a degraded observed image, and with `name` appended to its name."""
+        image = torch.from_numpy(self.observed).float()
+        degraded = change(image, generator=torch.Generator().manual_seed(0)).double().numpy()
+        return replace(self, name=f"{self.name}, {name}", observed=degraded)
 
 
 def _levin_kernel(data: Path, number: int) -> NDArray[np.float32]:
     stored = imread(data / "levin" / "kernel" / f"kernel{number}.png").astype(np.float32)
-    kernel = stored[::-1, ::-1]
+    kernel = stored[::-1, ::-1]  # the file holds it for correlation
     kernel = np.pad(kernel, [(0, 1 - side % 2) for side in kernel.shape])
     return kernel / kernel.sum()
 
 
 def camera_shake(data: Path, image: int, kernel: int) -> Case:
-    """A real capture of Levin et al. (2009) and its sharp counterpart."""
+    """Return a real capture of Levin et al. (2009) and its sharp counterpart."""
     name = f"im{image}_kernel{kernel}"
     return Case(
         name=name,
@@ -118,14 +119,14 @@ def camera_shake(data: Path, image: int, kernel: int) -> Case:
 
 
 def camera_shakes(data: Path) -> Iterator[Case]:
-    """The eight captures."""
+    """Yield the eight captures."""
     for image in (1, 2):
         for kernel in KERNELS:
             yield camera_shake(data, image, kernel)
 
 
 def levin_synthetic(data: Path, image: int, kernel: int) -> Case:
-    """A sharp picture of Levin et al., blurred after Eq. 2 with one of their kernels."""
+    """Return a sharp image of Levin et al., blurred after Eq. 2 with one of their kernels."""
     weights = _levin_kernel(data, kernel)
     scene = torch.from_numpy(imread(data / "levin" / "gt" / f"im{image}.png") / 255)
     convolution = Convolution(torch.from_numpy(weights).double())
@@ -154,16 +155,19 @@ OPTICS: dict[str, Callable[[], NDArray[np.float32]]] = {
 }
 
 
-def _crop(picture: NDArray[np.float64], kernel: NDArray[np.float32], field: int) -> Tensor:
-    """The middle of a picture, wider than the field of view by what the kernel sees."""
+def _crop(image: NDArray[np.float64], kernel: NDArray[np.float32], field: int) -> Tensor:
+    """Return the centre of an image: the field of view and the margin that the kernel reaches."""
     sides = [field + side - 1 for side in kernel.shape]
-    corner = [(have - side) // 2 for have, side in zip(picture.shape, sides, strict=True)]
+    corner = [(length - side) // 2 for length, side in zip(image.shape, sides, strict=True)]
     rows, columns = (slice(c, c + s) for c, s in zip(corner, sides, strict=True))
-    return torch.from_numpy(picture[rows, columns]).float()
+    return torch.from_numpy(image[rows, columns]).float()
 
 
 def fluorescence(data: Path, truth: str, optics: str, photons: float) -> Case:
-    """A sharp micrograph, blurred with a scene wider than the field of view, then exposed."""
+    """Return a sharp micrograph that is blurred and then exposed.
+
+    The scene is wider than the field of view, so that light crosses the border as in reality.
+    """
     file, channel = TRUTHS[truth]
     stack = tifffile.imread(data / "micro-truth" / file)
     plane = (stack[channel] if stack.ndim == 3 else stack).astype(np.float64)
@@ -190,20 +194,23 @@ def fluorescence(data: Path, truth: str, optics: str, photons: float) -> Case:
 
 
 def fluorescence_cases(data: Path) -> Iterator[Case]:
-    """The fifty: five truths, five kernels, two exposures."""
+    """Yield the fifty cases: five truths, five kernels, two exposures."""
     for truth in TRUTHS:
         for optics in OPTICS:
             for photons in (1000.0, 100.0):
                 yield fluorescence(data, truth, optics, photons)
 
 
-def natural(data: Path, picture: str, kernel: int | None, field: int = FIELD) -> Case:
-    """The middle of a photograph of scikit-image, blurred after Eq. 2; None: not at all."""
+def natural(data: Path, photograph: str, kernel: int | None, field: int = FIELD) -> Case:
+    """Return the centre of a photograph of scikit-image, blurred after Eq. 2.
+
+    Without a kernel (None) it stays sharp.
+    """
     weights = POINT if kernel is None else _levin_kernel(data, kernel)
-    scene = _crop(getattr(pictures, picture)() / 255, weights, field)
+    scene = _crop(getattr(skimage_data, photograph)() / 255, weights, field)
     convolution = Convolution(torch.from_numpy(weights))
     return Case(
-        name=picture if kernel is None else f"{picture}, kernel {kernel}",
+        name=photograph if kernel is None else f"{photograph}, kernel {kernel}",
         observed=convolution.forward(scene).double().numpy(),
         truth=convolution.field_of_view(scene).double().numpy(),
         peak=1.0,
@@ -212,7 +219,7 @@ def natural(data: Path, picture: str, kernel: int | None, field: int = FIELD) ->
 
 
 def natural_cases(data: Path) -> Iterator[Case]:
-    """The sixteen: four pictures, four kernels."""
-    for picture in ("camera", "gravel", "grass", "brick"):
+    """Yield the sixteen cases: four photographs, four kernels."""
+    for photograph in ("camera", "gravel", "grass", "brick"):
         for kernel in KERNELS:
-            yield natural(data, picture, kernel)
+            yield natural(data, photograph, kernel)

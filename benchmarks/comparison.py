@@ -1,4 +1,4 @@
-"""Suites that put methods side by side on the same cases."""
+"""Suites that compare methods on the same cases."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CaseMaker = Callable[[Path], Iterable[Case]]
 def compare(
     cases: Iterable[Case], methods: Iterable[Method], context: Context, group: str = ""
 ) -> Iterator[Task]:
-    """Every method on every case, scored."""
+    """Yield a task for each method on each case."""
     chosen = list(methods)
     for case in cases:
         for method in chosen:
@@ -44,19 +44,20 @@ def compare(
                 group,
                 case.name,
                 method.name,
-                _Scored(case, method, context),
+                _ScoredRun(case, method, context),
                 context.seed,
                 version_of(method),
             )
 
 
 @dataclass(frozen=True)
-class _Scored:
+class _ScoredRun:
     case: Case
     method: Method
     context: Context
 
     def __call__(self) -> dict[str, Any]:
+        """Run the method, and return its scores and its time."""
         started = time.perf_counter()
         outcome = self.method.run(self.case, self.context)
         seconds = time.perf_counter() - started
@@ -66,19 +67,19 @@ class _Scored:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Some methods on all cases, and slow ones on a few.
+    """Methods that run on all cases, and slow methods that run on a few.
 
     Attributes
     ----------
     cases : callable
-        Folder of the images to cases.
+        Makes the cases from the folder of the images.
     methods, slow_methods : tuple of str
-        Names; each list may be overruled on the command line.
+        Names of methods; the command line can replace them.
     slow_cases : callable
-        Those the slow methods are run on.
+        Makes the cases of the slow methods.
     parts : mapping
-        Title of a table of mean PSNR, and which part of the cases' names, between commas, its
-        columns are.
+        Titles of tables of mean PSNR. For each, the part of the case names (separated by commas)
+        that its columns are.
     """
 
     name: str
@@ -90,7 +91,7 @@ class Comparison:
     alone: bool = False
 
     def tasks(self, options: Options) -> Iterator[Task]:
-        """Every method on its cases."""
+        """Yield a task for each method on its cases."""
         methods = options.chosen(self.methods)
         yield from compare(self.cases(options.data), methods, options.context)
         if not options.has_own_methods:
@@ -98,7 +99,7 @@ class Comparison:
             yield from compare(self.slow_cases(options.data), slow, options.context)
 
     def report(self, records: pd.DataFrame, figures: Path) -> str:
-        """Means and gains; the slow methods once more beside the others, on the same cases."""
+        """Return tables of means and gains, also for all methods on the cases of the slow ones."""
         count = records.groupby("method")["case"].transform("size")
         everywhere = records[count == count.max()]
         text = [markdown(summary(everywhere))]

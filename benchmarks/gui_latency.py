@@ -1,7 +1,7 @@
-"""How long napari keeps a user waiting while a run is on: ``python -m benchmarks.gui_latency``.
+"""Measure how long napari blocks its user during a run: ``python -m benchmarks.gui_latency``.
 
-An event is posted to the GUI thread every few milliseconds; its latency is how much later than that
-it is handled. Needs a display (``xvfb-run`` will do).
+An event is posted to the GUI thread every few milliseconds. Its latency is the delay until the
+thread handles it. This needs a display, such as that of ``xvfb-run``.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 PERIOD = 0.01  # seconds between events
-ITERATIONS = 100_000  # ended by hand
+ITERATIONS = 100_000  # more than a measurement takes; the run is stopped
 
 
-class Clock:
-    """Latencies of events posted at a steady pace, in milliseconds."""
+class LatencyRecorder:
+    """Record the latencies, in milliseconds, of events that are posted at regular intervals."""
 
     def __init__(self) -> None:
         self.latencies: list[float] = []
@@ -35,12 +35,12 @@ class Clock:
         self._timer.timeout.connect(self._tick)
 
     def start(self) -> None:
-        """Begin anew."""
+        """Forget the latencies so far, and start to post events."""
         self.latencies = []
         self._post()
 
     def stop(self) -> None:
-        """Post no more."""
+        """Stop posting events."""
         self._timer.stop()
 
     def _post(self) -> None:
@@ -53,7 +53,7 @@ class Clock:
 
 
 def wait(condition: Callable[[], bool], seconds: float) -> None:
-    """Let Qt work until a condition holds, as it does when nobody waits."""
+    """Let Qt process its events until a condition holds or the time is over."""
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         QApplication.processEvents()
@@ -61,7 +61,7 @@ def wait(condition: Callable[[], bool], seconds: float) -> None:
 
 
 def measure(side: int, seconds: float) -> list[dict[str, object]]:
-    """Latencies before and during a run on a picture of some side."""
+    """Measure the latencies before and during a run on an image of `side` × `side` pixels."""
     viewer = napari.Viewer(show=True)
     viewer.window.resize(1200, 800)
     viewer.add_image(fluorescence_scene((side, side)).observed, name="scene")
@@ -71,19 +71,19 @@ def measure(side: int, seconds: float) -> list[dict[str, object]]:
     panel.form.advanced.widgets["patience"].value = ITERATIONS
     panel.form.advanced.widgets["stop_at_noise"].value = False
     wait(lambda: " to " in panel.form.expected_time.value, 120)
-    clock = Clock()
+    recorder = LatencyRecorder()
     rows = []
-    clock.start()
+    recorder.start()
     wait(lambda: False, seconds)
-    rows.append(figures(side, "idle", clock.latencies, 0, seconds))
+    rows.append(figures(side, "idle", recorder.latencies, 0, seconds))
     panel.start()
     wait(lambda: panel.progress.maximum() == ITERATIONS, 300)
-    clock.start()
+    recorder.start()
     before = panel.progress.value()
     wait(lambda: False, seconds)
     done = panel.progress.value() - before
-    rows.append(figures(side, "running", clock.latencies, done, seconds))
-    clock.stop()
+    rows.append(figures(side, "running", recorder.latencies, done, seconds))
+    recorder.stop()
     panel.stop_button.click()
     wait(panel.run_button.isEnabled, 60)
     viewer.close()
@@ -91,16 +91,16 @@ def measure(side: int, seconds: float) -> list[dict[str, object]]:
 
 
 def figures(
-    side: int, state: str, latencies: list[float], steps: int, seconds: float
+    side: int, state: str, latencies: list[float], iterations: int, seconds: float
 ) -> dict[str, object]:
-    """A row of the table."""
+    """Return a row of the table."""
     return {
         "image": f"{side}²",
         "state": state,
         "median, ms": round(float(np.median(latencies)), 1),
         "95 %, ms": round(float(np.percentile(latencies, 95)), 1),
         "worst, ms": round(max(latencies), 1),
-        "steps a second": round(steps / seconds, 1) if steps else "",
+        "steps a second": round(iterations / seconds, 1) if iterations else "",
     }
 
 

@@ -1,7 +1,7 @@
-"""What the paper compares its kernel prior with (Fig. 13), registered with the package.
+"""Kernel networks that the paper compares its kernel prior with (Fig. 13).
 
-Two networks, and the presets of the published methods that they belong to. Importing `benchmarks`
-registers them; the package itself does not know them.
+The two networks, and the presets of the published methods that use them, are registered with the
+package when `benchmarks` is imported. The package itself does not know them.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from napari_blind_deconv.settings import KERNEL_NETWORKS, Settings
 
 __all__ = ["ConvolutionalKernel", "MlpKernel", "convolutional", "mlp", "register"]
 
-# Random numbers the fully connected network starts from, and channels of the convolutional one's.
-_MLP_INPUTS = 200
-_CONVOLUTIONAL_INPUTS = 8
+_MLP_INPUTS = 200  # random numbers that the fully connected network starts from
+_CONVOLUTIONAL_INPUTS = 8  # channels of random numbers of the convolutional network
 _CONVOLUTIONAL_SKIP = 16
-_COARSEST_SIDE = 4  # pixels of the convolutional network's coarsest scale
+_COARSEST_SIDE = 4  # pixels per side of the coarsest scale of the convolutional network
 
-_RIVAL: dict[str, Any] = {
+_SHARED_SETTINGS: dict[str, Any] = {
     **PRESETS["paper-synthetic"],
     "max_iterations": 5000,
     "learning_rate_milestones": (2000, 3000, 4000),
@@ -34,19 +33,19 @@ _RIVAL: dict[str, Any] = {
     "location": "centre",
 }
 _PRESETS: dict[str, dict[str, Any]] = {
-    # Eq. 7, Ren et al. (2020), with the λ the paper compares at; the true kernel size is the
-    # caller's to give.
+    # Eq. 7, Ren et al. (2020), with the λ of the comparison in the paper. The caller sets the true
+    # kernel size.
     "selfdeblur": {
-        **_RIVAL,
+        **_SHARED_SETTINGS,
         "kernel_network": "mlp",
         "kernel_features": 1000,
         "kernel_layers": 1,
         "regulariser": "l1",
     },
-    # Wang et al. (2019): the same network for both, and nothing but the misfit. Rates and their
-    # halving are SelfDeblur's.
+    # Wang et al. (2019): the same network for image and kernel, and no penalty beside the misfit.
+    # The learning rates and their milestones are those of SelfDeblur.
     "wang": {
-        **_RIVAL,
+        **_SHARED_SETTINGS,
         "kernel_network": "convolutional",
         "kernel_features": 128,
         "kernel_layers": 5,
@@ -56,26 +55,26 @@ _PRESETS: dict[str, dict[str, Any]] = {
 
 
 def register() -> None:
-    """Make the networks and presets known to the package, by their names."""
+    """Register the networks and presets with the package, by their names."""
     for name in ("mlp", "convolutional"):
         KERNEL_NETWORKS[name] = f"{__name__}:{name}"
     PRESETS.update(_PRESETS)
 
 
 def mlp(settings: Settings, window: tuple[int, ...]) -> nn.Module:
-    """The fully connected network of these settings."""
+    """Return the fully connected network of these settings."""
     return MlpKernel(window, features=settings.kernel_features, layers=settings.kernel_layers)
 
 
 def convolutional(settings: Settings, window: tuple[int, ...]) -> nn.Module:
-    """The U-Net of these settings, of as many scales as its window allows."""
-    most = max(1, int(math.log2(min(window) / _COARSEST_SIDE)))
-    scales = min(settings.kernel_layers, most)
+    """Return the U-Net of these settings, with as many scales as its window allows."""
+    max_scales = max(1, int(math.log2(min(window) / _COARSEST_SIDE)))
+    scales = min(settings.kernel_layers, max_scales)
     return ConvolutionalKernel(window, features=settings.kernel_features, scales=scales)
 
 
 class _SoftmaxKernel(nn.Module):
-    """A kernel as the softmax of what a network makes of fixed random numbers z."""
+    """A kernel that is the softmax of the output of a network for fixed random numbers z."""
 
     def __init__(self, kernel_shape: tuple[int, ...], network: nn.Module, z: Tensor) -> None:
         super().__init__()
@@ -85,7 +84,7 @@ class _SoftmaxKernel(nn.Module):
         self.register_buffer("z", z)
 
     def forward(self) -> Tensor:
-        """Return the kernel, shape `kernel_shape`, all ≥ 0, sum 1."""
+        """Return the kernel of shape `kernel_shape`, non-negative with sum 1."""
         values = self.network(self.z).flatten()
         return torch.softmax(values, dim=0).reshape(self.kernel_shape)
 

@@ -1,4 +1,4 @@
-"""Figures of what was measured."""
+"""Figures of the results. Each function writes one and returns the Markdown that shows it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmarks.methods.double_dip import EVERY
+from benchmarks.methods.double_dip import SCORING_INTERVAL
 from benchmarks.tables import gains
 
 __all__ = ["plot_curves", "plot_gains", "plot_ratios", "plot_stopping_gaps"]
 
 
 def plot_gains(frame: pd.DataFrame, path: Path) -> str:
-    """Gain of each method over the input, a box for its cases; the Markdown that shows it."""
+    """Plot the gain over the input, with a box for each method."""
     table = gains(frame)
     methods = [method for method in table["method"].unique() if method != "input"]
     figure = Figure(figsize=(8, 0.6 + 0.33 * len(methods)), layout="constrained")
@@ -27,48 +27,52 @@ def plot_gains(frame: pd.DataFrame, path: Path) -> str:
     axes.invert_yaxis()
     axes.axvline(0, color="grey", linewidth=0.8)
     axes.set_xlabel("gain over the input, dB")
-    return _saved(figure, path, "Gain by method")
+    return _save(figure, path, "Gain by method")
 
 
 def plot_curves(frame: pd.DataFrame, path: Path) -> str:
-    """Mean gain of the running picture by iteration, of methods that have one."""
+    """Plot the mean gain of the current estimate by iteration, for methods that record it."""
     table = gains(frame)
     table = table[table["curve"].notna()]
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     axes = figure.subplots()
     for method, runs in table.groupby("method", sort=False):
-        # A run that stopped keeps its last value in the mean, or the mean would jump.
+        # A run that stopped keeps its last value in the mean. Otherwise the mean would jump.
         longest = max(map(len, runs["curve"]))
         curves = [np.pad(curve, (0, longest - len(curve)), "edge") for curve in runs["curve"]]
         mean = np.mean([c - b for c, b in zip(curves, runs["before"], strict=True)], axis=0)
-        axes.plot(EVERY * np.arange(1, longest + 1), mean, label=f"{method} ({len(runs)} cases)")
+        axes.plot(
+            SCORING_INTERVAL * np.arange(1, longest + 1),
+            mean,
+            label=f"{method} ({len(runs)} cases)",
+        )
     axes.set(xlabel="iteration", ylabel="gain over the input, dB", ylim=(-6, None))
     axes.axhline(0, color="grey", linewidth=0.8)
     axes.legend(fontsize="small")
-    return _saved(figure, path, "Gain by iteration")
+    return _save(figure, path, "Gain by iteration")
 
 
 def plot_ratios(frame: pd.DataFrame, path: Path) -> str:
-    """A dot a picture: the sparsity ratio it was judged by, whole searches above first looks."""
+    """Plot the sparsity ratios of first looks and of complete searches, a dot for each image."""
     groups = list(frame["group"].unique())
     figure = Figure(figsize=(8, 0.8 + 0.5 * len(groups)), layout="constrained")
     axes = figure.subplots()
     for row, group in enumerate(groups):
         part = frame[frame["group"] == group]
-        for column, colour, lift in (("look", "tab:grey", 0.12), ("ratio", "tab:orange", -0.12)):
+        for column, colour, offset in (("look", "tab:grey", 0.12), ("ratio", "tab:orange", -0.12)):
             values = part[column].astype(float)
-            axes.plot(values, np.full(len(values), row + lift), ".", color=colour, alpha=0.6)
+            axes.plot(values, np.full(len(values), row + offset), ".", color=colour, alpha=0.6)
     for bound, colour in ((1.0, "tab:grey"), (0.99, "tab:orange")):
         axes.axvline(bound, color=colour, linewidth=0.8)
     axes.set_yticks(range(len(groups)), groups)
-    axes.set(xlabel="sparsity ratio: first look (grey), second witness of a search (orange)")
+    axes.set(xlabel="sparsity ratio: first look (grey), second smallest of a search (orange)")
     axes.set_xlim(0.88, 1.25)
     axes.invert_yaxis()
-    return _saved(figure, path, "Sparsity ratios")
+    return _save(figure, path, "Sparsity ratios")
 
 
 def plot_stopping_gaps(frame: pd.DataFrame, path: Path) -> str:
-    """Fig. 26: what stopping lost against the peak, and what not stopping would have."""
+    """Plot the loss against the peak with and without early stopping, as in Fig. 26."""
     methods = list(frame["method"].unique())
     figure = Figure(figsize=(4 * len(methods), 3), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(methods), sharey=True))
@@ -77,10 +81,11 @@ def plot_stopping_gaps(frame: pd.DataFrame, path: Path) -> str:
         axes.hist(runs.to_numpy(), bins=12, label=["where it stopped", "at the last iteration"])
         axes.set(title=method, xlabel="below the peak, dB", ylabel="runs")
     panels[-1].legend()
-    return _saved(figure, path, "Early-stopping gaps")
+    return _save(figure, path, "Early-stopping gaps")
 
 
-def _saved(figure: Figure, path: Path, title: str) -> str:
+def _save(figure: Figure, path: Path, title: str) -> str:
+    """Write a figure, and return the Markdown that shows it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
     return f"![{title}]({path.parent.name}/{path.name})"

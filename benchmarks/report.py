@@ -1,6 +1,6 @@
-"""``python -m benchmarks.report [SUITE ...]``: the tables of all results.
+"""``python -m benchmarks.report [SUITE ...]``: print the tables of all results.
 
-They are printed, or with ``--write`` put into this folder's README, with their figures.
+With ``--write`` the tables and their figures go into the README of this folder.
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ README = HERE / "README.md"
 
 
 def main(
-    suites: Annotated[list[str] | None, typer.Argument(help="Names; default: all.")] = None,
+    suites: Annotated[
+        list[str] | None, typer.Argument(help="Names of suites; default: all.")
+    ] = None,
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = HERE / "results",
-    write: Annotated[bool, typer.Option("--write", help="Put them into the README.")] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the tables into the README.")
+    ] = False,
 ) -> None:
-    """Print the tables, or put them into the README."""
+    """Print the tables, or write them into the README."""
     known = find_suites()
     unknown = [name for name in suites or [] if name not in known]
     if unknown:
@@ -41,7 +45,7 @@ def main(
 
 
 def section_of(suite: Suite, results: Path, figures: Path) -> str | None:
-    """A suite's tables and where they are from; None without results."""
+    """Return the tables of a suite and their origin; None without results."""
     records = read_records(results_file(results, suite.name))
     if not records:
         return None
@@ -50,7 +54,7 @@ def section_of(suite: Suite, results: Path, figures: Path) -> str | None:
 
 
 def replaced(text: str, name: str, section: str) -> str:
-    """A text with the section between the marks of a suite replaced."""
+    """Return a text with a new section between the marks of a suite."""
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     if not pattern.search(text):

@@ -1,4 +1,4 @@
-"""Blind Richardson-Lucy: the package's own updates of the scene, and the same for the kernel."""
+"""Blind Richardson-Lucy: the updates of the package for the scene, and the same for the kernel."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from napari_blind_deconv.numerics.richardson_lucy import (
 
 __all__ = ["blind_richardson_lucy"]
 
-_LEAST_LIGHT = 1e-6  # keeps quotients finite
+_MIN_LIGHT = 1e-6  # keeps quotients finite
 
 
 def blind_richardson_lucy(observed: Tensor, start: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Scene and kernel by turns, one update each an iteration, without end.
+    """Update scene and kernel once per iteration, without end.
 
     Fish, Brinicombe, Pike and Walker, *Blind deconvolution by means of the Richardson-Lucy
     algorithm*, JOSA A 12 (1995).
@@ -29,9 +29,9 @@ def blind_richardson_lucy(observed: Tensor, start: Tensor) -> Iterator[tuple[Ten
     Parameters
     ----------
     observed : Tensor
-        Light ``(H, W)`` above the camera's offset.
+        Light ``(H, W)`` above the offset of the camera.
     start : Tensor
-        First guess of the kernel, ``(kh, kw)``. Where it is zero the kernel stays zero.
+        Initial kernel, ``(kh, kw)``. Where it is zero, the kernel stays zero.
 
     Yields
     ------
@@ -49,14 +49,17 @@ def blind_richardson_lucy(observed: Tensor, start: Tensor) -> Iterator[tuple[Ten
 
 
 def _updated_kernel(canvas: Tensor, convolution: Convolution, light: Tensor) -> Tensor:
-    """The same update with the roles exchanged: convolution is linear in the kernel, too."""
+    """Return the kernel after an update in which scene and kernel exchange roles.
+
+    This is possible because convolution is linear in the kernel, too.
+    """
     unknown = convolution.kernel.clone().requires_grad_()
     blurred = Convolution(unknown).forward(canvas)
 
     def adjoint(image: Tensor) -> Tensor:
         return torch.autograd.grad(blurred, unknown, image, retain_graph=True)[0]
 
-    seen = adjoint(torch.ones_like(light)).clamp(min=_LEAST_LIGHT)
+    seen = adjoint(torch.ones_like(light)).clamp(min=_MIN_LIGHT)
     ratio = adjoint(quotient(canvas, convolution, light))
     updated = (convolution.kernel * ratio / seen).clamp(min=0)
     return updated / updated.sum()

@@ -1,4 +1,4 @@
-"""Run the tasks of a suite, several at a time if asked, and write each result down at once."""
+"""Run the tasks of a suite, several at a time if requested, and write each result at once."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ HERE = Path(__file__).parent
 _SIGNIFICANT_DIGITS = 5
 _NAMES = ("group", "case", "method", "seed", "version")
 
-_tasks: dict[Key, Task] = {}  # of the suite this process works for
+_tasks: dict[Key, Task] = {}  # those of the suite that this worker process runs
 
 
 def results_file(folder: Path, suite: str) -> Path:
-    """The JSON-lines file of a suite."""
+    """Return the path of the JSON-lines file of a suite."""
     return folder / f"{suite}.jsonl"
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of a file; a run that was killed may have left half a one."""
+    """Read all complete lines of a file; a killed run may have left an incomplete one."""
     if not path.is_file():
         return []
     records = []
@@ -54,46 +54,46 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 def run_suite(
     suite: Suite, options: Options, folder: Path, *, jobs: int, again: bool, only: str, command: str
 ) -> Iterator[dict[str, Any]]:
-    """Measure what the file does not have yet; yields each record after it was written.
+    """Measure what the file does not contain yet, and yield each record after it is written.
 
     Parameters
     ----------
     suite : Suite
-        What to measure.
+        The suite to measure.
     options : Options
-        How.
+        Device, seed, methods and folder of the images.
     folder : Path
-        Where the JSON-lines files are.
+        Folder of the JSON-lines files.
     jobs : int
-        Tasks at a time; the processor's threads are divided among them.
+        Number of parallel tasks. The threads of the processor are divided among them.
     again : bool
-        Measure everything anew; reports use the latest.
+        Repeat all tasks. Reports use the latest records.
     only : str
-        Part of the wanted tasks' names, as printed: ``group | case | method``.
+        Run only tasks whose printed name, ``group | case | method``, contains this text.
     command : str
-        What to type for this, for the record.
+        Command line of this run, for the records.
     """
     path = results_file(folder, suite.name)
     jobs = 1 if suite.alone else jobs
     threads = max(1, (os.cpu_count() or 1) // jobs)
     origin = {**_origin(options, threads, jobs), "command": command}
-    done = set() if again else {_key(r) for r in read_records(path) if "failure" not in r}
-    wanted = [
+    measured = set() if again else {_key(r) for r in read_records(path) if "failure" not in r}
+    keys = [
         task.key
         for task in suite.tasks(options)
         if only in f"{task.group} | {task.case} | {task.method}"
-        and (*task.key, origin["device"]) not in done
+        and (*task.key, origin["device"]) not in measured
     ]
     folder.mkdir(parents=True, exist_ok=True)
     _end_last_line(path)
-    # Threads of BLAS and OpenMP that wait for one another are slower than none.
-    few = environment(OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS="1")
-    with few, _pool(suite, options, jobs, threads) as pool:
-        futures = {pool.submit(_measure, key): key for key in wanted}
+    # If the threads of BLAS and OpenMP wait for one another, they are slower than a single thread.
+    thread_limits = environment(OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS="1")
+    with thread_limits, _pool(suite, options, jobs, threads) as pool:
+        futures = {pool.submit(_measure, key): key for key in keys}
         try:
             for future in as_completed(futures):
-                named = dict(zip(_NAMES, futures[future], strict=True))
-                record = {"suite": suite.name, **named, **_outcome(future), "origin": origin}
+                names = dict(zip(_NAMES, futures[future], strict=True))
+                record = {"suite": suite.name, **names, **_outcome(future), "origin": origin}
                 record = _plain(record)
                 with path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -106,27 +106,30 @@ def _pool(suite: Suite, options: Options, jobs: int, threads: int) -> ProcessPoo
     return ProcessPoolExecutor(
         jobs,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_prepare,
+        initializer=_prepare_worker,
         initargs=(suite.name, options, threads),
         max_tasks_per_child=1 if suite.alone else None,
     )
 
 
 def _end_last_line(path: Path) -> None:
-    """A killed run may have left half a line, which must not swallow the next."""
+    """End an incomplete line that a killed run left, so that the next record has its own line."""
     if path.is_file() and not path.read_bytes().endswith(b"\n"):
         with path.open("a", encoding="utf-8") as file:
             file.write("\n")
 
 
-def _prepare(suite: str, options: Options, threads: int) -> None:
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+def _prepare_worker(suite: str, options: Options, threads: int) -> None:
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     _tasks.update({task.key: task for task in find_suites()[suite].tasks(options)})
 
 
-def _die_with_parent() -> None:
-    """A killed run's workers would go on computing, beside the run that takes its place."""
+def _exit_with_parent() -> None:
+    """End this worker when its parent ends.
+
+    Otherwise the workers of a killed run would continue beside those of the next run.
+    """
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -138,9 +141,9 @@ def _measure(key: Key) -> dict[str, Any]:
 
 
 def _outcome(future: Future[dict[str, Any]]) -> dict[str, Any]:
-    """Figures of a task, or what went wrong: one failure is no reason to lose the rest.
+    """Return the figures of a task or its failure, so that one failure does not end the run.
 
-    If a worker was killed, nobody can say by which of the tasks; that ends the run.
+    If a worker was killed, the task that caused it is unknown. This does end the run.
     """
     error = future.exception()
     if error is None or isinstance(error, BrokenProcessPool):
@@ -171,7 +174,7 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit that was measured, with a mark if the code differed from it."""
+    """Return the commit that is measured, with "-dirty" if the code differs from it."""
     try:
         commit = _git("rev-parse", "--short", "HEAD")
         code = _git("status", "--porcelain", "--", "../src", "*.py")
@@ -181,14 +184,14 @@ def _commit() -> str:
 
 
 def _git(*words: str) -> str:
-    done = subprocess.run(
+    completed = subprocess.run(
         ["git", *words], cwd=HERE, capture_output=True, encoding="utf-8", check=True
     )
-    return done.stdout.strip()
+    return completed.stdout.strip()
 
 
 def _plain(value: Any) -> Any:
-    """Values as JSON has them, floats shortened; NaN and infinity become null."""
+    """Convert to values of JSON with shortened floats. NaN and infinity become null."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

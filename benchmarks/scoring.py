@@ -1,4 +1,4 @@
-"""What is said about an estimate: likeness to the truth, flux, and likeness of the kernel."""
+"""Scores of an estimate: similarity to the truth, flux, and similarity of the kernel."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ from napari_blind_deconv.numerics.metrics import (
 
 __all__ = ["quality", "score"]
 
-_SMALLEST_FOR_VIF = 41
-# torchvision's name for the network LPIPS is computed with; its weights are not ours to fetch.
+_MIN_SIDE_FOR_VIF = 41  # pixels that its four scales need
+# The network of LPIPS, by its name in torchvision. The weights are used if they are already there;
+# a benchmark does not download them.
 _LPIPS_WEIGHTS = "alexnet-owt-7be5be79.pth"
 
 
 def quality(case: Case, image: NDArray[np.floating]) -> float:
-    """PSNR in dB up to shift."""
+    """Return the PSNR in dB after the best shift."""
     return psnr_up_to_shift(case.truth, case.clipped(image), peak=case.peak, moved=case.moved)
 
 
 def score(
     case: Case, image: NDArray[np.floating], kernel: NDArray[np.floating] | None
 ) -> dict[str, Any]:
-    """All figures of an estimate; those of the kernel only if there is one."""
+    """Return all scores of an estimate; those of the kernel only if there is one."""
     image = case.clipped(image)
     aligned = align(case.truth, image, moved=case.moved)
     figures = {
@@ -62,11 +63,11 @@ def _tensors(aligned: Aligned, case: Case, peak: float) -> tuple[torch.Tensor, t
 
 
 def _vif(aligned: Aligned, case: Case) -> float | None:
-    """Visual information fidelity (Sheikh and Bovik, 2006); its noise is in grey levels of 255.
+    """Return the visual information fidelity (Sheikh and Bovik, 2006).
 
-    None for pictures too small for its four scales.
+    Its noise is in grey levels up to 255. None for images that are too small for its four scales.
     """
-    if min(aligned.truth.shape) < _SMALLEST_FOR_VIF:
+    if min(aligned.truth.shape) < _MIN_SIDE_FOR_VIF:
         return None
     from torchmetrics.functional.image import visual_information_fidelity
 
@@ -74,7 +75,7 @@ def _vif(aligned: Aligned, case: Case) -> float | None:
 
 
 def _lpips(aligned: Aligned, case: Case) -> float | None:
-    """Learned perceptual distance (Zhang et al., 2018), or None without its network's weights."""
+    """Return the learned perceptual distance (Zhang et al., 2018); None without its weights."""
     distance = _lpips_network()
     if distance is None:
         return None

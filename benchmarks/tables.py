@@ -1,4 +1,4 @@
-"""Tables in Markdown, and what stands below each: where its numbers are from."""
+"""Tables in Markdown, and the line below each table with the origin of its numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 __all__ = ["by_case", "gains", "latest", "markdown", "origin", "summary"]
 
-# Figures of a comparison; those that no method of a suite has are there and empty.
+# Columns of a comparison. Those that no method of a suite measures stay empty.
 _FIGURES = (
     "psnr",
     "peak",
@@ -26,37 +26,37 @@ ORACLE = "RL, true PSF (best iteration)"
 
 
 def latest(records: list[dict[str, Any]]) -> pd.DataFrame:
-    """One row a measurement, the last of each; methods in the order they were first measured.
+    """Return the last record of each measurement, with methods in the order of the first records.
 
-    Results of several devices belong into several folders.
+    Results of several devices belong in several folders.
     """
     frame = pd.json_normalize(records, max_level=1)
     for column in ("failure", "curve", *_FIGURES):
         if column not in frame:
             frame[column] = None
-    order = {method: place for place, method in enumerate(frame["method"].unique())}
+    order = {method: rank for rank, method in enumerate(frame["method"].unique())}
     frame = frame.drop_duplicates(["group", "case", "method", "seed"], keep="last")
     return frame.sort_values("method", key=lambda names: names.map(order), kind="stable")
 
 
 def markdown(frame: pd.DataFrame, digits: Mapping[str, int] | None = None) -> str:
-    """A table; numbers rounded, percentages to whole ones, others to two digits or as said."""
+    """Return a table whose numbers have no decimals for percentages, `digits` or two for others."""
 
-    def text(value: Any, places: int) -> str:
+    def text(value: Any, decimals: int) -> str:
         if value is None or pd.isna(value):
             return ""
-        return f"{value:.{places}f}" if isinstance(value, float) else str(value)
+        return f"{value:.{decimals}f}" if isinstance(value, float) else str(value)
 
     shown = frame.reset_index()
     for column in shown.columns:
-        usual = 0 if "%" in str(column) else 2
-        places = (digits or {}).get(str(column), usual)
-        shown[column] = [text(value, places) for value in shown[column]]
+        default = 0 if "%" in str(column) else 2
+        decimals = (digits or {}).get(str(column), default)
+        shown[column] = [text(value, decimals) for value in shown[column]]
     return shown.to_markdown(index=False, disable_numparse=True)
 
 
 def origin(frame: pd.DataFrame) -> str:
-    """When, on what and by which command a table was measured."""
+    """Return a line with date, machine and command of the measurements of a table."""
 
     def all_of(name: str) -> str:
         return ", ".join(map(str, sorted(frame[f"origin.{name}"].unique())))
@@ -70,7 +70,7 @@ def origin(frame: pd.DataFrame) -> str:
 
 
 def gains(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same rows with PSNR of the input (`before`), of the oracle and the `gain`, in dB."""
+    """Add the PSNR of the input (`before`) and of the `oracle`, and the `gain`, all in dB."""
     before, oracle = (
         frame[frame["method"] == name].groupby("case")["psnr"].mean() for name in (INPUT, ORACLE)
     )
@@ -79,7 +79,7 @@ def gains(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a method: means over the cases it was run on, gains over the input of the same."""
+    """Return one row per method, with means over its cases and gains over the input of these."""
     rows = {name: _means(runs) for name, runs in gains(frame).groupby("method", sort=False)}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
     if not table["failed"].any():
@@ -88,16 +88,16 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _means(runs: pd.DataFrame) -> dict[str, Any]:
-    sound = runs[runs["psnr"].notna()]
-    numbers = {name: sound[name].astype(float) for name in _FIGURES}
-    way = (sound["oracle"] - sound["before"]).mean()
+    complete = runs[runs["psnr"].notna()]
+    numbers = {name: complete[name].astype(float) for name in _FIGURES}
+    oracle_gain = (complete["oracle"] - complete["before"]).mean()
     return {
-        "cases": sound["case"].nunique(),
+        "cases": complete["case"].nunique(),
         "failed": int(runs["failure"].notna().sum()),
         "PSNR": numbers["psnr"].mean(),
-        "gain": sound["gain"].mean(),
-        "worst gain": sound["gain"].min(),
-        "of the way to the oracle, %": 100 * sound["gain"].mean() / way,
+        "gain": complete["gain"].mean(),
+        "worst gain": complete["gain"].min(),
+        "of the way to the oracle, %": 100 * complete["gain"].mean() / oracle_gain,
         "peak PSNR": numbers["peak"].mean(),
         "SSIM": numbers["ssim"].mean(),
         "VIF": numbers["vif"].mean(),
@@ -110,7 +110,7 @@ def _means(runs: pd.DataFrame) -> dict[str, Any]:
 
 
 def by_case(frame: pd.DataFrame, columns: str | pd.Series = "case") -> pd.DataFrame:
-    """Mean PSNR of each method, by case or by a series that groups the cases."""
+    """Return the mean PSNR of each method, by case or by a series that groups the cases."""
     return frame.pivot_table(
         "psnr", index="method", columns=columns, aggfunc="mean", sort=False
     ).rename_axis(columns=None)

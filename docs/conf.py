@@ -1,4 +1,7 @@
-"""How Sphinx builds the site (`make docs`): nothing is fetched, and any warning is an error."""
+"""Configuration of Sphinx for the site (`make docs`).
+
+Nothing is downloaded, and any warning is an error.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,11 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_generated"]
 default_role = "code"
 myst_heading_anchors = 3
-suppress_warnings = ["myst.header"]  # a page that is included begins at its own second level
+suppress_warnings = ["myst.header"]  # an included page begins at the second heading level
 napoleon_use_ivar = False
 napoleon_google_docstring = False
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # the docstrings say what types there are, in words
+autodoc_typehints = "none"  # the docstrings state the types
 autodoc_class_signature = "separated"
 
 html_theme = "pydata_sphinx_theme"
@@ -46,7 +49,7 @@ html_theme_options = {
 }
 copyright = "napari-blind-deconv maintainers, BSD-3-Clause"
 
-# Files of the repository that are pages of the site, too; their own text here is a placeholder.
+# Files of the repository that are also pages of the site. The page in docs/ is a placeholder.
 _PAGES = {
     "README.md": "readme.md",
     "benchmarks/README.md": "benchmarks.md",
@@ -57,7 +60,7 @@ _LINK = re.compile(r"\]\((?P<path>[^)#:\s]+)(?P<anchor>#[^)\s]*)?\)")
 
 
 def _lead_to_pages(app: Sphinx, page: str, source: list[str]) -> None:
-    """Take the texts of the repository's own files, and let links lead to pages of this site."""
+    """Read the files of the repository, and let their links lead to pages of the site."""
     here = Path(app.srcdir) / f"{page}.md"
     origin = here
     for file, name in _PAGES.items():
@@ -65,31 +68,31 @@ def _lead_to_pages(app: Sphinx, page: str, source: list[str]) -> None:
             origin = ROOT / file
             source[0] = origin.read_text(encoding="utf-8")
 
-    def from_here(link: re.Match[str]) -> str:
+    def relative_link(link: re.Match[str]) -> str:
         target = Path(os.path.normpath(origin.parent / link["path"]))
         if target.is_relative_to(ROOT):
-            known = _PAGES.get(target.relative_to(ROOT).as_posix())
-            target = target if known is None else Path(app.srcdir) / known
-        there = Path(os.path.relpath(target, here.parent)).as_posix()
-        return f"]({there}{link['anchor'] or ''})"
+            name = _PAGES.get(target.relative_to(ROOT).as_posix())
+            target = target if name is None else Path(app.srcdir) / name
+        path = Path(os.path.relpath(target, here.parent)).as_posix()
+        return f"]({path}{link['anchor'] or ''})"
 
-    source[0] = _LINK.sub(from_here, source[0])
+    source[0] = _LINK.sub(relative_link, source[0])
 
 
 def _write_reference(app: Sphinx) -> None:
-    """What the code knows of itself, as Markdown that pages include."""
+    """Write the tables of `reference_pages` and the help of the command line, for the pages."""
     folder = Path(app.srcdir) / "_generated"
     folder.mkdir(exist_ok=True)
     for name, text in pages().items():
         (folder / name).write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "typer", "napari_blind_deconv.cli", "utils", "docs"]
-    told = subprocess.run(
+    completed = subprocess.run(
         [*command, "--name", "blind-deconv"], capture_output=True, text=True, check=True
     )
-    (folder / "command-line.md").write_text(told.stdout.partition("\n")[2], encoding="utf-8")
+    (folder / "command-line.md").write_text(completed.stdout.partition("\n")[2], encoding="utf-8")
 
 
 def setup(app: Sphinx) -> None:
-    """Called by Sphinx."""
+    """Connect the functions above; Sphinx calls this."""
     app.connect("builder-inited", _write_reference)
     app.connect("source-read", _lead_to_pages)

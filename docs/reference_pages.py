@@ -1,4 +1,4 @@
-"""Tables of the reference, made of what the code knows: settings, presets, reasons, warnings."""
+"""Tables of the reference, generated from the code: settings, presets, reasons and warnings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["pages"]
 
 
 def pages() -> dict[str, str]:
-    """Markdown by the name of its file."""
+    """Return Markdown by file name."""
     return {
         "settings.md": _settings(),
         "presets.md": _presets(),
@@ -40,73 +40,74 @@ def _settings() -> str:
     schema = Settings.model_json_schema()
     rows = []
     for name, field in Settings.model_fields.items():
-        told = schema["properties"][name]
-        unit = f" {told['unit']}" if "unit" in told else ""
+        description = schema["properties"][name]
+        unit = f" {description['unit']}" if "unit" in description else ""
         rows.append(
             (
                 f"`{name}`",
                 field.title or "",
-                f"`{_written(told['default'])}`",
-                _accepted(told, schema["$defs"]) + unit,
+                f"`{_option_text(description['default'])}`",
+                _allowed(description, schema["$defs"]) + unit,
                 " ".join((field.description or "").split()),
             )
         )
-    return _table(("setting", "in napari", "default", "accepted", "what it does"), rows)
+    return _table(("setting", "in napari", "default", "allowed", "what it does"), rows)
 
 
-def _accepted(told: dict[str, Any], known: dict[str, Any]) -> str:
-    """What a setting accepts, of its JSON schema."""
-    if "$ref" in told:
-        return _accepted(known[told["$ref"].rpartition("/")[2]], known)
-    if "anyOf" in told:
-        return ", or ".join(_accepted(choice, known) for choice in told["anyOf"])
-    if "enum" in told:
-        return ", ".join(f"`{value}`" for value in told["enum"])
-    if told["type"] == "array":
-        if "prefixItems" in told:
-            return f"{len(told['prefixItems'])} of them"
-        span = _span(told.get("minItems"), told.get("maxItems"))
-        return f"list of {span + ' ' if span else ''}whole numbers {_bounds(told['items'])}"
+def _allowed(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
+    """Return the allowed values of a setting, from its JSON schema."""
+    if "$ref" in schema:
+        return _allowed(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    if "anyOf" in schema:
+        return ", or ".join(_allowed(choice, definitions) for choice in schema["anyOf"])
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if schema["type"] == "array":
+        if "prefixItems" in schema:
+            return f"list of {len(schema['prefixItems'])} such numbers"
+        span = _span(schema.get("minItems"), schema.get("maxItems"))
+        return f"list of {span + ' ' if span else ''}whole numbers {_bounds(schema['items'])}"
     words = {
         "integer": "whole number",
         "number": "number",
         "boolean": "`true`, `false`",
         "string": "a name",
     }
-    return f"{words.get(told['type'], '`None`')} {_bounds(told)}".strip()
+    return f"{words.get(schema['type'], '`None`')} {_bounds(schema)}".strip()
 
 
-def _bounds(told: dict[str, Any]) -> str:
+def _bounds(schema: dict[str, Any]) -> str:
     limits = (
         ("≥", "minimum"),
         (">", "exclusiveMinimum"),
         ("≤", "maximum"),
         ("<", "exclusiveMaximum"),
     )
-    return ", ".join(f"{sign} {told[key]:g}" for sign, key in limits if key in told)
+    return ", ".join(f"{sign} {schema[key]:g}" for sign, key in limits if key in schema)
 
 
-def _span(least: int | None, most: int | None) -> str:
-    return "" if least is None else f"{least} to {most}"
+def _span(minimum: int | None, maximum: int | None) -> str:
+    return "" if minimum is None else f"{minimum} to {maximum}"
 
 
-def _written(value: Any) -> str:
-    """As ``--set`` takes it."""
+def _option_text(value: Any) -> str:
+    """Return a value in the form of the option ``--set``."""
     if isinstance(value, bool):
         return str(value).lower()
     return str(list(value)) if isinstance(value, tuple) else str(value)
 
 
 def _presets() -> str:
-    """What each preset is for, and what it sets otherwise than the default."""
+    """Return a table of the presets and their differences from the default."""
     default, *_ = Settings.presets().values()
     rows = []
     for name, settings in Settings.presets().items():
         changed = [
-            f"`{key}={_written(value)}`" for key, value in settings.changes_from(default).items()
+            f"`{key}={_option_text(value)}`"
+            for key, value in settings.changes_from(default).items()
         ]
         rows.append((f"`{name}`", PRESET_HELP[name], ", ".join(changed) or "nothing"))
-    return _table(("preset", "what it is for", "sets otherwise than the default"), rows)
+    return _table(("preset", "what it is for", "differs from the default in"), rows)
 
 
 def _sentences(kind: type[StopReason] | type[QualityFlag]) -> str:
@@ -115,8 +116,8 @@ def _sentences(kind: type[StopReason] | type[QualityFlag]) -> str:
 
 
 def _commented(kind: type[StrEnum]) -> str:
-    """Members, each with the comment behind it."""
-    found = re.findall(r'^    (\w+) = "(.+?)"  # (.+)$', inspect.getsource(kind), re.MULTILINE)
-    assert len(found) == len(kind), f"a member of {kind.__name__} has no comment"
-    rows = [(f"`{name}`", f"`{value}`", comment) for name, value, comment in found]
+    """Return a table of the members with the comment behind each."""
+    members = re.findall(r'^    (\w+) = "(.+?)"  # (.+)$', inspect.getsource(kind), re.MULTILINE)
+    assert len(members) == len(kind), f"a member of {kind.__name__} has no comment"
+    rows = [(f"`{name}`", f"`{value}`", comment) for name, value, comment in members]
     return _table(("name", "value", "what it is"), rows)

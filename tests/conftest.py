@@ -1,4 +1,4 @@
-"""Shared fixtures. Seeds are fixed everywhere; each process computes on one thread."""
+"""Shared fixtures. All seeds are fixed, and each process computes on one thread."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-# A touch of a layer from a thread that is not the GUI's is an error, not a race.
+# Access to a layer from any thread but that of the GUI raises an error instead of a race.
 os.environ["NAPARI_ENSURE_PLUGIN_MAIN_THREAD"] = "1"
-# The suite runs in as many processes as there are cores; commands it starts inherit this.
+# The suite runs one process per core. The commands that it starts inherit this limit.
 os.environ["OMP_NUM_THREADS"] = "1"
-# What the panel remembers goes here, not into the user's settings.
+# The panel stores its preferences here, not in the settings of the user.
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    fixture, reason = _what_cannot_run()
+    fixture, reason = _unavailable_fixture()
     for item in items:
         if reason and fixture in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
-def _what_cannot_run() -> tuple[str, str]:
-    """A fixture this machine has no means for, and why."""
+def _unavailable_fixture() -> tuple[str, str]:
+    """Return a fixture that is unavailable on this machine, and the reason."""
     if sys.platform == "linux" and not os.environ.get("DISPLAY") and not shutil.which("Xvfb"):
         return "qapp", "Qt needs a display; install Xvfb (see `make display`)"
     if sys.platform == "win32" and "GITHUB_ACTIONS" in os.environ:
@@ -51,7 +51,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def small_scene() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A sharp 48×48 picture and its blurred, slightly noisy recording, both in [0, 1]."""
+    """A sharp 48×48 image and the same image blurred and slightly noisy, both in [0, 1]."""
     rows, columns = np.mgrid[:80, :80]
     sharp = 0.8 * ((rows // 9 + columns // 9) % 2) * (columns > 20)
     sharp += 0.7 * np.exp(-((rows - 35) ** 2 + (columns - 28) ** 2) / 4)
@@ -64,9 +64,10 @@ def small_scene() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 @pytest.fixture(scope="session", autouse=True)
 def frozen_imports() -> None:
-    """Spare the garbage collector all that the collection of the tests has imported.
+    """Exclude all objects that exist after the collection of the tests from garbage collection.
 
-    Every test with a viewer collects several times, each a third of a second with that.
+    Each test with a viewer collects several times. With these objects, a collection takes a third of
+    a second.
     """
     gc.collect()
     gc.freeze()
@@ -74,10 +75,10 @@ def frozen_imports() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_kernel_network() -> Iterator[None]:
-    """Bring the kernel's network to its start in a fifteenth of its iterations.
+    """Fit the kernel network to its initial kernel with a fifteenth of the iterations.
 
-    That takes most of the time of a short fit. How near it comes in full is what
-    `test_priors.py` is about.
+    This fit takes most of the time of a short run. Its accuracy with all iterations is tested in
+    `test_priors.py`.
     """
     from napari_blind_deconv.engine import double_dip
 
@@ -89,11 +90,11 @@ def quick_kernel_network() -> Iterator[None]:
 
 @pytest.fixture
 def fresh_panel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Panels that remember nothing, and need not measure this machine first."""
+    """Let panels start without stored preferences and without a measurement of this machine."""
     from napari_blind_deconv.engine.runtime import RuntimeModel
     from napari_blind_deconv.plugin.preferences import Preferences
 
-    gc.freeze()  # what the viewers before this one have imported
+    gc.freeze()  # objects that earlier viewers have imported
     Preferences().save()
     pace = RuntimeModel(start=1e-5, search=1e-4, step=1e-6, network=1.0)
     monkeypatch.setattr(

@@ -1,6 +1,7 @@
-"""How long a test waits before something counts as hanging.
+"""Time limit after which a test counts as hanging.
 
-Long enough that a busy machine never fails a test: none may depend on how fast it is.
+It is so long that a busy machine does not fail a test. No test may depend on the speed of the
+machine.
 """
 
 SECONDS = 600

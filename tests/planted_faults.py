@@ -282,7 +282,7 @@ FAULTS = (
         "engine/quality.py",
         "_MIN_SIGNAL_TO_NOISE = 1.0",
         "_MIN_SIGNAL_TO_NOISE = 0.1",
-        "engine",
+        "trust",
     ),
     # files
     Fault(

@@ -1,4 +1,4 @@
-"""Processes that start at once: a server imports what they need, and forks."""
+"""Worker processes that start quickly: a server imports their modules once, and forks."""
 
 import multiprocessing
 from multiprocessing import forkserver
@@ -6,9 +6,10 @@ from multiprocessing.context import BaseContext
 
 
 def quick_context() -> BaseContext:
-    """Return the context of such processes; the server has imported all and computed nothing.
+    """Return the context of such processes.
 
-    dask's cluster asks the same server, once it runs. Windows has none.
+    The server has imported the modules, but has computed nothing. The cluster of dask uses the same
+    server after it has started. Windows has no such server.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")

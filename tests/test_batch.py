@@ -1,4 +1,4 @@
-"""Many files at once: each its own job, a bad one no loss."""
+"""Batches of files: each file is a job of its own, and a bad file does not stop the others."""
 
 import json
 import os
@@ -37,10 +37,10 @@ def jobs_of(folder: Path) -> list[Job]:
     return [Job(input=source, output=target, settings=QUICK) for source, target in pairs]
 
 
-def test_a_bad_file_is_no_loss(folder):
-    ended = {job.input.name: report.trouble for job, report in run_batch(jobs_of(folder))}
-    assert ended["a.tif"] == ended["b.ome.tif"] == ""
-    assert "cannot be read" in ended["c.tif"]
+def test_a_bad_file_does_not_stop_the_others(folder):
+    failures = {job.input.name: report.trouble for job, report in run_batch(jobs_of(folder))}
+    assert failures["a.tif"] == failures["b.ome.tif"] == ""
+    assert "cannot be read" in failures["c.tif"]
     written = {path.name for path in (folder / "out").iterdir()}
     assert written == {
         "a_deblurred.ome.tif",
@@ -50,8 +50,8 @@ def test_a_bad_file_is_no_loss(folder):
     }
 
 
-def test_one_that_is_left_ends_soon_and_leaves_nothing_behind(folder, monkeypatch):
-    """As after Ctrl-C: what waits in the queue is not computed."""
+def test_a_closed_batch_ends_soon_and_restores_the_environment(folder, monkeypatch):
+    """As after Ctrl-C: files that wait in the queue are not computed."""
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     tifffile.imwrite(folder / "psf.tif", np.ones((3, 3), np.float32))
@@ -67,7 +67,7 @@ def test_one_that_is_left_ends_soon_and_leaves_nothing_behind(folder, monkeypatc
     assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
-def test_one_plane_of_a_batch_is_what_it_is_alone(folder):
+def test_a_plane_of_a_batch_equals_a_single_run(folder):
     from napari_blind_deconv import deconvolve
 
     job = jobs_of(folder)[0]
@@ -77,7 +77,7 @@ def test_one_plane_of_a_batch_is_what_it_is_alone(folder):
     np.testing.assert_array_equal(tifffile.imread(job.output), alone.image)
 
 
-def test_what_exists_is_kept(folder):
+def test_an_existing_output_is_kept(folder):
     jobs = jobs_of(folder)[:1]
     jobs[0].output.write_bytes(b"precious")
     [(_, report)] = run_batch(jobs)
@@ -85,7 +85,7 @@ def test_what_exists_is_kept(folder):
     assert jobs[0].output.read_bytes() == b"precious"
 
 
-def test_no_files_and_clashing_names_are_one_sentence(folder):
+def test_missing_files_and_clashing_names_are_refused(folder):
     with pytest.raises(ValueError, match="No file matches"):
         plan_batch([str(folder / "*.png")], folder, ".tif")
     (folder / "in2").mkdir()
@@ -99,8 +99,8 @@ def run_command(folder: Path, *options: str):
     return CliRunner().invoke(app, [*arguments, *as_options(QUICK), *options])
 
 
-def test_the_command_prints_reasons_to_doubt_and_what_failed(folder):
-    """Of planes and of stacks; here of pictures without any blur."""
+def test_the_command_prints_warnings_and_failures(folder):
+    """For planes and for stacks; here the images have no blur."""
     planes = np.stack([data.camera()[y : y + 128, 120:248] for y in (100, 140)])
     for name in ("a.tif", "b.ome.tif"):
         (folder / "in" / name).unlink()
@@ -115,11 +115,11 @@ def test_the_command_prints_reasons_to_doubt_and_what_failed(folder):
     assert f"stack.tif: warning: 2 planes: {no_blur}" in done.stderr
     for name in ("plane", "stack"):
         sidecar = sidecar_of(folder / "out" / f"{name}_deblurred.ome.tif")
-        told = json.loads(sidecar.read_text(encoding="utf-8"))["planes"]
-        assert all(no_blur in plane["warnings"] for plane in told)
+        planes = json.loads(sidecar.read_text(encoding="utf-8"))["planes"]
+        assert all(no_blur in plane["warnings"] for plane in planes)
 
 
-def test_a_plane_that_cannot_be_sharpened_leaves_nothing(folder):
+def test_a_plane_that_fails_leaves_no_file(folder):
     tifffile.imwrite(folder / "in" / "a.tif", np.full((40, 48), 7, np.uint8))
     tifffile.imwrite(folder / "in" / "b.ome.tif", np.full((40, 48), np.nan, np.float32))
     reports = [report for _, report in run_batch(jobs_of(folder)[:2])]

@@ -1,4 +1,4 @@
-"""Width of blur and strength of noise from one image."""
+"""Estimates of the width of the blur and of the noise from one image."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_the_width_does_not_depend_on_units():
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.1])
-def test_finds_the_noise_of_a_blurred_picture(sigma):
+def test_finds_the_noise_of_a_blurred_image(sigma):
     rows, columns = np.mgrid[:128, :128]
     smooth = 0.5 + 0.5 * np.sin(rows / 5) * np.cos(columns / 7)
     noisy = smooth + np.random.default_rng(0).normal(0, sigma, smooth.shape)

@@ -1,4 +1,4 @@
-"""The command line as its users meet it: files, exit codes, Ctrl-C."""
+"""The command line: files, exit codes and Ctrl-C."""
 
 import csv
 import signal
@@ -62,7 +62,7 @@ def test_run_writes_image_kernel_and_trace(image, tmp_path):
     )
 
 
-def test_run_with_a_psf_keeps_it(image, tmp_path):
+def test_run_keeps_a_given_psf(image, tmp_path):
     psf = np.zeros((7, 7), np.float32)
     psf[2:5, 2:5] = 1
     tifffile.imwrite(tmp_path / "psf.tif", psf)
@@ -72,7 +72,7 @@ def test_run_with_a_psf_keeps_it(image, tmp_path):
     np.testing.assert_allclose(tifffile.imread(tmp_path / "k.tif"), psf / 9, atol=1e-6)
 
 
-def test_colour_stays_colour(tmp_path):
+def test_a_colour_image_keeps_its_channels(tmp_path):
     colour = np.random.default_rng(0).integers(0, 255, (20, 22, 3), dtype=np.uint8)
     tifffile.imwrite(tmp_path / "in.tif", colour)
     done = blind_deconv("run", tmp_path / "in.tif", tmp_path / "out.tif", *QUICK)
@@ -109,7 +109,7 @@ def test_presets_lists_every_preset():
         (("image.tif", "out.tif", "--kernel-out", "out.tif"), "more than once"),
     ],
 )
-def test_bad_input_is_one_sentence_and_exit_code_2(image, tmp_path, arguments, sentence):
+def test_bad_input_is_reported_in_one_sentence_with_exit_code_2(image, tmp_path, arguments, sentence):
     tifffile.imwrite(tmp_path / "nan.tif", np.full((20, 20), np.nan, np.float32))
     tifffile.imwrite(
         tmp_path / "stack.tif", np.zeros((3, 20, 20), np.uint8), photometric="minisblack"
@@ -125,7 +125,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(image, tmp_path, arguments, s
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a limit on file size needs POSIX")
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(image, tmp_path):
+def test_a_full_disk_is_reported_in_one_sentence_and_leaves_no_file(image, tmp_path):
     out = tmp_path / "out.tif"
     with full_disk(4096):
         done = blind_deconv("run", image, out, *QUICK)
@@ -136,7 +136,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(image, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C to one process needs POSIX")
-def test_ctrl_c_keeps_the_best_so_far(image, tmp_path):
+def test_ctrl_c_keeps_the_best_estimate_so_far(image, tmp_path):
     out, trace = tmp_path / "out.tif", tmp_path / "t.csv"
     endless = (
         "--set",
@@ -152,7 +152,7 @@ def test_ctrl_c_keeps_the_best_so_far(image, tmp_path):
         text=True,
     )
     assert process.stderr is not None
-    assert any("Ctrl-C" in line for line in process.stderr)  # some libraries warn before
+    assert any("Ctrl-C" in line for line in process.stderr)  # libraries may print warnings before
     time.sleep(3)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=guard.SECONDS)
@@ -162,7 +162,7 @@ def test_ctrl_c_keeps_the_best_so_far(image, tmp_path):
     assert len(trace.read_text().splitlines()) >= 2
 
 
-def test_demo_names_its_gain(tmp_path, monkeypatch):
+def test_demo_prints_its_gain(tmp_path, monkeypatch):
     quick = Settings(max_iterations=3, channels=(8,), window=2)
     monkeypatch.setattr(Settings, "preset", classmethod(lambda cls, name: quick))
     done = blind_deconv("demo", "--out", tmp_path / "demo")

@@ -27,7 +27,7 @@ from napari_blind_deconv.task import Task
 
 distributed = pytest.importorskip("distributed")
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of processes and sockets that die
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of processes and sockets that are killed
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
@@ -55,53 +55,53 @@ def stack() -> np.ndarray:
     return np.stack(planes).astype(np.float32)
 
 
-def test_a_cluster_gives_what_this_machine_gives(cluster, stack):
+def test_a_cluster_gives_the_same_result_as_a_local_run(cluster, stack):
     stack = stack.copy()
     stack[4] = np.nan
-    here = deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF).result()
+    local = deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF).result()
     with cluster_at(cluster.scheduler_address) as executor:
-        run = deconvolve_stack(stack, axes="ZYX", plan=here.plan, executor=executor)
-        handed = {each.index: each for each in run}
-        there = run.result()
-    assert there.done == 6
-    assert there.missing == 0
-    assert there.failures == here.failures
-    assert list(there.failures) == [(4,)]
-    for index, result in handed.items():
+        run = deconvolve_stack(stack, axes="ZYX", plan=local.plan, executor=executor)
+        blocks = {block.index: block for block in run}
+        remote = run.result()
+    assert remote.done == 6
+    assert remote.missing == 0
+    assert remote.failures == local.failures
+    assert list(remote.failures) == [(4,)]
+    for index, result in blocks.items():
         if index != (4,):
-            np.testing.assert_allclose(result.image, here.image[index], rtol=1e-3, atol=0.5)
+            np.testing.assert_allclose(result.image, local.image[index], rtol=1e-3, atol=0.5)
 
 
 def fail_once(mark: Path) -> str:
-    """Raise in the first call, as a worker whose memory was short for a moment."""
+    """Raise an error in the first call, like a worker that is out of memory for a moment."""
     if not mark.exists():
         mark.touch()
         raise MemoryError
     return "computed"
 
 
-def test_what_fails_on_a_worker_is_tried_again(cluster, tmp_path):
+def test_a_task_that_fails_on_a_worker_is_repeated(cluster, tmp_path):
     with cluster_at(cluster.scheduler_address) as executor:
         assert executor.submit(fail_once, tmp_path / "mark").result() == "computed"
 
 
-def test_planes_that_are_there_are_left_out(cluster, stack):
-    here = deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF).result()
+def test_finished_planes_are_left_out(cluster, stack):
+    local = deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF).result()
     with cluster_at(cluster.scheduler_address) as executor:
         run = deconvolve_stack(
-            stack, axes="ZYX", plan=here.plan, finished={(0,), (1,), (5,)}, executor=executor
+            stack, axes="ZYX", plan=local.plan, finished={(0,), (1,), (5,)}, executor=executor
         )
-        handed, result = list(run), run.result()
-    assert sorted(each.index for each in handed) == [(2,), (3,), (4,)]
+        blocks, result = list(run), run.result()
+    assert sorted(block.index for block in blocks) == [(2,), (3,), (4,)]
     assert result.missing == 0
 
 
-def test_unreadable_planes_in_front_hold_up_none_behind(cluster, stack):
-    here = deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF).result()
+def test_unreadable_planes_do_not_block_later_planes(cluster, stack):
+    local = deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF).result()
     many = Image(Unreadable(np.concatenate([stack, stack]), 5), "ZYX")
     with cluster_at(cluster.scheduler_address) as executor:
         task = Task(many, QUICK)
-        steps = run_stack(task, RunControl(), plan=here.plan, executor=executor)
+        steps = run_stack(task, RunControl(), plan=local.plan, executor=executor)
         result = run_to_end(steps)
     assert executor.ahead < 5
     assert sorted(result.failures) == [(0,), (1,), (2,), (3,), (4,)]
@@ -110,7 +110,7 @@ def test_unreadable_planes_in_front_hold_up_none_behind(cluster, stack):
 
 
 @pytest.mark.parametrize("again", ["damaged", "readable"])
-def test_a_plane_the_cluster_fails_on_is_reported_readable_or_not(stack, again):
+def test_a_plane_that_fails_on_the_cluster_is_reported_whether_readable_or_not(stack, again):
     failed = Future()
     failed.set_exception(MemoryError())
     data = Unreadable(stack[:1], unreadable=1 if again == "damaged" else 0)
@@ -129,27 +129,27 @@ def test_a_job_runs_on_a_cluster(cluster, stack, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills a process by a POSIX signal")
-def test_a_worker_that_dies_is_no_loss(cluster, stack):
-    here = deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF).result()
-    handed = []
+def test_the_planes_of_a_killed_worker_are_computed_by_others(cluster, stack):
+    local = deconvolve_stack(stack, QUICK, axes="ZYX", kernel=PSF).result()
+    blocks = []
     with (
         distributed.Client(cluster.scheduler_address, set_as_default=False) as client,
         cluster_at(cluster.scheduler_address) as executor,
     ):
         victims = list(client.run(os.getpid).values())
-        run = deconvolve_stack(stack, axes="ZYX", plan=here.plan, executor=executor)
-        for each in run:
-            handed.append(each)
-            if len(handed) == 1:
+        run = deconvolve_stack(stack, axes="ZYX", plan=local.plan, executor=executor)
+        for block in run:
+            blocks.append(block)
+            if len(blocks) == 1:
                 os.kill(victims[0], signal.SIGKILL)
         result = run.result()
     assert result.done == 6
     assert not result.failures
-    for each in handed:
-        np.testing.assert_allclose(each.image, here.image[each.index], rtol=1e-3, atol=0.5)
+    for block in blocks:
+        np.testing.assert_allclose(block.image, local.image[block.index], rtol=1e-3, atol=0.5)
 
 
-def test_a_scheduler_that_does_not_answer_is_one_sentence(monkeypatch):
+def test_a_scheduler_that_does_not_answer_is_reported_in_one_sentence(monkeypatch):
     monkeypatch.setattr("napari_blind_deconv.engine.cluster._CONNECTION_TIMEOUT", 0.5)
     with pytest.raises(ValueError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"):
         cluster_at("tcp://127.0.0.1:9").__enter__()

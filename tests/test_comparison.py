@@ -1,4 +1,4 @@
-"""Before and after, seen through a viewer model."""
+"""The comparison of image and result, with a viewer model."""
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ BEFORE = np.tile(np.arange(40.0), (30, 1))
 CALIBRATION = {"scale": (0.2, 0.1), "translate": (3, 5), "units": ("um", "um")}
 
 
-class AfterRun:
-    """What of a run on one plane is looked at once it has ended."""
+class FinishedRun:
+    """The part of a finished run on one plane that the comparison uses."""
 
     def __init__(self, source, layer):
         self.geometry, self.layer = source, layer
@@ -36,11 +36,11 @@ def compared(qtbot):
     result = viewer.add_image(displayable(source, 2 * BEFORE), **image_options(source, {}))
     widget = Comparison(viewer)
     qtbot.addWidget(widget)
-    widget.compare(AfterRun(source, result))
+    widget.compare(FinishedRun(source, result))
     return viewer, result, widget
 
 
-def test_one_click_shows_the_input(compared):
+def test_one_click_shows_the_image(compared):
     _, result, widget = compared
     widget.input_button.click()
     assert not result.visible
@@ -48,7 +48,7 @@ def test_one_click_shows_the_input(compared):
     assert result.visible
 
 
-def test_the_line_shows_both(compared):
+def test_the_line_profile_shows_image_and_result(compared):
     viewer, _, widget = compared
     widget.line_button.click()
     before, after = widget.plot.curves
@@ -60,7 +60,7 @@ def test_the_line_shows_both(compared):
     assert len(viewer.layers) == 3  # one line is enough
 
 
-def test_the_line_can_be_moved(compared):
+def test_the_line_profile_can_be_moved(compared):
     viewer, _, widget = compared
     widget.add_line()
     line = viewer.layers["line profile"]
@@ -68,7 +68,7 @@ def test_the_line_can_be_moved(compared):
     assert widget.plot.curves[0].y[-1] == pytest.approx(20)
 
 
-def test_a_result_that_changes_is_drawn_anew(compared):
+def test_a_changed_result_is_drawn_again(compared):
     _, result, widget = compared
     widget.add_line()
     result.data = 3 * BEFORE
@@ -77,7 +77,7 @@ def test_a_result_that_changes_is_drawn_anew(compared):
     np.testing.assert_allclose(after.y, 3 * before.y)
 
 
-def test_deleted_layers_are_let_go(compared):
+def test_deleted_layers_are_released(compared):
     viewer, result, widget = compared
     widget.add_line()
     viewer.layers.remove("line profile")
@@ -90,7 +90,7 @@ def test_deleted_layers_are_let_go(compared):
     widget.refresh()
 
 
-def test_colour_is_compared_in_one_scale(qtbot):
+def test_colour_images_are_compared_on_one_scale(qtbot):
     viewer = ViewerModel()
     pixels = np.full((20, 20, 3), 51, np.uint8)
     layer = viewer.add_image(pixels, rgb=True, name="stain")
@@ -98,7 +98,7 @@ def test_colour_is_compared_in_one_scale(qtbot):
     result = viewer.add_image(displayable(source, pixels.astype(np.float32)), rgb=True)
     widget = Comparison(viewer)
     qtbot.addWidget(widget)
-    widget.compare(AfterRun(source, result))
+    widget.compare(FinishedRun(source, result))
     widget.add_line()
     before, after = widget.plot.curves
     np.testing.assert_allclose(before.y, 0.2)

@@ -1,4 +1,4 @@
-"""The promises on geometry, intensity and repeatability, on pictures nobody chose."""
+"""Geometry, intensity and repeatability, on randomly generated images."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from napari_blind_deconv import Settings, deconvolve
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.synthetic import fluorescence_scene
 
-FEW = settings(
+FEW_EXAMPLES = settings(
     max_examples=4,
     deadline=None,
     derandomize=True,
@@ -28,16 +28,17 @@ def scene(rows: int, columns: int, seed: int) -> np.ndarray:
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> float:
-    """Root mean square difference over the spread of the first."""
+    """Return the root mean square difference, relative to the standard deviation of the first."""
     return float(np.sqrt(np.mean(np.square(first - second))) / np.std(first))
 
 
-@FEW
+@FEW_EXAMPLES
 @given(rows=SIDES, columns=SIDES, seed=SEEDS, sigma=st.floats(1.2, 2.5))
-def test_nothing_moves_by_a_tenth_of_a_pixel(rows, columns, seed, sigma):
-    """By correlation; the kernel's widths are left to be found, its family is given.
+def test_the_result_is_not_shifted_by_a_tenth_of_a_pixel(rows, columns, seed, sigma):
+    """Measured by correlation; the run starts from a Gaussian of another width.
 
-    Of an odd-shaped kernel the centroid is centred, and correlation sees its peak.
+    For an asymmetric kernel this would not work, because its centroid is centred while correlation
+    sees its peak.
     """
     kernel = gaussian_kernel((15, 15), sigma)
     image = fluorescence_scene((rows, columns), kernel=kernel, seed=seed).observed.astype(float)
@@ -47,16 +48,16 @@ def test_nothing_moves_by_a_tenth_of_a_pixel(rows, columns, seed, sigma):
     assert np.hypot(*moved) < 0.1
 
 
-@FEW
+@FEW_EXAMPLES
 @given(rows=SIDES, columns=SIDES, seed=SEEDS)
-def test_light_is_kept(rows, columns, seed):
+def test_the_mean_intensity_is_kept(rows, columns, seed):
     image = scene(rows, columns, seed)
     result = deconvolve(image, QUICK)
     assert result.image.mean() == pytest.approx(image.mean(), rel=0.02)
     assert result.image.shape == image.shape
 
 
-@FEW
+@FEW_EXAMPLES
 @given(
     seed=SEEDS,
     gain=st.floats(1e-6, 1e6).map(lambda value: float(f"{value:.3g}")),
@@ -70,10 +71,10 @@ def test_units_do_not_matter(seed, gain, offset):
     np.testing.assert_allclose(other.kernel.weights, plain.kernel.weights, atol=1e-4)
 
 
-@FEW
+@FEW_EXAMPLES
 @given(seed=SEEDS, turn=st.sampled_from([np.flipud, np.fliplr, np.transpose, np.rot90]))
 def test_orientation_does_not_matter(seed, turn):
-    """Networks start from random numbers that are not turned along, so up to those."""
+    """Up to the random numbers that the networks start from, which are not turned."""
     image = scene(48, 60, seed)
     plain, turned = deconvolve(image, QUICK), deconvolve(turn(image), QUICK)
     assert difference(turn(plain.image), turned.image) < 0.15
@@ -81,7 +82,7 @@ def test_orientation_does_not_matter(seed, turn):
     assert turned.trust.noise == pytest.approx(plain.trust.noise, rel=0.1)
 
 
-@FEW
+@FEW_EXAMPLES
 @given(seed=SEEDS, kind=st.sampled_from(["<u2", ">u2", "<i4", ">i8", ">f4", "<f8", "<f4"]))
 def test_types_and_byte_order_do_not_matter(seed, kind):
     image = fluorescence_scene((48, 52), seed=seed).observed
@@ -90,7 +91,7 @@ def test_types_and_byte_order_do_not_matter(seed, kind):
     np.testing.assert_array_equal(other.kernel.weights, plain.kernel.weights)
 
 
-@FEW
+@FEW_EXAMPLES
 @given(seed=SEEDS, steps=st.sampled_from([(1, 2), (2, 1), (-1, 1), (1, -1)]))
 def test_memory_layout_does_not_matter(seed, steps):
     image = scene(96, 104, seed)[:: steps[0], :: steps[1]]
@@ -98,10 +99,10 @@ def test_memory_layout_does_not_matter(seed, steps):
     np.testing.assert_array_equal(other.image, plain.image)
 
 
-@FEW
+@FEW_EXAMPLES
 @given(seed=SEEDS)
-def test_what_lies_around_hardly_changes_the_interior(seed):
-    """The same specimen seen through a smaller field of view, with one PSF."""
+def test_the_surroundings_hardly_change_the_interior(seed):
+    """The same specimen in a smaller field of view, with the same PSF."""
     wide = fluorescence_scene((96, 96), seed=seed)
     image = wide.observed.astype(np.float64)
     one = deconvolve(image, QUICK, kernel=wide.kernel).image[32:-32, 32:-32]
@@ -109,9 +110,9 @@ def test_what_lies_around_hardly_changes_the_interior(seed):
     assert difference(one, other) < 0.2
 
 
-@FEW
+@FEW_EXAMPLES
 @given(seed=SEEDS, run_seed=st.integers(0, 2**63 - 1))
-def test_seeds_repeat(seed, run_seed):
+def test_the_same_seed_repeats_a_run(seed, run_seed):
     image = scene(40, 44, seed)
     settings = QUICK.with_changes(seed=run_seed)
     first, again = (deconvolve(image, settings) for _ in range(2))

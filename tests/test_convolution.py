@@ -1,4 +1,4 @@
-"""The forward model against a direct computation, its adjoint and its gradients; any axes."""
+"""The forward model, its adjoint and its gradients, for any number of axes."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def random(shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("canvas", "kernel"), SHAPES)
-def test_equals_direct_convolution_of_what_the_field_of_view_sees(canvas, kernel):
+def test_equals_direct_convolution_in_the_field_of_view(canvas, kernel):
     x, k = random(canvas), random(kernel, 1)
     direct = convolve(x.numpy(), k.numpy(), mode="valid", method="direct")
     np.testing.assert_allclose(Convolution(k).forward(x).numpy(), direct, atol=1e-12)
@@ -54,7 +54,7 @@ def test_the_canvas_holds_all_light_the_field_of_view_receives(canvas, kernel):
 
 
 @pytest.mark.parametrize("kernel_shape", [(5, 7), (4, 6), (1, 2), (3, 2, 5)])
-def test_a_point_at_the_origin_leaves_the_field_of_view_as_it_is(kernel_shape):
+def test_a_point_at_the_origin_does_not_change_the_field_of_view(kernel_shape):
     x = random((3, *(25, 26, 9)[: len(kernel_shape)]))
     kernel = torch.zeros(kernel_shape, dtype=torch.float64)
     kernel[tuple(side // 2 for side in kernel_shape)] = 1
@@ -77,7 +77,7 @@ def test_gradients_for_image_and_kernel(canvas, kernel):
 
 
 @pytest.mark.parametrize("kernel", [(5, 5), (3, 5, 5)])
-def test_channels_are_blurred_alike(kernel):
+def test_all_channels_are_blurred_with_the_same_kernel(kernel):
     convolution = Convolution(random(kernel, 1))
     x = random((3, *(20,) * len(kernel)))
     for channel in range(3):

@@ -1,4 +1,4 @@
-"""The small plots: what they draw, seen in their pixels."""
+"""The small plots, tested by their pixels."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def is_orange(colour: str) -> bool:
 
 
 def heights(widget, colour: str) -> list[int]:
-    """Rows at which pixels of a colour stand, above the caption."""
+    """Return the rows of all pixels of a colour above the caption."""
     image = widget.grab().toImage()
     bottom = image.height() - 2 * widget.fontMetrics().height()
     return [
@@ -73,7 +73,7 @@ def test_a_long_trace_is_painted_with_two_points_a_column_of_pixels(plot, monkey
     assert all(widget.width() < points <= 2 * widget.width() for points in painted)
 
 
-def test_a_spike_among_ten_thousand_points_is_seen(plot):
+def test_a_spike_among_ten_thousand_points_is_visible(plot):
     widget = plot(shared=False)
     values = np.zeros(10_000)
     values[5003] = 1
@@ -89,7 +89,7 @@ def test_a_shared_scale_keeps_the_lower_curve_low(plot):
     assert min(heights(widget, RED)) > max(heights(widget, BLUE))
 
 
-def test_what_is_not_finite_is_left_out(plot):
+def test_values_that_are_not_finite_are_left_out(plot):
     widget = plot(shared=True)
     broken = Curve("broken", RED, np.arange(4.0), np.array([np.nan, 1.0, np.inf, 2.0]))
     widget.draw([broken, Curve("empty", BLUE, np.zeros(0), np.zeros(0))])
@@ -116,7 +116,7 @@ def test_the_trace_marks_the_kept_iteration(qtbot):
     assert not any(is_orange(colour) for colour in colours(widget))
 
 
-def test_a_run_of_one_step_is_drawn(qtbot):
+def test_a_run_of_one_iteration_is_drawn(qtbot):
     widget = TracePlot("no trace yet")
     qtbot.addWidget(widget)
     trace = np.zeros(1, TRACE_DTYPE)

@@ -1,4 +1,4 @@
-"""``blind-deconv doctor``, and every command where PyTorch is missing or broken."""
+"""``blind-deconv doctor``, and all commands when PyTorch is missing or broken."""
 
 import math
 import os
@@ -23,7 +23,7 @@ BROKEN = {
 }
 
 
-def beside_a_shim(folder, *arguments) -> subprocess.CompletedProcess[str]:
+def run_with_shim(folder, *arguments) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(folder / "shim"), "COLUMNS": "200"}
     return blind_deconv_process(*arguments, cwd=folder, env=environment)
 
@@ -50,7 +50,7 @@ def break_torch(folder, how: str) -> None:
 )
 def test_without_torch_a_command_ends_in_one_sentence(folder, arguments, how):
     break_torch(folder, how)
-    done = beside_a_shim(folder, *arguments)
+    done = run_with_shim(folder, *arguments)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     *progress, sentence = done.stderr.splitlines()
@@ -60,28 +60,28 @@ def test_without_torch_a_command_ends_in_one_sentence(folder, arguments, how):
     assert not (folder / "out.tif").exists()
 
 
-def test_what_needs_no_torch_works_without(folder):
+def test_commands_that_do_not_need_torch_work_without_it(folder):
     break_torch(folder, "no library")
-    assert beside_a_shim(folder, "presets").returncode == 0
-    assert beside_a_shim(folder, "--help").returncode == 0
+    assert run_with_shim(folder, "presets").returncode == 0
+    assert run_with_shim(folder, "--help").returncode == 0
 
 
-def test_a_missing_file_is_not_laid_to_torch():
+def test_a_missing_file_is_not_attributed_to_torch():
     with pytest.raises(FileNotFoundError) as caught:
         Path("/no/such/file").read_text()
     assert doctor.torch_trouble(caught.value) is None
     assert doctor.torch_trouble(ModuleNotFoundError("No module named 'x'", name="x")) is None
 
 
-def test_doctor_passes_here(folder):
-    done = beside_a_shim(folder, "doctor")
+def test_doctor_passes_on_this_machine(folder):
+    done = run_with_shim(folder, "doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     assert torch.__version__ in done.stdout
     assert "GiB free" in done.stdout
     assert "The self-test passed." in done.stdout
 
 
-def test_doctor_fails_where_the_picture_gets_no_better(monkeypatch):
+def test_doctor_fails_if_the_result_is_no_better_than_the_image(monkeypatch):
     def spoil(image, *_, **__):
         return SimpleNamespace(image=np.random.default_rng(0).permuted(image.astype(np.float32)))
 
@@ -93,13 +93,13 @@ def test_doctor_fails_where_the_picture_gets_no_better(monkeypatch):
     assert "The self-test failed." in text
 
 
-def test_a_device_that_raises_or_errs_is_told():
-    gone = doctor.try_device("cuda:99")
-    assert math.isnan(gone.gain)
-    assert "'cuda:99' was not found" in gone.trouble
-    far = doctor.try_device("cpu", expected_gain=9.0)
-    assert "but the CPU +9.00 dB" in far.trouble
-    assert not doctor.try_device("cpu", expected_gain=far.gain).trouble
+def test_a_device_that_fails_or_gives_wrong_results_is_reported():
+    missing = doctor.try_device("cuda:99")
+    assert math.isnan(missing.gain)
+    assert "'cuda:99' was not found" in missing.trouble
+    wrong = doctor.try_device("cpu", expected_gain=9.0)
+    assert "but the CPU +9.00 dB" in wrong.trouble
+    assert not doctor.try_device("cpu", expected_gain=wrong.gain).trouble
 
 
 @pytest.mark.parametrize(
@@ -119,16 +119,16 @@ def test_advice(monkeypatch, cuda, driver, usable, free, start):
     monkeypatch.setattr(doctor.shutil, "which", lambda _: driver)
     memory = SimpleNamespace(available=free * 2**30)
     monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: memory)
-    told = list(doctor.advice())
-    assert len(told) == (start is not None)
-    assert all(sentence.startswith(start) for sentence in told)
+    sentences = list(doctor.advice())
+    assert len(sentences) == (start is not None)
+    assert all(sentence.startswith(start) for sentence in sentences)
 
 
 @pytest.mark.parametrize(
-    ("python", "pyside", "told"),
+    ("python", "pyside", "count"),
     [((3, 11), "6.12.0", 1), ((3, 12), "6.12.0", 0), ((3, 11), "6.11.3", 0), ((3, 11), None, 0)],
 )
-def test_a_pyside_that_ends_napari_is_told(monkeypatch, python, pyside, told):
+def test_a_pyside_that_crashes_napari_is_reported(monkeypatch, python, pyside, count):
     monkeypatch.setattr(doctor.sys, "version_info", python)
     monkeypatch.setattr(doctor, "installed_version", lambda _: pyside)
-    assert sum("PySide6" in sentence for sentence in doctor.advice()) == told
+    assert sum("PySide6" in sentence for sentence in doctor.advice()) == count

@@ -1,13 +1,13 @@
-"""What README and docs tell a reader to type does what they say; links and pictures are there.
+"""The examples of README and docs run, and their links and images exist.
 
-Every Python block and every command is run, in the order of its page, or stands in `NOT_RUN` with
-the reason. A tutorial begins in an empty folder and goes on in it, as its reader does; elsewhere
-each piece gets a folder of its own with files of the names it uses.
+Each Python block and each command is run, in the order of its page, or is listed in `NOT_RUN` with
+a reason. A tutorial starts in an empty folder and stays in it, as its reader does. On other pages
+each example gets a folder of its own, with files of the names that it uses.
 
-For speed all `Settings` made meanwhile, presets too, have the values of `QUICK`, searches for a
-shape and kernel networks take few iterations, and made-up scenes are at most `SIDE` pixels a side:
-the pages are shown to run, not to give the figures they name. With ``DOCUMENTS_IN_FULL=1`` (and
-``-s`` to read what is printed) they run as they stand.
+For speed, all `Settings` (also presets) have the values of `QUICK`, searches for a shape and kernel
+networks take few iterations, and synthetic scenes have at most `SIDE` pixels per side. These tests
+therefore show that the examples run, not that they give the numbers on the page. With
+``DOCUMENTS_IN_FULL=1`` the examples run unchanged; ``-s`` shows their output.
 """
 
 import functools
@@ -44,7 +44,7 @@ PAGES = [
     *sorted(ROOT.glob("*.md")),
     *(page for page in sorted(DOCS.rglob("*.md")) if page.parent.name != "_generated"),
 ]
-NAMES_ONLY = {"CHANGELOG.md"}  # names commands in passing, for nobody to type
+NAMES_ONLY = {"CHANGELOG.md"}  # mentions commands that are not examples
 
 IN_FULL = bool(os.environ.get("DOCUMENTS_IN_FULL"))
 QUICK = {
@@ -57,36 +57,38 @@ QUICK = {
 }
 SIDE = 48
 
-NOT_RUN = {  # the beginning of a command, or a line of a Python block: why it is not run
+NOT_RUN = {  # beginning of a command or of a line of a Python block: reason not to run it
     "pip install": "changes the environment",
-    "make demo": "makes an environment of its own; its command is run by test_cli.py",
+    "make demo": "creates an environment; its command is run by test_cli.py",
     "make test": "is this suite",
-    "make check": "makes an environment of its own, and is run beside this suite",
+    "make coverage": "is this suite",
+    ".venv/bin/python -m tests.planted_faults": "takes minutes",
+    "make check": "creates an environment, and is run in addition to this suite",
     "make format": "changes files",
     "make bench": "takes a quarter of an hour and images that are not part of the repository",
     "make screenshots": "takes minutes and changes files",
     "make figures": "takes minutes and changes files",
-    "make docs": "makes an environment of its own",
-    "make dist": "makes an environment of its own",
-    "make lowest": "makes an environment of its own",
+    "make docs": "creates an environment",
+    "make dist": "creates an environment",
+    "make lowest": "creates an environment",
     "make audit": "asks the package index",
     ".venv/bin/python -m pytest": "is a part of this suite",
     ".venv/bin/python -m benchmarks quick": "needs images that are not part of the repository",
-    ".venv/bin/python -m benchmarks --help": "wants .venv; test_benchmarks.py runs the module",
-    "dask scheduler": "serves until it is ended; `cluster` stands in for it",
-    "dask worker": "serves until it is ended; `cluster` stands in for it",
-    "from dask_jobqueue import SLURMCluster": "needs SLURM, as its page says",
+    ".venv/bin/python -m benchmarks --help": "needs .venv; test_benchmarks.py runs the module",
+    "dask scheduler": "runs until it is stopped; the fixture `cluster` replaces it",
+    "dask worker": "runs until it is stopped; the fixture `cluster` replaces it",
+    "from dask_jobqueue import SLURMCluster": "needs SLURM, as its page states",
 }
-STAND_INS = {  # what is typed: what is run in its place
-    "--device cuda": "--device cpu",  # few machines have one
-    "--jobs 2": "--jobs 1",  # processes that load PyTorch; test_batch.py has some
+REPLACEMENTS = {  # text of a command: text that is run in its place
+    "--device cuda": "--device cpu",  # few machines have a CUDA device
+    "--jobs 2": "--jobs 1",  # saves processes that load PyTorch; test_batch.py starts some
 }
-CLUSTERS = ("tcp://HOST:8786", "tcp://127.0.0.1:8786")  # the address of `cluster` in their place
+CLUSTERS = ("tcp://HOST:8786", "tcp://127.0.0.1:8786")  # replaced by that of `cluster`
 EXIT_CODES = {'blind-deconv batch "in/*.tif" --out out --preset draft': 3}  # one file is empty
 
 
 @dataclass(frozen=True)
-class Piece:
+class Example:
     """A Python block or a command of a page."""
 
     text: str
@@ -107,26 +109,26 @@ def tokens(page: Path):
         yield from token.children or ()
 
 
-def pieces(page: Path):
-    """Blocks and commands; also commands within a line, if they have arguments."""
+def examples(page: Path):
+    """Yield the blocks and commands of a page, also inline commands that have arguments."""
     for token in tokens(page):
         if token.type == "fence":
             language = token.info.strip()
             if language == "python":
-                yield Piece(token.content, True)
+                yield Example(token.content, True)
             elif not language:
                 for line in token.content.replace("\\\n", " ").splitlines():
                     if command := line.partition(" # ")[0].strip():
-                        yield Piece(command, False)
+                        yield Example(command, False)
             else:
-                assert language.startswith("{"), f"{page}: nobody runs a block of {language!r}"
+                assert language.startswith("{"), f"{page}: unknown language {language!r} of a block"
         elif token.type == "code_inline" and re.match(
             r"(blind-deconv|pip|make|dask|python|conda|sbatch) \S", token.content
         ):
-            yield Piece(token.content, False)
+            yield Example(token.content, False)
 
 
-WITH_PIECES = [page for page in PAGES if page.name not in NAMES_ONLY and any(pieces(page))]
+PAGES_WITH_EXAMPLES = [page for page in PAGES if page.name not in NAMES_ONLY and any(examples(page))]
 
 
 @pytest.fixture(scope="module")
@@ -140,15 +142,15 @@ def cluster():
 @pytest.fixture
 def quick(monkeypatch, cluster):
     monkeypatch.setattr("builtins.input", lambda prompt: "")
-    here = functools.partial(distributed.LocalCluster, processes=False, dashboard_address=":0")
-    monkeypatch.setattr(distributed, "LocalCluster", here)
+    local_cluster = functools.partial(distributed.LocalCluster, processes=False, dashboard_address=":0")
+    monkeypatch.setattr(distributed, "LocalCluster", local_cluster)
     if IN_FULL:
         return
-    make, draw = Settings.__init__, synthetic.fluorescence_scene
-    monkeypatch.setattr(Settings, "__init__", lambda self, **v: make(self, **{**v, **QUICK}))
+    initialise, draw = Settings.__init__, synthetic.fluorescence_scene
+    monkeypatch.setattr(Settings, "__init__", lambda self, **v: initialise(self, **{**v, **QUICK}))
 
-    few = functools.partial(double_dip.fit_kernel, steps=20)
-    monkeypatch.setattr(double_dip, "fit_kernel", few)
+    quick_fit = functools.partial(double_dip.fit_kernel, steps=20)
+    monkeypatch.setattr(double_dip, "fit_kernel", quick_fit)
     monkeypatch.setattr(shape_search, "_ITERATIONS", 4)
 
     def small_scene(shape=(SIDE, SIDE), **options):
@@ -157,18 +159,18 @@ def quick(monkeypatch, cluster):
     monkeypatch.setattr(synthetic, "fluorescence_scene", small_scene)
 
 
-def prepare(piece: Piece) -> None:
-    """Make files of the names a piece uses, in the current folder."""
-    text = piece.text
+def create_files(example: Example) -> None:
+    """Create the files that an example uses, in the current folder."""
+    text = example.text
     planes = [synthetic.fluorescence_scene((48, 48), seed=seed).observed for seed in range(4)]
     stack = np.stack(planes)
-    known = gaussian_kernel((9, 9), 1.5)
+    psf = gaussian_kernel((9, 9), 1.5)
     if "INPUT.tif" in text:
         tifffile.imwrite("INPUT.tif", stack if "--select" in text else stack[0], imagej=True)
     if "STACK.tif" in text or "RESULT.ome.zarr.json" in text:
         tifffile.imwrite("STACK.tif", stack[:2], imagej=True, metadata={"axes": "ZYX"})
     if "--psf K.tif" in text:
-        tifffile.imwrite("K.tif", known)
+        tifffile.imwrite("K.tif", psf)
     if "in/*.tif" in text:
         Path("in").mkdir()
         tifffile.imwrite("in/one.tif", stack[0])
@@ -176,7 +178,7 @@ def prepare(piece: Piece) -> None:
         tifffile.imwrite("INPUT.tif", stack[0])
         succeed("blind-deconv run INPUT.tif RESULT.tif")
     if "report STACK.ome.zarr" in text:
-        tifffile.imwrite("K.tif", known)
+        tifffile.imwrite("K.tif", psf)
         many = np.broadcast_to(stack[0, :16, :16], (2, 13, 16, 16))
         tifffile.imwrite("many.ome.tif", many, metadata={"axes": "TZYX"})
         succeed("blind-deconv run many.ome.tif STACK.ome.zarr --psf K.tif")
@@ -191,57 +193,57 @@ def prepare(piece: Piece) -> None:
             output=Path("RESULT.ome.zarr"),
             settings=Settings.preset("fast"),
         )
-        done = []
-        cut = run_job(job, should_stop=lambda: bool(done))
-        done.extend(step for step in cut if isinstance(step, BlockResult))
-        assert not cut.result().finished
+        blocks = []
+        interrupted = run_job(job, should_stop=lambda: bool(blocks))
+        blocks.extend(step for step in interrupted if isinstance(step, BlockResult))
+        assert not interrupted.result().finished
 
 
 def succeed(command: str) -> None:
     name, *arguments = shlex.split(command)
-    assert name == "blind-deconv", f"neither run nor listed in NOT_RUN: {command}"
+    assert name == "blind-deconv", f"This command is neither run nor listed in NOT_RUN: {command}"
     outcome = CliRunner().invoke(app, arguments)
-    told = f"{command}\n{outcome.output}"
-    print(told)
+    report = f"{command}\n{outcome.output}"
+    print(report)
     if outcome.exception is not None and not isinstance(outcome.exception, SystemExit):
         raise outcome.exception
-    assert outcome.exit_code == EXIT_CODES.get(command, 0), told
+    assert outcome.exit_code == EXIT_CODES.get(command, 0), report
 
 
-def run(piece: Piece, names: dict, address: str) -> None:
-    text = piece.text
+def run(example: Example, names: dict, address: str) -> None:
+    text = example.text
     for typed in CLUSTERS:
         text = text.replace(typed, address)
-    if piece.is_python:
+    if example.is_python:
         exec(compile(text, "a block of the page", "exec"), names)
         return
-    for typed, instead in STAND_INS.items():
-        text = text.replace(typed, instead)
+    for typed, replacement in REPLACEMENTS.items():
+        text = text.replace(typed, replacement)
     succeed(text)
 
 
-@pytest.mark.parametrize("page", WITH_PIECES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_what_a_page_says_is_run(page, tmp_path, monkeypatch, quick, cluster):
+@pytest.mark.parametrize("page", PAGES_WITH_EXAMPLES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch, quick, cluster):
     is_tutorial = page.parent.name == "tutorials"
     names = {"__name__": "__main__"}
-    for number, piece in enumerate(pieces(page)):
-        if piece.reason_not_to_run:
+    for number, example in enumerate(examples(page)):
+        if example.reason_not_to_run:
             continue
         folder = tmp_path if is_tutorial else tmp_path / str(number)
         folder.mkdir(exist_ok=True)
         monkeypatch.chdir(folder)
         if not is_tutorial:
-            prepare(piece)
-        run(piece, names, cluster)
+            create_files(example)
+        run(example, names, cluster)
         if not is_tutorial:
             monkeypatch.chdir(tmp_path)
             shutil.rmtree(folder)
 
 
-def test_a_reason_not_to_run_is_needed():
-    texts = [piece.text for page in WITH_PIECES for piece in pieces(page)]
+def test_every_entry_of_not_run_is_used():
+    texts = [example.text for page in PAGES_WITH_EXAMPLES for example in examples(page)]
     for beginning in NOT_RUN:
-        assert any(beginning in text for text in texts), f"no page says {beginning!r} any more"
+        assert any(beginning in text for text in texts), f"no page contains {beginning!r} any more"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -258,19 +260,19 @@ def test_links_lead_somewhere(page):
 
 
 def anchors(page: Path) -> set[str]:
-    """Of its headings, as GitHub and MyST make them."""
+    """Return the anchors of the headings of a page, as GitHub and MyST create them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_every_picture_is_shown_and_made_by_a_script():
-    shown = {
+def test_every_figure_is_shown_and_made_by_a_script():
+    figures = {
         (page.parent / token.attrGet("src")).resolve()
         for page in PAGES
         for token in tokens(page)
         if token.type == "image"
     }
     scripts = "".join(script.read_text("utf-8") for script in DOCS.glob("make_*.py"))
-    for picture in (DOCS / "images").glob("*.png"):
-        assert picture.resolve() in shown, f"{picture.name} is shown nowhere"
-        assert f'"{picture.stem}"' in scripts, f"no script makes {picture.name}"
+    for figure in (DOCS / "images").glob("*.png"):
+        assert figure.resolve() in figures, f"no page shows {figure.name}"
+        assert f'"{figure.stem}"' in scripts, f"no script makes {figure.name}"

@@ -1,4 +1,4 @@
-"""What goes wrong around a run: killed, out of memory, two at once, a thread that raises."""
+"""Faults around a run: killed processes, lack of memory, simultaneous runs, errors in threads."""
 
 import builtins
 import json
@@ -31,7 +31,7 @@ from napari_blind_deconv.plugin.worker import Failure, catch_errors
 from napari_blind_deconv.results import BlockResult
 from napari_blind_deconv.synthetic import fluorescence_scene
 
-# Runs of files: what matters is when a process dies, not what it computes.
+# Runs on files use the linear estimate. What they compute does not matter here.
 LINEAR_RUN = Settings(solver="wiener", kernel_start=1.5)
 OTHER_RUN = LINEAR_RUN.with_changes(kernel_start=2.5)
 QUICK = Settings(channels=(8,), max_iterations=4, kernel_features=16, stop_at_noise=False)
@@ -55,7 +55,7 @@ def stack(tmp_path, planes) -> Path:
 
 @pytest.fixture(scope="module", params=["out.ome.tif", "out.ome.zarr"])
 def replaced(request, tmp_path_factory, planes) -> Path:
-    """The result of another run on the same stack, to be copied and replaced."""
+    """The result of another run on the same stack, which tests copy and replace."""
     folder = tmp_path_factory.mktemp("replaced")
     tifffile.imwrite(folder / "in.tif", planes, imagej=True, metadata={"axes": "ZYX"})
     job = Job(input=folder / "in.tif", output=folder / request.param, settings=OTHER_RUN)
@@ -72,8 +72,8 @@ def files_beside(output: Path) -> set[str]:
     return {path.name for path in output.parent.iterdir()}
 
 
-def go_on(job: Job) -> None:
-    """What a process that will be killed does."""
+def continue_run(job: Job) -> None:
+    """Continue a job, in a process that may be killed."""
     torch.set_num_threads(1)
     run_job(job, resume=True, overwrite=True).result()
 
@@ -81,14 +81,14 @@ def go_on(job: Job) -> None:
 class TestKilled:
     @posix
     @pytest.mark.parametrize("name", ["out.ome.tif", "out.ome.zarr"])
-    def test_at_any_moment_nothing_is_lost(self, stack, name):
-        """Twelve kills for each kind of output, each followed by a run that continues."""
-        whole = Job(input=stack, output=stack.parent / f"whole_{name}", settings=LINEAR_RUN)
+    def test_a_kill_at_any_moment_loses_nothing(self, stack, name):
+        """Kill twelve processes for each kind of output; after each, another run continues."""
+        complete_job = Job(input=stack, output=stack.parent / f"complete_{name}", settings=LINEAR_RUN)
         started = time.monotonic()
-        run_job(whole).result()
+        run_job(complete_job).result()
         duration = time.monotonic() - started
-        expected = pixels_of(whole.output)
-        job = whole.model_copy(update={"output": stack.parent / name})
+        expected = pixels_of(complete_job.output)
+        job = complete_job.model_copy(update={"output": stack.parent / name})
         processes = quick_context()
         random = np.random.default_rng(0)
         kills = 0
@@ -105,15 +105,15 @@ class TestKilled:
                 for path in (job.output, sidecar_of(job.output)):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
             else:
-                pytest.fail(f"after {kills} kills a run ended with {child.exitcode}")
+                pytest.fail(f"after {kills} kills, a run ended with exit code {child.exitcode}")
         go_on(job)
         np.testing.assert_array_equal(pixels_of(job.output), expected)
         assert Job.from_sidecar(sidecar_of(job.output)) == job
         assert not partial_folder(job.output).exists()
 
     @pytest.mark.parametrize("fatal", range(9))
-    def test_between_any_two_steps_of_its_end(self, stack, replaced, monkeypatch, fatal):
-        """The process dies at each rename or removal in turn; the old output is never lost."""
+    def test_a_kill_between_any_two_final_steps_loses_nothing(self, stack, replaced, monkeypatch, fatal):
+        """Kill the process at each rename or removal in turn; the old output is never lost."""
         shutil.copytree(replaced.parent, stack.parent, dirs_exist_ok=True)
         job = Job(input=stack, output=stack.parent / replaced.name, settings=LINEAR_RUN)
         name = replaced.name
@@ -124,7 +124,7 @@ class TestKilled:
             def step(*arguments, **options):
                 nonlocal steps
                 if threading.current_thread() is not threading.main_thread():
-                    return real(*arguments, **options)  # zarr's, which would wait for ever
+                    return real(*arguments, **options)  # threads of zarr would wait for ever
                 steps += 1
                 if steps == fatal + 1:
                     raise SystemExit("killed")
@@ -143,14 +143,14 @@ class TestKilled:
                     patched.setattr(Path, "unlink", deadly(Path.unlink))
                     patched.setattr(shutil, "rmtree", deadly(shutil.rmtree))
         assert len(kept) == PLANES
-        moved = stack.parent / f".{name}.replaced"  # between two renames of folders
+        moved = stack.parent / f".{name}.replaced"  # exists between two renames of folders
         survivor = pixels_of(job.output if job.output.exists() else moved)
         summary = run_job(job, resume=True, overwrite=True).result()
         assert summary.finished
         assert summary.done == 0, "no plane is computed again"
         after = pixels_of(job.output)
         assert not np.array_equal(after, before)
-        assert any(np.array_equal(survivor, whole) for whole in (before, after))
+        assert any(np.array_equal(survivor, complete) for complete in (before, after))
         assert {name, f"{name}.json"} <= files_beside(job.output)
         assert not partial_folder(job.output).exists()
         again = run_job(job, resume=True).result()
@@ -158,7 +158,7 @@ class TestKilled:
         assert again.done == 0
         np.testing.assert_array_equal(pixels_of(job.output), after)
 
-    def test_a_run_that_ended_is_not_run_again(self, stack):
+    def test_a_finished_run_is_not_repeated(self, stack):
         job = Job(input=stack, output=stack.parent / "out.ome.tif", settings=LINEAR_RUN)
         run_job(job).result()
         written = job.output.stat().st_mtime_ns
@@ -180,8 +180,8 @@ with output_lock(Path(sys.argv[1])):
 """
 
 
-class TestTwoAtOnce:
-    def test_the_second_is_refused_until_the_first_is_gone(self, stack):
+class TestSimultaneousRuns:
+    def test_a_second_run_is_refused_until_the_first_has_ended(self, stack):
         output = stack.parent / "out.ome.tif"
         hold = [sys.executable, "-c", HOLD, str(output)]
         with subprocess.Popen(hold, stdout=subprocess.PIPE, text=True) as first:
@@ -195,7 +195,7 @@ class TestTwoAtOnce:
         run_job(Job(input=stack, output=output, settings=LINEAR_RUN)).result()
         assert files_beside(output) == {"in.tif", "out.ome.tif", "out.ome.tif.json"}
 
-    def test_in_one_process_too(self, stack):
+    def test_a_second_run_in_the_same_process_is_refused(self, stack):
         job = Job(input=stack, output=stack.parent / "out.tif", settings=LINEAR_RUN)
         first = run_job(job)
         next(first)
@@ -207,7 +207,7 @@ class TestTwoAtOnce:
 class TestMemory:
     @posix
     @pytest.mark.skipif(sys.platform == "darwin", reason="macOS does not heed the limit")
-    def test_a_limit_on_memory_is_one_sentence(self, tmp_path):
+    def test_a_memory_limit_is_reported_in_one_sentence(self, tmp_path):
         image = fluorescence_scene((640, 640)).observed
         tifffile.imwrite(tmp_path / "in.tif", image)
         tifffile.imwrite(tmp_path / "psf.tif", gaussian_kernel((9, 9), 1.5))
@@ -215,38 +215,38 @@ class TestMemory:
         psf = ("--psf", tmp_path / "psf.tif")
         done = blind_deconv_process(*arguments, *psf, preexec_fn=limit_memory(2 * 2**30))
         assert "Traceback" not in done.stderr
-        if done.returncode == 0:  # smaller tiles went into what there was
+        if done.returncode == 0:  # smaller tiles fitted into the memory
             assert tifffile.imread(tmp_path / "out.tif").shape == image.shape
         else:
             assert done.returncode in (1, 2), done.stderr
             assert "memory" in done.stderr
             assert not (tmp_path / "out.tif").exists()
 
-    def test_a_gpu_without_room_is_given_smaller_tiles(self, monkeypatch):
+    def test_a_gpu_with_too_little_memory_gets_smaller_tiles(self, monkeypatch):
         image = fluorescence_scene((160, 192)).observed
-        sound = Objective.of
+        original = Objective.of
         refused = []
 
         def full(self, canvas, convolution):
             if canvas.shape[-2] > 120:
                 refused.append(canvas.shape)
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-            return sound(self, canvas, convolution)
+            return original(self, canvas, convolution)
 
         monkeypatch.setattr(Objective, "of", full)
         kernel = gaussian_kernel((9, 9), 1.5)
         result = deconvolve_stack(image[None], QUICK, axes="ZYX", kernel=kernel).result()
         assert refused
         assert not result.failures
-        assert result.image[0].std() > image.std(), "it is sharpened"
+        assert result.image[0].std() > image.std(), "the plane is deconvolved"
 
-    def test_a_gpu_without_any_room_fails_planes_and_not_the_run(self, planes, monkeypatch):
-        sound = Objective.of
+    def test_a_gpu_without_memory_fails_single_planes_and_not_the_run(self, planes, monkeypatch):
+        original = Objective.of
 
         def full(self, canvas, convolution):
-            if canvas.mean() > 0.5:  # the bright plane, in the range that all share
+            if canvas.mean() > 0.5:  # the bright plane, in the intensity range of all planes
                 raise torch.OutOfMemoryError("CUDA out of memory.")
-            return sound(self, canvas, convolution)
+            return original(self, canvas, convolution)
 
         monkeypatch.setattr(Objective, "of", full)
         data = planes[:3].astype(np.float32)
@@ -259,17 +259,17 @@ class TestMemory:
 
 
 def every_exception() -> list[type[BaseException]]:
-    found = [kind for kind in vars(builtins).values() if isinstance(kind, type)]
-    kinds = {kind for kind in found if issubclass(kind, BaseException)}
-    # The first two speak to the generator itself; groups and Unicode errors want arguments.
-    own = {StopIteration, StopAsyncIteration, GeneratorExit}
-    simple = {k for k in kinds - own if not issubclass(k, BaseExceptionGroup | UnicodeError)}
+    types = [kind for kind in vars(builtins).values() if isinstance(kind, type)]
+    kinds = {kind for kind in types if issubclass(kind, BaseException)}
+    # These end a generator. Groups and Unicode errors need arguments.
+    reserved = {StopIteration, StopAsyncIteration, GeneratorExit}
+    simple = {k for k in kinds - reserved if not issubclass(k, BaseExceptionGroup | UnicodeError)}
     return sorted({*simple, UnicodeError, torch.OutOfMemoryError}, key=lambda kind: kind.__name__)
 
 
 @pytest.mark.parametrize("kind", every_exception(), ids=lambda kind: kind.__name__)
 def test_whatever_a_thread_raises_is_reported(kind):
-    """It is handed over as a result: a worker of napari reports only some errors."""
+    """The error is returned as a result, because a worker of napari reports only some errors."""
 
     def steps(reason):
         yield 1
@@ -285,7 +285,7 @@ def test_whatever_a_thread_raises_is_reported(kind):
     assert "the reason" in str(failure)
 
 
-def workers_at(address: str) -> bool:
+def is_reachable(address: str) -> bool:
     try:
         with cluster(address):
             return True
@@ -293,10 +293,10 @@ def workers_at(address: str) -> bool:
         return False
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of sockets that die
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of sockets that are closed
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_scheduler_that_dies_is_one_sentence(stack):
-    """Of a cluster of two processes; what was done goes on at home."""
+def test_a_lost_scheduler_is_reported_in_one_sentence(stack):
+    """A cluster of two processes loses its scheduler; a local run continues from the done planes."""
     address_file = stack.parent / "scheduler.json"
     quiet = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
     scheduler = subprocess.Popen(
@@ -321,7 +321,7 @@ def test_a_scheduler_that_dies_is_one_sentence(stack):
             time.sleep(0.1)
         address = json.loads(address_file.read_text())["address"]
         done = []
-        while not workers_at(address) and time.monotonic() < deadline:
+        while not is_reachable(address) and time.monotonic() < deadline:
             time.sleep(0.2)
 
         def until_two_are_done():

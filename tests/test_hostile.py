@@ -1,4 +1,4 @@
-"""Files, pixels, settings and places nobody should have: one sentence each, nothing left behind."""
+"""Damaged or absurd files, pixels, settings and paths: one sentence each, and no file is left."""
 
 import json
 import struct
@@ -18,30 +18,30 @@ from napari_blind_deconv.synthetic import fluorescence_scene
 
 TINY = ["--set", "solver=wiener", "--set", "kernel_start=1.5"]
 QUICK = Settings(channels=(8,), max_iterations=2, kernel_features=16)
-ACCEPTED = {0, 1, 2, 3}
+EXIT_CODES = {0, 1, 2, 3}
 IMAGE = fluorescence_scene((40, 48)).observed
 
 
 def run(*arguments: object) -> tuple[int, str]:
-    """Exit code and what was said; anything but a plain exit is raised."""
+    """Return exit code and output; any exception other than `SystemExit` is raised."""
     done = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done.exit_code, done.output
 
 
-def survives(folder: Path, *options: object) -> int:
-    """Sharpen the file in a folder, and check how that ended."""
+def exit_code_of_run(folder: Path, *options: object) -> int:
+    """Deconvolve the file in a folder, check the outcome, and return the exit code."""
     (source,) = folder.iterdir()
     output = folder / "result.ome.tif"
-    code, said = run("run", source, output, *TINY, *options)
-    assert code in ACCEPTED, said
-    assert "Traceback" not in said
+    code, output_text = run("run", source, output, *TINY, *options)
+    assert code in EXIT_CODES, output_text
+    assert "Traceback" not in output_text
     if code in (0, 3):
         assert tifffile.imread(output).size > 0
     else:
-        assert "error:" in said
-        assert said.split("error:")[1].strip().endswith("."), said
+        assert "error:" in output_text
+        assert output_text.split("error:")[1].strip().endswith("."), output_text
         assert not output.exists()
     return code
 
@@ -73,7 +73,7 @@ WRITERS = (write_plain, write_imagej, write_ome, write_deflated, write_colour)
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("write", WRITERS)
 def test_corrupt_files(tmp_path, write: Callable[[Path], None], seed: int):
-    """Bytes changed, cut off, doubled or taken out, most of them in the header."""
+    """Bytes are changed, cut off, doubled or removed, mostly in the header."""
     random = np.random.default_rng(seed)
     for kind in ("change", "cut", "double", "remove", "header"):
         folder = tmp_path / kind
@@ -83,8 +83,8 @@ def test_corrupt_files(tmp_path, write: Callable[[Path], None], seed: int):
         content = bytearray(path.read_bytes())
         at = int(random.integers(len(content)))
         if kind == "change":
-            for place in random.integers(0, len(content), 20):
-                content[place] = random.integers(256)
+            for offset in random.integers(0, len(content), 20):
+                content[offset] = random.integers(256)
         elif kind == "cut":
             del content[at:]
         elif kind == "double":
@@ -92,25 +92,25 @@ def test_corrupt_files(tmp_path, write: Callable[[Path], None], seed: int):
         elif kind == "remove":
             del content[at : at + 64]
         else:
-            for place in random.integers(4, min(400, len(content)), 3):
-                content[place] = random.integers(256)
+            for offset in random.integers(4, min(400, len(content)), 3):
+                content[offset] = random.integers(256)
         path.write_bytes(content)
-        survives(folder)
+        exit_code_of_run(folder)
 
 
 @pytest.mark.parametrize("side", [10**5, 2**31 - 1, 2**32 - 1])
 @pytest.mark.parametrize("tag", [256, 257])
-def test_headers_that_lie_about_the_size(tmp_path, tag, side):
+def test_headers_with_a_false_size(tmp_path, tag, side):
     path = tmp_path / "image.tif"
     write_plain(path)
     with tifffile.TiffFile(path) as tiff:
-        place = tiff.pages.first.tags[tag].valueoffset
+        offset = tiff.pages.first.tags[tag].valueoffset
         order = tiff.byteorder
         kind = "H" if tiff.pages.first.tags[tag].dtype.name == "SHORT" else "I"
     content = bytearray(path.read_bytes())
-    struct.pack_into(order + kind, content, place, min(side, 65535 if kind == "H" else side))
+    struct.pack_into(order + kind, content, offset, min(side, 65535 if kind == "H" else side))
     path.write_bytes(content)
-    assert survives(tmp_path) != 0
+    assert exit_code_of_run(tmp_path) != 0
 
 
 def test_a_plane_beyond_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
@@ -126,15 +126,15 @@ def test_a_plane_beyond_memory_is_refused_before_it_is_read(tmp_path, monkeypatc
             "datasets": [{"path": "0", "coordinateTransformations": scale}],
         }
     ]
-    monkeypatch.setattr(da.Array, "compute", lambda *_: pytest.fail("it was read"))
-    code, said = run("run", tmp_path / "image.zarr", tmp_path / "out.ome.zarr", *TINY)
+    monkeypatch.setattr(da.Array, "compute", lambda *_: pytest.fail("the plane was read"))
+    code, output_text = run("run", tmp_path / "image.zarr", tmp_path / "out.ome.zarr", *TINY)
     assert code == 2
-    assert "GiB" in said
+    assert "GiB" in output_text
     assert not (tmp_path / "out.ome.zarr").exists()
 
 
-def pictures() -> Iterator[tuple[str, np.ndarray]]:
-    """Pixels that have broken such software before."""
+def hostile_images() -> Iterator[tuple[str, np.ndarray]]:
+    """Yield images that are known to cause errors in such software."""
     random = np.random.default_rng(0)
     plain = IMAGE.astype(np.float64)
     one = np.zeros((40, 48))
@@ -175,9 +175,9 @@ def pictures() -> Iterator[tuple[str, np.ndarray]]:
 KINDS = ("float64", "float32", "uint8", ">u2", "int64")
 
 
-@pytest.mark.parametrize(("name", "pixels"), list(pictures()), ids=lambda value: str(value)[:20])
+@pytest.mark.parametrize(("name", "pixels"), list(hostile_images()), ids=lambda value: str(value)[:20])
 def test_hostile_pixels(name, pixels):
-    """A finite result, or a refusal in one sentence; whatever the type."""
+    """For each type of pixels, a finite result or a refusal in one sentence."""
     for kind in KINDS:
         with np.errstate(all="ignore"):
             image = pixels.astype(kind)
@@ -196,45 +196,45 @@ def test_hostile_pixels(name, pixels):
 
 
 @pytest.mark.parametrize("kind", ["bool", "complex64", "datetime64[s]", "U3", "O"])
-def test_types_that_are_no_numbers(kind):
+def test_types_that_are_not_numeric(kind):
     with pytest.raises((TypeError, ValueError)):
         deconvolve(np.ones((40, 48)).astype(kind), QUICK)
 
 
 def nonsense(random: np.random.Generator) -> object:
-    """A value that no setting should take, or hardly any."""
+    """Return a value that (almost) no setting allows."""
     values = [None, True, -1, 0, 1e308, float("nan"), "", "x" * 1000, [], {}, [[1]], {"a": 1}, "😀"]
     return values[int(random.integers(len(values)))]
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_sidecars_that_were_tampered_with(tmp_path, seed):
+def test_sidecars_with_wrong_values(tmp_path, seed):
     random = np.random.default_rng(seed)
     source, output = tmp_path / "image.tif", tmp_path / "out.tif"
     write_plain(source)
-    code, said = run("run", source, output, *TINY)
-    assert code == 0, said
+    code, output_text = run("run", source, output, *TINY)
+    assert code == 0, output_text
     good = json.loads((tmp_path / "out.tif.json").read_text(encoding="utf-8"))
     output.unlink()
     for _ in range(20):
         record = json.loads(json.dumps(good))
         job = record["job"]
-        where = job["settings"] if random.random() < 0.6 else job
-        name = random.choice([*where, "surprise"])
-        where[name] = nonsense(random)
+        fields = job["settings"] if random.random() < 0.6 else job
+        name = random.choice([*fields, "surprise"])
+        fields[name] = nonsense(random)
         if name == "output":
-            continue  # where to write is the user's to say
+            continue  # the user may choose any output
         sidecar = tmp_path / "tampered.json"
         sidecar.write_text(json.dumps(record))
-        code, said = run("run", "--from-sidecar", sidecar, "--overwrite")
-        assert code in (0, 1, 2), said
-        assert "Traceback" not in said
-        assert code == 0 or "error:" in said
+        code, output_text = run("run", "--from-sidecar", sidecar, "--overwrite")
+        assert code in (0, 1, 2), output_text
+        assert "Traceback" not in output_text
+        assert code == 0 or "error:" in output_text
     for text in ("", "{", "[]", "null", '{"job": 3}', "\x00"):
         sidecar.write_text(text)
-        code, said = run("run", "--from-sidecar", sidecar)
+        code, output_text = run("run", "--from-sidecar", sidecar)
         assert code == 2
-        assert "is not the sidecar" in said
+        assert "is not the sidecar" in output_text
 
 
 @pytest.mark.parametrize(
@@ -244,14 +244,14 @@ def test_sidecars_that_were_tampered_with(tmp_path, seed):
         *("huber_delta=[1]", "precision=float8", "kernel_size=[3,4,5]", "seeds=1"),
     ],
 )
-def test_settings_that_cannot_be(tmp_path, text):
+def test_impossible_settings(tmp_path, text):
     write_plain(tmp_path / "image.tif")
-    code, said = run("run", tmp_path / "image.tif", tmp_path / "out.tif", "--set", text)
-    assert code == 2, said
-    assert "error:" in said
+    code, output_text = run("run", tmp_path / "image.tif", tmp_path / "out.tif", "--set", text)
+    assert code == 2, output_text
+    assert "error:" in output_text
 
 
-def test_places_to_write_that_are_none(tmp_path):
+def test_outputs_that_cannot_be_written(tmp_path):
     source = tmp_path / "image.tif"
     write_plain(source)
     (tmp_path / "folder.tif").mkdir()
@@ -260,24 +260,24 @@ def test_places_to_write_that_are_none(tmp_path):
     (tmp_path / "dangling.tif").symlink_to(tmp_path / "nowhere" / "x.tif")
     before = source.read_bytes()
     for name in ("folder.tif", "link.tif", "nowhere/out.tif", "out.png", "out", "image.tif"):
-        code, said = run("run", source, tmp_path / name, *TINY)
-        assert code == 2, f"{name}: {said}"
-        assert "error:" in said
+        code, output_text = run("run", source, tmp_path / name, *TINY)
+        assert code == 2, f"{name}: {output_text}"
+        assert "error:" in output_text
     for name in ("loop.tif", "dangling.tif"):
-        code, said = run("run", source, tmp_path / name, *TINY)
-        assert code in (0, 2), said
-    code, said = run("run", source, tmp_path / "link.tif", *TINY, "--overwrite")
-    assert code == 2, "what the link leads to is the input"
+        code, output_text = run("run", source, tmp_path / name, *TINY)
+        assert code in (0, 2), output_text
+    code, output_text = run("run", source, tmp_path / "link.tif", *TINY, "--overwrite")
+    assert code == 2, "the link points to the input"
     assert source.read_bytes() == before
 
 
-def test_inputs_that_are_none(tmp_path):
+def test_inputs_that_are_not_images(tmp_path):
     (tmp_path / "empty.tif").write_bytes(b"")
-    (tmp_path / "text.tif").write_text("not a picture")
+    (tmp_path / "text.tif").write_text("not an image")
     (tmp_path / "folder").mkdir()
     (tmp_path / "broken.zarr").mkdir()
     (tmp_path / "broken.zarr" / "zarr.json").write_text("{")
     for name in ("empty.tif", "text.tif", "folder", "broken.zarr", "nothing.tif", ""):
-        code, said = run("run", tmp_path / name, tmp_path / "out.tif", *TINY)
-        assert code == 2, f"{name}: {said}"
-        assert "error:" in said
+        code, output_text = run("run", tmp_path / name, tmp_path / "out.tif", *TINY)
+        assert code == 2, f"{name}: {output_text}"
+        assert "error:" in output_text

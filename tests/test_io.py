@@ -1,4 +1,4 @@
-"""Files: what goes in comes out, and nothing half-written is left behind."""
+"""Files: data survives writing and reading, and no incomplete file is left."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ PROVENANCE = {"settings": {"sparsity": 0.01}, "seed": 3}
 
 
 @pytest.mark.parametrize("name", ["out.tif", "out.ome.tif"])
-def test_pixels_and_pixel_size_come_back(tmp_path, name):
+def test_pixels_and_pixel_size_are_written_and_read(tmp_path, name):
     path = tmp_path / name
     write_plane(path, Image(PIXELS, "YX", {"Y": 0.2, "X": 0.1}, "µm"), PROVENANCE)
     plane = read_plane(path)
@@ -33,14 +33,14 @@ def test_pixels_and_pixel_size_come_back(tmp_path, name):
     assert plane.unit == "µm"
 
 
-def test_provenance_is_in_the_file(tmp_path):
+def test_the_provenance_is_in_the_file(tmp_path):
     path = tmp_path / "out.tif"
     write_plane(path, Image(PIXELS), PROVENANCE)
     with tifffile.TiffFile(path) as tiff:
         assert json.loads(tiff.imagej_metadata["Info"]) == PROVENANCE
 
 
-def test_colour_comes_back(tmp_path):
+def test_colour_is_written_and_read(tmp_path):
     path = tmp_path / "out.tif"
     colour = np.random.default_rng(0).random((8, 9, 3), dtype=np.float32)
     write_plane(path, Image(colour, "YXS"), PROVENANCE)
@@ -57,7 +57,7 @@ def test_pixel_types(tmp_path, dtype):
     np.testing.assert_array_equal(read_plane(path).pixels, pixels)
 
 
-def test_single_planes_of_a_stack_format_are_planes(tmp_path):
+def test_a_single_plane_in_a_stack_format_is_a_plane(tmp_path):
     path = tmp_path / "in.tif"
     tifffile.imwrite(path, PIXELS[None, None], imagej=True, metadata={"axes": "ZCYX"})
     assert read_plane(path).pixels.shape == (20, 30)
@@ -85,7 +85,7 @@ def test_a_stack_of_lines_is_refused(tmp_path):
         read_plane(path)
 
 
-def test_colour_in_separate_planes_is_colour(tmp_path):
+def test_colour_in_separate_planes_is_read_as_colour(tmp_path):
     path = tmp_path / "in.tif"
     colour = np.random.default_rng(0).integers(0, 255, (3, 20, 22), dtype=np.uint8)
     tifffile.imwrite(path, colour, photometric="rgb", planarconfig="separate")
@@ -100,7 +100,7 @@ def test_units_beyond_ascii_can_be_written(tmp_path, unit):
     np.testing.assert_array_equal(read_plane(tmp_path / "out.tif").pixels, PIXELS)
 
 
-def test_a_pixel_size_of_zero_is_none(tmp_path):
+def test_a_pixel_size_of_zero_is_ignored(tmp_path):
     path = tmp_path / "in.ome.tif"
     sizes = {"PhysicalSizeX": 0.0, "PhysicalSizeY": 0.0}
     tifffile.imwrite(path, PIXELS, ome=True, metadata={"axes": "YX", **sizes})
@@ -133,7 +133,7 @@ def test_real_files_open_with_their_calibration(shared_data):
     assert read_plane(shared_data / "io" / "xy_rgb__cells.tif").is_colour
 
 
-def test_trace_goes_to_csv(tmp_path):
+def test_the_trace_is_written_as_csv(tmp_path):
     trace = np.array([(1, 0.5, 0.4, 0.1, np.nan), (2, 0.25, 0.2, 0.1, 0.01)], TRACE_DTYPE)
     path = tmp_path / "trace.csv"
     write_traces(path, "", {(): trace.tolist()})
@@ -145,7 +145,7 @@ def test_trace_goes_to_csv(tmp_path):
     ]
 
 
-def test_traces_of_a_stack_say_the_plane_first(tmp_path):
+def test_traces_of_a_stack_start_with_the_index_of_the_plane(tmp_path):
     path = tmp_path / "trace.csv"
     traces = {(1, 0): [(1, 0.5, 0.4, 0.1, 0.0)], (0, 2): [(1, 2.0, 1.5, 0.5, 0.0)], (0, 1): []}
     write_traces(path, "CZ", traces)
@@ -156,7 +156,7 @@ def test_traces_of_a_stack_say_the_plane_first(tmp_path):
     ]
 
 
-def test_kernels_go_to_a_page_each(tmp_path):
+def test_each_kernel_is_written_to_a_page(tmp_path):
     kernels = np.random.default_rng(0).random((2, 3, 5, 7), dtype=np.float32)
     image = Image(np.zeros((2, 3, 20, 30)), "CZYX", {"Z": 0.4, "Y": 0.2, "X": 0.1}, "µm")
     write_kernels(tmp_path / "k.ome.tif", kernels, "CZYX", image, PROVENANCE)
@@ -166,7 +166,7 @@ def test_kernels_go_to_a_page_each(tmp_path):
         np.testing.assert_array_equal(tiff.asarray(), kernels)
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path):
+def test_a_failed_write_keeps_the_existing_file(tmp_path):
     path = tmp_path / "out.tif"
     path.write_bytes(b"precious")
 
@@ -183,25 +183,25 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("there.tif", "exists; it is replaced only with --overwrite"),
+        ("existing.tif", "exists; it is replaced only with --overwrite"),
         ("out.png", "ends in .tif or .tiff, got"),
         ("nowhere/out.tif", "does not exist; create it first"),
         ("folder.tif", "is a folder"),
     ],
 )
-def test_outputs_that_would_be_a_mistake(tmp_path, name, sentence):
-    (tmp_path / "there.tif").touch()
+def test_outputs_that_are_refused(tmp_path, name, sentence):
+    (tmp_path / "existing.tif").touch()
     (tmp_path / "folder.tif").mkdir()
     with pytest.raises(ValueError, match=sentence):
         check_output(tmp_path / name, overwrite=False)
 
 
-def test_overwriting_can_be_asked_for(tmp_path):
-    path = tmp_path / "there.tif"
-    path.write_bytes(b"of before")
+def test_an_existing_file_is_replaced_if_requested(tmp_path):
+    path = tmp_path / "existing.tif"
+    path.write_bytes(b"old")
     with pytest.raises(ValueError, match="replaced only with --overwrite"):
         check_output(path, overwrite=False)
     check_output(path, overwrite=True)
-    assert path.read_bytes() == b"of before", "a check replaces nothing"
+    assert path.read_bytes() == b"old", "the check replaces nothing"
     write_plane(path, Image(PIXELS), PROVENANCE)
     np.testing.assert_array_equal(read_plane(path).pixels, PIXELS)

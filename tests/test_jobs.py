@@ -1,4 +1,4 @@
-"""Stacks from file to file: axes and sizes kept, cut-off runs resumed, nothing half-written."""
+"""Jobs on files: axes and sizes are kept, interrupted runs continue, no incomplete file is left."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ FAST = as_options(QUICK)
 
 @pytest.fixture(scope="module")
 def pixels() -> np.ndarray:
-    """Z, C, Y, X, as ImageJ orders them."""
+    """Planes in the order of ImageJ: Z, C, Y, X."""
     planes = [fluorescence_scene((40, 48), seed=seed).observed for seed in range(6)]
     return np.stack(planes).reshape(3, 2, 40, 48)
 
@@ -50,12 +50,12 @@ def hyperstack(tmp_path, pixels) -> Path:
     return path
 
 
-def cut_off(job: Job, after: int) -> Summary:
-    """Run a job until so many planes are done."""
-    kept = []
-    run = run_job(job, should_stop=lambda: len(kept) == after)
-    kept.extend(step for step in run if isinstance(step, BlockResult))
-    assert len(kept) == after
+def interrupted(job: Job, after: int) -> Summary:
+    """Run a job until `after` planes are done."""
+    blocks = []
+    run = run_job(job, should_stop=lambda: len(blocks) == after)
+    blocks.extend(step for step in run if isinstance(step, BlockResult))
+    assert len(blocks) == after
     return run.result()
 
 
@@ -63,11 +63,11 @@ def rows_of(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
-def told_of(output: Path) -> dict[str, Any]:
+def sidecar_record(output: Path) -> dict[str, Any]:
     return json.loads(sidecar_of(output).read_text(encoding="utf-8"))
 
 
-def test_a_tiled_plane_with_a_kernel_of_its_own_can_be_judged(tmp_path, monkeypatch):
+def test_a_tiled_plane_with_its_own_kernel_has_a_report(tmp_path, monkeypatch):
     monkeypatch.setattr("napari_blind_deconv.engine.stack_plan.largest_tile", lambda _: 96)
     tifffile.imwrite(tmp_path / "in.tif", fluorescence_scene((120, 130)).observed)
     job = Job(
@@ -77,9 +77,9 @@ def test_a_tiled_plane_with_a_kernel_of_its_own_can_be_judged(tmp_path, monkeypa
         kernel="per-slice",
     )
     run_job(job).result()
-    [told] = told_of(job.output)["planes"]
-    assert told["tiles"] > 1
-    assert Report.of(job.output).kernel.shape == np.shape(told["kernel"]["weights"])
+    [plane] = sidecar_record(job.output)["planes"]
+    assert plane["tiles"] > 1
+    assert Report.of(job.output).kernel.shape == np.shape(plane["kernel"]["weights"])
 
 
 class TestSinglePlane:
@@ -89,7 +89,7 @@ class TestSinglePlane:
         return Job(input=tmp_path / "in.tif", output=tmp_path / "out.tif", settings=QUICK)
 
     @pytest.mark.parametrize("name", ["out.tif", "out.ome.tif", "out.ome.zarr"])
-    def test_it_is_what_the_function_gives(self, job, pixels, name):
+    def test_it_equals_the_result_of_the_function(self, job, pixels, name):
         job = job.model_copy(update={"output": job.output.with_name(name)})
         run = run_job(job)
         [block] = [step for step in run if isinstance(step, BlockResult)]
@@ -103,7 +103,7 @@ class TestSinglePlane:
         assert (summary.finished, summary.planes, summary.done) == (True, 1, 1)
         assert not summary.stopped
 
-    def test_with_a_psf_and_a_guess_too(self, job, pixels, tmp_path):
+    def test_it_equals_the_function_with_a_psf_and_a_guess(self, job, pixels, tmp_path):
         psf = gaussian_kernel((9, 9), 1.5)
         tifffile.imwrite(tmp_path / "psf.tif", psf)
         for name, kernel in {"psf": psf, "psf_guess": KernelChoice.start_from(psf)}.items():
@@ -116,24 +116,24 @@ class TestSinglePlane:
 
     def test_its_sidecar_lists_one_plane(self, job, pixels):
         run_job(job).result()
-        told = told_of(job.output)
+        record = sidecar_record(job.output)
         alone = deconvolve(pixels[0, 0], QUICK)
-        [plane] = told["planes"]
+        [plane] = record["planes"]
         assert plane["index"] == []
         assert plane["failure"] is None
         own = set(alone.provenance()) - {"software", "settings", "versions"}
         assert own <= plane.keys()
-        assert not {"settings", "versions"} & plane.keys(), "told once for all"
-        wanted = json.loads(json.dumps(alone.provenance()))
+        assert not {"settings", "versions"} & plane.keys(), "these are stored once for all planes"
+        expected = json.loads(json.dumps(alone.provenance()))
         for name in own - {"seconds"}:
-            assert plane[name] == wanted[name], name
-        assert told["versions"] == alone.versions
-        assert told["job"]["settings"] == QUICK.model_dump(mode="json")
+            assert plane[name] == expected[name], name
+        assert record["versions"] == alone.versions
+        assert record["job"]["settings"] == QUICK.model_dump(mode="json")
         np.testing.assert_array_equal(
             Kernel.from_record(plane["kernel"]).weights, alone.kernel.weights
         )
 
-    def test_kernel_and_trace_go_beside_it(self, job, pixels, tmp_path):
+    def test_kernel_and_trace_are_written(self, job, pixels, tmp_path):
         kernel, trace = tmp_path / "k.tif", tmp_path / "t.csv"
         settings = NETWORK.with_changes(max_iterations=4)
         job = job.model_copy(update={"settings": settings})
@@ -145,9 +145,9 @@ class TestSinglePlane:
         assert list(rows[0]) == list(TRACE_DTYPE.names)
         losses = [float(row["loss"]) for row in rows]
         np.testing.assert_allclose(losses, alone.trace["loss"])
-        assert "trace" not in told_of(job.output)["planes"][0]
+        assert "trace" not in sidecar_record(job.output)["planes"][0]
 
-    def test_one_that_is_stopped_is_written_with_the_best_so_far(self, job):
+    def test_a_stopped_run_writes_the_best_estimate_so_far(self, job):
         settings = NETWORK.with_changes(max_iterations=1000, patience=1000)
         job = job.model_copy(update={"settings": settings})
         fitted = []
@@ -159,29 +159,29 @@ class TestSinglePlane:
         assert (summary.finished, summary.stopped, summary.done) == (True, True, 1)
         assert len(fitted) == 3
         assert np.isfinite(tifffile.imread(job.output)).all()
-        [plane] = told_of(job.output)["planes"]
+        [plane] = sidecar_record(job.output)["planes"]
         assert plane["stop_reason"] == "stopped"
         assert not partial_folder(job.output).exists()
 
-    def test_one_that_was_stopped_at_once_is_there_too(self, job):
+    def test_a_run_stopped_at_once_writes_a_result(self, job):
         summary = run_job(job, should_stop=lambda: True).result()
         assert (summary.finished, summary.stopped) == (True, True)
         assert tifffile.imread(job.output).shape == (40, 48)
 
-    def test_one_that_is_given_up_leaves_nothing(self, job):
+    def test_a_closed_run_leaves_no_file(self, job):
         run = run_job(job)
         next(run)
         run.close()
         assert [path.name for path in job.output.parent.iterdir()] == ["in.tif"]
 
-    def test_one_that_cannot_be_sharpened_is_an_error_and_leaves_nothing(self, job):
+    def test_a_plane_that_fails_is_an_error_and_leaves_no_file(self, job):
         job = job.model_copy(update={"settings": QUICK.with_changes(kernel_size=99)})
         with pytest.raises(ValueError, match="no larger than the image"):
             run_job(job).result()
         assert [path.name for path in job.output.parent.iterdir()] == ["in.tif"]
 
-    def test_one_that_is_computed_is_not_computed_again(self, job, pixels, monkeypatch):
-        """Cut off between the end of the fit and the name of the output."""
+    def test_a_computed_plane_is_not_computed_again(self, job, pixels, monkeypatch):
+        """Interrupted after the fit, before the output gets its name."""
         with monkeypatch.context() as patched:
             patched.setattr(StackStore, "finish", lambda *_: pytest.fail("killed"))
             with pytest.raises(pytest.fail.Exception):
@@ -193,12 +193,12 @@ class TestSinglePlane:
             tifffile.imread(job.output), deconvolve(pixels[0, 0], QUICK).image
         )
 
-    def test_a_sidecar_of_0_1_0_tells_of_its_end(self, job):
-        """It listed no planes where there was one only."""
+    def test_a_sidecar_of_0_1_0_can_be_read(self, job):
+        """In version 0.1.0 the sidecar of a single plane had no list of planes."""
         run_job(job).result()
-        told = told_of(job.output)
-        [plane] = told.pop("planes")
-        old = {**told, **{k: v for k, v in plane.items() if k not in ("index", "failure")}}
+        record = sidecar_record(job.output)
+        [plane] = record.pop("planes")
+        old = {**record, **{k: v for k, v in plane.items() if k not in ("index", "failure")}}
         sidecar_of(job.output).write_text(json.dumps(old), encoding="utf-8")
         summary = run_job(job, resume=True).result()
         assert (summary.finished, summary.planes, summary.done) == (True, 1, 0)
@@ -209,27 +209,27 @@ class TestSinglePlane:
 class TestWarnings:
     @pytest.fixture
     def sharp(self, tmp_path) -> Path:
-        """Three planes without any blur, which is what the fit says of them."""
+        """Three planes without blur, so that each has a warning."""
         planes = np.stack([data.camera()[y : y + 128, 120:248] for y in (100, 120, 140)])
         tifffile.imwrite(tmp_path / "in.tif", planes, imagej=True, metadata={"axes": "ZYX"})
         return tmp_path / "in.tif"
 
-    def test_they_are_counted_and_in_the_sidecar(self, sharp, tmp_path):
+    def test_warnings_are_counted_and_written_to_the_sidecar(self, sharp, tmp_path):
         job = Job(input=sharp, output=tmp_path / "out.tif", settings=SEARCHING)
         summary = run_job(job).result()
         no_blur = QualityFlag.NO_BLUR.sentence
         assert summary.warnings[no_blur] == 3
         assert f"3 planes: {no_blur}" in summary.warning_lines()
-        assert all(no_blur in plane["warnings"] for plane in told_of(job.output)["planes"])
+        assert all(no_blur in plane["warnings"] for plane in sidecar_record(job.output)["planes"])
         again = run_job(job, resume=True).result()
         assert (again.done, again.warnings) == (0, summary.warnings)
 
-    def test_the_command_prints_them_of_a_stack(self, sharp, tmp_path):
+    def test_the_command_prints_the_warnings_of_a_stack(self, sharp, tmp_path):
         done = blind_deconv("run", sharp, tmp_path / "out.tif", *LINEAR)
         assert done.returncode == 0, done.stderr
         assert f"warning: 3 planes: {QualityFlag.NO_BLUR.sentence}" in done.stderr
 
-    def test_and_of_a_single_plane(self, sharp, tmp_path):
+    def test_the_command_prints_the_warnings_of_a_plane(self, sharp, tmp_path):
         arguments = ("run", sharp, tmp_path / "out.tif", *LINEAR, "--select", "1,:,:")
         done = blind_deconv(*arguments)
         assert done.returncode == 0, done.stderr
@@ -240,7 +240,7 @@ class TestWarnings:
 
 
 class TestSelecting:
-    def test_a_part_is_that_of_the_array_in_the_file(self, hyperstack, pixels):
+    def test_a_selection_indexes_the_array_in_the_file(self, hyperstack, pixels):
         with open_image(hyperstack, select="1,:,3:20,4:30") as part:
             assert part.image.axes == "CYX"
             np.testing.assert_array_equal(part.image.pixels, pixels[1, :, 3:20, 4:30])
@@ -249,7 +249,7 @@ class TestSelecting:
             np.testing.assert_array_equal(part.image.pixels, pixels[0:2, 1])
 
     @pytest.mark.parametrize("select", ["9,0,:,:", "0,0,1,:", "0,0,:", "0,0,5:5,:", ":,:,:,:,:"])
-    def test_what_is_not_there_is_refused(self, hyperstack, select):
+    def test_a_selection_outside_of_the_array_is_refused(self, hyperstack, select):
         with pytest.raises(ValueError, match="of lengths"):
             open_image(hyperstack, select=select)
 
@@ -263,8 +263,8 @@ class TestOpening:
             assert stack.image.unit == "µm"
             np.testing.assert_array_equal(stack.image.pixels.compute(), pixels.swapaxes(0, 1))
 
-    def test_steps_come_in_the_units_of_the_stack(self, tmp_path):
-        """Z in that of X, T in seconds; a step in a unit nobody knows is no step."""
+    def test_steps_are_converted_to_the_units_of_the_stack(self, tmp_path):
+        """Z has the unit of X, and T is in seconds; a step in an unknown unit is ignored."""
         metadata = {
             "axes": "TZYX",
             **{"PhysicalSizeX": 0.1, "PhysicalSizeXUnit": "µm"},
@@ -282,14 +282,14 @@ class TestOpening:
         with open_image(tmp_path / "t.ome.tif") as stack:
             assert set(stack.image.spacing) == {"T", "Y", "X"}
 
-    def test_frames_of_an_imagej_stack_are_seconds_apart(self, tmp_path):
+    def test_the_frame_interval_of_an_imagej_stack_is_in_seconds(self, tmp_path):
         metadata = {"axes": "TYX", "finterval": 1.5, "tunit": "min"}
         image = np.zeros((3, 20, 30), np.uint8)
         tifffile.imwrite(tmp_path / "t.tif", image, imagej=True, metadata=metadata)
         with open_image(tmp_path / "t.tif") as stack:
             assert stack.image.spacing["T"] == pytest.approx(90)
 
-    def test_steps_of_an_ome_zarr_too(self, tmp_path):
+    def test_steps_of_an_ome_zarr_are_converted(self, tmp_path):
         units = {"t": "millisecond", "z": "nanometer", "y": "micrometer", "x": "micrometer"}
         group = zarr.open_group(tmp_path / "t.zarr", mode="w", zarr_format=2)
         group.create_array("0", shape=(2, 3, 20, 30), dtype="u1", chunks=(1, 1, 20, 30))
@@ -304,25 +304,25 @@ class TestOpening:
         with open_image(tmp_path / "t.zarr") as stack:
             assert stack.image.spacing == pytest.approx({"T": 0.1, "Z": 0.4, "Y": 0.2, "X": 0.1})
 
-    def test_nothing_is_read_before_it_is_asked_for(self, hyperstack):
+    def test_planes_are_read_lazily(self, hyperstack):
         with open_image(hyperstack) as stack:
             assert all(side == 1 for side in stack.image.pixels.chunksize[:2])
 
-    def test_axes_can_be_put_right(self, tmp_path):
+    def test_axes_can_be_corrected(self, tmp_path):
         tifffile.imwrite(
             tmp_path / "t.tif", np.zeros((5, 20, 30), np.uint8), photometric="minisblack"
         )
         with open_image(tmp_path / "t.tif") as guessed:
             assert guessed.image.axes == "ZYX"
             assert "assumed to be ZYX" in guessed.described
-        with open_image(tmp_path / "t.tif", "tyx") as told:
-            assert told.image.axes == "TYX"
-            assert not told.notes
+        with open_image(tmp_path / "t.tif", "tyx") as corrected:
+            assert corrected.image.axes == "TYX"
+            assert not corrected.notes
         with open_image(tmp_path / "t.tif", "YXC") as turned:
             assert turned.image.pixels.shape == (30, 5, 20)
 
     @pytest.mark.parametrize("axes", ["ZY", "ZZYX", "QYX", "TCZYX"])
-    def test_axes_that_cannot_be_are_one_sentence(self, tmp_path, axes):
+    def test_wrong_axes_are_reported_in_one_sentence(self, tmp_path, axes):
         tifffile.imwrite(
             tmp_path / "t.tif", np.zeros((5, 20, 30), np.uint8), photometric="minisblack"
         )
@@ -336,7 +336,7 @@ class TestOpening:
         with pytest.raises(ValueError, match="got 2 images"):
             open_image(tmp_path / "two.tif")
 
-    def test_a_pyramid_gives_its_finest_level(self, tmp_path):
+    def test_of_a_pyramid_the_finest_level_is_read(self, tmp_path):
         with tifffile.TiffWriter(tmp_path / "p.tif") as file:
             file.write(np.ones((64, 64), np.uint8), subifds=1, tile=(16, 16))
             file.write(np.ones((32, 32), np.uint8), subfiletype=1, tile=(16, 16))
@@ -394,7 +394,7 @@ class TestJob:
         names = {path.name for path in tmp_path.iterdir()}
         assert names == {"in.tif", name, f"{name}.json"}
 
-    def test_ome_readers_find_everything(self, tmp_path, pixels):
+    def test_ome_readers_find_all_metadata(self, tmp_path, pixels):
         source = tmp_path / "in.ome.tif"
         metadata = {
             "axes": "TCYX",
@@ -416,7 +416,7 @@ class TestJob:
         assert (image.pixels.size_t, image.pixels.size_c) == (3, 2)
         assert json.loads(image.description)["software"] == "napari-blind-deconv"
 
-    def test_ome_zarr_says_where_it_comes_from(self, hyperstack, tmp_path):
+    def test_an_ome_zarr_contains_its_provenance(self, hyperstack, tmp_path):
         job = Job(input=hyperstack, output=tmp_path / "out.ome.zarr", settings=QUICK)
         run_job(job).result()
         attributes = zarr.open_group(job.output, mode="r").attrs
@@ -424,7 +424,7 @@ class TestJob:
         again = Job(input=job.output, output=tmp_path / "x.tif", settings=QUICK)
         assert run_job(again).result().finished
 
-    def test_a_sidecar_runs_the_job_again(self, hyperstack, tmp_path):
+    def test_a_sidecar_repeats_the_job(self, hyperstack, tmp_path):
         job = Job(
             input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK.with_changes(seed=3)
         )
@@ -435,8 +435,8 @@ class TestJob:
         run_job(again, overwrite=True).result()
         np.testing.assert_array_equal(tifffile.imread(job.output), first)
 
-    def test_a_sidecar_of_0_1_0_is_run_again(self, hyperstack, tmp_path):
-        """It had device and seed beside the settings."""
+    def test_a_sidecar_of_0_1_0_repeats_the_job(self, hyperstack, tmp_path):
+        """In version 0.1.0 device and seed were outside of the settings."""
         job = Job(input=hyperstack, output=tmp_path / "out.tif", settings=NETWORK)
         record = job.as_record()
         for name in ("device", "seed", "solver"):
@@ -447,16 +447,16 @@ class TestJob:
         assert again.settings == NETWORK.with_changes(device="cpu", seed=7)
         assert again.model_copy(update={"settings": NETWORK}) == job
 
-    def test_a_finished_job_is_left_alone_with_all_its_files(self, hyperstack, tmp_path):
-        """A script may call the same command until it succeeds."""
-        beside = {"kernel_out": tmp_path / "k.tif", "trace_out": tmp_path / "t.csv"}
+    def test_a_finished_job_keeps_all_its_files(self, hyperstack, tmp_path):
+        """A script may repeat the same command until it succeeds."""
+        extra_outputs = {"kernel_out": tmp_path / "k.tif", "trace_out": tmp_path / "t.csv"}
         job = Job(input=hyperstack, output=tmp_path / "out.tif", settings=QUICK)
-        run_job(job, **beside).result()
-        before = {path: path.read_bytes() for path in beside.values()}
-        again = run_job(job, **beside, resume=True).result()
+        run_job(job, **extra_outputs).result()
+        before = {path: path.read_bytes() for path in extra_outputs.values()}
+        again = run_job(job, **extra_outputs, resume=True).result()
         assert again.finished
         assert again.done == 0
-        assert {path: path.read_bytes() for path in beside.values()} == before
+        assert {path: path.read_bytes() for path in extra_outputs.values()} == before
 
     def test_a_plane_that_was_stopped_is_not_finished(self, tmp_path, pixels):
         tifffile.imwrite(tmp_path / "in.tif", pixels[0, 0])
@@ -466,7 +466,7 @@ class TestJob:
         again = run_job(job, resume=True).result()
         assert (again.done, again.stopped) == (1, False)
 
-    def test_what_was_killed_before_its_first_plane_does_not_stand_in_the_way(
+    def test_a_run_killed_before_its_first_plane_does_not_block_the_next(
         self, hyperstack, tmp_path
     ):
         job = Job(input=hyperstack, output=tmp_path / "out.tif", settings=QUICK)
@@ -477,12 +477,12 @@ class TestJob:
         steps.close()
         assert run_job(job).result().finished
 
-    def test_a_sidecar_of_something_else_is_one_sentence(self, tmp_path):
+    def test_a_json_file_that_is_no_sidecar_is_refused(self, tmp_path):
         (tmp_path / "x.json").write_text('{"job": {"input": "a.tif", "code": "import os"}}')
         with pytest.raises(ValueError, match="is not the sidecar of a run"):
             Job.from_sidecar(tmp_path / "x.json")
 
-    def test_bad_planes_are_in_the_sidecar(self, tmp_path, pixels):
+    def test_failed_planes_are_in_the_sidecar(self, tmp_path, pixels):
         stack = pixels[:, 0].astype(np.float32)
         stack[1] = np.nan
         tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, metadata={"axes": "ZYX"})
@@ -493,7 +493,7 @@ class TestJob:
         assert "NaN" in planes[1]["failure"]
         assert np.isnan(tifffile.imread(job.output)[1]).all()
 
-    def test_outputs_that_would_be_a_mistake(self, hyperstack, tmp_path):
+    def test_outputs_that_are_refused(self, hyperstack, tmp_path):
         job = Job(input=hyperstack, output=hyperstack, settings=QUICK)
         with pytest.raises(ValueError, match="exists; it is replaced only"):
             run_job(job).result()
@@ -504,11 +504,11 @@ class TestJob:
 
 
 class TestResuming:
-    def test_a_run_that_was_stopped_goes_on_and_ends_the_same(self, hyperstack, tmp_path):
-        whole = Job(input=hyperstack, output=tmp_path / "whole.ome.tif", settings=QUICK)
-        run_job(whole).result()
+    def test_a_stopped_run_continues_to_the_same_result(self, hyperstack, tmp_path):
+        complete = Job(input=hyperstack, output=tmp_path / "complete.ome.tif", settings=QUICK)
+        run_job(complete).result()
         job = Job(input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK)
-        summary = cut_off(job, 2)
+        summary = interrupted(job, 2)
         assert not summary.finished
         assert summary.stopped
         assert not job.output.exists()
@@ -516,37 +516,37 @@ class TestResuming:
             run_job(job).result()
         rest = run_job(job, resume=True).result()
         assert rest.done == 4
-        np.testing.assert_array_equal(tifffile.imread(job.output), tifffile.imread(whole.output))
+        np.testing.assert_array_equal(tifffile.imread(job.output), tifffile.imread(complete.output))
         assert not partial_folder(job.output).exists()
 
     def test_only_the_same_job_is_resumed(self, hyperstack, tmp_path):
         job = Job(input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK)
-        cut_off(job, 1)
+        interrupted(job, 1)
         with pytest.raises(ValueError, match=r"different options \(settings\)"):
             run_job(
                 job.model_copy(update={"settings": QUICK.with_changes(seed=1)}), resume=True
             ).result()
 
     def test_traces_and_kernels_of_both_runs_are_written(self, hyperstack, tmp_path):
-        """Of each plane once; those of planes done before are in the records."""
+        """Each plane appears once; records keep those of planes that were done before."""
         output, kernel, trace = (tmp_path / name for name in ("out.ome.tif", "k.tif", "t.csv"))
         job = Job(input=hyperstack, output=output, settings=QUICK, kernel="per-slice")
-        kept = []
-        beside = {"kernel_out": kernel, "trace_out": trace}
-        run = run_job(job, **beside, should_stop=lambda: len(kept) == 2)
-        kept.extend(step for step in run if isinstance(step, BlockResult))
+        blocks = []
+        extra_outputs = {"kernel_out": kernel, "trace_out": trace}
+        run = run_job(job, **extra_outputs, should_stop=lambda: len(blocks) == 2)
+        blocks.extend(step for step in run if isinstance(step, BlockResult))
         assert not run.result().finished
         assert not kernel.exists()
         assert not trace.exists()
-        assert run_job(job, **beside, resume=True).result().done == 4
+        assert run_job(job, **extra_outputs, resume=True).result().done == 4
         assert tifffile.imread(kernel).shape[:2] == (3, 2)
-        found = [(int(row["c"]), int(row["z"]), int(row["iteration"])) for row in rows_of(trace)]
-        assert len(found) == len(set(found))
-        assert {place[:2] for place in found} == set(np.ndindex(2, 3))
+        entries = [(int(row["c"]), int(row["z"]), int(row["iteration"])) for row in rows_of(trace)]
+        assert len(entries) == len(set(entries))
+        assert {entry[:2] for entry in entries} == set(np.ndindex(2, 3))
 
-    def test_half_a_record_is_no_record(self, hyperstack, tmp_path):
+    def test_an_incomplete_record_is_ignored(self, hyperstack, tmp_path):
         job = Job(input=hyperstack, output=tmp_path / "out.ome.tif", settings=QUICK)
-        cut_off(job, 2)
+        interrupted(job, 2)
         records = partial_folder(job.output) / "planes.jsonl"
         records.write_text(records.read_text()[:-20])
         with open_image(hyperstack) as stack:
@@ -555,13 +555,13 @@ class TestResuming:
         assert len(store.records()) == 1
         assert run_job(job, resume=True).result().done == 5
         planes = json.loads(sidecar_of(job.output).read_text(encoding="utf-8"))["planes"]
-        assert len(planes) == 6, "none is lost to the half that was there"
+        assert len(planes) == 6, "the incomplete record loses no plane"
 
 
 class TestCommandLine:
     @pytest.mark.skipif(sys.platform == "win32", reason="a limit on file size needs POSIX")
     @pytest.mark.parametrize("name", ["out.ome.tif", "out.ome.zarr"])
-    def test_a_full_disk_is_one_sentence_and_loses_nothing(self, tmp_path, name):
+    def test_a_full_disk_is_reported_in_one_sentence_and_loses_nothing(self, tmp_path, name):
         noise = np.random.default_rng(0).integers(0, 60_000, (2, 160, 160), dtype=np.uint16)
         tifffile.imwrite(tmp_path / "in.tif", noise, imagej=True, metadata={"axes": "ZYX"})
         arguments = ("run", tmp_path / "in.tif", tmp_path / name, *FAST)
@@ -574,7 +574,7 @@ class TestCommandLine:
         done = blind_deconv("run", tmp_path / "in.tif", tmp_path / name, *FAST, "--resume")
         assert done.returncode == 0, done.stderr
 
-    def test_a_bad_plane_shows_in_the_exit_code(self, tmp_path, pixels):
+    def test_a_failed_plane_changes_the_exit_code(self, tmp_path, pixels):
         stack = pixels[:, 0].astype(np.float32)
         stack[2] = 0
         tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, metadata={"axes": "ZYX"})
@@ -583,7 +583,7 @@ class TestCommandLine:
         assert "plane (2,)" in done.stderr
         assert "3 of 3 planes" in done.stderr
 
-    def test_kernels_of_all_channels_go_into_one_file(self, hyperstack):
+    def test_the_kernels_of_all_channels_are_in_one_file(self, hyperstack):
         folder = hyperstack.parent
         done = blind_deconv(
             "run", hyperstack, folder / "out.tif", *FAST, "--kernel-out", folder / "k.tif"
@@ -593,7 +593,7 @@ class TestCommandLine:
         assert kernels.shape[0] == 2
         np.testing.assert_allclose(kernels.sum(axis=(1, 2)), 1, rtol=1e-4)
 
-    def test_so_do_kernels_of_all_planes(self, hyperstack):
+    def test_the_kernels_of_all_planes_are_in_one_file(self, hyperstack):
         folder = hyperstack.parent
         done = blind_deconv(
             *("run", hyperstack, folder / "out.tif", *FAST),
@@ -601,11 +601,11 @@ class TestCommandLine:
         )
         assert done.returncode == 0, done.stderr
         with tifffile.TiffFile(folder / "k.tif") as tiff:
-            assert tiff.series[0].axes == "ZCYX", "as ImageJ has them"
+            assert tiff.series[0].axes == "ZCYX", "the order of ImageJ"
             kernels = tiff.asarray()
         assert kernels.shape[:2] == (3, 2)
         np.testing.assert_allclose(kernels.sum(axis=(2, 3)), 1, rtol=1e-4)
-        for plane in told_of(folder / "out.tif")["planes"]:
+        for plane in sidecar_record(folder / "out.tif")["planes"]:
             channel, z = plane["index"]
             page = kernels[z, channel]
             own = np.array(plane["kernel"]["weights"])
@@ -613,43 +613,43 @@ class TestCommandLine:
             inner = page[rows : rows + own.shape[0], columns : columns + own.shape[1]]
             np.testing.assert_allclose(inner, own, rtol=1e-6)
 
-    def test_traces_of_all_planes_go_into_one_file(self, hyperstack):
+    def test_the_traces_of_all_planes_are_in_one_file(self, hyperstack):
         folder = hyperstack.parent
         arguments = ("run", hyperstack, folder / "out.tif", *FAST)
         done = blind_deconv(*arguments, "--trace-out", folder / "t.csv")
         assert done.returncode == 0, done.stderr
         rows = rows_of(folder / "t.csv")
         assert list(rows[0]) == ["c", "z", *TRACE_DTYPE.names]
-        found = {(int(row["c"]), int(row["z"])) for row in rows}
-        assert found == set(np.ndindex(2, 3))
-        for plane in told_of(folder / "out.tif")["planes"]:
+        indices = {(int(row["c"]), int(row["z"])) for row in rows}
+        assert indices == set(np.ndindex(2, 3))
+        for plane in sidecar_record(folder / "out.tif")["planes"]:
             own = [row for row in rows if [int(row["c"]), int(row["z"])] == plane["index"]]
             assert [int(row["iteration"]) for row in own] == list(range(1, plane["iterations"] + 1))
 
-    def test_a_guess_serves_a_stack(self, hyperstack):
+    def test_a_guess_is_used_for_a_stack(self, hyperstack):
         folder = hyperstack.parent
         tifffile.imwrite(folder / "guess.tif", gaussian_kernel((9, 9), 1.5))
         done = blind_deconv(
             "run", hyperstack, folder / "out.tif", *FAST, "--psf-guess", folder / "guess.tif"
         )
         assert done.returncode == 0, done.stderr
-        planes = told_of(folder / "out.tif")["planes"]
+        planes = sidecar_record(folder / "out.tif")["planes"]
         assert {plane["kernel_source"] for plane in planes} == {"guess"}
 
-    def test_a_part_of_a_stack_is_sharpened(self, hyperstack):
+    def test_a_selection_of_a_stack_is_deconvolved(self, hyperstack):
         out = hyperstack.parent / "out.tif"
         done = blind_deconv("run", hyperstack, out, *FAST, "--select", "1,0,2:40,:")
         assert done.returncode == 0, done.stderr
         assert tifffile.imread(out).shape == (38, 48)
 
-    def test_resuming_replaces_nothing(self, tmp_path, pixels):
+    def test_resume_does_not_replace_a_file(self, tmp_path, pixels):
         tifffile.imwrite(tmp_path / "in.tif", pixels[0, 0])
         (tmp_path / "out.tif").write_bytes(b"precious")
         done = blind_deconv("run", tmp_path / "in.tif", tmp_path / "out.tif", *FAST, "--resume")
         assert done.returncode == 2
         assert (tmp_path / "out.tif").read_bytes() == b"precious"
 
-    def test_a_plane_has_a_sidecar_too(self, tmp_path, pixels):
+    def test_the_sidecar_of_a_plane_repeats_the_run(self, tmp_path, pixels):
         tifffile.imwrite(tmp_path / "in.tif", pixels[0, 0])
         out = tmp_path / "out.tif"
         assert blind_deconv("run", tmp_path / "in.tif", out, *FAST).returncode == 0
@@ -672,7 +672,7 @@ class TestCommandLine:
             (("in.tif", "out.tif", "--psf-guess", "guess.tif"), "No such file or directory: "),
         ],
     )
-    def test_bad_input_is_one_sentence(self, hyperstack, monkeypatch, options, sentence):
+    def test_bad_input_is_reported_in_one_sentence(self, hyperstack, monkeypatch, options, sentence):
         monkeypatch.chdir(hyperstack.parent)
         done = blind_deconv("run", *options)
         assert done.returncode == 2, done.stderr

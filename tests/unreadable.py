@@ -1,4 +1,4 @@
-"""An array that cannot be read everywhere, like a file with a damaged beginning."""
+"""An array that is partly unreadable, like a file with a damaged beginning."""
 
 import numpy as np
 

@@ -1,6 +1,9 @@
-"""Ways to sharpen, all through one small interface: a `Case` in, an `Outcome` out.
+"""Methods of deconvolution with a common interface: from a `Case` to an `Outcome`.
 
-Each module of this package lists its own in ``METHODS``; they are found by being there.
+Each module of this package lists its methods in ``METHODS``. `find_methods` reads all modules.
+
+A record belongs to the settings of a method by a hash of its ``repr``, see `version_of`. Do not
+rename a method class or its fields, because all methods of this class would be measured again.
 """
 
 from __future__ import annotations
@@ -25,24 +28,24 @@ from napari_blind_deconv import Settings
 __all__ = ["Context", "Method", "Outcome", "best_of", "find_methods", "version_of"]
 
 
-_FALLS = 3
+_MAX_FALLS = 3  # scores below the peak in a row, before a search for the best iteration ends
 
 
 @dataclass(frozen=True)
 class Context:
-    """Where a method computes, and the seed of what it draws."""
+    """Device and random seed of a method."""
 
     device: str = "auto"
     seed: int = 0
 
     def applied_to(self, settings: Settings) -> Settings:
-        """Settings with this device and seed."""
+        """Return settings with this device and seed."""
         return settings.with_changes(device=self.device, seed=self.seed)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """An estimate in the input's units, the kernel if one was estimated, and other figures."""
+    """A result in the units of the input, the kernel if it was estimated, and other figures."""
 
     image: NDArray[np.floating[Any]]
     kernel: NDArray[np.floating[Any]] | None = None
@@ -50,30 +53,33 @@ class Outcome:
 
 
 class Method(Protocol):
-    """A way to sharpen. It may look at what its name says it is given, and at nothing else."""
+    """A method of deconvolution.
+
+    Of the ground truth it uses only what its name states, such as "true PSF".
+    """
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Name in tables."""
 
     def run(self, case: Case, context: Context) -> Outcome:
-        """Sharpen the observed picture of a case."""
+        """Deconvolve the observed image of a case."""
 
 
 def version_of(method: Method | Settings) -> str:
-    """Changes when the settings of a method do, so that what was measured before is not reused.
+    """Return a hash of the settings of a method, so that results of other settings are not reused.
 
-    Device and seed do not count: records have them beside it.
+    Device and seed are left out, because records store them separately.
     """
-    told = re.sub(r", device='[^']*', seed=\d+", "", repr(method))
-    return hashlib.sha256(told.encode()).hexdigest()[:8]
+    text = re.sub(r", device='[^']*', seed=\d+", "", repr(method))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def find_methods() -> dict[str, Method]:
-    """All methods by name."""
+    """Return all methods by name."""
     modules = (
-        importlib.import_module(f"{__name__}.{found.name}")
-        for found in pkgutil.iter_modules(__path__)
+        importlib.import_module(f"{__name__}.{module.name}")
+        for module in pkgutil.iter_modules(__path__)
     )
     return {method.name: method for module in modules for method in module.METHODS}
 
@@ -83,35 +89,37 @@ def best_of(
     iterates: Iterable[tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]] | None]],
     counts: Iterable[int],
 ) -> Outcome:
-    """The best of some iterations, chosen by looking at the truth: what tables call "best".
+    """Return the best of some iterations, by comparison with the truth ("best" in the tables).
 
-    Quality rises to a peak and falls; the search ends where it has fallen three times in a row. The
-    seconds are those of the iterations up to the peak, without the looking.
+    Quality rises to a peak and then falls. The search ends after three scores below the peak in a
+    row. The seconds are those of the iterations up to the peak, without those of the scores.
     """
     best, peak, fallen = None, -math.inf, 0
-    for count, seconds, (image, kernel) in _at(iterates, counts):
-        reached = quality(case, image)
-        if reached > peak:
-            peak, fallen = reached, 0
+    for count, seconds, (image, kernel) in _iterates_at(iterates, counts):
+        psnr = quality(case, image)
+        if psnr > peak:
+            peak, fallen = psnr, 0
             best = Outcome(image, kernel, {"kept": count, "seconds": seconds})
         else:
             fallen += 1
-        if fallen == _FALLS:
+        if fallen == _MAX_FALLS:
             break
     if best is None:
-        raise ValueError(f"There was nothing to choose from for {case.name!r}.")
+        raise ValueError(f"Expected at least one iteration for {case.name!r}, got none.")
     return best
 
 
-def _at(iterates: Iterable[Any], counts: Iterable[int]) -> Iterator[tuple[int, float, Any]]:
-    """Some iterates, with their count and the seconds spent on all up to them."""
-    wanted = set(counts)
+def _iterates_at(
+    iterates: Iterable[Any], counts: Iterable[int]
+) -> Iterator[tuple[int, float, Any]]:
+    """Yield the iterates with these counts, and the seconds of all iterations up to each."""
+    requested = set(counts)
     seconds = 0.0
     started = time.perf_counter()
     for count, iterate in enumerate(iterates, 1):
         seconds += time.perf_counter() - started
-        if count in wanted:
+        if count in requested:
             yield count, seconds, iterate
-        if count == max(wanted):
+        if count == max(requested):
             return
         started = time.perf_counter()

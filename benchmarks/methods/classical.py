@@ -1,4 +1,4 @@
-"""Methods without any network: the input itself, Wiener, and least squares."""
+"""Methods without a network: the unchanged input, the Wiener filter and least squares."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from napari_blind_deconv.numerics.optics import gaussian_kernel
 
 __all__ = ["GUESS", "GUESSED_SIGMA", "METHODS"]
 
-# What someone types who knows nothing: a Gaussian of σ 2 px.
+# The guess of a user who does not know the PSF: a Gaussian of σ 2 px.
 GUESSED_SIGMA = 2.0
 GUESS = gaussian_kernel((17, 17), GUESSED_SIGMA)
 _PADDING = 32
-# Weight of the squared gradients against the squared misfit, strongest first.
+# Weights of the squared gradients relative to the squared misfit, the strongest first.
 _SMOOTHNESS = tuple(10.0 ** np.arange(-0.5, -6.1, -0.5))
 
 
 @dataclass(frozen=True)
 class Input:
-    """Nothing is done."""
+    """The unchanged input."""
 
     name: str = "input"
 
     def run(self, case: Case, context: Context) -> Outcome:
-        """Give the observed picture back."""
+        """Return the observed image."""
         return Outcome(case.observed)
 
 
 @dataclass(frozen=True)
 class UnsupervisedWiener:
-    """scikit-image's Wiener filter that finds its own weights, with the guessed Gaussian."""
+    """The Wiener filter of scikit-image that estimates its weights, with the guessed Gaussian."""
 
     name: str = "Wiener, guessed PSF"
 
     def run(self, case: Case, context: Context) -> Outcome:
-        """Pad by mirroring, since the filter takes pictures to be periodic."""
+        """Filter the image with mirrored borders, because the filter treats it as periodic."""
         padded = np.pad((case.observed - case.offset) / case.peak, _PADDING, mode="reflect")
         random = np.random.default_rng(context.seed)
         sharp, _ = unsupervised_wiener(padded, GUESS, clip=False, rng=random)
@@ -56,12 +56,12 @@ class UnsupervisedWiener:
 
 @dataclass(frozen=True)
 class LeastSquares:
-    """Quadratic-prior deconvolution given the true PSF, at the best of some weights."""
+    """Deconvolution with a quadratic prior and the true PSF, at the best of several weights."""
 
     name: str = "least squares, true PSF (best weight)"
 
     def run(self, case: Case, context: Context) -> Outcome:
-        """Solve for a falling weight of ‖∇x‖², each from the last one's solution."""
+        """Solve for decreasing weights of ‖∇x‖², each from the previous solution."""
         outcome = best_of(case, _smooth_solutions(case), range(1, len(_SMOOTHNESS) + 1))
         weight = _SMOOTHNESS[outcome.figures.pop("kept") - 1]
         return replace(outcome, figures={**outcome.figures, "weight": weight})
@@ -70,20 +70,20 @@ class LeastSquares:
 def _smooth_solutions(case: Case) -> Iterator[tuple[NDArray[np.float64], None]]:
     convolution = Convolution(torch.from_numpy(case.kernel).double())
     observed = torch.from_numpy((case.observed - case.offset) / case.peak)
-    wanted = convolution.adjoint(observed).numpy()
-    shape = wanted.shape
+    right_side = convolution.adjoint(observed).numpy()  # of the normal equations
+    shape = right_side.shape
     canvas = np.full(shape, float(observed.mean()))
     for weight in _SMOOTHNESS:
 
         def normal(flat: NDArray[Any], weight: float = weight) -> NDArray[np.float64]:
             x = flat.reshape(shape)
-            again = convolution.adjoint(convolution.forward(torch.from_numpy(x))).numpy()
+            data_term = convolution.adjoint(convolution.forward(torch.from_numpy(x))).numpy()
             # With repeated border pixels the Laplacian is exactly -DᵀD of forward differences.
-            smooth: NDArray[np.float64] = again - weight * ndimage.laplace(x, mode="nearest")
-            return smooth.ravel()
+            product: NDArray[np.float64] = data_term - weight * ndimage.laplace(x, mode="nearest")
+            return product.ravel()
 
         operator = LinearOperator((canvas.size, canvas.size), matvec=normal, dtype=np.float64)
-        flat, _ = cg(operator, wanted.ravel(), canvas.ravel(), rtol=1e-4, maxiter=60)
+        flat, _ = cg(operator, right_side.ravel(), canvas.ravel(), rtol=1e-4, maxiter=60)
         canvas = flat.reshape(shape)
         yield convolution.field_of_view(canvas) * case.peak + case.offset, None
 

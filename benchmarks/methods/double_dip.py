@@ -1,4 +1,4 @@
-"""Double-DIP: our presets, the paper's, and the rivals of the paper from the same parts."""
+"""Double-DIP: our presets, those of the paper, and the methods the paper compares with."""
 
 from __future__ import annotations
 
@@ -17,46 +17,55 @@ from napari_blind_deconv.numerics.stopping import EarlyStopping
 from napari_blind_deconv.settings import DataTerm
 from napari_blind_deconv.steps import Run
 
-__all__ = ["EVERY", "GAUSSIAN_START", "METHODS", "REDUCED", "DoubleDip", "Kernel", "reduced"]
+__all__ = [
+    "GAUSSIAN_START",
+    "METHODS",
+    "REDUCED",
+    "SCORING_INTERVAL",
+    "DoubleDip",
+    "Kernel",
+    "reduced",
+]
 
-# The published networks take a day an image on a CPU. Reduced: our compact image network, bfloat16
-# where the processor has it, and this many iterations in place of 10 000 or 5 000.
+# The published networks take a day per image on a CPU. Reduced runs use our compact image network,
+# bfloat16 if the processor supports it, and 400 iterations in place of 10 000 or 5 000.
 REDUCED: dict[str, Any] = {
     "channels": (16, 32, 64, 64, 64),
     "precision": "auto",
     "max_iterations": 400,
 }
-REDUCED_WANG = {"kernel_features": 64}  # as the widest of the image network
-# From the published flat kernel 400 iterations lead nowhere; from a Gaussian guess they do.
+REDUCED_WANG = {"kernel_features": 64}  # as in the widest scale of the image network
+# From the published flat kernel, 400 iterations do not improve the image. From a Gaussian they do.
 GAUSSIAN_START: dict[str, Any] = {"kernel_start": 2.0, "kernel_learning_rate": 1e-3}
-# Iterations between two looks at the truth, for the peak.
-EVERY = 10
+# The current estimate is scored once in this many iterations, for its peak.
+SCORING_INTERVAL = 10
 
 
 def reduced(preset: str, **changes: Any) -> Settings:
-    """A published preset, small enough for a CPU, with changes."""
+    """Return a published preset with changes, reduced to a size for a CPU."""
     return Settings.preset(preset).with_changes(**REDUCED, **changes)
 
 
 class Kernel(Enum):
-    """What a run is told about the kernel."""
+    """Knowledge of the kernel that a run is given."""
 
     UNKNOWN = auto()
     SIZE = auto()  # the sides of its window
-    TRUE = auto()  # the whole PSF
-    NONE = auto()  # that there is no blur
+    TRUE = auto()  # the PSF
+    NONE = auto()  # there is no blur
 
 
 @dataclass(frozen=True)
 class DoubleDip:
-    """A run of the engine with some settings.
+    """A run of the engine with given settings.
 
     Attributes
     ----------
     kernel : Kernel
-        What it is told.
+        Knowledge of the kernel that the run is given.
     to_the_end : bool
-        Go on after early stopping has found its picture, to see what it saved or missed.
+        Continue after early stopping has found its estimate, to measure what stopping gained or
+        lost.
     """
 
     name: str
@@ -65,7 +74,7 @@ class DoubleDip:
     to_the_end: bool = False
 
     def run(self, case: Case, context: Context) -> Outcome:
-        """Fit, and compare with the truth on the way."""
+        """Fit, and compare the current estimate with the truth at regular intervals."""
         psf = {Kernel.TRUE: case.kernel, Kernel.NONE: POINT}.get(self.kernel)
         run = iterate(
             case.observed,
@@ -73,14 +82,14 @@ class DoubleDip:
             kernel=psf,
             preview_seconds=0,
         )
-        result, curve = _watch(run, case)
+        result, curve = _run_with_scores(run, case)
         estimated = result.kernel.weights if psf is None else None
-        figures = _progress(curve, self._kept(result)) | {
+        figures = _stopping_figures(curve, self._kept(result)) | {
             "iterations": len(result.trace),
             "seconds_per_iteration": result.seconds / len(result.trace),
         }
         if self.to_the_end:
-            # The picture returned is not the one early stopping would have kept.
+            # The result is not the estimate that early stopping would have kept.
             figures["psnr"] = figures["at_kept"]
         return Outcome(result.image, estimated, figures)
 
@@ -96,7 +105,7 @@ class DoubleDip:
         return self._detected(result) if self.to_the_end else result.stop_iteration
 
     def _detected(self, result: Result) -> int:
-        """Which picture the settings as they were given would have kept of this run."""
+        """Return the iteration that a run with the given settings would have kept."""
         stopping = EarlyStopping(self.settings.patience)
         halved = 1 if self.settings.data_term is DataTerm.SQUARED else 2
         low, high = result.intensity_range
@@ -111,30 +120,32 @@ class DoubleDip:
         return stopping.best_iteration or len(result.trace)
 
 
-def _progress(curve: NDArray[np.float64], kept: int) -> dict[str, Any]:
-    """Where the running picture was best, and what stopping lost or saved against that."""
+def _stopping_figures(curve: NDArray[np.float64], kept: int) -> dict[str, Any]:
+    """Return the peak of the current estimate, and the loss of stopping relative to it."""
     if not len(curve):
         return {"kept": kept, "at_kept": None}
-    seen = EVERY * np.arange(1, len(curve) + 1)
-    at_kept = float(np.interp(kept, seen, curve))
+    scored = SCORING_INTERVAL * np.arange(1, len(curve) + 1)
+    at_kept = float(np.interp(kept, scored, curve))
     return {
         "kept": kept,
         "at_kept": at_kept,
         "peak": float(curve.max()),
-        "peak_iteration": int(seen[curve.argmax()]),
+        "peak_iteration": int(scored[curve.argmax()]),
         "stopping_gap": float(curve.max()) - at_kept,
         "last_gap": float(curve.max() - curve[-1]),
         "curve": curve.round(2).tolist(),
     }
 
 
-def _watch(run: Run[Snapshot, Result], case: Case) -> tuple[Result, NDArray[np.float64]]:
-    """Run to the end; PSNR of the running picture, every so many iterations."""
+def _run_with_scores(run: Run[Snapshot, Result], case: Case) -> tuple[Result, NDArray[np.float64]]:
+    """Run to the end, and return the result and the PSNR of the estimate at regular intervals."""
     curve: list[float] = []
 
     for snapshot in run:
-        looked = snapshot.stage is Stage.DOUBLE_DIP and snapshot.iteration % EVERY == 0
-        if looked and snapshot.image is not None:
+        is_scored = (
+            snapshot.stage is Stage.DOUBLE_DIP and snapshot.iteration % SCORING_INTERVAL == 0
+        )
+        if is_scored and snapshot.image is not None:
             curve.append(quality(case, snapshot.image))
     return run.result(), np.array(curve)
 

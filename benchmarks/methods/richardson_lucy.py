@@ -1,4 +1,4 @@
-"""Richardson-Lucy with a PSF that is guessed, true, or found in the picture; and blind."""
+"""Richardson-Lucy with a PSF that is guessed, true or estimated, and blind Richardson-Lucy."""
 
 from __future__ import annotations
 
@@ -23,28 +23,34 @@ __all__ = ["METHODS"]
 
 GUESSED_ITERATIONS = 20
 COUNTS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 60, 80, 120, 160, 240, 320, 480, 720, 1000)
-FOUND_SIDE = 41
+KERNEL_SIDE = 41  # pixels, of estimated kernels
 
 
 def _iterates(case: Case, kernel: NDArray[np.float32]) -> Iterator[NDArray[np.float64]]:
-    """Estimates in the input's units, one an iteration; the offset is known, as it is to users."""
+    """Yield the estimate of each iteration in the units of the input.
+
+    The offset is given, because users know that of their camera.
+    """
     light = torch.from_numpy(case.observed - case.offset)
     convolution = Convolution(torch.from_numpy(kernel).double())
     for canvas in richardson_lucy(light, convolution):
-        yield _to_user(case, canvas, kernel.shape)
+        yield _in_input_units(case, canvas, kernel.shape)
 
 
-def _to_user(case: Case, canvas: torch.Tensor, kernel: tuple[int, ...]) -> NDArray[np.float64]:
+def _in_input_units(
+    case: Case, canvas: torch.Tensor, kernel: tuple[int, ...]
+) -> NDArray[np.float64]:
     return crop_to_field_of_view(canvas, kernel).numpy() + case.offset
 
 
-def _found(case: Case) -> NDArray[np.float32]:
-    return gaussian_kernel((FOUND_SIDE, FOUND_SIDE), gaussian_width(case.observed))
+def _blur_sure_kernel(case: Case) -> NDArray[np.float32]:
+    """Return the Gaussian whose width is estimated from the image, see `gaussian_width`."""
+    return gaussian_kernel((KERNEL_SIDE, KERNEL_SIDE), gaussian_width(case.observed))
 
 
 @dataclass(frozen=True)
 class Guessed:
-    """A Gaussian of σ 2 px and twenty iterations: what someone types who knows nothing."""
+    """A Gaussian of σ 2 px and twenty iterations: the guess of a user who does not know the PSF."""
 
     name: str = "RL, guessed PSF, 20 iterations"
 
@@ -56,7 +62,7 @@ class Guessed:
 
 @dataclass(frozen=True)
 class Oracle:
-    """The true PSF, and the best iteration by looking at the truth."""
+    """The true PSF, and the best iteration by comparison with the truth."""
 
     name: str = "RL, true PSF (best iteration)"
 
@@ -67,49 +73,54 @@ class Oracle:
 
 @dataclass(frozen=True)
 class BlurSure:
-    """The Gaussian that blur-SURE finds, and the best iteration by looking at the truth."""
+    """The Gaussian of blur-SURE, and the best iteration by comparison with the truth."""
 
     name: str = "blur-SURE + RL (best iteration)"
 
     def run(self, case: Case, context: Context) -> Outcome:
         """Take the best iterate."""
-        kernel = _found(case)
+        kernel = _blur_sure_kernel(case)
         return best_of(case, ((image, kernel) for image in _iterates(case, kernel)), COUNTS)
 
 
 @dataclass(frozen=True)
 class BlurSureStopped:
-    """The same, stopped where the misfit has come down to the noise: no truth is looked at."""
+    """The Gaussian of blur-SURE, stopped when the misfit reaches the noise, without the truth."""
 
     name: str = "blur-SURE + RL (stop at the noise)"
 
     def run(self, case: Case, context: Context) -> Outcome:
-        """Take the first iterate whose misfit is no larger than the noise found (Morozov)."""
+        """Take the first iterate whose misfit is at most the estimated noise (Morozov)."""
         noise = white_noise(case.observed) ** 2
-        kernel = _found(case)
+        kernel = _blur_sure_kernel(case)
         convolution = Convolution(torch.from_numpy(kernel).double())
         light = torch.from_numpy(case.observed - case.offset)
         for count, canvas in enumerate(richardson_lucy(light, convolution), 1):
             misfit = (convolution.forward(canvas) - light).square().mean()
             if misfit <= noise or count == COUNTS[-1]:
                 break
-        image = _to_user(case, canvas, kernel.shape)
+        image = _in_input_units(case, canvas, kernel.shape)
         return Outcome(image, kernel, {"kept": count})
 
 
 @dataclass(frozen=True)
 class Blind:
-    """Fish et al. (1995), as MATLAB's deconvblind, from the guess; best iteration by the truth."""
+    """Fish et al. (1995), as deconvblind of MATLAB, from the guess.
+
+    Takes the best iteration by comparison with the truth.
+    """
 
     name: str = "blind RL from the guess (best iteration)"
 
     def run(self, case: Case, context: Context) -> Outcome:
         """Take the best iterate."""
         light = torch.from_numpy(case.observed - case.offset)
-        start = torch.from_numpy(gaussian_kernel((FOUND_SIDE, FOUND_SIDE), GUESSED_SIGMA)).double()
+        start = torch.from_numpy(
+            gaussian_kernel((KERNEL_SIDE, KERNEL_SIDE), GUESSED_SIGMA)
+        ).double()
         iterates = blind_richardson_lucy(light, start)
         pairs = (
-            (_to_user(case, canvas, tuple(kernel.shape)), kernel.numpy())
+            (_in_input_units(case, canvas, tuple(kernel.shape)), kernel.numpy())
             for canvas, kernel in iterates
         )
         return best_of(case, pairs, COUNTS[:-2])

@@ -1,4 +1,4 @@
-"""What is measured: each module of this package holds one ``SUITE``, found by being there."""
+"""Suites of measurements. Each module of this package has one ``SUITE``; all modules are read."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["Key", "Options", "Suite", "Task", "find_suites"]
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for on the command line.
+    """Options of the command line.
 
     Attributes
     ----------
     data : Path
         Folder of the benchmark images.
     methods : tuple of str
-        Names of methods in place of the suite's own.
+        Names of methods that replace those of the suite.
     preset : str or None
-        A preset of ours in place of the suite's methods, with `changes` such as ``sparsity=0.1``.
+        Preset that replaces the methods of the suite, with `changes` such as ``sparsity=0.1``.
     """
 
     data: Path
@@ -41,26 +41,25 @@ class Options:
 
     @property
     def context(self) -> Context:
-        """What methods need of this."""
+        """Device and seed, for the methods."""
         return Context(self.device, self.seed)
 
     @property
     def has_own_methods(self) -> bool:
-        """Whether the suites' own choice of methods is overruled."""
+        """Whether the methods of the suites are replaced."""
         return bool(self.methods or self.preset or self.changes)
 
     def refuse_methods(self, suite: str) -> None:
-        """For suites that bring their own."""
+        """Raise `ValueError` if methods are chosen for a suite that has fixed methods."""
         if self.has_own_methods:
             raise ValueError(
-                f"The suite {suite!r} brings its own methods; it takes no --method, --preset or "
-                "--set."
+                f"The suite {suite!r} has fixed methods; it accepts no --method, --preset or --set."
             )
 
-    def chosen(self, usual: Iterable[str]) -> list[Method]:
-        """The methods asked for, or else the usual ones."""
+    def chosen(self, default: Iterable[str]) -> list[Method]:
+        """Return the methods of the command line, or else the default methods."""
         if self.methods and (self.preset or self.changes):
-            raise ValueError("Got both --method and --preset or --set; accepted is one of them.")
+            raise ValueError("Expected --method, or --preset with --set, got both.")
         if self.preset is not None or self.changes:
             preset = self.preset or "fast"
             settings = Settings.preset(preset).with_texts(list(self.changes))
@@ -70,7 +69,7 @@ class Options:
         if unknown:
             names = ", ".join(map(repr, known))
             raise ValueError(f"There is no method {unknown.pop()!r}; methods are {names}.")
-        return [known[name] for name in self.methods or usual]
+        return [known[name] for name in self.methods or default]
 
 
 Key = tuple[str, str, str, int, str]
@@ -78,9 +77,9 @@ Key = tuple[str, str, str, int, str]
 
 @dataclass(frozen=True)
 class Task:
-    """One measurement: its name, and what to call for its figures.
+    """One measurement: its name, and a function that returns its figures.
 
-    `version` changes when the settings of the method do.
+    `version` changes with the settings of the method.
     """
 
     group: str
@@ -92,32 +91,32 @@ class Task:
 
     @property
     def key(self) -> Key:
-        """What tells it from the others of its suite, and from itself with other settings."""
+        """Identity within the suite, and among runs with other settings."""
         return self.group, self.case, self.method, self.seed, self.version
 
 
 class Suite(Protocol):
-    """A set of measurements, and the tables made of them."""
+    """A set of measurements, and the tables of their results."""
 
     @property
     def name(self) -> str:
-        """What the command line calls it."""
+        """Name on the command line."""
 
     @property
     def alone(self) -> bool:
-        """Whether each task wants the whole machine, and a process of its own, to itself."""
+        """Whether each task needs the complete machine and a process of its own."""
 
     def tasks(self, options: Options) -> Iterator[Task]:
-        """Everything to measure; `FileNotFoundError` if the images are not there."""
+        """Yield all measurements; raises `FileNotFoundError` if images are missing."""
 
     def report(self, records: pd.DataFrame, figures: Path) -> str:
-        """Markdown of what was measured; pictures go into the folder `figures`."""
+        """Return Markdown with the results, and write its figures into the folder `figures`."""
 
 
 def find_suites() -> dict[str, Suite]:
-    """All suites by name."""
-    found = (
+    """Return all suites by name."""
+    suites = (
         importlib.import_module(f"{__name__}.{module.name}").SUITE
         for module in pkgutil.iter_modules(__path__)
     )
-    return {suite.name: suite for suite in found}
+    return {suite.name: suite for suite in suites}

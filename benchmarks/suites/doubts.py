@@ -1,4 +1,4 @@
-"""Whether the residual tells good results from bad: the default, and the same with a wrong PSF."""
+"""Test whether the residual separates good results from bad: right, estimated and wrong PSFs."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ PHOTONS = 1000.0
 
 @dataclass(frozen=True)
 class Doubts:
-    """Camera shakes and exposures, each with its kernel found, given, and given wrongly."""
+    """Camera shakes and exposures with the estimated kernel, the true kernel and wrong kernels."""
 
     name: str = "doubts"
     alone: bool = False
 
     def tasks(self, options: Options) -> Iterator[Task]:
-        """Every case with every PSF."""
+        """Yield a task for each case with each PSF."""
         options.refuse_methods(self.name)
         version = version_of(Settings.preset("fast"))
         for group, case in _cases(options.data):
             for psf in PSFS:
-                judged = _Judged(case, psf, options)
-                yield Task(group, case.name, psf, judged, options.seed, version)
+                evaluation = _Evaluation(case, psf, options)
+                yield Task(group, case.name, psf, evaluation, options.seed, version)
 
     def report(self, records: pd.DataFrame, figures: Path) -> str:
-        """By group and PSF, what was gained and what the residual was."""
+        """Return the gain and the residual by group and PSF."""
         parts = records.groupby(["group", "method"], sort=False)
         rows = {key: _summary(part) for key, part in parts}
         table = pd.DataFrame(rows).T.astype({"cases": int}).rename_axis(["pictures", "PSF"])
@@ -57,12 +57,13 @@ class Doubts:
 
 
 @dataclass(frozen=True)
-class _Judged:
+class _Evaluation:
     case: Case
     psf: str
     options: Options
 
     def __call__(self) -> dict[str, Any]:
+        """Deconvolve the case, and return its gain and its residual."""
         case = self.case
         settings = self.options.context.applied_to(Settings.preset("fast"))
         result = deconvolve(case.observed, settings, kernel=PSFS[self.psf](case))

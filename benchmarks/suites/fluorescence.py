@@ -1,4 +1,4 @@
-"""Fifty exposures of sharp micrographs, blurred by what blurs micrographs."""
+"""Fifty exposures of sharp micrographs with blurs that occur in microscopy."""
 
 from benchmarks.cases import OPTICS, fluorescence, fluorescence_cases
 from benchmarks.comparison import CLASSICAL, Comparison

@@ -16,7 +16,7 @@ SUITE = Comparison(
         "selfdeblur, true size, reduced",
         "wang, true size, reduced",
     ),
-    # A canvas twice as wide as the image makes these slow.
+    # These are slow, because their canvas is twice as wide as the image.
     slow_methods=("selfdeblur, half the image, reduced", "paper-synthetic, reduced"),
     slow_cases=lambda data: (camera_shake(data, im, kernel) for im in (1, 2) for kernel in (1, 5)),
     parts={"capture": 0},

@@ -1,4 +1,4 @@
-"""Sixteen photographs blurred after Eq. 2, so that nothing but the blur is to be undone."""
+"""Sixteen photographs blurred after Eq. 2, noise-free."""
 
 from benchmarks.cases import natural_cases
 from benchmarks.comparison import CLASSICAL, Comparison

@@ -1,8 +1,8 @@
-"""The controlled experiments of the paper's sections 3 and 4, at a size a CPU can do.
+"""The controlled experiments of sections 3 and 4 of the paper, at a size for a CPU.
 
-Photographs of 96² in place of 256² and 1000 × 700, our compact image network in place of 128
-channels, 400 iterations in place of 10 000 and from a Gaussian kernel in place of a flat one: what
-holds at this size is a hint, no verdict.
+The photographs have 96² pixels in place of 256² and 1000 × 700. The runs use our compact image
+network in place of 128 channels, and take 400 iterations from a Gaussian kernel in place of 10 000
+from a flat one. Results at this size are hints about the published size, not proofs.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from napari_blind_deconv.numerics.degrade import (
 __all__ = ["SUITE"]
 
 FIELD = 96
-PICTURES = (("camera", 1), ("brick", 5))
-SIDES = (64, 128)  # of the one experiment on size
+PHOTOGRAPHS = (("camera", 1), ("brick", 5))
+SIDES = (64, 128)  # pixels, of the experiment on the size of the image
 PAPER = reduced("paper-synthetic", **GAUSSIAN_START)
 SELFDEBLUR = reduced("selfdeblur", kernel_start=GAUSSIAN_START["kernel_start"])
-# The paper stretches the saturation of colours; these pictures are grey and are exposed longer.
+# The paper increases the saturation of colours. These photographs are grey and overexposed.
 OVEREXPOSURE = 1.5
 SATURATION_NOISE = 1e-4
 
@@ -48,13 +48,13 @@ LOW_NOISE: dict[str, Degradation] = {"Gaussian 0.001": partial(add_gaussian_nois
 LOW_AND_HIGH_NOISE = LOW_NOISE | {"Gaussian 0.05": partial(add_gaussian_noise, sigma=5e-2)}
 
 
-def _shot(picture: Tensor, *, photons: float, generator: torch.Generator) -> Tensor:
-    counts = expose(picture, photons=photons, background=0, read_noise=0, generator=generator)
+def _shot(image: Tensor, *, photons: float, generator: torch.Generator) -> Tensor:
+    counts = expose(image, photons=photons, background=0, read_noise=0, generator=generator)
     return counts / photons
 
 
-def _saturation(picture: Tensor, *, generator: torch.Generator) -> Tensor:
-    bright = saturate(picture, OVEREXPOSURE)
+def _saturation(image: Tensor, *, generator: torch.Generator) -> Tensor:
+    bright = saturate(image, OVEREXPOSURE)
     return add_gaussian_noise(bright, sigma=SATURATION_NOISE, generator=generator)
 
 
@@ -72,7 +72,7 @@ NOISES_WITHOUT_BLUR: dict[str, Degradation] = {
 
 
 def _blurred(data: Path) -> list[Case]:
-    return [natural(data, picture, kernel, FIELD) for picture, kernel in PICTURES]
+    return [natural(data, photograph, kernel, FIELD) for photograph, kernel in PHOTOGRAPHS]
 
 
 def _noisy(cases: Iterable[Case], noises: dict[str, Degradation]) -> list[Case]:
@@ -109,7 +109,7 @@ Pairs = Iterable[tuple[Iterable[Case], list[Method]]]
 
 
 def _over_specification(data: Path) -> Pairs:
-    """Level 1 is the true size, level 5 half the image, the others evenly between (4.2.1)."""
+    """Level 1 is the true size, level 5 is half the image, the others are evenly spaced (4.2.1)."""
     for case in _blurred(data):
         methods: list[Method] = [Input()]
         true, half = max(case.kernel.shape), FIELD // 2
@@ -134,7 +134,7 @@ def _saturations(data: Path) -> Pairs:
 
 
 def _saturated(case: Case) -> Case:
-    """Truth and picture exposed alike; what the detector cut off is in neither."""
+    """Return a case whose truth and image are saturated in the same way."""
     bright = case.degraded("saturated", _saturation)
     truth = saturate(torch.from_numpy(case.truth), OVEREXPOSURE).numpy()
     return replace(bright, truth=truth, ceiling=1.0)
@@ -142,7 +142,7 @@ def _saturated(case: Case) -> Case:
 
 def _no_blur(data: Path) -> Pairs:
     single = DoubleDip("single DIP", PAPER, Kernel.NONE)
-    sharp = [natural(data, picture, None, FIELD) for picture, _ in PICTURES]
+    sharp = [natural(data, photograph, None, FIELD) for photograph, _ in PHOTOGRAPHS]
     yield _noisy(sharp, NOISES_WITHOUT_BLUR), [*BLIND, single]
 
 
@@ -154,7 +154,7 @@ def _early_stopping(data: Path) -> Pairs:
 
 
 def _learning_rates(data: Path) -> Pairs:
-    """Both rates together, 100 to 1, as in Table 4."""
+    """Both learning rates change together, in a ratio of 100 to 1, as in Table 4."""
     rates = (5e-2, 1e-2, 5e-3, 1e-3, 5e-4)
     methods = [
         _paper(f"{rate:g}", image_learning_rate=rate, kernel_learning_rate=rate / 100)
@@ -164,20 +164,20 @@ def _learning_rates(data: Path) -> Pairs:
 
 
 def _sparsities(data: Path) -> Pairs:
-    """λ on plain sums, as Eq. 19, and on the ratio per pixel, at two sizes of one picture."""
+    """λ for plain sums, as in Eq. 19, and for the ratio per pixel, at two sizes of one image."""
     plain = [_paper(f"plain, λ = {w:g}", sparsity=w) for w in (0, 1e-7, 1e-6, 1e-5, 1e-4)]
     per_pixel = [
         _paper(f"per pixel, λ = {w:g}", sparsity=w, sparsity_scale="pixels")
         for w in (1e-5, 1e-4, 1e-3)
     ]
     for side in SIDES:
-        camera = natural(data, *PICTURES[0], side)
+        camera = natural(data, *PHOTOGRAPHS[0], side)
         sized = replace(camera, name=f"{camera.name}, {side}²")
         yield _noisy([sized], LOW_AND_HIGH_NOISE), [Input(), *plain, *per_pixel]
 
 
 def _regularisers(data: Path) -> Pairs:
-    """Each at several λ, as in Table 2."""
+    """Each penalty at several λ, as in Table 2."""
     ratio = [_paper(f"ℓ1/ℓ2, λ = {w:g}", sparsity=w) for w in (1e-7, 1e-6, 1e-5, 1e-4)]
     l1 = [_paper(f"ℓ1, λ = {w:g}", sparsity=w, regulariser="l1") for w in (1e-4, 1e-3, 1e-2, 1e-1)]
     yield _noisy(_blurred(data)[:1], LOW_AND_HIGH_NOISE), [Input(), *ratio, *l1]
@@ -190,7 +190,7 @@ def _kernel_networks(data: Path) -> Pairs:
             "kernel_network": "mlp",
             "kernel_features": 1000,
             "kernel_layers": 1,
-            "kernel_learning_rate": 1e-4,  # a network this wide moves ten times as far a step
+            "kernel_learning_rate": 1e-4,  # a step of this wide network has ten times the effect
         },
         "convolutional": {"kernel_network": "convolutional", "kernel_layers": 5},
     }
@@ -208,7 +208,7 @@ def _kernel_starts(data: Path) -> Pairs:
 
 
 def _length(data: Path) -> Pairs:
-    """Ten times as many iterations from the published start, the rates halved as published."""
+    """Ten times as many iterations from the published start, with the published milestones."""
     long = reduced("paper-synthetic").with_changes(max_iterations=4000)
     run = DoubleDip("flat start, 4000 iterations", long, to_the_end=True)
     yield _noisy(_blurred(data), LOW_NOISE), [Input(), run]
@@ -216,20 +216,20 @@ def _length(data: Path) -> Pairs:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment: where it is in the paper, which methods on which cases, what to look at."""
+    """One experiment: its section of the paper, its cases and methods, and columns of its table."""
 
     name: str
-    place: str
+    section: str
     pairs: Callable[[Path], Pairs]
     columns: tuple[str, ...] = QUALITY
 
     def tasks(self, data: Path, context: Context) -> Iterator[Task]:
-        """Its methods on its cases."""
+        """Yield a task for each of its methods on each of its cases."""
         for cases, methods in self.pairs(data):
             yield from compare(cases, methods, context, group=self.name)
 
     def table(self, runs: pd.DataFrame) -> str:
-        """Means over the pictures, by what was done to them and by method."""
+        """Return means over the images, by degradation and method."""
         condition = runs["case"].map(_condition).rename("input")
         shown = [name for name in self.columns if name in runs and runs[name].notna().any()]
         groups = runs[shown].astype(float).groupby([condition, runs["method"]], sort=False)
@@ -241,7 +241,7 @@ class Experiment:
 
 
 def _condition(case: str) -> str:
-    """What was done to the picture, from the name of a case: all but picture and kernel."""
+    """Return the degradation in the name of a case, which is all but photograph and kernel."""
     return ", ".join(part for part in case.split(", ")[1:] if not part.startswith("kernel"))
 
 
@@ -269,18 +269,18 @@ class Paper:
     experiments: tuple[Experiment, ...] = EXPERIMENTS
 
     def tasks(self, options: Options) -> Iterator[Task]:
-        """Experiments bring their own methods."""
+        """Yield the tasks of all experiments, which have fixed methods."""
         options.refuse_methods(self.name)
         for experiment in self.experiments:
             yield from experiment.tasks(options.data, options.context)
 
     def report(self, records: pd.DataFrame, figures: Path) -> str:
-        """A table an experiment, and the histogram of the early-stopping gaps."""
+        """Return a table for each experiment, and the histogram of the early-stopping gaps."""
         text = []
         for experiment in self.experiments:
             runs = records[records["group"] == experiment.name]
             if len(runs):
-                text.append(f"### {experiment.name.capitalize()} ({experiment.place})")
+                text.append(f"### {experiment.name.capitalize()} ({experiment.section})")
                 text += [experiment.table(runs), origin(runs)]
         stopping = records[records["group"] == "early stopping"]
         if len(stopping):

@@ -1,4 +1,4 @@
-"""A look at everything that fits into a quarter of an hour: what ``make bench`` runs."""
+"""A comparison that takes a quarter of an hour; ``make bench`` runs it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["SUITE"]
 
 
 def _cases(data: Path) -> Iterator[Case]:
-    """Two camera shakes and four exposures."""
+    """Yield two camera shakes and four exposures."""
     yield camera_shake(data, 1, 1)
     yield camera_shake(data, 2, 5)
     yield fluorescence(data, "actin", "Gaussian 2.5", 1000.0)

@@ -1,4 +1,4 @@
-"""How much of a result is the luck of its seed."""
+"""Measure how much a result depends on its random seed."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ SEEDS = range(5)
 
 @dataclass(frozen=True)
 class Seeds:
-    """Five seeds of two cases."""
+    """Five seeds for two cases."""
 
     name: str = "seeds"
     alone: bool = False
 
     def tasks(self, options: Options) -> Iterator[Task]:
-        """Every seed for every case."""
+        """Yield a task for each seed and case."""
         cases = [
             camera_shake(options.data, 1, 1),
             fluorescence(options.data, "actin", "Gaussian 2.5", 1000.0),
@@ -36,7 +36,7 @@ class Seeds:
             yield from compare(cases, methods, replace(options.context, seed=seed))
 
     def report(self, records: pd.DataFrame, figures: Path) -> str:
-        """Least, median and greatest PSNR, and their spread."""
+        """Return minimum, median and maximum of the PSNR, and their spread."""
         table = records.groupby(["case", "method"], sort=False)["psnr"].agg(
             ["count", "min", "median", "max", "std"]
         )

@@ -1,4 +1,4 @@
-"""How far the sparsity ratio keeps camera shakes apart from everything else."""
+"""Measure how well the sparsity ratio separates camera shakes from all other images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import tifffile
 from numpy.typing import NDArray
-from skimage import data as pictures
+from skimage import data as skimage_data
 
 from benchmarks.cases import Case, camera_shakes, fluorescence_cases, natural_cases
 from benchmarks.plots import plot_ratios
@@ -31,32 +31,34 @@ from napari_blind_deconv.synthetic import cell_crop, fluorescence_scene
 
 __all__ = ["SUITE"]
 
-# The default's: pixels a side of the region that is looked at, and of the largest kernel.
+# The sides, in pixels, of the region and of the largest kernel that the default searches.
 REGION, LARGEST = 384, 81
 SCENE_SIDES = (96, 128, 160, 192, 256, 320, 512)
 PHOTOGRAPHS = ("astronaut", "brick", "camera", "coins", "grass", "gravel", "moon", "page")
 SHAKES = ("camera shakes", "photographs, shaken")
-# A file has pictures along its first axis, of more than so many the middle one is taken.
-FEW = 3
+# A short axis of a file holds channels, which are all used. Of a longer axis, only the middle plane
+# is used.
+MAX_CHANNELS = 3
 
-Picture = tuple[str, str, NDArray[Any], NDArray[np.float32] | None]
+# Group, name, image and true kernel.
+ShapeCase = tuple[str, str, NDArray[Any], NDArray[np.float32] | None]
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """Every picture there is, with the ratio that its first look or its search ended with."""
+    """All images, with the ratio at the end of their first look or their search."""
 
     name: str = "shapes"
     alone: bool = False
 
     def tasks(self, options: Options) -> Iterator[Task]:
-        """One task a picture."""
+        """Yield one task per image."""
         options.refuse_methods(self.name)
-        for group, case, picture, kernel in _pictures(options.data):
-            yield Task(group, case, "search", _Searched(picture, kernel))
+        for group, case, image, kernel in _cases(options.data):
+            yield Task(group, case, "search", _Search(image, kernel))
 
     def report(self, records: pd.DataFrame, figures: Path) -> str:
-        """By group, how many are taken for shaken, and how near the ratios come to the bounds."""
+        """Return, by group, the number of camera shakes found and the range of the ratios."""
         table = records[records["failure"].isna()].copy()
         rows = {group: _summary(part) for group, part in table.groupby("group", sort=False)}
         shown = pd.DataFrame(rows).T.astype({"pictures": int, "searched": int, "found": int})
@@ -68,21 +70,22 @@ DIGITS = dict.fromkeys(("least ratio", "median ratio", "highest ratio"), 3)
 
 
 @dataclass(frozen=True)
-class _Searched:
-    picture: NDArray[Any]
+class _Search:
+    image: NDArray[Any]
     kernel: NDArray[np.float32] | None
 
     def __call__(self) -> dict[str, Any]:
-        luminance = Problem.of(task.Task(Image(self.picture), Settings())).luminance
+        """Search for a kernel of any shape, and return its sparsity ratios."""
+        luminance = Problem.of(task.Task(Image(self.image), Settings())).luminance
         region = luminance[region_with_contrast(luminance, REGION)]
         region = IntensityMap.of(region[np.newaxis]).to_unit(region)
         parametric = run_to_end(search_parametric(Spectrum.of(region), LARGEST))
         search = run_to_end(search_shape(region, parametric.weights, LARGEST))
-        least = sorted(search.ratios)
+        ratios = sorted(search.ratios)
         figures: dict[str, Any] = {
             "look": min((look.ratio for look in search.looks), default=None),
             "look_scale": max((look.scale for look in search.looks), default=None),
-            "ratio": least[1] if len(least) > 1 else None,
+            "ratio": ratios[1] if len(ratios) > 1 else None,
             "found": search.kernel is not None,
             "otherwise": parametric.source.value,
         }
@@ -91,7 +94,7 @@ class _Searched:
         return figures
 
 
-def _pictures(data: Path) -> Iterator[Picture]:
+def _cases(data: Path) -> Iterator[ShapeCase]:
     groups: dict[str, Iterator[Case]] = {
         SHAKES[0]: camera_shakes(data),
         SHAKES[1]: natural_cases(data),
@@ -110,49 +113,51 @@ def _pictures(data: Path) -> Iterator[Picture]:
                 yield "real images", f"{file.stem} {number}", plane, None
     yield "real images", "cell", cell_crop(), None
     for name in PHOTOGRAPHS:
-        picture = getattr(pictures, name)()
+        photograph = getattr(skimage_data, name)()
         yield (
             "photographs, sharp",
             name,
-            picture.mean(axis=-1) if picture.ndim > 2 else picture,
+            photograph.mean(axis=-1) if photograph.ndim > 2 else photograph,
             None,
         )
 
 
 def _planes(image: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Channels of a file, whichever axis they are on, or the middle plane of a stack."""
+    """Yield the channels of a file, on whichever axis they are, or the middle plane of a stack."""
     if image.ndim == 2:
         yield image
-    elif image.shape[-1] == FEW:
+    elif image.shape[-1] == MAX_CHANNELS:
         yield from np.moveaxis(image, -1, 0)
-    elif len(image) <= FEW:
+    elif len(image) <= MAX_CHANNELS:
         yield from image
     else:
         yield from _planes(image[len(image) // 2])
 
 
-def _decided(records: pd.DataFrame) -> pd.Series[float]:
-    """The ratio each picture was judged by: the second witness of its search, or its first look."""
+def _deciding_ratio(records: pd.DataFrame) -> pd.Series[float]:
+    """Return the deciding ratio: the second smallest of the search, or that of the first look."""
     return records["ratio"].fillna(records["look"]).replace(np.inf, np.nan).astype(float)
 
 
 def _left_out(records: pd.DataFrame) -> str:
-    """How a bound chosen on all pictures but one judges that one."""
-    table = pd.DataFrame({"ratio": _decided(records), "shaken": records["group"].isin(SHAKES)})
+    """Return the errors of leave-one-out validation of the bound on the ratio."""
+    table = pd.DataFrame(
+        {"ratio": _deciding_ratio(records), "shaken": records["group"].isin(SHAKES)}
+    )
     table = table.assign(case=records["case"]).dropna()
     wrong = []
     for row in table.index:
-        rest, one = table.drop(index=row), table.loc[row]
-        if (one["ratio"] < _best_bound(rest)) != one["shaken"]:
-            wrong.append(one["case"])
+        others, case = table.drop(index=row), table.loc[row]
+        if (case["ratio"] < _best_bound(others)) != case["shaken"]:
+            wrong.append(case["case"])
     return (
-        f"Each picture judged by the bound that suits all the others best: {len(wrong)} of "
-        f"{len(table)} misjudged ({', '.join(wrong) or 'none'})."
+        f"With the bound that is best for all other images, {len(wrong)} of {len(table)} images "
+        f"are misjudged ({', '.join(wrong) or 'none'})."
     )
 
 
 def _best_bound(table: pd.DataFrame) -> float:
-    """The ratio that misjudges fewest, in the middle of the widest gap where it does."""
+    """Return the bound with the fewest errors, in the middle of the widest gap of the ratios."""
     values = np.sort(table["ratio"].to_numpy())
     bounds = (values[1:] + values[:-1]) / 2
     errors = [((table["ratio"] < bound) != table["shaken"]).sum() for bound in bounds]
@@ -161,7 +166,7 @@ def _best_bound(table: pd.DataFrame) -> float:
 
 
 def _summary(records: pd.DataFrame) -> dict[str, Any]:
-    decided = _decided(records).dropna()
+    decided = _deciding_ratio(records).dropna()
     similarity = records.get("kernel_similarity", pd.Series(dtype=float))
     return {
         "pictures": len(records),

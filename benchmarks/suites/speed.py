@@ -1,4 +1,4 @@
-"""How fast a step is, how much of the machine it uses, and how both grow with the image."""
+"""Measure the time of an iteration, its share of the peak rate, and the growth with the image."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from napari_blind_deconv.synthetic import fluorescence_scene
 __all__ = ["GIBI", "SUITE", "peak_memory"]
 
 SIDES = (128, 256, 512, 1024, 2048)
-STEPS = 10
-WARM_UP = 3
-# The convolution the machine's own rate is measured with.
+ITERATIONS = 10  # that are timed
+WARM_UP = 3  # of these, iterations that are left out of the median
+# The convolution that measures the peak rate of the machine.
 RATE_CHANNELS = 64
 RATE_SIDE = 256
 GIBI = 2**30
@@ -38,22 +38,22 @@ GIBI = 2**30
 
 @dataclass(frozen=True)
 class Speed:
-    """Time, memory and arithmetic by size: of a whole run, and of a step where noise allows one."""
+    """Time, memory and arithmetic of a complete run and of an iteration, by image size."""
 
     name: str = "speed"
     alone: bool = True
 
     def tasks(self, options: Options) -> Iterator[Task]:
-        """One process a size, so that the peak of memory is its own."""
+        """Yield one task per size, each in a process of its own, which measures its peak memory."""
         for method in options.chosen(["fast"]):
             if not isinstance(method, DoubleDip):
-                raise ValueError(f"The suite 'speed' got {method.name!r}; it times presets only.")
+                raise ValueError(f"Expected presets for the suite 'speed', got {method.name!r}.")
             for side in SIDES:
                 work = partial(_measure, side, options.context.applied_to(method.settings))
                 yield Task("", f"{side}²", method.name, work, options.seed, version_of(method))
 
     def report(self, records: pd.DataFrame, figures: Path) -> str:
-        """One row a size; growth against the size before it, which had a quarter of the pixels."""
+        """Return one row per size, with the growth from a quarter of the pixels."""
         table = records[records["failure"].isna()].copy()
         table["side"] = table["case"].str.rstrip("²").astype(int)
         table = table.sort_values(["method", "side"], kind="stable").set_index("case")
@@ -85,7 +85,7 @@ def _measure(side: int, settings: Settings) -> dict[str, Any]:
     started = time.perf_counter()
     result = deconvolve(image, settings)
     seconds = time.perf_counter() - started
-    to_start, per_iteration = _pace(image, settings)
+    to_start, per_iteration = _iteration_time(image, settings)
     memory = peak_memory(device)
     return {
         "canvas": f"{side + result.kernel.shape[0] - 1}²",
@@ -99,11 +99,11 @@ def _measure(side: int, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _pace(image: NDArray[Any], settings: Settings) -> tuple[float, float]:
-    """Seconds before the first step, and of a step, in a run that the noise does not end."""
-    some = settings.with_changes(stop_at_noise=False, max_iterations=STEPS)
+def _iteration_time(image: NDArray[Any], settings: Settings) -> tuple[float, float]:
+    """Return the seconds before the first iteration and per iteration, without the noise limit."""
+    limited = settings.with_changes(stop_at_noise=False, max_iterations=ITERATIONS)
     started = time.perf_counter()
-    run = iterate(image, some, preview_seconds=float("inf"))
+    run = iterate(image, limited, preview_seconds=float("inf"))
     ticks = [
         time.perf_counter()
         for snapshot in run
@@ -114,29 +114,30 @@ def _pace(image: NDArray[Any], settings: Settings) -> tuple[float, float]:
 
 
 def _flops(image: NDArray[Any], settings: Settings) -> int:
-    """Of one step's convolutions and matrix products, both ways; Fourier transforms not counted."""
+    """Count the operations of an iteration, forward and backward, without Fourier transforms."""
     counts = []
-    for steps in (1, 2):  # the first is preceded by the fit of the kernel's start
-        some = settings.with_changes(stop_at_noise=False, max_iterations=steps)
+    # The difference leaves out the fit of the initial kernel, which precedes the first iteration.
+    for iterations in (1, 2):
+        limited = settings.with_changes(stop_at_noise=False, max_iterations=iterations)
         with FlopCounterMode(display=False) as counter:
-            deconvolve(image, some)
+            deconvolve(image, limited)
         counts.append(counter.get_total_flops())
     return counts[1] - counts[0]
 
 
 def _convolution_rate(device: torch.device, settings: Settings) -> float:
-    """Operations a second of one plain convolution, forward and backward, as fast as it gets."""
-    half = settings.precision is Precision.AUTO and computes_bfloat16(device)
+    """Return the highest rate of one plain convolution, forward and backward, in operations/s."""
+    half_precision = settings.precision is Precision.AUTO and computes_bfloat16(device)
     layer = torch.nn.Conv2d(RATE_CHANNELS, RATE_CHANNELS, 3, padding=1).to(device)
     layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    picture = torch.rand(1, RATE_CHANNELS, RATE_SIDE, RATE_SIDE, device=device)
-    picture = picture.to(memory_format=torch.channels_last).requires_grad_()
+    image = torch.rand(1, RATE_CHANNELS, RATE_SIDE, RATE_SIDE, device=device)
+    image = image.to(memory_format=torch.channels_last).requires_grad_()
     times = []
     for _ in range(10):
         started = time.perf_counter()
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-            answer = layer(picture)
-        answer.sum().backward()
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half_precision):
+            output = layer(image)
+        output.sum().backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - started)
@@ -145,7 +146,10 @@ def _convolution_rate(device: torch.device, settings: Settings) -> float:
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Bytes: of this process so far on a CPU, of torch's own on a GPU; not known on Windows."""
+    """Return the peak memory in bytes: of the process on a CPU, of PyTorch on a GPU.
+
+    None on Windows, where it is unknown.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":

@@ -1,4 +1,4 @@
-"""What a stack costs by plane, and what holding one kernel saves and loses against each its own."""
+"""Measure time and quality of stacks with one kernel per channel and with one per plane."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ SYNTHETIC = {"32 planes of 512²": (32, 512), "a plane of 2048²": (1, 2048)}
 
 @dataclass(frozen=True)
 class Stacks:
-    """Time, memory and picture of stacks."""
+    """Time, memory and quality of stacks."""
 
     name: str = "stacks"
     alone: bool = True
 
     def tasks(self, options: Options) -> Iterator[Task]:
-        """One process a stack and mode, so that the peak of memory is its own."""
+        """Yield one task per stack and mode, each in a process of its own with its peak memory."""
         options.refuse_methods(self.name)
         version = version_of(Settings.preset("fast"))
         for case, file in REAL.items():
@@ -65,7 +65,7 @@ class Stacks:
             yield Task("synthetic", case, MODES[0], work, version=version)
 
     def report(self, records: pd.DataFrame, figures: Path) -> str:
-        """A row a stack and mode."""
+        """Return one row per stack and mode."""
         table = records[records["failure"].isna()].copy()
         table["later"] = 100 * table["seconds_later"] / table["seconds_first"]
         shown = {
@@ -124,10 +124,10 @@ def _run(
         kernel=mode,
         collect=False,
     ):
-        planes.append(replace(plane, result=None))  # of what is kept only pictures are read
+        planes.append(replace(plane, result=None))  # only the images are used later
         ends.append(time.perf_counter())
     later = np.diff(ends)
-    ratios = [each.image.mean() / stack[each.index].mean() for each in planes]
+    ratios = [plane.image.mean() / stack[plane.index].mean() for plane in planes]
     memory = peak_memory(choose_device(options.device))
     return {
         "seconds": time.perf_counter() - started,

@@ -1,4 +1,4 @@
-"""What a map of expected errors is worth: how it ranks the true ones, and how large it is."""
+"""Compare maps of expected errors with the true errors, by rank and by size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from napari_blind_deconv.engine.repeats import error_of_repeats
 __all__ = ["SUITE"]
 
 REPEATS = 4
-BORDER = 8  # pixels that the shift of an estimate, or what lies outside, may spoil
+BORDER = 8  # pixels; left out, since shifts and light from outside may change them
 FIGURES = {
     "rank": "rank of error, pixels",
     "rank_smooth": "over 1 px",
@@ -44,15 +44,15 @@ class Trust:
     alone: bool = False
 
     def tasks(self, options: Options) -> Iterator[Task]:
-        """Each case once."""
+        """Yield one task per case."""
         options.refuse_methods(self.name)
         version = version_of(Settings.preset("fast"))
         for case in fluorescence_cases(options.data):
             group, _, kind = case.name.partition(", ")
-            yield Task(group, kind, "fast", _Judged(case, options), options.seed, version)
+            yield Task(group, kind, "fast", _Evaluation(case, options), options.seed, version)
 
     def report(self, records: pd.DataFrame, figures: Path) -> str:
-        """Means by sample and over all."""
+        """Return means by sample and over all samples."""
         shown = records.rename(columns={"group": "sample"})
         table = shown.groupby("sample", sort=False)[list(FIGURES)].mean()
         table.loc["all"] = shown[list(FIGURES)].mean()
@@ -60,27 +60,28 @@ class Trust:
 
 
 @dataclass(frozen=True)
-class _Judged:
+class _Evaluation:
     case: Case
     options: Options
 
     def __call__(self) -> dict[str, float]:
+        """Deconvolve the case several times, and compare expected with true errors."""
         observed = np.asarray(self.case.observed, np.float64)
         settings = self.options.context.applied_to(Settings.preset("fast"))
         result = deconvolve(observed, settings)
-        others = [
+        repeats = [
             deconvolve(observed, settings.with_changes(seed=settings.seed + 1 + repeat)).image
             for repeat in range(REPEATS - 1)
         ]
-        map_ = error_of_repeats(observed, result, repeats=REPEATS)
-        return self._figures(result, map_, np.std([result.image, *others], axis=0))
+        error_map = error_of_repeats(observed, result, repeats=REPEATS)
+        return self._figures(result, error_map, np.std([result.image, *repeats], axis=0))
 
     def _figures(
-        self, result: Result, map_: NDArray[np.float32], seeds: NDArray[np.float64]
+        self, result: Result, error_map: NDArray[np.float32], seeds: NDArray[np.float64]
     ) -> dict[str, float]:
         error = _inner(np.abs(result.image - self.case.truth))
         smooth = np.sqrt(ndimage.gaussian_filter(np.square(error), 1.0))
-        expected, bright = _inner(map_), _inner(result.image)
+        expected, bright = _inner(error_map), _inner(result.image)
         trust = result.trust
         return {
             "rank": _rank(expected, error),
@@ -101,7 +102,7 @@ def _inner(plane: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _rank(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
-    """Spearman's correlation; 0 for a map that is the same everywhere."""
+    """Return the rank correlation of Spearman; 0 for a constant map."""
     if np.ptp(first) == 0:
         return 0.0
     return float(stats.spearmanr(first.ravel(), second.ravel()).statistic)

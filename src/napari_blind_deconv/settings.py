@@ -188,8 +188,9 @@ class Settings(BaseModel):
     it makes early stopping steadier and later."""
 
     early_stopping: bool = Field(True, title="Early stopping")
-    """Keep the estimate with the smallest windowed variance. If off, the run continues to the last
-    iteration and keeps that estimate, including the noise it has fitted."""
+    """Keep the estimate with the smallest windowed variance. If off, the run keeps the estimate of
+    its last iteration, including the noise it has fitted; `stop_at_noise` can still end it
+    earlier."""
 
     stop_at_noise: bool = Field(True, title="Stop at the noise")
     """Stop when the re-blurred estimate matches the image to within its noise. Only noise is left

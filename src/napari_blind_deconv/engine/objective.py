@@ -36,17 +36,17 @@ class Objective:
     def __init__(self, problem: Problem) -> None:
         self._observed = torch.from_numpy(problem.observed).to(problem.device)
         self._weight = problem.sparsity_weight
-        self._misfit = _misfit(problem.settings)
+        self._data_term = _data_term(problem.settings)
         self._regulariser = _regulariser(problem.settings)
 
     def of(self, canvas: Tensor, convolution: Convolution) -> Terms:
         """Return the terms for a canvas ``(C, *canvas)`` and the convolution with its kernel."""
-        data = self._misfit(convolution.forward(canvas) - self._observed)
+        data = self._data_term(convolution.forward(canvas) - self._observed)
         regulariser = self._regulariser(canvas.mean(0))
         return Terms(data + self._weight * regulariser, data, regulariser)
 
 
-def _misfit(settings: Settings) -> Callable[[Tensor], Tensor]:
+def _data_term(settings: Settings) -> Callable[[Tensor], Tensor]:
     if settings.data_term is DataTerm.SQUARED:
         return mean_square
     return partial(mean_huber, delta=settings.huber_delta)

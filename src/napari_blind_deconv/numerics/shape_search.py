@@ -129,6 +129,7 @@ def search_shape(
 
 def _first_look(image: NDArray[np.floating[Any]], side: int) -> Generator[None, None, FirstLook]:
     """Run a few iterations in one window and judge the kernel at every scale from half on."""
+    ratio = math.inf
     for scale in sparse_gradient_kernels(image, side, _LOOK_ITERATIONS):
         yield
         if scale.factor < _LOOK_SCALE or not scale.is_settled:

@@ -205,6 +205,20 @@ FAULTS = (
         "_RETRIES = 0",
         "cluster",
     ),
+    Fault(
+        "cluster: a plane fails because of its neighbour",
+        "engine/blocks.py",
+        "yield from submit(indices, suspects)",
+        "yield from submit(indices, None)",
+        "cluster",
+    ),
+    Fault(
+        "cluster: a run without workers waits for ever",
+        "engine/cluster.py",
+        "- self._empty_since > _SECONDS_WITHOUT_WORKERS",
+        "- self._empty_since > 1e9",
+        "cluster",
+    ),
     # the run
     Fault(
         "noise: a run goes on beyond it",

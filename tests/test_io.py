@@ -120,7 +120,7 @@ def test_a_truncated_file_is_refused(tmp_path):
     path = tmp_path / "in.tif"
     tifffile.imwrite(path, PIXELS, compression="zlib")
     path.write_bytes(path.read_bytes()[:-900])
-    with pytest.raises(ValueError, match="cannot be read as TIFF"):
+    with pytest.raises(ValueError, match=r"in\.tif: The image cannot be read"):
         read_plane(path)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from napari_blind_deconv.errors import first_line
 
-__all__ = ["Image", "Index", "PixelArray", "Region"]
+__all__ = ["Image", "Index", "PixelArray", "Region", "moved_origin"]
 
 Index = tuple[int, ...]
 """Index of a block along the stack axes, which come before the axes of the block."""
@@ -63,6 +63,9 @@ class Image:
         Names along C; empty if the channels have no names.
     space : str
         Axes of a block: ``"YX"`` for planes, ``"ZYX"`` for volumes.
+    origin : mapping
+        Position of the first pixel along Z, Y and X in `unit`, and along T in seconds. Axes on
+        which it is 0 or unknown may be left out.
 
     Raises
     ------
@@ -76,6 +79,7 @@ class Image:
     unit: str = "pixel"
     channel_names: tuple[str, ...] = ()
     space: str = "YX"
+    origin: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_axes(self.axes, self.space, self.pixels.shape)
@@ -200,7 +204,8 @@ class Image:
         except Exception as error:  # the decoder of a damaged file may raise any exception
             name = f"The plane {index}" if index else "The image"
             raise ValueError(f"{name} cannot be read ({first_line(error)}).") from error
-        return replace(self, pixels=block, axes=self.axes[len(index) :])
+        origin = self._origin_at(index)
+        return replace(self, pixels=block, axes=self.axes[len(index) :], origin=origin)
 
     # Blocks in memory
 
@@ -211,7 +216,14 @@ class Image:
 
     def part(self, region: Region) -> Self:
         """Return a part of a block."""
-        return replace(self, pixels=self.pixels[region])
+        sides = zip(region, self.pixels.shape, strict=False)  # a colour axis is not in the region
+        starts = tuple(rows.indices(side)[0] for rows, side in sides)
+        return replace(self, pixels=self.pixels[region], origin=self._origin_at(starts))
+
+    def _origin_at(self, index: Index) -> dict[str, float]:
+        """Return the position of a pixel, given by its index along the first axes."""
+        starts = dict(zip(self.axes, index, strict=False))
+        return moved_origin(self.origin, self.spacing, starts)
 
     def by_channel(self) -> NDArray[np.float64]:
         """Return the pixels of a block as ``(C, *space)``.
@@ -240,6 +252,26 @@ class Image:
             return np.asarray(channels[0], np.float32)
         alpha = self.array[..., 3:]
         return np.concatenate([np.moveaxis(channels, 0, -1), alpha], axis=-1).astype(np.float32)
+
+
+def moved_origin(
+    origin: Mapping[str, float], spacing: Mapping[str, float], starts: Mapping[str, int]
+) -> dict[str, float]:
+    """Return the position of another pixel than the first.
+
+    Parameters
+    ----------
+    origin, spacing : mapping
+        As in `Image`.
+    starts : mapping
+        Index of the pixel along each axis on which it is not the first. Where the spacing is
+        unknown, the position stays.
+    """
+    moved = dict(origin)
+    for axis, start in starts.items():
+        if start and axis in spacing:
+            moved[axis] = moved.get(axis, 0.0) + start * spacing[axis]
+    return moved
 
 
 def _check_axes(axes: str, space: str, shape: tuple[int, ...]) -> None:

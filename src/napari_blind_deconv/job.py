@@ -5,25 +5,35 @@ The sidecar of a result, a JSON file beside it, contains the job, so that the ru
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from napari_blind_deconv.errors import first_line
 from napari_blind_deconv.image import Index
+from napari_blind_deconv.io.identity import content_hash, file_identity
 from napari_blind_deconv.io.images import read_psf
+from napari_blind_deconv.io.partial import has_partial
+from napari_blind_deconv.io.provenance import read_json, read_provenance
 from napari_blind_deconv.io.stacks import OpenImage, open_image
-from napari_blind_deconv.io.store import has_partial
 from napari_blind_deconv.kernel import KernelChoice, KernelScope
 from napari_blind_deconv.reasons import StopReason
 from napari_blind_deconv.settings import Settings
 
-__all__ = ["Job", "Summary", "earlier_summary", "has_result", "is_finished", "sidecar_of"]
+__all__ = [
+    "Job",
+    "Summary",
+    "earlier_summary",
+    "has_result",
+    "is_finished",
+    "planes_in",
+    "recorded_provenance",
+    "sidecar_of",
+]
 
 # Version 0.1.0 wrote these beside the settings; they are now part of the settings.
 _MOVED_INTO_SETTINGS = ("device", "seed")
@@ -77,15 +87,26 @@ class Job(BaseModel):
             If the file is not a sidecar.
         """
         try:
-            job = json.loads(path.read_text(encoding="utf-8"))["job"]
-            moved = {name: job.pop(name) for name in _MOVED_INTO_SETTINGS if name in job}
-            return cls.model_validate({**job, "settings": {**job["settings"], **moved}})
-        except (ValueError, KeyError, TypeError, ValidationError) as error:
+            return cls.from_record(read_json(path)["job"])
+        except (ValueError, KeyError, TypeError) as error:
             reason = first_line(error)
             raise ValueError(
                 f"Expected the .json file beside a result, but {path} is not the sidecar of a run "
                 f"({reason})."
             ) from error
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Self:
+        """Return the job of :meth:`as_record`, also of one that version 0.1.0 wrote.
+
+        Raises
+        ------
+        ValueError, TypeError, KeyError
+            If the record is not a job.
+        """
+        job = dict(record)
+        moved = {name: job.pop(name) for name in _MOVED_INTO_SETTINGS if name in job}
+        return cls.model_validate({**job, "settings": {**job["settings"], **moved}})
 
     def open(self) -> OpenImage:
         """Open the image, or its selected part; raise as `open_image`."""
@@ -110,6 +131,20 @@ class Job(BaseModel):
     def as_record(self) -> dict[str, Any]:
         """Return the job as a dictionary that can be written as JSON."""
         return self.model_dump(mode="json")
+
+    def inputs(self) -> dict[str, Any]:
+        """Return the identities of the input and of the PSF file, ready for JSON.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be read.
+        """
+        psf = self.psf or self.psf_guess
+        return {
+            "input": file_identity(self.input),
+            "PSF": None if psf is None else content_hash(psf),
+        }
 
 
 @dataclass(frozen=True)
@@ -185,29 +220,57 @@ def is_finished(job: Job) -> bool:
     A single plane that was stopped early has a result, but is not finished.
     """
     return has_result(job) and not any(
-        plane.get("stop_reason") == StopReason.STOPPED for plane in _recorded_planes(job)
+        plane.get("stop_reason") == StopReason.STOPPED
+        for plane in planes_in(recorded_provenance(job.output)).values()
     )
 
 
 def has_result(job: Job) -> bool:
-    """Whether the output of exactly this job exists, and is not older than the input."""
-    try:
-        is_same_job = Job.from_sidecar(sidecar_of(job.output)) == job
-        is_current = job.output.stat().st_mtime >= job.input.stat().st_mtime
-    except (ValueError, OSError):
+    """Whether the output of exactly this job exists, made from the input as it is now."""
+    if has_partial(job.output) or not job.output.exists():
         return False
-    return is_same_job and is_current and not has_partial(job.output)
+    try:
+        record = recorded_provenance(job.output)
+        is_same_job = Job.from_record(record["job"]) == job
+        return is_same_job and bool(planes_in(record)) and _is_current(job, record)
+    except (ValueError, TypeError, KeyError, OSError):
+        return False
+
+
+def _is_current(job: Job, record: dict[str, Any]) -> bool:
+    """Whether the input and the PSF are still those of a provenance."""
+    if "input" not in record:  # as in the sidecars of the first draft of 0.1.0
+        return job.output.stat().st_mtime >= job.input.stat().st_mtime
+    inputs = job.inputs()
+    return record.get("PSF") == inputs["PSF"] and inputs["input"].items() <= record["input"].items()
+
+
+def recorded_provenance(output: Path) -> dict[str, Any]:
+    """Return what the sidecar of a result states, or the result itself if the sidecar is lost.
+
+    Raises
+    ------
+    ValueError, OSError
+        If neither can be read.
+    """
+    sidecar = sidecar_of(output)
+    return read_json(sidecar) if sidecar.exists() else read_provenance(output)
+
+
+def planes_in(record: dict[str, Any]) -> dict[Index, dict[str, Any]]:
+    """Return the records of the planes in a provenance, by index.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If there are none.
+    """
+    # Version 0.1.0 wrote the record of a single plane into the sidecar itself.
+    planes = record.get("planes") or [{"index": [], "failure": None, **record}]
+    return {tuple(plane["index"]): {"failure": None, **plane} for plane in planes}
 
 
 def earlier_summary(job: Job, seconds: float) -> Summary:
-    """Return the summary of a job that an earlier run finished, from its sidecar."""
-    planes = _recorded_planes(job)
-    records = {tuple(plane["index"]): plane for plane in planes}
-    return Summary.of_records(records, finished=True, planes=len(planes), done=0, seconds=seconds)
-
-
-def _recorded_planes(job: Job) -> list[dict[str, Any]]:
-    """Read the records of the planes from the sidecar of a job."""
-    record = json.loads(sidecar_of(job.output).read_text(encoding="utf-8"))
-    # Version 0.1.0 wrote the record of a single plane into the sidecar itself.
-    return record.get("planes") or [{"index": [], "failure": None, **record}]
+    """Return the summary of a job that an earlier run finished."""
+    planes = planes_in(recorded_provenance(job.output))
+    return Summary.of_records(planes, finished=True, planes=len(planes), done=0, seconds=seconds)

@@ -16,24 +16,28 @@ from numpy.typing import NDArray
 from napari_blind_deconv.image import Image, Index
 from napari_blind_deconv.io.images import check_output, write_json, write_kernels, write_traces
 from napari_blind_deconv.io.output_lock import output_lock
-from napari_blind_deconv.io.stacks import OpenImage
-from napari_blind_deconv.io.store import (
-    StackStore,
+from napari_blind_deconv.io.partial import (
+    clear_leftovers,
     finalize,
     has_partial,
     has_planes,
+    may_replace,
     partial_folder,
 )
+from napari_blind_deconv.io.stacks import OpenImage
+from napari_blind_deconv.io.store import StackStore
 from napari_blind_deconv.job import (
     Job,
     Summary,
     earlier_summary,
     has_result,
     is_finished,
+    planes_in,
+    recorded_provenance,
     sidecar_of,
 )
 from napari_blind_deconv.kernel import Kernel
-from napari_blind_deconv.plan import StackPlan
+from napari_blind_deconv.plan import StackPlan, all_kernels
 from napari_blind_deconv.results import BlockResult, Snapshot, StackResult, versions
 from napari_blind_deconv.steps import Run
 from napari_blind_deconv.task import Task
@@ -77,8 +81,7 @@ def run_job(
         TIFF file for the kernels. It has one page for each channel, or for each plane if each
         plane has its own kernel.
     trace_out : Path, optional
-        CSV file for the early-stopping traces of the planes. Planes that an earlier run computed
-        without this option have no trace.
+        CSV file for the early-stopping traces of the planes.
     should_stop : callable, optional
         Called after every iteration; the run stops when it returns True. The finished planes of a
         stack are kept; a single plane is written with the best estimate so far.
@@ -113,14 +116,30 @@ class _ExtraFiles:
     kernel: Path | None
     trace: Path | None
 
-    def write(self, job: Job, store: StackStore, provenance: dict[str, Any]) -> None:
-        records = store.records()
-        if self.kernel is not None:
-            axes, kernels = _kernels_of(store, records)
-            write_kernels(self.kernel, kernels, axes, store.image, provenance)
-        if self.trace is not None:
-            traces = {index: record.get("trace") or [] for index, record in records.items()}
-            write_traces(self.trace, store.image.stack_axes, traces)
+    @property
+    def paths(self) -> list[Path]:
+        return [path for path in (self.kernel, self.trace) if path is not None]
+
+    def write(self, image: Image, provenance: dict[str, Any], *, overwrite: bool = True) -> None:
+        """Write the files from a provenance; with `overwrite` off, only those that are missing.
+
+        Raises
+        ------
+        ValueError
+            If the provenance holds no traces, as that of version 0.1.0.
+        """
+        planes = planes_in(provenance)
+        if self.kernel is not None and (overwrite or not self.kernel.exists()):
+            axes, kernels = _kernels_in(provenance, image)
+            write_kernels(self.kernel, kernels, axes, image, without_traces(provenance))
+        if self.trace is not None and (overwrite or not self.trace.exists()):
+            if not any("trace" in plane for plane in planes.values()):
+                raise ValueError(
+                    f"Expected a result with its traces to write {self.trace}, but none are stored "
+                    "with it; deconvolve again with --overwrite."
+                )
+            traces = {index: plane.get("trace") or [] for index, plane in planes.items()}
+            write_traces(self.trace, image.stack_axes, traces)
 
 
 def _run(
@@ -135,10 +154,12 @@ def _run(
     started = time.monotonic()
     with ExitStack() as resources:
         resources.enter_context(output_lock(job.output))
+        clear_leftovers(job.output, sidecar_of(job.output), *extra_files.paths)
         if resume:
             # The earlier run may have been killed between its last plane and the last rename.
             finalize(job.output)
         if resume and is_finished(job):
+            _write_missing(job, extra_files)
             return earlier_summary(job, time.monotonic() - started)
         _check_paths(job, resume=resume, overwrite=overwrite)
         executor = resources.enter_context(_executor(scheduler))
@@ -146,26 +167,27 @@ def _run(
         image = opened.image
         if on_open is not None:
             on_open(opened)
-        store = StackStore.resume(job.output, image, job.as_record()) if resume else None
+        origin = _origin(job, image)
+        store = StackStore.resume(job.output, image, origin) if resume else None
         if store is None:
             plan = yield from _plan(job, image, should_stop)
             if should_stop() and image.blocks > 1:
                 seconds = time.monotonic() - started
                 return Summary(False, image.blocks, 0, {}, {}, seconds, stopped=True)
-            store = StackStore.create(job.output, image, plan, job.as_record())
+            store = StackStore.create(job.output, image, plan, origin, overwrite=overwrite)
         try:
-            outcome = yield from _compute_missing_planes(store, executor, should_stop, extra_files)
+            outcome = yield from _compute_missing_planes(store, executor, should_stop)
         except BaseException:
             if image.blocks == 1:  # a single plane leaves nothing to continue with
                 store.discard()
             raise
         records = store.records()
         if outcome.missing == 0:
-            provenance = _provenance(job, store, records)
+            provenance = _provenance(origin, store, records)
             # The output is written last: when it exists, the other files are complete.
             write_json(sidecar_of(job.output), provenance)
-            extra_files.write(job, store, provenance)
-            store.finish(provenance)
+            extra_files.write(image, provenance)
+            store.finish(without_traces(provenance))
     return Summary.of_records(
         records,
         finished=outcome.missing == 0,
@@ -176,10 +198,38 @@ def _run(
     )
 
 
+def _write_missing(job: Job, extra_files: _ExtraFiles) -> None:
+    """Write what a finished result lacks of its sidecar and of the extra files."""
+    provenance = recorded_provenance(job.output)
+    if not sidecar_of(job.output).exists():
+        write_json(sidecar_of(job.output), provenance)
+    if not all(path.exists() for path in extra_files.paths):
+        with job.open() as opened:
+            extra_files.write(opened.image, provenance, overwrite=False)
+
+
+def _origin(job: Job, image: Image) -> dict[str, Any]:
+    """Return everything that the planes of a run depend on; a run that continues needs the same."""
+    from napari_blind_deconv import __version__
+
+    inputs = job.inputs()
+    return {
+        "job": job.as_record(),
+        "input": {
+            **inputs["input"],
+            "shape": list(image.pixels.shape),
+            "dtype": str(image.pixels.dtype),
+        },
+        "PSF": inputs["PSF"],
+        "version": __version__,
+    }
+
+
 def _check_paths(job: Job, *, resume: bool, overwrite: bool) -> None:
-    # A single plane that was stopped early may be replaced by the run that continues it.
-    replaces_stopped = resume and has_result(job)
-    check_output(job.output, overwrite=overwrite or replaces_stopped, suffixes=OUTPUT_SUFFIXES)
+    # A run that continues may replace what the interrupted one was allowed to replace, and a
+    # single plane that was stopped early.
+    replaces = resume and (may_replace(job.output) or has_result(job))
+    check_output(job.output, overwrite=overwrite or replaces, suffixes=OUTPUT_SUFFIXES)
     if os.path.realpath(job.input) == os.path.realpath(job.output):
         raise ValueError(
             f"Expected different files for input and output, got {job.input} for both."
@@ -218,13 +268,11 @@ def _compute_missing_planes(
     store: StackStore,
     executor: ClusterExecutor | None,
     should_stop: Callable[[], bool],
-    extra_files: _ExtraFiles,
 ) -> Generator[Snapshot | BlockResult, None, StackResult]:
     """Compute the planes that the store does not contain, and put them there."""
     from napari_blind_deconv.engine.solver import RunControl
     from napari_blind_deconv.engine.stacks import run_stack
 
-    with_trace = extra_files.trace is not None
     run = Run(
         run_stack(
             Task(store.image, store.plan.settings, store.plan.choice),
@@ -238,21 +286,32 @@ def _compute_missing_planes(
     for step in run:
         if isinstance(step, BlockResult):
             # Write the plane first: whoever sees the step can rely on the file.
-            store.put(step.index, step.image, _plane_record(step, with_trace=with_trace))
+            store.put(step.index, step.image, _plane_record(step))
         yield step
     return run.result()
 
 
-def _kernels_of(
-    store: StackStore, records: dict[Index, dict[str, Any]]
-) -> tuple[str, NDArray[np.float32]]:
-    """Return the axes and weights of all kernels, as `StackPlan.all_kernels`."""
-    kernels = {index: record.get("kernel") for index, record in records.items()}
-    own = {index: kernel and Kernel.from_record(kernel) for index, kernel in kernels.items()}
-    return store.plan.all_kernels(store.image, own)
+def _kernels_in(provenance: dict[str, Any], image: Image) -> tuple[str, NDArray[np.float32]]:
+    """Return the axes and weights of the kernels in a provenance, as `all_kernels`."""
+
+    def kernel(record: dict[str, Any] | None) -> Kernel | None:
+        return None if record is None else Kernel.from_record(record)
+
+    shared = [kernel(record) for record in provenance["kernels"]]
+    planes = planes_in(provenance)
+    return all_kernels(image, shared, {i: kernel(p.get("kernel")) for i, p in planes.items()})
 
 
-def _plane_record(block: BlockResult, *, with_trace: bool) -> dict[str, Any]:
+def without_traces(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Return a provenance for the metadata of a file, where long traces would be in the way."""
+    planes = [
+        {name: value for name, value in plane.items() if name != "trace"}
+        for plane in provenance["planes"]
+    ]
+    return {**provenance, "planes": planes}
+
+
+def _plane_record(block: BlockResult) -> dict[str, Any]:
     """Return what the store keeps of a plane besides its pixels."""
     if block.result is None:
         return {"failure": block.failure, "kernel": None}
@@ -261,26 +320,21 @@ def _plane_record(block: BlockResult, *, with_trace: bool) -> dict[str, Any]:
         name: value for name, value in result.provenance().items() if name not in _SHARED_BY_PLANES
     }
     kernel = None if result.kernel_is_held else result.kernel.as_record()
-    trace = {"trace": result.trace.tolist()} if with_trace else {}
-    return {**provenance, "kernel": kernel, "failure": None, **trace}
+    # JSON has no NaN, which is the variance before the first full window.
+    trace = [[None if value != value else value for value in row] for row in result.trace.tolist()]
+    return {**provenance, "kernel": kernel, "failure": None, "trace": trace}
 
 
 def _provenance(
-    job: Job, store: StackStore, records: dict[Index, dict[str, Any]]
+    origin: dict[str, Any], store: StackStore, records: dict[Index, dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return what the output and its sidecar state about their origin."""
-    from napari_blind_deconv import __version__
-
+    """Return what the sidecar of the output states about its origin."""
     plan = store.plan
-    planes = [
-        {"index": list(index), **{k: v for k, v in record.items() if k != "trace"}}
-        for index, record in sorted(records.items())
-    ]
+    planes = [{"index": list(index), **record} for index, record in sorted(records.items())]
     return {
         "software": "napari-blind-deconv",
-        "version": __version__,
         "versions": versions(),
-        "job": job.as_record(),
+        **origin,
         "axes": store.image.axes,
         "intensity_ranges": [limits and list(limits) for limits in plan.intensity_ranges],
         "kernels": [kernel and kernel.as_record() for kernel in plan.kernels],

@@ -19,7 +19,7 @@ from napari_blind_deconv.kernel import Kernel, KernelChoice
 from napari_blind_deconv.settings import Settings
 from napari_blind_deconv.task import Task
 
-__all__ = ["WARM_START_DIVISOR", "StackPlan", "warm_started"]
+__all__ = ["WARM_START_DIVISOR", "StackPlan", "all_kernels", "warm_started"]
 
 # A plane with a known kernel starts closer to its result, so fewer iterations are enough.
 WARM_START_DIVISOR = 5
@@ -62,33 +62,6 @@ class StackPlan:
             choice = KernelChoice.hold(kernel)
         return Task(block, settings, choice, self.intensity_ranges[channel], self.tile_side)
 
-    def all_kernels(
-        self, image: Image, own: Mapping[Index, Kernel | None]
-    ) -> tuple[str, NDArray[np.float32]]:
-        """Return the weights of all kernels as one array.
-
-        Smaller kernels are padded with zeros; missing kernels are zeros.
-
-        Parameters
-        ----------
-        image : Image
-            The stack.
-        own : mapping
-            Kernels of the planes that found their own, by index.
-
-        Returns
-        -------
-        axes : str
-            Axes of the array.
-        weights : ndarray
-            ``(C, *kernel)`` if the planes of a channel share a kernel, else ``(*stack, *kernel)``.
-        """
-        if any(kernel is not None for kernel in self.kernels):
-            return f"C{image.space}", _pad_to_one_window(self.kernels)
-        windows = _pad_to_one_window([own.get(index) for index in image.indices()])
-        shape = (*image.stack_shape, *windows.shape[1:])
-        return f"{image.stack_axes}{image.space}", windows.reshape(shape)
-
     def as_record(self) -> dict[str, Any]:
         """Return the plan, with its kernels, as a dictionary for JSON."""
         return {
@@ -129,6 +102,36 @@ class StackPlan:
             raise ValueError(
                 f"Expected the record of a stack plan, got one that cannot be read ({error!r})."
             ) from error
+
+
+def all_kernels(
+    image: Image, shared: Sequence[Kernel | None], own: Mapping[Index, Kernel | None]
+) -> tuple[str, NDArray[np.float32]]:
+    """Return the weights of all kernels of a stack as one array.
+
+    Smaller kernels are padded with zeros; missing kernels are zeros.
+
+    Parameters
+    ----------
+    image : Image
+        The stack.
+    shared : sequence of Kernel or None
+        Kernel of each channel, as `StackPlan.kernels`.
+    own : mapping
+        Kernels of the planes that found their own, by index.
+
+    Returns
+    -------
+    axes : str
+        Axes of the array.
+    weights : ndarray
+        ``(C, *kernel)`` if the planes of a channel share a kernel, else ``(*stack, *kernel)``.
+    """
+    if any(kernel is not None for kernel in shared):
+        return f"C{image.space}", _pad_to_one_window(shared)
+    windows = _pad_to_one_window([own.get(index) for index in image.indices()])
+    shape = (*image.stack_shape, *windows.shape[1:])
+    return f"{image.stack_axes}{image.space}", windows.reshape(shape)
 
 
 def warm_started(settings: Settings) -> Settings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -13,8 +12,9 @@ from numpy.typing import NDArray
 from napari_blind_deconv.engine.quality import judge
 from napari_blind_deconv.engine.repeats import error_of_repeats
 from napari_blind_deconv.image import Image, Index
+from napari_blind_deconv.io.provenance import read_json
 from napari_blind_deconv.io.stacks import open_image
-from napari_blind_deconv.job import Job, sidecar_of
+from napari_blind_deconv.job import Job, planes_in, sidecar_of
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.reasons import QualityFlag, StopReason
 from napari_blind_deconv.results import TrustReport
@@ -180,19 +180,32 @@ def _read_sidecar(result: Path) -> tuple[dict[str, Any], Job]:
             f"Expected a result with its sidecar beside it, but {path} does not exist."
         )
     job = Job.from_sidecar(path)
-    sidecar: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return sidecar, job
+    return read_json(path), job
 
 
 def _kernel_and_record(
     sidecar: dict[str, Any], index: Index, channel: int
 ) -> tuple[Kernel, dict[str, Any]]:
-    """Return the kernel of a plane and the record of its run."""
-    # Version 0.1.0 wrote the record of a single plane into the sidecar itself.
-    record = sidecar
-    for plane in sidecar.get("planes", ()):
-        if tuple(plane["index"]) == index:
-            record = plane
+    """Return the kernel of a plane and the record of its run.
+
+    Raises
+    ------
+    ValueError
+        If the plane failed, or if the sidecar has entries of other types.
+    """
+    try:
+        return _find_kernel_and_record(sidecar, index, channel)
+    except (TypeError, KeyError, IndexError, AttributeError) as error:
+        raise ValueError(
+            f"Expected a sidecar with the kernel of plane {index}, got one that cannot be read "
+            f"({error!r})."
+        ) from error
+
+
+def _find_kernel_and_record(
+    sidecar: dict[str, Any], index: Index, channel: int
+) -> tuple[Kernel, dict[str, Any]]:
+    record = planes_in(sidecar).get(index, {})
     kernel = record.get("kernel")
     if kernel is None:  # planes that share a kernel do not repeat it
         kernel = sidecar["kernels"][channel] if sidecar.get("kernels") else None

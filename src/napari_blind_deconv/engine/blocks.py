@@ -5,8 +5,7 @@ A block that fails gives a `BlockResult` with the reason, so that the other bloc
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
@@ -17,10 +16,12 @@ from concurrent.futures import (
     wait,
 )
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 
+from napari_blind_deconv.engine.executors import BlockExecutor
 from napari_blind_deconv.engine.planes import deconvolve_plane
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.errors import DeconvolutionError, first_line
@@ -32,8 +33,6 @@ from napari_blind_deconv.task import Task
 
 __all__ = ["compute_block", "compute_blocks", "submit_blocks"]
 
-# Blocks submitted to an executor ahead of the results: two per local core, so that no worker waits.
-_AHEAD = 2 * (os.cpu_count() or 1)
 _SECONDS_BETWEEN_CHECKS = 0.25  # of `RunControl.should_stop`
 # Errors of one block, which do not stop the other blocks.
 _BLOCK_ERRORS = (ValueError, TypeError, DeconvolutionError)
@@ -75,36 +74,62 @@ def submit_blocks(
     """Compute blocks by an executor and yield their results in the order of completion.
 
     Blocks are read here and submitted a few at a time, so that neither this process nor the workers
-    hold the stack in memory.
+    hold the stack in memory. A block whose workers ended is computed once more, after the others
+    and alone; if its workers end again, it is a block that failed.
 
     Raises
     ------
     DeconvolutionError
         If the workers end. Results yielded before are valid.
     """
-    ahead = getattr(executor, "ahead", _AHEAD)
-    compute = _compute_on_one_core if isinstance(executor, ProcessPoolExecutor) else compute_block
+    workers = executor if isinstance(executor, BlockExecutor) else BlockExecutor(executor)
+    on_one_core = isinstance(executor, ProcessPoolExecutor)
+    compute = _compute_on_one_core if on_one_core else compute_block
+    submit = partial(_submit_blocks, image, plan, control, workers, compute)
+    suspects: list[Index] = []
+    try:
+        yield from submit(indices, suspects)
+        # One by one: a block that ends its workers then takes no other block with it.
+        for index in suspects:
+            yield from submit([index], None)
+    except BrokenExecutor as error:
+        raise DeconvolutionError(
+            f"The workers ended ({first_line(error)}); the completed planes are valid."
+        ) from error
+
+
+def _submit_blocks(
+    image: Image,
+    plan: StackPlan,
+    control: RunControl,
+    workers: BlockExecutor,
+    compute: Callable[[Task, Index], BlockResult],
+    indices: Iterable[Index],
+    suspects: list[Index] | None,
+) -> Iterator[BlockResult]:
+    """Compute blocks; those whose workers ended are added to `suspects`, or fail if it is None."""
     submitted: dict[Future[BlockResult], Index] = {}
     remaining = iter(indices)
     try:
         while not control.should_stop():
-            while len(submitted) < ahead and (index := next(remaining, None)) is not None:
+            while len(submitted) < workers.ahead and (index := next(remaining, None)) is not None:
                 try:
                     block = image.read(index)
                 except ValueError as error:
                     yield _unreadable(index, image, error)
                     continue
                 task = plan.task_of(block, image.channel_of(index))
-                submitted[executor.submit(compute, task, index)] = index
+                submitted[workers.submit(compute, task, index)] = index
             if not submitted:
                 return
             done, _ = wait(submitted, timeout=_SECONDS_BETWEEN_CHECKS, return_when=FIRST_COMPLETED)
+            workers.check()
             for future in done:
-                yield _result_of(future, image, submitted.pop(future))
-    except BrokenExecutor as error:
-        raise DeconvolutionError(
-            f"The workers ended ({first_line(error)}); the completed planes are valid."
-        ) from error
+                index = submitted.pop(future)
+                if suspects is not None and isinstance(_error_of(future), workers.deaths):
+                    suspects.append(index)
+                else:
+                    yield _result_of(future, image, index, workers)
     finally:
         for future in submitted:
             future.cancel()
@@ -128,20 +153,35 @@ def _compute_on_one_core(task: Task, index: Index) -> BlockResult:
     return compute_block(task, index)
 
 
-def _result_of(future: Future[BlockResult], image: Image, index: Index) -> BlockResult:
+def _result_of(
+    future: Future[BlockResult], image: Image, index: Index, workers: BlockExecutor
+) -> BlockResult:
     """Return the result of a worker; an error of the worker becomes that of the block."""
-    error = future.exception()
+    error = _error_of(future)
     if error is None:
         return future.result()
-    if isinstance(error, CancelledError):
+    if isinstance(error, workers.fatal):
         raise error
-    failure = DeconvolutionError(
-        f"The worker failed on this plane ({type(error).__name__}: {first_line(error)})."
-    )
+    if isinstance(error, workers.deaths):
+        reason = (
+            "Expected a result, but all workers that computed this plane ended, also when it was "
+            "the only one; possibly out of memory: give the workers more."
+        )
+    else:
+        reason = f"The worker failed on this plane ({type(error).__name__}: {first_line(error)})."
+    failure = DeconvolutionError(reason)
     try:
         return _failed(index, image.read(index), failure)
     except ValueError:
         return _unreadable(index, image, failure)
+
+
+def _error_of(future: Future[BlockResult]) -> BaseException | None:
+    """Return the error of a future that is done, also that it was cancelled."""
+    try:
+        return future.exception()
+    except CancelledError as error:
+        return error
 
 
 def _compute(

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 import dask.array as da
 import tifffile
-import zarr
 
 from napari_blind_deconv.errors import first_line
-from napari_blind_deconv.image import Image
-from napari_blind_deconv.io.images import find_value, pixel_calibration
-from napari_blind_deconv.io.units import in_unit, short_unit
+from napari_blind_deconv.image import Image, moved_origin
+from napari_blind_deconv.io.stored_array import Closeable, StoredArray, UnsupportedFileError
+from napari_blind_deconv.io.tiff import open_tiff
+from napari_blind_deconv.io.zarr_images import open_zarr
 
 __all__ = ["OpenImage", "open_image"]
 
-_ASSUMED_AXES = "ZTC"  # assumed for axes without a name, the most likely first
-
-
-class Closeable(Protocol):
-    """An open file."""
-
-    def close(self) -> None:
-        """Close the file; nothing more can be read from it."""
+_AXES = "TCZYXS"  # in the order of OME, with colour last
+_UNNAMED = {"I", "Q"}  # pages of a TIFF that does not state what they are
+_ASSUMED_AXES = "ZTC"  # assumed for them, the most likely first
+_MEANINGS = {  # of letters in TIFF files
+    "A": "angles",
+    "E": "wavelengths",
+    "H": "lifetimes",
+    "L": "exposures",
+    "M": "tiles of a mosaic",
+    "P": "phases or positions",
+    "R": "positions",
+    "V": "events",
+}
 
 
 @dataclass(frozen=True)
@@ -64,45 +68,6 @@ class OpenImage:
         return " ".join([f"{shape}, {pixels.dtype}.", *self.notes])
 
 
-@dataclass(frozen=True)
-class _StoredArray:
-    """An array as its file stores it, before its axes are named and put in order.
-
-    Attributes
-    ----------
-    data : dask array
-        The pixels.
-    axes : str
-        One letter for each axis, as the file has them; unknown letters are possible.
-    sizes : mapping
-        Step along each axis, as in `Image.spacing`.
-    unit : str
-        Unit of lengths.
-    channels : tuple of str
-        Names of the channels, if they have names.
-    notes : tuple of str
-        As in `OpenImage`.
-    source : Closeable or None
-        The open file.
-    """
-
-    data: da.Array
-    axes: str
-    sizes: Mapping[str, float] = field(default_factory=dict)
-    unit: str = "pixel"
-    channels: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    source: Closeable | None = None
-
-    def close(self) -> None:
-        if self.source is not None:
-            self.source.close()
-
-    def as_open_image(self) -> OpenImage:
-        image = Image(self.data, self.axes, self.sizes, self.unit, self.channels)
-        return OpenImage(image, self.notes, self.source)
-
-
 def open_image(path: Path, axes: str | None = None, select: str | None = None) -> OpenImage:
     """Open an image without reading its pixels.
 
@@ -129,222 +94,187 @@ def open_image(path: Path, axes: str | None = None, select: str | None = None) -
     OSError
         If the file does not exist or cannot be opened.
     """
-    reader = _open_zarr if path.is_dir() else _open_tiff
+    reader = open_zarr if path.is_dir() else open_tiff
     try:
         stored = reader(path)
-    except (OSError, _UnsupportedFileError):
+    except (OSError, UnsupportedFileError):
         raise
     except Exception as error:  # the decoders raise any exception for a damaged file
-        reason = first_line(error)
-        raise ValueError(
-            f"Expected a TIFF file or an OME-Zarr folder, but {path} cannot be read ({reason})."
-        ) from error
+        raise _unreadable(path, error) from error
     try:
-        return _in_ome_order(_with_named_axes(path, stored, axes, select)).as_open_image()
-    except ValueError:
+        named = _with_named_axes(path, stored, axes)
+        part = named if select is None else _select(path, named, select)
+        _check_axes(path, part)
+        return _as_open_image(part)
+    except BaseException:
         stored.close()
         raise
 
 
-class _UnsupportedFileError(ValueError):
-    """A file that can be read, but does not contain one image."""
-
-
-def _open_tiff(path: Path) -> _StoredArray:
-    tiff = tifffile.TiffFile(path)  # stays open, since the array reads from it
-    try:
-        return _from_tiff(path, tiff)
-    except BaseException:
-        tiff.close()
-        raise
-
-
-def _from_tiff(path: Path, tiff: tifffile.TiffFile) -> _StoredArray:
-    if len(tiff.series) > 1:
-        shapes = ", ".join(str(series.shape) for series in tiff.series)
-        raise _UnsupportedFileError(
-            f"Expected one image of any axes in {path}, "
-            f"got {len(tiff.series)} images of shapes {shapes}."
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    is_tiff = path.suffix.lower() in (".tif", ".tiff")
+    if isinstance(error, tifffile.TiffFileError) and not is_tiff and not path.is_dir():
+        return ValueError(
+            f"Expected a TIFF file or an OME-Zarr folder, got {path}; export it as OME-TIFF from "
+            "the software of the microscope, Fiji or bioio, or open it in napari with a plugin "
+            "that reads such files and deconvolve it in the panel."
         )
-    series = tiff.series[0]
-    array = zarr.open_array(series.aszarr(level=0), mode="r")
-    chunks = tuple(
-        side if axis in "YXS" else 1 for side, axis in zip(array.shape, series.axes, strict=True)
-    )
-    axes = series.axes
-    composite = (tiff.imagej_metadata or {}).get("channels")
-    # ImageJ stores three channels like colour samples; its metadata state their number.
-    if "S" in axes and composite == array.shape[axes.index("S")]:
-        axes = axes.replace("S", "C")
-    lengths, unit = pixel_calibration(tiff)
-    return _StoredArray(
-        data=da.from_array(array, chunks=chunks, name=False),
-        axes=axes,
-        sizes=dict(zip("YX", lengths or (), strict=False)) | _steps(tiff),
-        unit=unit,
-        channels=_channel_names(tiff),
-        notes=_pyramid_note(path, len(series.levels)),
-        source=tiff,
+    kind = "an OME-Zarr folder" if path.is_dir() else "TIFF"
+    return ValueError(
+        f"Expected a TIFF file or an OME-Zarr folder, but {path} cannot be read as {kind} "
+        f"({first_line(error)})."
     )
 
 
-def _steps(tiff: tifffile.TiffFile) -> dict[str, float]:
-    """Return the distance of planes and of frames, where the file states them."""
-    if tiff.ome_metadata:
-        pixels = find_value(tifffile.xml2dict(tiff.ome_metadata), "Pixels") or {}
-        steps = {
-            "Z": in_unit(  # in the unit of X, which is that of all lengths of an Image
-                pixels.get("PhysicalSizeZ"),
-                pixels.get("PhysicalSizeZUnit", "µm"),
-                pixels.get("PhysicalSizeXUnit", "µm"),
-            ),
-            "T": in_unit(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"), "s"),
-        }
-    else:
-        imagej = tiff.imagej_metadata or {}
-        steps = {
-            "Z": imagej.get("spacing"),  # ImageJ has one unit for all lengths
-            "T": in_unit(imagej.get("finterval"), imagej.get("tunit", "s"), "s"),
-        }
-    numbers = {axis: float(value) for axis, value in steps.items() if value}
-    return {axis: value for axis, value in numbers.items() if 0 < value < math.inf}
-
-
-def _channel_names(tiff: tifffile.TiffFile) -> tuple[str, ...]:
-    if not tiff.ome_metadata:
-        return ()
-    pixels = find_value(tifffile.xml2dict(tiff.ome_metadata), "Pixels") or {}
-    channels = pixels.get("Channel", [])
-    if not isinstance(channels, list):  # xml2dict makes a list of two or more elements only
-        channels = [channels]
-    names = tuple(str(channel.get("Name", "")) for channel in channels)
-    return names if all(names) else ()
-
-
-def _open_zarr(path: Path) -> _StoredArray:
-    from ome_zarr.io import parse_url  # takes seconds to import
-    from ome_zarr.reader import Multiscales, Reader
-
-    location = parse_url(str(path), mode="r")
-    nodes = [] if location is None else list(Reader(location)())
-    images = [node for node in nodes if any(isinstance(spec, Multiscales) for spec in node.specs)]
-    if not images:
-        raise _UnsupportedFileError(f"The folder {path} contains no OME-Zarr image.")
-    image = images[0]
-    axes = image.metadata["axes"]
-    scale: list[float] = next(
-        step["scale"]
-        for step in image.metadata["coordinateTransformations"][0]
-        if step["type"] == "scale"
+def _as_open_image(stored: StoredArray) -> OpenImage:
+    """Put the axes in the order of OME."""
+    axes = "".join(axis for axis in _AXES if axis in stored.axes)
+    data = da.transpose(stored.data, [stored.axes.index(axis) for axis in axes])
+    calibration = stored.calibration
+    channels = stored.channels
+    if "C" not in axes or len(channels) != data.shape[axes.index("C")]:
+        channels = ()
+    image = Image(
+        data,
+        axes,
+        calibration.spacing,
+        calibration.unit,
+        channels,
+        origin=calibration.origin,
     )
-    letters = "".join(axis["name"].upper() for axis in axes)
-    units = {axis["name"].upper(): axis.get("unit") for axis in axes}
-    length_unit = str(units.get("X") or "pixel")
-    target_units = {"Z": length_unit, "Y": length_unit, "X": length_unit, "T": "s"}
-    steps = {
-        letter: in_unit(step, str(units.get(letter)), target_units[letter])
-        for letter, step in zip(letters, scale, strict=True)
-        if letter in target_units
-    }
-    sizes = {letter: step for letter, step in steps.items() if step is not None}
-    data = image.data[0]
-    plane_chunks = tuple(
-        side if letter in "YX" else 1 for side, letter in zip(data.shape, letters, strict=True)
-    )
-    names = tuple(str(name) for name in image.metadata.get("channel_names", ()))
-    unit = short_unit(length_unit)
-    return _StoredArray(
-        data.rechunk(plane_chunks),
-        letters,
-        sizes,
-        unit,
-        names,
-        _pyramid_note(path, len(image.data)),
-    )
+    return OpenImage(image, stored.notes, stored.source)
 
 
-def _pyramid_note(path: Path, levels: int) -> tuple[str, ...]:
-    if levels < 2:
-        return ()
-    return (f"{path.name} is a pyramid of {levels} levels; only the finest level is used.",)
+# Axes
 
 
-def _with_named_axes(
-    path: Path, stored: _StoredArray, given_axes: str | None, select: str | None
-) -> _StoredArray:
-    """Name the axes, drop axes of length 1, and take the part that is selected.
+def _with_named_axes(path: Path, stored: StoredArray, given: str | None) -> StoredArray:
+    """Name the axes as the user did, or assume names for unnamed axes; drop axes of length 1.
 
     Axes of length 1 are kept if the user gave the axes.
     """
-    axes, notes = stored.axes, stored.notes
-    if given_axes is not None:
-        axes = given_axes.upper()
+    axes = stored.axes
+    if given is not None:
+        axes = tuple(given.upper())
         _check_given_axes(path, axes, stored.data.shape)
-    data = stored.data
     kept = [
         number
-        for number, (axis, side) in enumerate(zip(axes, data.shape, strict=True))
-        if axis in "YX" or side > 1 or (axis in "TCZ" and given_axes is not None)
+        for number, (axis, side) in enumerate(zip(axes, stored.data.shape, strict=True))
+        if axis in ("Y", "X") or side > 1 or (axis in ("T", "C", "Z") and given is not None)
     ]
-    data = data[tuple(slice(None) if number in kept else 0 for number in range(data.ndim))]
-    axes = "".join(axes[number] for number in kept)
-    # Colour has 3 samples, or 4 with alpha; any other number of samples are channels.
-    if "S" in axes and data.shape[axes.index("S")] not in (3, 4):
-        axes = axes.replace("S", "C")
-    named = _with_assumed_letters(axes)
+    data = stored.data[tuple(slice(None) if n in kept else 0 for n in range(stored.data.ndim))]
+    axes = tuple(axes[number] for number in kept)
+    named = _with_assumed_axes(axes)
+    notes = stored.notes
     if named != axes:
         notes = (
             *notes,
-            f"{path.name} does not state its axes; they are assumed to be {named} "
+            f"{path.name} does not state its axes; they are assumed to be {_joined(named)} "
             "(--axes changes this).",
         )
-    if not {"Y", "X"} <= set(named) or len(set(named)) < len(named):
+    return replace(stored, data=data, axes=named, notes=notes)
+
+
+def _with_assumed_axes(axes: tuple[str, ...]) -> tuple[str, ...]:
+    free = [axis for axis in _ASSUMED_AXES if axis not in axes]
+    return tuple(axis if axis not in _UNNAMED or not free else free.pop(0) for axis in axes)
+
+
+def _check_given_axes(path: Path, axes: tuple[str, ...], shape: tuple[int, ...]) -> None:
+    if len(axes) != len(shape) or not set(axes) <= set(_AXES) or len(set(axes)) < len(axes):
         raise ValueError(
-            f"Expected axes from T, C, Z, Y, X and S (colour), each at most once and with Y and X, "
-            f"in {path}, got an array of shape {stored.data.shape} with axes {stored.axes}."
+            f"Expected one letter for each axis of {path}, from T, C, Z, Y, X and S (colour), each "
+            f"at most once, got {''.join(axes)!r} for an array of shape {shape}."
         )
-    channels = stored.channels
-    if "C" not in named or len(channels) != data.shape[named.index("C")]:
-        channels = ()
-    stack = replace(stored, data=data, axes=named, channels=channels, notes=notes)
-    return stack if select is None else _select(path, stack, select)
 
 
-def _in_ome_order(stack: _StoredArray) -> _StoredArray:
-    """Put the axes in the order of OME, with colour last."""
-    order = [axis for axis in "TCZYXS" if axis in stack.axes]
-    data = da.transpose(stack.data, [stack.axes.index(axis) for axis in order])
-    return replace(stack, data=data, axes="".join(order))
+def _check_axes(path: Path, stored: StoredArray) -> None:
+    axes = stored.axes
+    other = [axis for axis in axes if axis not in _AXES]
+    is_plane_or_stack = {"Y", "X"} <= set(axes) and len(set(axes)) == len(axes)
+    if is_plane_or_stack and not other:
+        return
+    advice = ""
+    if is_plane_or_stack:
+        names = [
+            f"{axis!r} ({_MEANINGS[axis]})" if axis in _MEANINGS else repr(axis) for axis in other
+        ]
+        items = ["0" if axis in other else ":" for axis in axes if axis != "S"]
+        advice = (
+            f"; take one index of {' and '.join(names)}, as with --select {','.join(items)} for "
+            "the first, or name the axes with --axes"
+        )
+    raise ValueError(
+        f"Expected axes from T, C, Z, Y, X and S (colour), each at most once and with Y and X, in "
+        f"{path}, got an array of shape {stored.data.shape} with axes {_joined(axes)}{advice}."
+    )
 
 
-def _select(path: Path, stack: _StoredArray, text: str) -> _StoredArray:
+def _joined(axes: Sequence[str]) -> str:
+    return ("" if all(len(axis) == 1 for axis in axes) else ", ").join(axes)
+
+
+# Selections
+
+
+def _select(path: Path, stack: StoredArray, text: str) -> StoredArray:
     """Take a part of a stack.
 
-    An axis with a single index is dropped; the channel names are dropped with the channel axis.
+    An axis with a single index is dropped. The position moves to the first pixel that is taken.
     """
-    axes = stack.axes.replace("S", "")
+    numbers = [number for number, axis in enumerate(stack.axes) if axis != "S"]
     items = [_parse_item(path, item, text) for item in text.split(",")]
-    lengths = [side for axis, side in zip(stack.axes, stack.data.shape, strict=True) if axis != "S"]
+    _check_selection(path, stack, numbers, items, text)
+    selected = dict(zip(numbers, items, strict=True))
+    calibration = stack.calibration
+    starts = {
+        stack.axes[number]: _first(item, stack.data.shape[number])
+        for number, item in selected.items()
+    }
+    origin = moved_origin(calibration.origin, calibration.spacing, starts)
+    return replace(
+        stack,
+        data=stack.data[tuple(selected.get(n, slice(None)) for n in range(stack.data.ndim))],
+        axes=tuple(a for n, a in enumerate(stack.axes) if not isinstance(selected.get(n), int)),
+        calibration=replace(calibration, origin=origin),
+        channels=_selected_channels(stack, selected),
+    )
+
+
+def _check_selection(
+    path: Path,
+    stack: StoredArray,
+    numbers: Sequence[int],
+    items: Sequence[int | slice],
+    text: str,
+) -> None:
+    axes = [stack.axes[number] for number in numbers]
+    lengths = [stack.data.shape[number] for number in numbers]
     if len(items) != len(axes) or not all(
-        (axis not in "YX" and -side <= item < side)
+        (axis not in ("Y", "X") and -side <= item < side)
         if isinstance(item, int)
         else len(range(side)[item]) > 0
         for axis, item, side in zip(axes, items, lengths, strict=True)
     ):
         raise ValueError(
-            f"Expected an index or a range for each of the axes {axes} of {path}, of lengths "
-            f"{lengths}, and ranges for rows and columns, got the selection {text!r}."
+            f"Expected an index or a range for each of the axes {_joined(axes)} of {path}, of "
+            f"lengths {lengths}, and ranges for rows and columns, got the selection {text!r}."
         )
-    selected = dict(zip(axes, items, strict=True))
-    channels = stack.channels
-    if channels and isinstance(selected["C"], slice):
-        channels = channels[selected["C"]]
-    return replace(
-        stack,
-        data=stack.data[tuple(selected.get(axis, slice(None)) for axis in stack.axes)],
-        axes="".join(axis for axis in stack.axes if not isinstance(selected.get(axis), int)),
-        channels=channels if isinstance(selected.get("C"), slice) else (),
-    )
+
+
+def _first(item: int | slice, length: int) -> int:
+    return range(length)[item] if isinstance(item, int) else range(length)[item][0]
+
+
+def _selected_channels(stack: StoredArray, selected: Mapping[int, int | slice]) -> tuple[str, ...]:
+    """Return the names of the selected channels; they go with the channel axis."""
+    if not stack.channels or "C" not in stack.axes:
+        return ()
+    number = stack.axes.index("C")
+    item = selected[number]
+    if isinstance(item, int) or len(stack.channels) != stack.data.shape[number]:
+        return ()
+    return stack.channels[item]
 
 
 def _parse_item(path: Path, item: str, text: str) -> int | slice:
@@ -358,17 +288,3 @@ def _parse_item(path: Path, item: str, text: str) -> int | slice:
             f"got {text!r}."
         ) from None
     return slice(start, stop)
-
-
-def _check_given_axes(path: Path, axes: str, shape: tuple[int, ...]) -> None:
-    if len(axes) != len(shape) or not set(axes) <= set("TCZYXS") or len(set(axes)) < len(axes):
-        raise ValueError(
-            f"Expected one letter for each axis of {path}, from T, C, Z, Y, X and S (colour), each "
-            f"at most once, got {axes!r} for an array of shape {shape}."
-        )
-
-
-def _with_assumed_letters(axes: str) -> str:
-    """Replace unknown letters by letters of `_ASSUMED_AXES` that are not in use."""
-    free = [axis for axis in _ASSUMED_AXES if axis not in axes]
-    return "".join(axis if axis in "TCZYXS" or not free else free.pop(0) for axis in axes)

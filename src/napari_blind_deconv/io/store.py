@@ -3,7 +3,7 @@
 Each plane is on disk before the next one starts. The planes are collected in a folder beside the
 output: an OME-Zarr with a record of each finished plane. When all planes are finished, the output
 appears by a rename, of the OME-Zarr itself or of a TIFF that was written into the folder. So a run
-can be killed at any moment, and continue later.
+can be killed at any moment, and continue later with the same inputs, options and version.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,44 +23,27 @@ import zarr
 from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image, Index
-from napari_blind_deconv.io.images import (
-    TiffLayout,
-    tiff_axes,
-    write_atomically,
-    write_json,
-    write_tiff,
+from napari_blind_deconv.io.images import write_atomically, write_json
+from napari_blind_deconv.io.partial import (
+    COMPLETE_PLAN,
+    COMPLETE_TIFF,
+    LEVEL,
+    PLAN,
+    RECORDS,
+    damaged,
+    finalize,
+    is_zarr,
+    partial_folder,
+    read_plan,
 )
+from napari_blind_deconv.io.tiff_output import TiffLayout, tiff_axes, write_tiff
 from napari_blind_deconv.io.units import long_unit
 from napari_blind_deconv.plan import StackPlan
 
-__all__ = ["StackStore", "finalize", "has_partial", "has_planes", "is_zarr", "partial_folder"]
+__all__ = ["StackStore"]
 
-_PLAN, _RECORDS, _LEVEL = "plan.json", "planes.jsonl", "0"
-# The plan is renamed to this when the result is complete, before the result itself is renamed.
-_COMPLETE_PLAN, _COMPLETE_TIFF = "whole.json", "whole.tif"
-
-
-def is_zarr(path: Path) -> bool:
-    """Whether an output of this name is an OME-Zarr."""
-    return path.suffix.lower() == ".zarr"
-
-
-def partial_folder(output: Path) -> Path:
-    """Return the folder that collects planes until the output is complete."""
-    return output.with_name(f"{output.name}.partial")
-
-
-def has_partial(output: Path) -> bool:
-    """Whether a run of this output has started and its output has not appeared yet."""
-    return any((partial_folder(output) / name).is_file() for name in (_PLAN, _COMPLETE_PLAN))
-
-
-def has_planes(output: Path) -> bool:
-    """Whether that run has finished at least one plane.
-
-    Without a finished plane nothing is lost if the run starts again, so the user is not asked.
-    """
-    return any((partial_folder(output) / name).is_file() for name in (_RECORDS, _COMPLETE_PLAN))
+# A plane is finished only if its pixels have the checksum of its record.
+_CHECKSUM = "checksum"
 
 
 @dataclass(frozen=True)
@@ -80,10 +65,27 @@ class StackStore:
     plan: StackPlan
 
     @classmethod
-    def create(cls, output: Path, image: Image, plan: StackPlan, job: dict[str, Any]) -> Self:
+    def create(
+        cls,
+        output: Path,
+        image: Image,
+        plan: StackPlan,
+        origin: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+    ) -> Self:
         """Start an empty store, and delete what an earlier run left behind.
 
-        A later run can continue only if its `job` is equal to this one.
+        Parameters
+        ----------
+        output : Path
+        image : Image
+        plan : StackPlan
+        origin : mapping
+            What the run starts from, ready for JSON: its job, the identity of its inputs, the
+            version. A later run can continue only if all of it is equal.
+        overwrite : bool
+            Whether the run may replace an existing output. A run that continues may, too.
 
         Raises
         ------
@@ -99,35 +101,41 @@ class StackStore:
         group = zarr.open_group(folder, mode="w", zarr_format=3)
         leading = len(image.stack_shape)
         group.create_array(
-            _LEVEL,
+            LEVEL,
             shape=image.pixels.shape,
             chunks=(1,) * leading + image.pixels.shape[leading:],
             dtype="float32",
             dimension_names=[axis.lower() for axis in image.axes],
         )
-        write_json(folder / _PLAN, {"job": job, "plan": plan.as_record()})
+        record = {"origin": dict(origin), "overwrite": overwrite, "plan": plan.as_record()}
+        write_json(folder / PLAN, record)
         return cls(output, image, plan)
 
     @classmethod
-    def resume(cls, output: Path, image: Image, job: dict[str, Any]) -> Self | None:
-        """Open the store of an earlier run of the same job, or return None if there is none.
+    def resume(cls, output: Path, image: Image, origin: Mapping[str, Any]) -> Self | None:
+        """Open the store of an earlier run of the same origin, or return None if there is none.
+
+        Planes whose pixels are missing or damaged are no longer finished.
 
         Raises
         ------
         ValueError
-            If the earlier run was a different job.
+            If the earlier run had another origin, or if its plan or its array is damaged.
         """
-        path = partial_folder(output) / _PLAN
-        if not path.is_file():
+        folder = partial_folder(output)
+        if not (folder / PLAN).is_file():
             return None
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["job"] != job:
-            changed = [key for key in job if record["job"].get(key) != job[key]]
-            raise ValueError(
-                f"{path.parent} comes from a run with different options ({', '.join(changed)}); "
-                "resume with the same options, or delete that folder."
-            )
-        return cls(output, image, StackPlan.from_record(record["plan"]))
+        record = read_plan(folder)
+        _check_origin(folder, record["origin"], origin)
+        try:
+            store = cls(output, image, StackPlan.from_record(record["plan"]))
+            shape = store._array(mode="r").shape
+        except Exception as error:  # zarr raises any exception for a damaged folder
+            raise damaged(folder, error) from error
+        if shape != image.pixels.shape:
+            raise damaged(folder, f"planes of an image of shape {shape}")
+        store._drop_damaged_planes()
+        return store
 
     def put(self, index: Index, image: NDArray[np.float32], record: dict[str, Any]) -> None:
         """Write a plane and then its record, which marks the plane as finished.
@@ -138,12 +146,14 @@ class StackStore:
             If the plane cannot be written, for example to a full disk.
         """
         try:
-            self._array(mode="r+")[index] = image
+            # A plane of zeros gets a file, too: a plane without a file is missing.
+            with zarr.config.set({"array.write_empty_chunks": True}):
+                self._array(mode="r+")[index] = image
             # zarr does not flush its files; the plane must be on disk before its record.
-            if hasattr(os, "sync"):
-                os.sync()
+            self._flush(index)
             # A killed run can leave an incomplete line; the newline keeps this record apart.
-            line = "\n" + json.dumps({"index": list(index), **record}) + "\n"
+            whole = {"index": list(index), _CHECKSUM: _checksum(image), **record}
+            line = "\n" + json.dumps(whole) + "\n"
             with self._records.open("a", encoding="utf-8") as file:
                 file.write(line)
                 file.flush()
@@ -161,16 +171,38 @@ class StackStore:
 
     def records(self) -> dict[Index, dict[str, Any]]:
         """Return the records of the finished planes, by index."""
+        records = self._stored_records()
+        return {
+            index: {name: value for name, value in record.items() if name != _CHECKSUM}
+            for index, record in records.items()
+        }
+
+    def _stored_records(self) -> dict[Index, dict[str, Any]]:
         if not self._records.is_file():
             return {}
         records = {}
-        for line in self._records.read_text(encoding="utf-8").splitlines():
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:  # an incomplete line of a killed run
-                continue
-            records[tuple(record.pop("index"))] = record
+        text = self._records.read_text(encoding="utf-8", errors="replace")
+        for line in text.splitlines():
+            record = _parse_record(line, self.image.stack_shape)
+            if record is not None:
+                records[tuple(record.pop("index"))] = record
         return records
+
+    def _drop_damaged_planes(self) -> None:
+        """Delete the records of planes whose pixels do not have the recorded checksum."""
+        stored, array = self._stored_records(), self._array(mode="r")
+        sound = {
+            index: record
+            for index, record in stored.items()
+            if _stored_checksum(array, index) == record[_CHECKSUM]
+        }
+        if sound.keys() != stored.keys():
+            lines = [json.dumps({"index": list(index), **r}) + "\n" for index, r in sound.items()]
+
+            def write(temporary: Path) -> None:
+                temporary.write_text("".join(lines), encoding="utf-8")
+
+            write_atomically(self._records, write)
 
     def finish(self, provenance: dict[str, Any]) -> None:
         """Write the output, and delete the folder of the store."""
@@ -179,12 +211,25 @@ class StackStore:
             self._write_ome_metadata(provenance)
         else:
             write_atomically(
-                folder / _COMPLETE_TIFF,
+                folder / COMPLETE_TIFF,
                 lambda temporary: self._write_tiff(temporary, provenance),
             )
         # From here on, a run that continues only has to rename files: see `finalize`.
-        (folder / _PLAN).replace(folder / _COMPLETE_PLAN)
+        (folder / PLAN).replace(folder / COMPLETE_PLAN)
         finalize(self.output)
+
+    def _flush(self, index: Index) -> None:
+        """Wait until the file of a plane, and the folders that list it, are on disk."""
+        array = self._array(mode="r")
+        key = array.metadata.encode_chunk_key((*index, *(0,) * (array.ndim - len(index))))
+        level = partial_folder(self.output) / LEVEL
+        chunk = level / key
+        _fsync(chunk)
+        if sys.platform != "win32":  # which has no handles of folders
+            for folder in chunk.parents:
+                _fsync(folder)
+                if folder == level:
+                    break
 
     def discard(self) -> None:
         """Delete the store and its planes."""
@@ -192,10 +237,10 @@ class StackStore:
 
     @property
     def _records(self) -> Path:
-        return partial_folder(self.output) / _RECORDS
+        return partial_folder(self.output) / RECORDS
 
     def _array(self, mode: Any) -> zarr.Array[Any]:
-        return zarr.open_array(partial_folder(self.output) / _LEVEL, mode=mode)
+        return zarr.open_array(partial_folder(self.output) / LEVEL, mode=mode)
 
     def _planes(self, order: str) -> Iterator[NDArray[np.float32]]:
         """Yield all planes, with the stack axes in the given order."""
@@ -207,10 +252,8 @@ class StackStore:
             yield np.asarray(array[tuple(along[axis] for axis in leading)])
 
     def _write_tiff(self, temporary: Path, provenance: dict[str, Any]) -> None:
-        image, axes = self.image, tiff_axes(self.output, self.image.axes)
-        lengths = dict(zip(image.axes, image.pixels.shape, strict=True))
-        shape = tuple(lengths[axis] for axis in axes)
-        layout = TiffLayout(axes, shape, image.spacing, image.unit, image.channel_names)
+        axes = tiff_axes(self.output, self.image.axes)
+        layout = TiffLayout.of(self.image, axes)
         write_tiff(temporary, self.output, self._planes(axes), layout, provenance)
 
     def _write_ome_metadata(self, provenance: dict[str, Any]) -> None:
@@ -230,15 +273,9 @@ class StackStore:
         }
         if "T" in self.image.spacing:
             units["t"] = "second"
-        scale = [self.image.spacing.get(axis, 1.0) for axis in self.image.axes]
         write_multiscales_metadata(
             group,
-            [
-                {
-                    "path": _LEVEL,
-                    "coordinateTransformations": [{"type": "scale", "scale": scale}],
-                }
-            ],
+            [{"path": LEVEL, "coordinateTransformations": _transforms(self.image)}],
             fmt=FormatV05(),
             axes=axes,
             axes_units={
@@ -254,35 +291,68 @@ class StackStore:
             )
 
 
+def _transforms(image: Image) -> list[dict[str, Any]]:
+    """Return pixel size and position of an image as the transforms of an OME-Zarr."""
+    scale = [image.spacing.get(axis, 1.0) for axis in image.axes]
+    shift = [image.origin.get(axis, 0.0) for axis in image.axes]
+    translation = [{"type": "translation", "translation": shift}] if any(shift) else []
+    return [{"type": "scale", "scale": scale}, *translation]
+
+
 def _omero_channel(name: str) -> dict[str, Any]:
     # The OMERO metadata require a colour and a window; only the name is known.
     window = {"min": 0.0, "max": 65535.0, "start": 0.0, "end": 65535.0}
     return {"label": name, "color": "FFFFFF", "active": True, "window": window}
 
 
-def finalize(output: Path) -> None:
-    """Rename a complete result to its output, if a run was killed before it did so.
+def _check_origin(folder: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise `ValueError` in one sentence if a run started from something else."""
+    if earlier == now:
+        return
+    options, job = earlier.get("job"), now["job"]
+    if isinstance(options, dict) and options != job:
+        changed = [name for name in job if options.get(name) != job[name]]
+        raise ValueError(
+            f"{folder} comes from a run with different options ({', '.join(changed)}); resume with "
+            "the same options, or delete that folder."
+        )
+    changed = [name for name in now if earlier.get(name) != now[name]]
+    raise ValueError(
+        f"{folder} comes from a run with another {' and '.join(changed)}, and its planes do not "
+        "fit those of this one; delete that folder, or start again with --overwrite."
+    )
 
-    Each step can be repeated, so that this function can be killed at any moment, too.
-    """
-    folder = partial_folder(output)
-    if (folder / _COMPLETE_PLAN).is_file():
-        if is_zarr(output):
-            _replace_folder(folder, output)
-        else:
-            if (folder / _COMPLETE_TIFF).is_file():  # missing if killed right after the rename
-                (folder / _COMPLETE_TIFF).replace(output)
-            shutil.rmtree(folder)
-    if is_zarr(output):
-        for name in (_RECORDS, _COMPLETE_PLAN):
-            (output / name).unlink(missing_ok=True)
+
+def _parse_record(line: str, stack_shape: tuple[int, ...]) -> dict[str, Any] | None:
+    """Return the record of a plane; None for a line that a killed run left, or that is damaged."""
+    try:
+        record = json.loads(line)
+        index, failure = record["index"], record["failure"]
+        fits = len(index) == len(stack_shape) and all(
+            type(number) is int and 0 <= number < length
+            for number, length in zip(index, stack_shape, strict=True)
+        )
+        is_complete = fits and isinstance(record[_CHECKSUM], int)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return record if is_complete and (failure is None or isinstance(failure, str)) else None
 
 
-def _replace_folder(folder: Path, target: Path) -> None:
-    """Rename a folder to `target`; an existing `target` is deleted only after that."""
-    old = target.with_name(f".{target.name}.replaced")
-    if target.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        target.replace(old)
-    folder.replace(target)
-    shutil.rmtree(old, ignore_errors=True)
+def _checksum(image: NDArray[np.float32]) -> int:
+    return zlib.crc32(np.ascontiguousarray(image, np.float32).tobytes())
+
+
+def _stored_checksum(array: zarr.Array[Any], index: Index) -> int | None:
+    """Return the checksum of a stored plane; None if it is missing or cannot be read."""
+    try:
+        return _checksum(np.asarray(array[index]))
+    except Exception:  # the codecs raise any exception for a damaged chunk
+        return None
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY if path.is_dir() or sys.platform != "win32" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

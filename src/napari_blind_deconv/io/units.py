@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-__all__ = ["in_unit", "long_unit", "short_unit"]
+__all__ = ["convert", "in_unit", "long_unit", "short_unit"]
 
 # Short name, name in OME-Zarr, size in metres or seconds, and other spellings found in files.
 _LENGTHS = [
@@ -48,16 +48,28 @@ def long_unit(name: str) -> str:
 def in_unit(step: Any, unit: str, target_unit: str) -> float | None:
     """Convert a step from `unit` to `target_unit`.
 
-    Return None if the step is missing or not a positive number, or if the units are unknown or of
+    Return None if the step is not a positive number, or where :func:`convert` returns None.
+    """
+    value = convert(step, unit, target_unit)
+    return value if value is not None and value > 0 else None
+
+
+def convert(value: Any, unit: str, target_unit: str) -> float | None:
+    """Convert a length or a time, of any sign, from `unit` to `target_unit`.
+
+    Return None if the value is missing or not a finite number, or if the units are unknown or of
     different kinds.
     """
-    value = float(step or 0)
-    if not 0 < value < math.inf:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    if not math.isfinite(number):
         return None
     source, target = short_unit(unit), short_unit(target_unit)
     if source == target:  # also two equal units that are unknown here
-        return value
+        return number
     for scales in _SCALES:
         if {source, target} <= scales.keys():
-            return value * scales[source] / scales[target]
+            return number * scales[source] / scales[target]
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image as ImageData
+from napari_blind_deconv.plugin.pixel_size import PixelSize, read_pixel_size
 
 __all__ = [
     "GAP",
@@ -22,8 +24,9 @@ __all__ = [
     "pixel_size",
     "plane_axes",
     "plane_shape",
-    "short_unit",
     "shows_last_axes",
+    "unit_factors",
+    "viewer_position",
 ]
 
 Region = tuple[slice, slice]
@@ -58,6 +61,10 @@ class LayerGeometry:
         Translation that puts a layer with this transform at the plane's first pixel.
     display : dict
         Colormap and contrast limits of the layer; empty for a colour image.
+    pixel_size : tuple
+        Height and width of a pixel, and the symbol of their unit.
+    rows : int
+        Number of rows of the plane, or of the part of it.
     columns : int
         Number of columns of the full plane.
     corner : tuple of int
@@ -72,6 +79,8 @@ class LayerGeometry:
     transform: dict[str, Any]
     translate: NDArray[np.float64]
     display: dict[str, Any]
+    pixel_size: PixelSize
+    rows: int
     columns: int
     corner: tuple[int, int] = (0, 0)
 
@@ -80,9 +89,9 @@ class LayerGeometry:
         """Return the geometry of the plane that the viewer shows, or of a region of it."""
         axes = plane_axes(layer, dims)
         data = full_data(layer)
+        rows = slice(0, data.shape[axes[0]]) if region is None else region[0]
         corner = (0, 0) if region is None else (region[0].start, region[1].start)
-        # A layer with fewer axes than the viewer corresponds to the viewer's last axes.
-        centre = np.round(layer.world_to_data(np.asarray(dims.point)[-layer.ndim :]))
+        centre = np.round(layer.world_to_data(viewer_position(layer, dims)))
         inside = np.clip(centre, 0, np.array(data.shape[: layer.ndim]) - 1)
         inside[list(axes)] = corner
         position = tuple(map(int, inside))
@@ -104,16 +113,11 @@ class LayerGeometry:
             # napari applies `affine` after `translate`, so its effect is taken out here.
             translate=layer.affine.inverse(layer.data_to_world(position)),
             display=display if layer.rgb else {**display, "colormap": layer.colormap.name},
+            pixel_size=pixel_size(layer, dims),
+            rows=rows.stop - rows.start,
             columns=data.shape[axes[1]],
             corner=corner,
         )
-
-    @property
-    def pixel_size(self) -> tuple[float, float, str]:
-        """Height and width of a pixel, and the symbol of their unit."""
-        rows, columns = self.axes
-        scale, unit = self.transform["scale"], self.transform["units"][columns]
-        return float(scale[rows]), float(scale[columns]), short_unit(unit)
 
     @property
     def calibration(self) -> dict[str, Any]:
@@ -128,9 +132,35 @@ class LayerGeometry:
         offset[list(self.axes)] = rows, columns
         return replace(self, translate=self.translate + linear @ offset)
 
-    def right_of_plane(self, rows: float) -> Self:
-        """Return a copy to the right of the full plane, moved down by a number of rows."""
-        return self.shifted(rows, self.columns * (1 + GAP) - self.corner[1])
+    @property
+    def mirrored(self) -> tuple[bool, bool]:
+        """Whether row and column numbers fall from top to bottom and from left to right.
+
+        A negative scale does this, or an affine transform. A half turn does both.
+        """
+        affine = np.asarray(self.transform["affine"])[:-1, :-1]
+        linear = affine @ self._linear_matrix()
+        down, right = (bool(linear[axis, axis] < 0) for axis in self.axes)
+        return down, right
+
+    def right_of_plane(self, below: float, shape: tuple[float, float]) -> Self:
+        """Return a copy for an object that is drawn to the right of the full plane.
+
+        Right and below are those of the viewer, also if the layer is mirrored.
+
+        Parameters
+        ----------
+        below : float
+            Distance from the top of this plane or part to the top of the object, in pixels.
+        shape : tuple of float
+            Rows and columns of the object.
+        """
+        height, width = shape
+        upside_down, reversed_columns = self.mirrored
+        rows = self.rows - below - height if upside_down else below
+        gap = GAP * self.columns
+        columns = -gap - width if reversed_columns else self.columns + gap
+        return self.shifted(rows, columns - self.corner[1])
 
     def layer_arguments(self) -> dict[str, Any]:
         """Return the arguments that put a new layer at the position of this plane."""
@@ -216,17 +246,31 @@ def plane_shape(layer: Image, dims: Dims) -> tuple[int, int]:
     return shape[rows], shape[columns]
 
 
-def pixel_size(layer: Image, dims: Dims) -> tuple[float, float, str]:
-    """Return height and width of a pixel of the plane shown, and the symbol of their unit."""
-    rows, columns = plane_axes(layer, dims)
-    return (
-        float(layer.scale[rows]),
-        float(layer.scale[columns]),
-        short_unit(layer.units[columns]),
-    )
+def pixel_size(layer: Image, dims: Dims) -> PixelSize:
+    """Return height and width of a pixel of the plane shown, and the symbol of their unit.
+
+    See :func:`read_pixel_size`.
+    """
+    return read_pixel_size(layer, plane_axes(layer, dims)).size
 
 
-def short_unit(unit: Any) -> str:
-    """Return the symbol of a pint unit, such as ``"µm"`` or ``"px"``."""
-    # Unicode has two signs for micro, and versions of pint differ in which one they use.
-    return f"{unit:~P}".replace("μ", "µ").replace("pixel", "px")
+def viewer_position(layer: Image, dims: Dims) -> NDArray[np.float64]:
+    """Return the position of the viewer's sliders in the axes and units of a layer's world."""
+    # A layer with fewer axes than the viewer corresponds to the viewer's last axes.
+    point = np.asarray(dims.point, np.float64)[-layer.ndim :]
+    return point * unit_factors(dims.units, layer.units)
+
+
+def unit_factors(source: Sequence[Any] | None, target: Sequence[Any]) -> NDArray[np.float64]:
+    """Return the factors that convert coordinates between units, one for each axis of `target`.
+
+    The viewer shows all layers in one unit, while a layer's own coordinates are in its own. Axes
+    correspond from the last one on. Coordinates whose units do not fit are left as they are, as
+    napari does.
+    """
+    factors = np.ones(len(target))
+    pairs = zip(reversed(source or ()), reversed(target), strict=False)
+    for axis, (unit, other) in enumerate(pairs, 1):
+        if unit != other and unit.is_compatible_with(other):
+            factors[-axis] = (1.0 * unit).m_as(other)
+    return factors

@@ -6,20 +6,22 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from magicgui.widgets import ComboBox, RangeSlider
+from magicgui.widgets import ComboBox, Label, RangeSlider
 from napari.layers import Image, Layer, Shapes
 
+from napari_blind_deconv.plugin.axes import read_axes, stack_axes
 from napari_blind_deconv.plugin.colours import ORANGE
 from napari_blind_deconv.plugin.geometry import (
     LayerGeometry,
     LayerPlane,
     Region,
     full_data,
+    plane_axes,
     plane_shape,
 )
 from napari_blind_deconv.plugin.layer_box import LayerBox
 from napari_blind_deconv.plugin.layers import is_output
-from napari_blind_deconv.plugin.planes import stack_axes
+from napari_blind_deconv.plugin.pixel_size import read_pixel_size
 from napari_blind_deconv.plugin.regions import can_hold_regions, drawn_region, visible_region
 from napari_blind_deconv.plugin.settings_form import show_row
 
@@ -31,6 +33,8 @@ __all__ = ["DRAWN", "PLANE", "SPAN", "STACK", "VISIBLE", "Extent", "InputForm"]
 PLANE, DRAWN, VISIBLE = "this plane", "drawn rectangle", "visible part"
 SPAN, STACK = "some planes", "whole stack"
 _PLANE_SCOPES, _STACK_SCOPES = (PLANE, DRAWN, VISIBLE), (SPAN, STACK)
+# Events of a layer after which its axes or its pixel size may be others.
+_CALIBRATION = ("scale", "rotate", "shear", "affine", "units", "axis_labels", "metadata")
 
 
 class Extent(NamedTuple):
@@ -66,7 +70,7 @@ class InputForm:
 
     Attributes
     ----------
-    layer, scope, span : Widget
+    layer, scope, span, reading : Widget
         The owner adds these widgets to its layout with :func:`form_rows` and then calls
         :meth:`follow_viewer`.
     """
@@ -86,18 +90,24 @@ class InputForm:
         self.span = RangeSlider(
             label="Planes", tooltip="First and last plane along the layer's first axis."
         )
+        self.reading = Label(
+            label="Read as",
+            tooltip="How the axes and the pixel size of the layer are read. To correct them, set "
+            "the layer's axis_labels, scale and units.",
+        )
+        self.reading.native.setWordWrap(True)
 
     def follow_viewer(self) -> None:
         """Choose the selected layer, now and whenever the selection changes."""
         self._follow_selection()
         self.layer.changed.connect(self._watch_layer)
         self.scope.changed.connect(self._on_scope_changed)
-        self.span.changed.connect(self._on_changed)
+        self.span.changed.connect(self._announce)
         self._viewer.layers.events.inserted.connect(self._watch_inserted)
         for layer in self._viewer.layers:
             self._watch_shapes(layer)
         self._viewer.layers.selection.events.active.connect(self._follow_selection)
-        self._viewer.dims.events.order.connect(self._on_changed)
+        self._viewer.dims.events.order.connect(self._announce)
         self._watch_layer()
 
     # The choice
@@ -197,17 +207,16 @@ class InputForm:
     def _watch_shapes(self, layer: Layer) -> None:
         """Call `on_changed` when a rectangle is drawn or moved."""
         if isinstance(layer, Shapes):
-            layer.events.data.connect(self._on_changed)
+            layer.events.data.connect(self._announce)
 
     def _watch_layer(self) -> None:
-        """Call `on_changed` when the pixel size changes, so that sizes in µm stay correct."""
-        if self._watched is not None:
-            self._watched.events.scale.disconnect(self._on_changed)
-            self._watched.events.units.disconnect(self._on_changed)
-        self._watched = self.layer.value
-        if self._watched is not None:
-            self._watched.events.scale.connect(self._on_changed)
-            self._watched.events.units.connect(self._on_changed)
+        """Call `on_changed` when the calibration changes, so that sizes in µm stay correct."""
+        before, self._watched = self._watched, self.layer.value
+        for name in _CALIBRATION:
+            if before is not None:
+                before.events[name].disconnect(self._announce)
+            if self._watched is not None:
+                self._watched.events[name].connect(self._announce)
         self._update_scopes()
 
     def _update_scopes(self) -> None:
@@ -226,7 +235,28 @@ class InputForm:
         if self.scope.value == DRAWN:
             self._add_shapes_layer()
         show_row(self.span, self.scope.value == SPAN)
+        self._announce()
+
+    def _announce(self) -> None:
+        """Show how the layer is read, and call `on_changed`."""
+        self.reading.value = self._describe_reading()
+        show_row(self.reading, bool(self.reading.value))
         self._on_changed()
+
+    def _describe_reading(self) -> str:
+        """Return the axes of a stack, and what a user may not expect of axes and pixel size."""
+        layer: Image | None = self.layer.value
+        if layer is None:
+            return ""
+        texts = [read_pixel_size(layer, plane_axes(layer, self._viewer.dims)).note]
+        if self.is_stack:
+            try:
+                axes = read_axes(layer)
+            except ValueError:  # the owner shows this error
+                return ""
+            letters = ", ".join(axes.letters.removesuffix("S"))
+            texts = [letters + (f" ({axes.note})" if axes.note else ""), *texts]
+        return "; ".join(text for text in texts if text)
 
     def _add_shapes_layer(self) -> None:
         """Add a layer to draw the rectangle in, unless there is one."""

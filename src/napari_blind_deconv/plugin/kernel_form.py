@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,13 @@ from napari.layers import Image
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_blind_deconv.io.images import read_psf
+from napari_blind_deconv.io.units import in_unit
 from napari_blind_deconv.kernel import Kernel, KernelChoice
 from napari_blind_deconv.numerics.optics import gaussian_kernel, widefield_psf
-from napari_blind_deconv.plugin.geometry import full_data, short_unit
+from napari_blind_deconv.plugin.geometry import full_data
 from napari_blind_deconv.plugin.layer_box import LayerBox
+from napari_blind_deconv.plugin.layers import file_name
+from napari_blind_deconv.plugin.pixel_size import read_pixel_size
 from napari_blind_deconv.plugin.settings_form import form_rows, show_row
 
 __all__ = [
@@ -167,6 +170,7 @@ class KernelForm(QWidget):
         height, width : float
             Size of the image's pixels in `unit`, for the model of the microscope.
         unit : str
+            The pixel size of the kernel is converted to this unit, so that both can be compared.
 
         Raises
         ------
@@ -184,7 +188,7 @@ class KernelForm(QWidget):
             return KernelSelection()
         kernel, code, file = make[self.source.value]()
         choose = KernelChoice.hold if self.held.value else KernelChoice.start_from
-        return KernelSelection(choose(kernel), code, file)
+        return KernelSelection(choose(_with_unit(kernel, unit)), code, file)
 
     def _show_source(self) -> None:
         for widget, sources in self._rows.items():
@@ -209,11 +213,10 @@ class KernelForm(QWidget):
                 "Expected a PSF layer with a single grey plane (rows, columns), got "
                 f"{layer.name} of shape {pixels.shape}."
             )
-        unit = short_unit(layer.units[-1])
-        size = None if unit == "px" else (float(layer.scale[-2]), float(layer.scale[-1]))
-        name = f"{layer.name}.tif"
-        kernel = Kernel.of(pixels, pixel_size=size, unit=unit)
-        return kernel, f"tifffile.imread({name!r})", name
+        height, width, unit = read_pixel_size(layer, (layer.ndim - 2, layer.ndim - 1)).size
+        known = {} if unit == "px" else {"pixel_size": (height, width), "unit": unit}
+        name = file_name(layer.name)
+        return Kernel.of(pixels, **known), f"tifffile.imread({name!r})", name
 
     def _kernel_of_file(self) -> tuple[Kernel, str, str]:
         path = Path(str(self.file.value))
@@ -228,12 +231,13 @@ class KernelForm(QWidget):
         return kernel, f"gaussian_kernel(({side}, {side}), {sigma:g})", "kernel.tif"
 
     def _microscope_model(self, height: float, width: float, unit: str) -> tuple[Kernel, str, str]:
-        if unit not in ("µm", "nm") or not math.isclose(height, width, rel_tol=_SQUARE_TOLERANCE):
+        pixel = in_unit(width, unit, "µm")
+        if pixel is None or not math.isclose(height, width, rel_tol=_SQUARE_TOLERANCE):
             raise ValueError(
                 "Expected square pixels in µm or nm for the microscope's PSF, got "
                 f"{height:.3g} × {width:.3g} {unit}; set the layer's scale and units."
             )
-        size = width if unit == "µm" else width / 1000  # µm
+        size = float(f"{pixel:.6g}")  # µm, with the digits of the Python expression
         wavelength = self.wavelength.value / 1000  # µm
         # The FWHM of an Airy pattern is 0.51 wavelengths over the numerical aperture.
         side = _side(0.51 * wavelength / self.aperture.value / size)
@@ -245,6 +249,15 @@ class KernelForm(QWidget):
         arguments = ", ".join(f"{name}={value:g}" for name, value in options.items())
         kernel = Kernel(widefield_psf(side, **options))
         return kernel, f"widefield_psf({side}, {arguments})", "kernel.tif"
+
+
+def _with_unit(kernel: Kernel, unit: str) -> Kernel:
+    """Return a kernel with its pixel size in a unit, if both are known."""
+    size = [in_unit(side, kernel.unit, unit) for side in kernel.pixel_size or ()]
+    known = tuple(side for side in size if side is not None)
+    if not known or len(known) < len(size):
+        return kernel
+    return replace(kernel, pixel_size=known, unit=unit)
 
 
 def _side(fwhm: float) -> int:

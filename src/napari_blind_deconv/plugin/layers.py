@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from napari_blind_deconv.results import Result
 __all__ = [
     "LayerData",
     "displayable",
+    "file_name",
     "image_options",
     "is_output",
     "kernel_layer",
@@ -55,8 +57,12 @@ def displayable(geometry: LayerGeometry, image: NDArray[Any]) -> NDArray[Any]:
 def kernel_layer(
     geometry: LayerGeometry, kernel: NDArray[Any], metadata: dict[str, Any]
 ) -> LayerData:
-    """Return the kernel's layer, to the right of the image at its top, at the image's scale."""
-    beside = geometry.right_of_plane(0)
+    """Return the kernel's layer, to the right of the image at its top, at the image's scale.
+
+    If the image is mirrored, the kernel is too, because that is the blur which the viewer shows.
+    """
+    rows, columns = kernel.shape[-2:]
+    beside = geometry.right_of_plane(0, (rows, columns))
     arguments = {
         "name": f"{geometry.name} [kernel]",
         "colormap": "inferno",
@@ -88,11 +94,12 @@ def trace_layer(geometry: LayerGeometry, result: Result, metadata: dict[str, Any
     gap = GAP * columns
     width = columns / 2
     height = max(rows / 3, rows - top - 2 * gap)
-    beside = geometry.right_of_plane(top + gap)
+    beside = geometry.right_of_plane(top + gap, (height, width))
     is_kept = trace["iteration"] == kept
     iterations, variances = _drawable(trace)
     # Rows count downwards, so the largest variance is at row 0.
     points = np.stack([1 - _normalised(np.log(variances)), _normalised(iterations)], axis=1)
+    upright = np.where(geometry.mirrored, 1 - points, points)  # iterations from left to right
     features = {name: trace[name] for name in trace.dtype.names or ()}
     features["kept"] = is_kept
     features["label"] = np.where(is_kept, f"kept: {kept}", "")
@@ -114,7 +121,7 @@ def trace_layer(geometry: LayerGeometry, result: Result, metadata: dict[str, Any
         "metadata": metadata,
         **beside.layer_arguments(),
     }
-    return beside.embed_points(points * (height, width)), arguments, "points"
+    return beside.embed_points(upright * (height, width)), arguments, "points"
 
 
 def _drawable(trace: NDArray[np.void]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -161,3 +168,11 @@ def layer_metadata(
 def is_output(layer: Layer) -> bool:
     """Return whether a run of this plugin made the layer, so that it is not the next input."""
     return _METADATA_KEY in layer.metadata
+
+
+def file_name(layer: str) -> str:
+    """Return the name of a TIFF file for a layer of this name.
+
+    Readers give names such as ``"Image:0 :: a/b.czi"``, whose characters a file name cannot have.
+    """
+    return re.sub(r'^-|[\\/:*?"<>|\x00-\x1f]+', "_", layer) + ".tif"

@@ -1,4 +1,4 @@
-"""The planes of a layer as a stack: its axes, and an image that is read plane by plane."""
+"""The planes of a layer as a stack: an image that is read plane by plane."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from napari.components import Dims
 from napari.layers import Image
 
 from napari_blind_deconv.image import Image as ImageData
+from napari_blind_deconv.plugin.axes import stack_axes
 from napari_blind_deconv.plugin.geometry import LayerGeometry, full_data, shows_last_axes
 
 __all__ = ["stack_axes", "stack_of"]
-
-_DEFAULT_AXES = "ZTC"  # letters that axes without a known label get, in this order
 
 
 def stack_of(
@@ -56,20 +55,3 @@ def stack_of(
         translate=layer.affine.inverse(layer.data_to_world(corner)),
     )
     return geometry, ImageData(data, axes, **geometry.calibration)
-
-
-def stack_axes(layer: Image) -> str:
-    """Return the axes of a layer as letters, such as ``"ZYX"``.
-
-    An axis gets the first letter of its label if that is Z, T or C and unique. The remaining axes
-    get the letters that are left, in the order Z, T, C.
-    """
-    labels = [str(label).upper()[:1] for label in layer.axis_labels[: layer.ndim - 2]]
-    known = [label if label in "TCZ" and labels.count(label) == 1 else "" for label in labels]
-    free = [letter for letter in _DEFAULT_AXES if letter not in known]
-    if known.count("") > len(free):
-        raise ValueError(
-            "Expected a layer with at most three axes before rows and columns, got "
-            f"{layer.name} with {layer.ndim} axes."
-        )
-    return "".join(letter or free.pop(0) for letter in known) + ("YXS" if layer.rgb else "YX")

@@ -9,7 +9,13 @@ from napari.components import Dims, LayerList
 from napari.layers import Image, Layer, Shapes
 from numpy.typing import NDArray
 
-from napari_blind_deconv.plugin.geometry import Region, full_data, plane_axes
+from napari_blind_deconv.plugin.geometry import (
+    Region,
+    full_data,
+    plane_axes,
+    unit_factors,
+    viewer_position,
+)
 
 __all__ = ["can_hold_regions", "drawn_region", "visible_region"]
 
@@ -39,7 +45,9 @@ def drawn_region(layer: Image, layers: LayerList, dims: Dims) -> Region:
         if areas and shapes.visible:
             index = max(shapes.selected_data & set(areas), default=areas[-1])
             world = [shapes.data_to_world(corner) for corner in shapes.data[index]]
-            return _box(layer, dims, np.array(world))
+            shared = min(layer.ndim, shapes.ndim)
+            factors = unit_factors(shapes.units, layer.units)
+            return _box(layer, dims, np.array(world)[:, -shared:] * factors[-shared:])
     raise ValueError("No rectangle is drawn; add a shapes layer and draw one over the image.")
 
 
@@ -55,11 +63,10 @@ def visible_region(layer: Image, dims: Dims) -> Region:
 
 
 def _box(layer: Image, dims: Dims, world: NDArray[np.float64]) -> Region:
-    shared = min(layer.ndim, world.shape[1])
     axes = list(plane_axes(layer, dims))
     # The shapes may have fewer axes than the image; the current position gives the others.
-    points = np.tile(np.asarray(dims.point)[-layer.ndim :], (len(world), 1))
-    points[:, -shared:] = world[:, -shared:]
+    points = np.tile(viewer_position(layer, dims), (len(world), 1))
+    points[:, -world.shape[1] :] = world
     pixels = np.array([layer.world_to_data(point) for point in points])[:, axes]
     # The centre of a pixel has integer coordinates, so its edges are half a pixel away.
     return _clipped(layer, dims, pixels.min(axis=0) + 0.5, pixels.max(axis=0) + 0.5)

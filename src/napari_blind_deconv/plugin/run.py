@@ -13,7 +13,8 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image, Index
-from napari_blind_deconv.plugin.geometry import LayerGeometry
+from napari_blind_deconv.plan import all_kernels
+from napari_blind_deconv.plugin.geometry import LayerGeometry, viewer_position
 from napari_blind_deconv.plugin.kept_estimates import KeptEstimate, KeptEstimates
 from napari_blind_deconv.plugin.layers import (
     displayable,
@@ -154,9 +155,7 @@ class ViewerRun:
     def index_shown(self) -> Index:
         """Return the index of the plane shown, or of the nearest one; ``()`` for a single plane."""
         shape = self.task.image.stack_shape
-        # The axes of a layer are the last axes of the viewer.
-        point = np.asarray(self._viewer.dims.point)[-self.layer.ndim :]
-        nearest = np.round(self.layer.world_to_data(point))
+        nearest = np.round(self.layer.world_to_data(viewer_position(self.layer, self._viewer.dims)))
         return tuple(
             int(np.clip(nearest[axis], 0, length - 1)) for axis, length in enumerate(shape)
         )
@@ -181,11 +180,11 @@ class ViewerRun:
     def kernels(self) -> tuple[str, NDArray[np.float32]]:
         """Return the weights of all kernels, and the axes of that array.
 
-        See `StackPlan.all_kernels`.
+        See `all_kernels`.
         """
         own = {index: result.kernel for index, result in self._results.items()}
         assert self._stack_result.plan is not None
-        return self._stack_result.plan.all_kernels(self.task.image, own)
+        return all_kernels(self.task.image, self._stack_result.plan.kernels, own)
 
     # Estimates of a single plane, after the run
 

@@ -19,6 +19,7 @@ from napari_blind_deconv.engine.inputs import (
 )
 from napari_blind_deconv.image import Image as ImageData
 from napari_blind_deconv.kernel import KernelScope
+from napari_blind_deconv.plugin.axes import stack_axes
 from napari_blind_deconv.plugin.geometry import (
     LayerGeometry,
     full_data,
@@ -29,7 +30,7 @@ from napari_blind_deconv.plugin.input_form import Extent, InputForm
 from napari_blind_deconv.plugin.kernel_form import KernelForm, KernelSelection
 from napari_blind_deconv.plugin.kernel_window import KernelWindow
 from napari_blind_deconv.plugin.layouts import in_column
-from napari_blind_deconv.plugin.planes import stack_axes, stack_of
+from napari_blind_deconv.plugin.planes import stack_of
 from napari_blind_deconv.plugin.preferences import Preferences
 from napari_blind_deconv.plugin.runtime_estimator import RuntimeEstimator
 from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows, show_row
@@ -100,8 +101,8 @@ class RunForm(QWidget):
         self.kernel_summary = Label(
             label="Kernel", tooltip="The choice in the section Kernel below."
         )
-        rows = [self.input.layer, self.input.scope, self.input.span, self.stack_kernel]
-        rows += [self.preset, self.kernel_summary, self.expected_time]
+        rows = [self.input.layer, self.input.scope, self.input.span, self.input.reading]
+        rows += [self.stack_kernel, self.preset, self.kernel_summary, self.expected_time]
         in_column(self, form_rows(rows))
         show_row(self.kernel_summary, False)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_blind_deconv.plugin.kernel_form import KernelSelection
+from napari_blind_deconv.plugin.layers import file_name
 
 __all__ = ["Script"]
 
@@ -51,7 +52,7 @@ class Script:
     @property
     def file(self) -> str:
         """File with the pixels; for a layer without a file, the name to save it as."""
-        return self.path or f"{self.name}.tif"
+        return self.path or file_name(self.name)
 
     @property
     def output(self) -> str:

@@ -1,0 +1,169 @@
+"""The pixel size of a layer: from its transform and units, else from its metadata."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+from xml.etree.ElementTree import ParseError
+
+import numpy as np
+import pint
+import tifffile
+from napari.layers import Image
+from napari.utils.transforms import Affine
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from napari_blind_deconv.io.units import in_unit
+from napari_blind_deconv.io.units import short_unit as short_name
+from napari_blind_deconv.plugin.axes import axis_letter
+
+__all__ = ["PixelReading", "PixelSize", "read_pixel_size", "short_unit"]
+
+PixelSize = tuple[float, float, str]
+"""Height and width of a pixel, and the symbol of their unit; 1, 1 and ``"px"`` if unknown."""
+
+_UNKNOWN: PixelSize = (1.0, 1.0, "px")
+# Lengths that differ by a smaller fraction are equal, because metadata are rounded.
+_TOLERANCE = 1e-3
+# Metadata may refer to anything; of larger metadata only this many values are searched.
+_MAX_VALUES = 20_000
+
+
+class PixelReading(NamedTuple):
+    """The pixel size of a layer.
+
+    Attributes
+    ----------
+    size : tuple
+        Height and width of a pixel, and their unit.
+    note : str
+        Where the size comes from, or why it is not known; empty for the usual cases.
+    """
+
+    size: PixelSize
+    note: str = ""
+
+
+def read_pixel_size(layer: Image, axes: tuple[int, int]) -> PixelReading:
+    """Return the size of a pixel, for the two axes of a layer that are rows and columns.
+
+    Height and width are the lengths in the world of a step of one pixel along rows and along
+    columns, so they are positive. The whole transform counts: scale, rotate, shear and affine. If
+    rows and columns are not perpendicular in the world, the lengths are those along the two axes.
+    Their unit is that of the columns; a height in another unit is converted.
+
+    A layer without units of length has the pixel size that OME metadata state for an image of its
+    shape, unless its scale says otherwise. A scale without a unit is not taken for a pixel size.
+    """
+    steps = _steps(layer, axes)
+    symbol = _symbol(layer.units[axes[1]])
+    units = np.array([_length_in(unit, symbol) for unit in layer.units])
+    # A step along an axis without a length, such as time, has no length either: NaN.
+    lengths = np.linalg.norm(np.where(steps, steps * units[:, np.newaxis], 0), axis=0)
+    if np.isfinite(lengths).all():
+        return PixelReading((float(lengths[0]), float(lengths[1]), symbol))
+    height, width = np.linalg.norm(steps, axis=0)
+    has_scale = not np.allclose((height, width), 1, rtol=_TOLERANCE)
+    stated = _size_in_metadata(layer, axes)
+    if stated and (not has_scale or np.allclose((height, width), stated[:2], rtol=_TOLERANCE)):
+        text = f"{stated[0]:.3g} × {stated[1]:.3g} {stated[2]}"
+        return PixelReading(stated, f"pixels of {text}, from the layer's metadata")
+    if has_scale:
+        text = f"scale of {height:.3g} × {width:.3g} without a unit of length"
+        return PixelReading(_UNKNOWN, f"{text}, so sizes are in pixels")
+    return PixelReading(_UNKNOWN)
+
+
+def short_unit(unit: pint.Unit) -> str:
+    """Return the symbol of a pint unit, such as ``"µm"`` or ``"px"``."""
+    # Unicode has two signs for micro, and versions of pint differ in which one they use.
+    return f"{unit:~P}".replace("μ", "µ").replace("pixel", "px")
+
+
+def _steps(layer: Image, axes: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the steps of one pixel along two axes in the world, ``(ndim, 2)``."""
+    parts = {"scale": layer.scale, "rotate": layer.rotate, "shear": layer.shear}
+    linear = layer.affine.linear_matrix @ Affine(**parts, ndim=layer.ndim).linear_matrix
+    steps = np.asarray(linear, np.float64)[:, list(axes)]
+    return np.where(np.abs(steps) > 1e-9 * np.abs(steps).max(), steps, 0)  # rounding of a rotation
+
+
+def _symbol(unit: pint.Unit) -> str:
+    """Return the symbol of a unit of length that files know, else ``"µm"``."""
+    symbol = short_unit(unit)
+    return symbol if in_unit(1, symbol, "µm") else "µm"
+
+
+def _length_in(unit: pint.Unit, symbol: str) -> float:
+    """Return a unit in another one; NaN if it is no unit of length."""
+    quantity = 1.0 * unit
+    return float(quantity.m_as(symbol)) if quantity.check("[length]") else np.nan
+
+
+# OME metadata, as dictionaries, as models of the package ome-types, or as XML
+
+
+def _size_in_metadata(layer: Image, axes: tuple[int, int]) -> PixelSize | None:
+    """Return the only size that the metadata state for an image of the layer's shape, or None."""
+    letters = [axis_letter(layer, axis) for axis in axes]
+    sides = [layer.data.shape[axis] for axis in axes]
+    sizes = {_size_in(node, letters, sides) for node in _mappings(layer.metadata)} - {None}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _size_in(node: Mapping[Any, Any], letters: list[str], sides: list[int]) -> PixelSize | None:
+    unit = short_name(_unit_in(node, letters[1]))
+    lengths = []
+    for letter, side in zip(letters, sides, strict=True):
+        count = _value(node, f"Size{letter}", f"size_{letter.lower()}")
+        if count is not None and str(count) != str(side):  # another image, or a binned one
+            return None
+        size = _value(node, f"PhysicalSize{letter}", f"physical_size_{letter.lower()}")
+        try:
+            lengths.append(in_unit(size, _unit_in(node, letter), unit))
+        except (TypeError, ValueError):  # not a number
+            return None
+    height, width = lengths
+    is_known = height and width and in_unit(1, unit, "µm")
+    return (height, width, unit) if height and width and is_known else None
+
+
+def _unit_in(node: Mapping[Any, Any], letter: str) -> str:
+    unit = _value(node, f"PhysicalSize{letter}Unit", f"physical_size_{letter.lower()}_unit")
+    return str(getattr(unit, "value", unit) or "µm")  # µm is the default of the OME schema
+
+
+def _value(node: Mapping[Any, Any], *names: str) -> Any:
+    return next((node[name] for name in names if node.get(name) is not None), None)
+
+
+def _mappings(tree: Any) -> Iterator[Mapping[Any, Any]]:
+    """Return all dictionaries and models in nested metadata as mappings, the outer ones first."""
+    queue = deque([tree])
+    for _ in range(_MAX_VALUES):
+        if not queue:
+            return
+        node = queue.popleft()
+        if isinstance(node, BaseModel):
+            node = dict(node)
+        elif isinstance(node, str):
+            node = _parsed(node)
+        if isinstance(node, Mapping):
+            yield node
+            node = list(node.values())
+        queue.extend(value for value in node if _is_nested(value))
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, BaseModel | Mapping | list | tuple) or (
+        isinstance(value, str) and "PhysicalSize" in value
+    )
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        return dict(tifffile.xml2dict(text))
+    except (ParseError, ValueError):  # some other text
+        return {}

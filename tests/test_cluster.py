@@ -27,7 +27,9 @@ from napari_blind_deconv.task import Task
 
 distributed = pytest.importorskip("distributed")
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of processes and sockets that are killed
+    pytest.mark.filterwarnings(
+        "ignore::ResourceWarning"
+    ),  # of processes and sockets that are killed
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 

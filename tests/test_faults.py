@@ -83,7 +83,9 @@ class TestKilled:
     @pytest.mark.parametrize("name", ["out.ome.tif", "out.ome.zarr"])
     def test_a_kill_at_any_moment_loses_nothing(self, stack, name):
         """Kill twelve processes for each kind of output; after each, another run continues."""
-        complete_job = Job(input=stack, output=stack.parent / f"complete_{name}", settings=LINEAR_RUN)
+        complete_job = Job(
+            input=stack, output=stack.parent / f"complete_{name}", settings=LINEAR_RUN
+        )
         started = time.monotonic()
         run_job(complete_job).result()
         duration = time.monotonic() - started
@@ -93,7 +95,7 @@ class TestKilled:
         random = np.random.default_rng(0)
         kills = 0
         while kills < KILLS:
-            child = processes.Process(target=go_on, args=(job,))
+            child = processes.Process(target=continue_run, args=(job,))
             child.start()
             child.join(random.uniform(0, 0.6 * duration))
             if child.is_alive():
@@ -106,13 +108,15 @@ class TestKilled:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
             else:
                 pytest.fail(f"after {kills} kills, a run ended with exit code {child.exitcode}")
-        go_on(job)
+        continue_run(job)
         np.testing.assert_array_equal(pixels_of(job.output), expected)
         assert Job.from_sidecar(sidecar_of(job.output)) == job
         assert not partial_folder(job.output).exists()
 
     @pytest.mark.parametrize("fatal", range(9))
-    def test_a_kill_between_any_two_final_steps_loses_nothing(self, stack, replaced, monkeypatch, fatal):
+    def test_a_kill_between_any_two_final_steps_loses_nothing(
+        self, stack, replaced, monkeypatch, fatal
+    ):
         """Kill the process at each rename or removal in turn; the old output is never lost."""
         shutil.copytree(replaced.parent, stack.parent, dirs_exist_ok=True)
         job = Job(input=stack, output=stack.parent / replaced.name, settings=LINEAR_RUN)
@@ -261,7 +265,7 @@ class TestMemory:
 def every_exception() -> list[type[BaseException]]:
     types = [kind for kind in vars(builtins).values() if isinstance(kind, type)]
     kinds = {kind for kind in types if issubclass(kind, BaseException)}
-    # These end a generator. Groups and Unicode errors need arguments.
+    # These have a special meaning in a generator. Groups and Unicode errors need arguments.
     reserved = {StopIteration, StopAsyncIteration, GeneratorExit}
     simple = {k for k in kinds - reserved if not issubclass(k, BaseExceptionGroup | UnicodeError)}
     return sorted({*simple, UnicodeError, torch.OutOfMemoryError}, key=lambda kind: kind.__name__)
@@ -296,7 +300,7 @@ def is_reachable(address: str) -> bool:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # of sockets that are closed
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_lost_scheduler_is_reported_in_one_sentence(stack):
-    """A cluster of two processes loses its scheduler; a local run continues from the done planes."""
+    """A cluster of two processes loses its scheduler; a local run computes the other planes."""
     address_file = stack.parent / "scheduler.json"
     quiet = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
     scheduler = subprocess.Popen(

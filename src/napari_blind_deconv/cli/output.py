@@ -77,7 +77,7 @@ def one_sentence_errors() -> Iterator[None]:
     except MemoryError:
         _fail("There is not enough memory for this image; try a part of it.", FAILED)
     except KeyboardInterrupt:
-        _fail("Interrupted; for a stack, --resume continues after its finished planes.", INTERRUPTED)
+        _fail("Interrupted; for a stack, --resume continues with the other planes.", INTERRUPTED)
 
 
 def _fail(sentence: str, code: int) -> None:

@@ -97,7 +97,8 @@ def recorded_run(scene: Scene, settings: Settings) -> RecordedRun:
     decibel, variance, estimates = [], [], []
 
     def record(snapshot: Snapshot) -> None:
-        assert snapshot.image is not None
+        if snapshot.image is None:  # while the kernel network is brought to its start
+            return
         decibel.append(scene.psnr(snapshot.image))
         variance.append(snapshot.variance)
         estimates.append(snapshot.image)

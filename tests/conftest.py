@@ -66,8 +66,8 @@ def small_scene() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def frozen_imports() -> None:
     """Exclude all objects that exist after the collection of the tests from garbage collection.
 
-    Each test with a viewer collects several times. With these objects, a collection takes a third of
-    a second.
+    Each test with a viewer collects several times. With these objects, a collection would take a
+    third of a second.
     """
     gc.collect()
     gc.freeze()

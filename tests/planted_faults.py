@@ -1,14 +1,14 @@
-"""Plant faults in a copy of the package, one at a time, and see whether the tests notice.
+"""Plant faults in a copy of the package, one at a time, and check that the tests detect them.
 
-Run by hand, from the root of the repository::
+Run this by hand from the root of the repository::
 
-    python -m tests.planted_faults                # all of them, some ten minutes on two cores
-    python -m tests.planted_faults retries ramp   # those whose names contain one of these words
+    python -m tests.planted_faults                # all faults, about ten minutes on two cores
+    python -m tests.planted_faults retries ramp   # faults whose names contain one of these words
     python -m tests.planted_faults --list
 
-Every fault breaks one promise of README or the documentation, by a change of a line or two. It is
-killed if a test of the files named beside it fails. The exit code is the number of survivors.
-`test_planted_faults.py` checks that every fault still fits the source.
+Each fault changes one or two lines, and breaks a promise of the README or the documentation. It is
+killed if a test in one of its test files fails. The exit code is the number of faults that survive.
+`test_planted_faults.py` checks that every fault fits the current source.
 """
 
 import os
@@ -30,20 +30,20 @@ COPIED = ("src", "tests", "benchmarks", "docs", "README.md", "CHANGELOG.md", "py
 
 @dataclass(frozen=True)
 class Fault:
-    """A change of the source that some test must notice.
+    """A change of the source that at least one test must detect.
 
     Attributes
     ----------
     name : str
-        What no longer holds.
+        The behaviour that is broken.
     file : str
-        In the package.
+        Path in the package.
     line : str
-        Text of that file, which it has exactly once.
+        Text that the file contains exactly once.
     fault : str
-        What stands there instead.
+        Text that replaces it.
     tests : str
-        Test files that must notice, by what stands between ``test_`` and ``.py``.
+        Test files that must detect the fault, without ``test_`` and ``.py``.
     """
 
     name: str
@@ -71,7 +71,7 @@ FAULTS = (
         "engine",
     ),
     Fault(
-        "range: that of the first plane only",
+        "range: only that of the first plane",
         "engine/channel_statistics.py",
         "(min(low, intensity.low), max(high, intensity.high))",
         "(low, high)",
@@ -121,14 +121,14 @@ FAULTS = (
         "engine",
     ),
     Fault(
-        "kernel of other pixels is accepted",
+        "kernel of another pixel size is accepted",
         "engine/inputs.py",
         "if not np.allclose(kernel.pixel_size, pixel_size, rtol=_PIXEL_SIZE_TOLERANCE, atol=0):",
         "if False:",
         "engine kernel_form",
     ),
     Fault(
-        "a kernel off its centre moves the estimate",
+        "a kernel off its centre shifts the estimate",
         "engine/problem.py",
         "moved_back(estimate, [-c for c in self.centroid])",
         "moved_back(estimate, [0.0 for _ in self.centroid])",
@@ -178,21 +178,21 @@ FAULTS = (
         "stacks",
     ),
     Fault(
-        "tiles: a ramp the wrong way round",
+        "tiles: the ramp is reversed",
         "engine/tiles.py",
         "        weights *= rising\n",
         "        weights *= rising[::-1]\n",
         "stacks",
     ),
     Fault(
-        "tiles: each has a range of its own",
+        "tiles: each tile has its own intensity range",
         "engine/planes.py",
         "task = replace(task, intensity_range=(intensity.low, intensity.high))",
         "pass",
         "stacks",
     ),
     Fault(
-        "previews of a large plane are those of a part",
+        "previews of a large plane show only a part",
         "engine/planes.py",
         "region = yield from _fit_region(task, RunControl(control.should_stop))",
         "region = yield from _fit_region(task, control)",
@@ -221,7 +221,7 @@ FAULTS = (
     ),
     # the run
     Fault(
-        "noise: a run goes on beyond it",
+        "noise: a run continues beyond it",
         "engine/problem.py",
         "factor * data <= self.noise**2",
         "factor * data <= 0.5 * self.noise**2",
@@ -235,21 +235,21 @@ FAULTS = (
         "engine",
     ),
     Fault(
-        "patience: one iteration more",
+        "patience: one additional iteration",
         "numerics/stopping.py",
         "- self.best_iteration >= self.patience",
         "- self.best_iteration > self.patience",
         "stopping engine",
     ),
     Fault(
-        "stop: a run does not ask",
+        "stop: a run ignores the request",
         "engine/solver.py",
         "        if control.should_stop():\n            reason",
         "        if False:\n            reason",
         "engine",
     ),
     Fault(
-        "seed: not heeded",
+        "seed: ignored",
         "engine/double_dip.py",
         "manual_seed(problem.settings.seed)",
         "manual_seed(0)",
@@ -262,7 +262,7 @@ FAULTS = (
         "with _random_lock:",
         "engine",
     ),
-    # how far to trust a result
+    # the quality of a result
     Fault(
         "misfit: a residual of fifteen times the noise is accepted",
         "engine/quality.py",
@@ -328,14 +328,14 @@ FAULTS = (
         "jobs cli",
     ),
     Fault(
-        "an output that exists is replaced unasked",
+        "an existing output is replaced without --overwrite",
         "io/images.py",
         "if path.exists() and not overwrite:",
         "if False:",
         "cli jobs",
     ),
     Fault(
-        "two runs write one output",
+        "two runs write the same output",
         "jobs.py",
         "resources.enter_context(output_lock(job.output))",
         "pass",
@@ -356,14 +356,14 @@ FAULTS = (
         "faults",
     ),
     Fault(
-        "sidecar: device and seed of 0.1.0 are forgotten",
+        "sidecar: device and seed of 0.1.0 are lost",
         "job.py",
         '_MOVED_INTO_SETTINGS = ("device", "seed")',
         "_MOVED_INTO_SETTINGS = ()",
         "jobs",
     ),
     Fault(
-        "exit code: failed planes are no failure",
+        "exit code: failed planes are ignored",
         "cli/running.py",
         "return SOME_FAILED if summary.failures else 0",
         "return 0",
@@ -395,7 +395,7 @@ FAULTS = (
 
 
 def is_killed(fault: Fault) -> bool:
-    """Run the tests of a fault on a copy that has it; whether one fails."""
+    """Run the tests of a fault on a copy with this fault; return whether a test fails."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "planted"
         root.mkdir()
@@ -420,13 +420,13 @@ def is_killed(fault: Fault) -> bool:
 
 
 def chosen(words: Iterable[str]) -> list[Fault]:
-    """Return the faults whose names contain one of the words; all without words."""
-    wanted = list(words)
-    return [fault for fault in FAULTS if not wanted or any(word in fault.name for word in wanted)]
+    """Return the faults whose names contain one of the words; without words, all faults."""
+    words = list(words)
+    return [fault for fault in FAULTS if not words or any(word in fault.name for word in words)]
 
 
 def main(arguments: list[str]) -> int:
-    """Plant the chosen faults, as many at a time as there are cores; return the survivors."""
+    """Plant the chosen faults, one per core at a time; return the number of survivors."""
     if "--list" in arguments:
         print("\n".join(f"{fault.name}  ({fault.file})" for fault in FAULTS))
         return 0

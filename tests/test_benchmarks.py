@@ -1,4 +1,4 @@
-"""The benchmark harness, on pictures made up here: what it measures and what it survives."""
+"""The benchmark harness, on small synthetic images: measurements, records, failures and reports."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ app.command()(main)
 
 @pytest.fixture(scope="module")
 def case() -> Case:
-    """A sharp picture of 80² and its blurred, noisy recording, in counts above an offset."""
+    """A sharp image of 80² pixels and its blurred, noisy version, in counts above an offset."""
     random = np.random.default_rng(0)
     scene = 300 * np.clip(ndimage.gaussian_filter(random.random((96, 96)), 1) - 0.5, 0, 1)
     kernel = gaussian_kernel((13, 13), 1.6)
@@ -60,16 +60,16 @@ def case() -> Case:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, case) -> Path:
-    """A folder like that of the benchmark images, with small ones in it."""
+    """A folder like that of the benchmark images, with small images."""
     folder = tmp_path_factory.mktemp("data") / "levin"
     for name in ("blurry", "gt", "kernel"):
         (folder / name).mkdir(parents=True)
     grey = {
-        name: np.clip(2 * (picture - 100), 0, 255).astype(np.uint8)
-        for name, picture in (("blurry", case.observed), ("gt", case.truth))
+        name: np.clip(2 * (image - 100), 0, 255).astype(np.uint8)
+        for name, image in (("blurry", case.observed), ("gt", case.truth))
     }
     for kernel in (1, 3, 5, 7):
-        # The last does not fit into the picture.
+        # The last kernel is larger than the image.
         side = 81 if kernel == 7 else 5
         point = np.full((side, side), 9, np.uint8)
         imsave(folder / "kernel" / f"kernel{kernel}.png", point, check_contrast=False)
@@ -81,32 +81,32 @@ def data(tmp_path_factory, case) -> Path:
 
 class TestMethods:
     @pytest.mark.parametrize("name", [name for name in find_methods() if "RL" in name])
-    def test_richardson_lucy_sharpens(self, case, name):
+    def test_richardson_lucy_improves_the_image(self, case, name):
         outcome = find_methods()[name].run(case, Context())
         assert outcome.image.shape == case.observed.shape
         before = score(case, case.observed, None)["psnr"]
         assert score(case, outcome.image, outcome.kernel)["psnr"] > before + 0.3
 
-    def test_the_true_psf_does_best(self, case):
+    def test_the_true_psf_gives_the_best_result(self, case):
         methods = find_methods()
-        reached = {
+        scores = {
             name: score(case, methods[name].run(case, Context()).image, None)["psnr"]
             for name in methods
             if "RL" in name or "least squares" in name
         }
-        assert max(reached, key=reached.__getitem__) in (
+        assert max(scores, key=scores.__getitem__) in (
             "RL, true PSF (best iteration)",
             "least squares, true PSF (best weight)",
         )
 
-    def test_what_is_given_the_psf_says_so(self):
-        told = {name for name, m in find_methods().items() if getattr(m, "kernel", None)}
-        for name in told:
+    def test_methods_that_know_the_psf_have_it_in_their_name(self):
+        methods = {name for name, m in find_methods().items() if getattr(m, "kernel", None)}
+        for name in methods:
             kernel = find_methods()[name].kernel
             assert (kernel is Kernel.TRUE) == ("true PSF" in name)
             assert (kernel is Kernel.SIZE) == ("true size" in name)
 
-    def test_a_run_is_compared_with_the_truth_on_its_way(self, case):
+    def test_the_estimates_of_a_run_are_compared_with_the_truth(self, case):
         figures = DoubleDip("tiny", TINY).run(case, Context()).figures
         assert len(figures["curve"]) == 4
         assert figures["peak"] == pytest.approx(max(figures["curve"]), abs=0.006)
@@ -114,23 +114,23 @@ class TestMethods:
         assert figures["last_gap"] >= 0
         assert figures["iterations"] == 40
 
-    def test_stopping_is_replayed_on_a_run_to_the_end(self, case):
+    def test_early_stopping_is_evaluated_on_a_run_to_the_end(self, case):
         hasty = TINY.with_changes(patience=10, max_iterations=100)
         stopped = DoubleDip("hasty", hasty).run(case, Context()).figures
-        whole = DoubleDip("hasty", hasty, to_the_end=True).run(case, Context()).figures
-        assert whole["iterations"] == 100 > stopped["iterations"]
-        assert whole["kept"] == stopped["kept"]
-        assert whole["psnr"] == pytest.approx(stopped["at_kept"])
+        complete = DoubleDip("hasty", hasty, to_the_end=True).run(case, Context()).figures
+        assert complete["iterations"] == 100 > stopped["iterations"]
+        assert complete["kept"] == stopped["kept"]
+        assert complete["psnr"] == pytest.approx(stopped["at_kept"])
 
-    def test_a_run_told_the_size_uses_it(self, case):
-        told = DoubleDip("told", TINY.with_changes(max_iterations=2), Kernel.SIZE)
-        assert told.run(case, Context()).kernel.shape == case.kernel.shape
+    def test_a_run_with_a_known_size_uses_it(self, case):
+        sized = DoubleDip("sized", TINY.with_changes(max_iterations=2), Kernel.SIZE)
+        assert sized.run(case, Context()).kernel.shape == case.kernel.shape
         given = DoubleDip("given", TINY.with_changes(max_iterations=2), Kernel.TRUE)
         assert given.run(case, Context()).kernel is None
 
 
 class TestScoring:
-    def test_the_truth_scores_full_marks(self, case):
+    def test_the_truth_has_the_highest_scores(self, case):
         figures = score(case, case.truth, case.kernel)
         assert figures["ssim"] == pytest.approx(1)
         assert figures["vif"] == pytest.approx(1, abs=1e-3)
@@ -141,7 +141,7 @@ class TestScoring:
     def test_no_gain_is_fitted(self, case):
         assert score(case, 100 + 1.1 * (case.truth - 100), None)["psnr"] < 35
 
-    def test_a_point_is_too_narrow_by_most_of_the_width(self, case):
+    def test_a_point_has_a_large_width_error(self, case):
         point = np.zeros((9, 9))
         point[4, 4] = 1
         figures = score(case, case.observed, point)
@@ -151,14 +151,14 @@ class TestScoring:
 
 class TestCases:
     @pytest.mark.parametrize("kernel", [1, 7])
-    def test_levin_kernels_blur_the_truth_into_the_capture(self, shared_data, kernel):
+    def test_the_levin_kernels_blur_the_truth_like_the_capture(self, shared_data, kernel):
         captured = camera_shake(shared_data, 1, kernel)
         right = levin_synthetic(shared_data, 1, kernel)
         top, left = (side // 2 for side in right.kernel.shape)
-        seen = captured.observed[top:-top, left:-left]
+        visible = captured.observed[top:-top, left:-left]
         mirrored = torch.from_numpy(right.kernel[::-1, ::-1].copy())
-        turned = Convolution(mirrored).forward(torch.from_numpy(captured.truth))
-        assert align(seen, right.observed).psnr(1) > align(seen, turned.numpy()).psnr(1) + 3
+        wrong = Convolution(mirrored).forward(torch.from_numpy(captured.truth))
+        assert align(visible, right.observed).psnr(1) > align(visible, wrong.numpy()).psnr(1) + 3
 
     def test_photographs_are_blurred_within_their_scene(self, shared_data):
         case = natural(shared_data, "camera", 1, field=64)
@@ -167,7 +167,7 @@ class TestCases:
         sharp = natural(shared_data, "camera", None, field=64)
         np.testing.assert_allclose(sharp.observed, sharp.truth, atol=1e-5)
 
-    def test_an_estimate_is_cut_off_where_the_detector_was(self, case):
+    def test_an_estimate_is_clipped_at_the_saturation_of_the_detector(self, case):
         bright = replace(case, ceiling=case.truth.max())
         beyond = np.where(case.truth == case.truth.max(), 1e4, case.truth)
         assert score(bright, beyond, None)["ssim"] == pytest.approx(1)
@@ -180,15 +180,15 @@ class TestCases:
         assert score(case, case.observed, None)["flux"] == pytest.approx(1, abs=0.15)
 
 
-def run(data: Path, results: Path, *, methods: tuple[str, ...] = ("input",), **how):
+def run(data: Path, results: Path, *, methods: tuple[str, ...] = ("input",), **changes):
     options = Options(data, device="cpu", methods=methods)
-    how = {"jobs": 1, "again": False, "only": "", "command": "make", **how}
-    return list(run_suite(find_suites()["levin"], options, results, **how))
+    arguments = {"jobs": 1, "again": False, "only": "", "command": "make", **changes}
+    return list(run_suite(find_suites()["levin"], options, results, **arguments))
 
 
 @pytest.fixture
 def in_this_process(monkeypatch):
-    """Measure in a thread, which has no imports to wait for."""
+    """Measure in a thread, because a process would have to import everything first."""
 
     def pool(suite, options, *_):
         tasks = {task.key: task for task in suite.tasks(options)}
@@ -199,7 +199,7 @@ def in_this_process(monkeypatch):
 
 class TestRunning:
     @pytest.mark.usefixtures("in_this_process")
-    def test_a_run_resumes_where_it_stopped(self, data, tmp_path):
+    def test_a_run_continues_where_it_stopped(self, data, tmp_path):
         first = run(data, tmp_path, only="im1")
         assert {record["case"] for record in first} == {f"im1_kernel{k}" for k in (1, 3, 5, 7)}
         with results_file(tmp_path, "levin").open("a") as file:
@@ -211,7 +211,7 @@ class TestRunning:
         assert len(latest(read_records(results_file(tmp_path, "levin")))) == 8
 
     @pytest.mark.usefixtures("in_this_process")
-    def test_a_failure_is_recorded_and_the_rest_goes_on(self, data, tmp_path):
+    def test_a_failure_is_recorded_and_the_other_tasks_continue(self, data, tmp_path):
         names = ("RL, true PSF (best iteration)", "fast, true PSF", "input")
         records = run(data, tmp_path, methods=names, only="im2_kernel7")
         failed = [record for record in records if "failure" in record]
@@ -222,33 +222,36 @@ class TestRunning:
         assert table.loc["fast, true PSF", "failed"] == 1
         assert pd.isna(table.loc["fast, true PSF", "PSNR"])
 
-    def test_records_say_where_they_are_from(self, data, tmp_path):
+    def test_records_contain_their_origin(self, data, tmp_path):
         (record,) = run(data, tmp_path, only="im1_kernel1", command="python -m benchmarks levin")
         assert set(record["origin"]) >= {"date", "commit", "device", "threads", "jobs", "torch"}
         assert json.loads(json.dumps(record, allow_nan=False)) == record
         assert str(tmp_path) not in json.dumps(record)
 
-    def test_missing_images_are_a_sentence(self, tmp_path):
+    def test_missing_images_are_reported_in_one_sentence(self, tmp_path):
         done = CliRunner().invoke(app, ["levin", "--data", str(tmp_path / "nowhere")])
         assert done.exit_code == 0
         assert "Suite levin was skipped: its images are missing" in done.output
 
     @pytest.mark.parametrize(
-        ("words", "complaint"),
+        ("arguments", "sentence"),
         [
             (["best"], "no suite 'best'"),
             (["levin", "--method", "magic"], "no method 'magic'"),
             (["levin", "--preset", "best"], "no preset 'best'"),
             (["levin", "--set", "sparsity=-1"], "'sparsity' got -1"),
-            (["levin", "--preset", "fast", "--method", "input"], "accepted is one of them"),
-            (["paper", "--method", "input"], "brings its own methods"),
-            (["speed", "--method", "input"], "it times presets only"),
+            (
+                ["levin", "--preset", "fast", "--method", "input"],
+                "Expected --method, or --preset with",
+            ),
+            (["paper", "--method", "input"], "has fixed methods"),
+            (["speed", "--method", "input"], "Expected presets for the suite 'speed'"),
         ],
     )
-    def test_bad_words_are_refused(self, words, complaint):
-        done = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+    def test_bad_arguments_are_refused(self, arguments, sentence):
+        done = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
         assert done.exit_code == 2
-        assert complaint in done.output
+        assert sentence in done.output
 
 
 def record(case: str, method: str, psnr: float, **more):
@@ -266,23 +269,23 @@ def record(case: str, method: str, psnr: float, **more):
 
 class TestSuites:
     @pytest.mark.parametrize("name", list(find_suites()))
-    def test_tasks_have_names_of_their_own(self, shared_data, name):
+    def test_the_names_of_tasks_are_unique(self, shared_data, name):
         keys = [task.key for task in find_suites()[name].tasks(Options(shared_data, device="cpu"))]
         assert len(set(keys)) == len(keys) > 3
 
-    def test_a_changed_setting_is_measured_anew(self, data):
+    def test_a_changed_setting_is_measured_again(self, data):
         usual, changed = (
             next(iter(find_suites()["levin"].tasks(Options(data, device="cpu", changes=changes))))
             for changes in (("patience=7",), ("patience=8",))
         )
         assert usual.version != changed.version
 
-    def test_device_and_seed_are_no_reason_to_measure_anew(self):
+    def test_device_and_seed_do_not_change_the_version(self):
         usual = DoubleDip("fast")
         elsewhere = DoubleDip("fast", Context("cuda:1", 7).applied_to(usual.settings))
         assert version_of(elsewhere) == version_of(usual)
 
-    def test_experiments_report_a_table_each(self, tmp_path):
+    def test_each_experiment_reports_a_table(self, tmp_path):
         gaps = {"kept": 9, "peak": 23.0, "peak_iteration": 10, "stopping_gap": 1, "last_gap": 2}
         rows = [
             record("camera, kernel 1, Gaussian 0.05", "paper", 22.0, **gaps),
@@ -329,14 +332,14 @@ class TestReport:
         record("a, x", "ours", 22.0, curve=[20.5, 22.5]),  # measured again
     )
 
-    def test_gains_are_over_the_input_of_the_same_cases(self):
+    def test_gains_are_relative_to_the_input_of_the_same_cases(self):
         table = summary(latest(list(self.RECORDS)))
         assert table.loc["ours", "cases"] == 2
         assert table.loc["ours", "gain"] == pytest.approx(2.5)
         assert table.loc["ours", "worst gain"] == pytest.approx(2.0)
         assert table.loc["ours", "of the way to the oracle, %"] == pytest.approx(50)
 
-    def test_psnr_by_part_of_the_name(self):
+    def test_psnr_is_averaged_by_case(self):
         frame = latest(list(self.RECORDS))
         assert by_case(frame).loc["ours"].tolist() == [22.0, 33.0]
 
@@ -355,7 +358,7 @@ class TestReport:
         with pytest.raises(ValueError, match="no <!-- begin y -->"):
             report.replaced(text, "y", "new")
 
-    def test_the_readme_has_a_place_for_every_suite(self):
+    def test_the_readme_has_a_section_for_every_suite(self):
         text = report.README.read_text(encoding="utf-8")
         for name in find_suites():
             assert f"<!-- begin {name} -->" in text

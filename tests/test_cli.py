@@ -109,7 +109,9 @@ def test_presets_lists_every_preset():
         (("image.tif", "out.tif", "--kernel-out", "out.tif"), "more than once"),
     ],
 )
-def test_bad_input_is_reported_in_one_sentence_with_exit_code_2(image, tmp_path, arguments, sentence):
+def test_bad_input_is_reported_in_one_sentence_with_exit_code_2(
+    image, tmp_path, arguments, sentence
+):
     tifffile.imwrite(tmp_path / "nan.tif", np.full((20, 20), np.nan, np.float32))
     tifffile.imwrite(
         tmp_path / "stack.tif", np.zeros((3, 20, 20), np.uint8), photometric="minisblack"

@@ -128,7 +128,9 @@ def examples(page: Path):
             yield Example(token.content, False)
 
 
-PAGES_WITH_EXAMPLES = [page for page in PAGES if page.name not in NAMES_ONLY and any(examples(page))]
+PAGES_WITH_EXAMPLES = [
+    page for page in PAGES if page.name not in NAMES_ONLY and any(examples(page))
+]
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +144,9 @@ def cluster():
 @pytest.fixture
 def quick(monkeypatch, cluster):
     monkeypatch.setattr("builtins.input", lambda prompt: "")
-    local_cluster = functools.partial(distributed.LocalCluster, processes=False, dashboard_address=":0")
+    local_cluster = functools.partial(
+        distributed.LocalCluster, processes=False, dashboard_address=":0"
+    )
     monkeypatch.setattr(distributed, "LocalCluster", local_cluster)
     if IN_FULL:
         return

@@ -224,7 +224,7 @@ class TestContracts:
 
     @pytest.mark.parametrize("shift", [(3, -2), (-4, 1)])
     def test_a_shifted_estimate_is_shifted_back(self, small_scene, shift):
-        """Image and kernel of a fit may shift in opposite directions: only their blend is fitted."""
+        """Only the convolution is fitted, so that image and kernel may have opposite shifts."""
         problem = Problem.of(Task(Image(small_scene[1]), TINY))
         margin = [(side // 2, side // 2) for side in problem.window]
         canvas = np.pad(problem.observed, [(0, 0), *margin], mode="edge")
@@ -386,7 +386,9 @@ class TestEnding:
             deconvolve(small_scene[1], TINY)
         assert "\n" not in str(caught.value)
 
-    def test_an_illegal_memory_access_is_not_reported_as_out_of_memory(self, small_scene, monkeypatch):
+    def test_an_illegal_memory_access_is_not_reported_as_out_of_memory(
+        self, small_scene, monkeypatch
+    ):
         def faulty(*_, **__):
             raise RuntimeError("CUDA error: an illegal memory access was encountered\nMore.")
 
@@ -438,7 +440,9 @@ class TestEnding:
         monkeypatch.setattr(objective, "mean_huber", faulty)
         assert deconvolve(small_scene[1], short).image.tobytes() == expected.image.tobytes()
 
-    def test_a_fit_that_is_not_finite_twice_continues_slower_from_the_last_weights(self, small_scene, monkeypatch):
+    def test_a_fit_that_is_not_finite_twice_continues_slower_from_the_last_weights(
+        self, small_scene, monkeypatch
+    ):
         weights_at: list[torch.Tensor] = []
         rates = []
         calls = itertools.count()

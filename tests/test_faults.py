@@ -95,7 +95,7 @@ class TestKilled:
         random = np.random.default_rng(0)
         kills = 0
         while kills < KILLS:
-            child = processes.Process(target=go_on, args=(job,))
+            child = processes.Process(target=continue_run, args=(job,))
             child.start()
             child.join(random.uniform(0, 0.6 * duration))
             if child.is_alive():
@@ -108,7 +108,7 @@ class TestKilled:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
             else:
                 pytest.fail(f"after {kills} kills, a run ended with exit code {child.exitcode}")
-        go_on(job)
+        continue_run(job)
         np.testing.assert_array_equal(pixels_of(job.output), expected)
         assert Job.from_sidecar(sidecar_of(job.output)) == job
         assert not partial_folder(job.output).exists()
@@ -265,7 +265,7 @@ class TestMemory:
 def every_exception() -> list[type[BaseException]]:
     types = [kind for kind in vars(builtins).values() if isinstance(kind, type)]
     kinds = {kind for kind in types if issubclass(kind, BaseException)}
-    # These end a generator. Groups and Unicode errors need arguments.
+    # These have a special meaning in a generator. Groups and Unicode errors need arguments.
     reserved = {StopIteration, StopAsyncIteration, GeneratorExit}
     simple = {k for k in kinds - reserved if not issubclass(k, BaseExceptionGroup | UnicodeError)}
     return sorted({*simple, UnicodeError, torch.OutOfMemoryError}, key=lambda kind: kind.__name__)

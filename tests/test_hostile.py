@@ -175,7 +175,9 @@ def hostile_images() -> Iterator[tuple[str, np.ndarray]]:
 KINDS = ("float64", "float32", "uint8", ">u2", "int64")
 
 
-@pytest.mark.parametrize(("name", "pixels"), list(hostile_images()), ids=lambda value: str(value)[:20])
+@pytest.mark.parametrize(
+    ("name", "pixels"), list(hostile_images()), ids=lambda value: str(value)[:20]
+)
 def test_hostile_pixels(name, pixels):
     """For each type of pixels, a finite result or a refusal in one sentence."""
     for kind in KINDS:

@@ -672,7 +672,9 @@ class TestCommandLine:
             (("in.tif", "out.tif", "--psf-guess", "guess.tif"), "No such file or directory: "),
         ],
     )
-    def test_bad_input_is_reported_in_one_sentence(self, hyperstack, monkeypatch, options, sentence):
+    def test_bad_input_is_reported_in_one_sentence(
+        self, hyperstack, monkeypatch, options, sentence
+    ):
         monkeypatch.chdir(hyperstack.parent)
         done = blind_deconv("run", *options)
         assert done.returncode == 2, done.stderr

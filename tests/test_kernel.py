@@ -1,4 +1,4 @@
-"""The kernel: what may be one, how wide it is, and where one comes from."""
+"""Kernels: allowed values, widths and sources."""
 
 import json
 
@@ -21,13 +21,13 @@ class TestWidths:
     @pytest.mark.parametrize("axes", [2, 3])
     @pytest.mark.parametrize("sigma", [1.0, 2.0])
     def test_a_gaussian_has_its_width_in_every_direction(self, axes, sigma):
-        """Narrow ones come out a little narrower, the more so the more axes there are."""
+        """Narrow kernels are measured a little too narrow, more so with more axes."""
         widths = KernelWidths.of(gaussian_kernel((17,) * axes, sigma))
         for width in (*widths.along_axes, *widths.principal):
             assert width == pytest.approx(FWHM * sigma, rel=0.07 if axes == 2 else 0.13)
         assert widths.roundness == pytest.approx(1, abs=0.01)
 
-    def test_a_volume_has_three_and_no_angle(self):
+    def test_a_volume_has_three_widths_and_no_angle(self):
         widths = KernelWidths.of(gaussian_kernel((27, 15, 15), (4.0, 2.0, 1.0)))
         assert widths.along_axes == pytest.approx((4 * FWHM, 2 * FWHM, FWHM), rel=0.1)
         assert widths.principal == pytest.approx(widths.along_axes, rel=1e-3)
@@ -46,12 +46,12 @@ class TestWidths:
         assert widths.principal[0] == pytest.approx(12, rel=0.1)
         assert widths.principal[1] < 2
 
-    def test_they_are_in_the_unit_of_the_pixels(self):
+    def test_widths_are_in_the_unit_of_the_pixels(self):
         widths = KernelWidths.of(gaussian_kernel((31, 31), 2.0), (0.2, 0.1))
         assert widths.along_axes == pytest.approx((0.4 * FWHM, 0.2 * FWHM), rel=0.05)
         assert widths.angle == pytest.approx(90)
 
-    def test_the_strongest_piece_counts(self):
+    def test_the_strongest_component_counts(self):
         kernel = np.zeros((31, 31))
         kernel[5:10, 5:10] = 1.0
         kernel[20:22, 20:22] = 0.7
@@ -59,25 +59,25 @@ class TestWidths:
 
 
 class TestKernel:
-    def test_numbers_become_a_share_of_one_each(self):
+    def test_weights_are_normalised_to_sum_one(self):
         kernel = Kernel.of([[0, 2], [4, 2]])
         assert kernel.shape == (3, 3)
         assert kernel.weights.dtype == np.float32
         assert kernel.weights[1, 1] == pytest.approx(0.25)
         assert kernel.weights.sum() == pytest.approx(1)
 
-    def test_it_is_an_array_where_one_is_wanted(self):
+    def test_a_kernel_can_be_used_as_an_array(self):
         kernel = Kernel(gaussian_kernel((5, 5), 1.0))
         np.testing.assert_array_equal(np.asarray(kernel), kernel.weights)
         assert np.asarray(kernel, np.float64).dtype == np.float64
 
     @pytest.mark.parametrize("axes", [2, 3])
-    def test_what_lies_on_the_border_is_told(self, axes):
+    def test_the_share_on_the_border_is_measured(self, axes):
         flat = Kernel.of(np.ones((5,) * axes))
         assert flat.border_share == pytest.approx(1 - 0.6**axes)
         assert Kernel(gaussian_kernel((21,) * axes, 1.0)).border_share < 1e-6
 
-    def test_it_survives_its_record(self):
+    def test_a_kernel_is_restored_from_its_record(self):
         weights = gaussian_kernel((5, 7), 1.0)
         kernel = Kernel(weights, KernelSource.ELONGATED, (0.2, 0.1), "µm", 1.5)
         again = Kernel.from_record(json.loads(json.dumps(kernel.as_record())))
@@ -100,40 +100,40 @@ class TestKernel:
             (np.full((3, 3), np.inf), "NaN or infinite"),
         ],
     )
-    def test_what_is_none_is_one_sentence(self, weights, sentence):
+    def test_invalid_kernels_are_refused_in_one_sentence(self, weights, sentence):
         with pytest.raises(ValueError, match=sentence):
             Kernel.of(weights)
 
     @pytest.mark.parametrize("weights", [np.full((4, 5), 1 / 20), 5 * gaussian_kernel((5, 5), 1)])
-    def test_weights_that_are_none_yet_are_refused(self, weights):
+    def test_weights_that_are_not_normalised_are_refused(self, weights):
         with pytest.raises(ValueError, match="odd sides and a sum of 1"):
             Kernel(weights)
 
 
 class TestChoice:
-    def test_nothing_said_means_found(self):
+    def test_without_a_choice_the_kernel_is_found(self):
         choice = KernelChoice.of(None)
         assert choice.is_found
         assert choice.scope is KernelScope.CHANNEL
 
-    def test_an_array_is_held(self):
+    def test_an_array_is_held_fixed(self):
         choice = KernelChoice.of(np.eye(3))
         assert choice.is_held
         assert choice.kernel is not None
         assert choice.kernel.source is KernelSource.GIVEN
 
-    def test_a_kernel_that_was_found_keeps_its_source_when_held(self):
+    def test_a_found_kernel_keeps_its_source_when_held(self):
         found = Kernel(gaussian_kernel((5, 5), 1.0), KernelSource.GAUSSIAN)
         assert KernelChoice.of(found).kernel is found
 
-    def test_a_start_is_a_guess_wherever_it_comes_from(self):
+    def test_a_starting_kernel_is_a_guess_whatever_its_source(self):
         found = Kernel(gaussian_kernel((5, 5), 1.0), KernelSource.GAUSSIAN)
         choice = KernelChoice.start_from(found)
         assert not choice.is_held
         assert choice.kernel is not None
         assert choice.kernel.source is KernelSource.GUESS
 
-    def test_a_scope_by_its_name(self):
+    def test_a_scope_is_chosen_by_its_name(self):
         assert KernelChoice.of("shared").scope is KernelScope.STACK
         with pytest.raises(ValueError, match=r"Expected 'per-channel', .* got 'best'"):
             KernelChoice.of("best")

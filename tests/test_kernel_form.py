@@ -1,4 +1,4 @@
-"""Every place a kernel can come from, and every refusal."""
+"""The form for the kernel: all sources of a kernel, and all refusals."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def form(qtbot, layers) -> KernelForm:
     return widget
 
 
-def test_by_default_nothing_is_known(form):
+def test_by_default_the_kernel_is_found(form):
     selection = form.selection(*MICRONS)
     assert selection.choice.is_found
     assert not selection.code
@@ -39,7 +39,7 @@ def test_by_default_nothing_is_known(form):
     assert not form.layer.native.isVisibleTo(form)
 
 
-def test_a_layer_is_a_psf_that_is_held(form, layers):
+def test_a_layer_is_a_psf_that_is_held_fixed(form, layers):
     form.source.value = kernel_form.LAYER
     assert form.layer.native.isVisibleTo(form)
     form.layer.value = layers[0]
@@ -61,7 +61,7 @@ def test_a_file_is_a_psf(form, tmp_path):
     np.testing.assert_allclose(form.selection(*MICRONS).choice.kernel, PSF)
 
 
-def test_a_gaussian_is_where_the_fit_starts(form):
+def test_a_gaussian_is_the_start_of_the_fit(form):
     form.source.value = kernel_form.GAUSSIAN
     form.sigma.value = 3.0
     choice = form.selection(*MICRONS).choice
@@ -70,29 +70,29 @@ def test_a_gaussian_is_where_the_fit_starts(form):
     assert choice.kernel.shape[0] % 2 == 1
 
 
-def test_a_microscope_has_its_resolution(form):
+def test_a_microscope_gives_a_kernel_of_its_resolution(form):
     form.source.value = kernel_form.MICROSCOPE
     form.aperture.value, form.wavelength.value = 0.5, 600
     expected = 0.51 * 0.6 / 0.5
     for height, width, unit in (MICRONS, (100, 100, "nm")):
         choice = form.selection(height, width, unit).choice
-        found = choice.kernel.widths.along_axes[0] * 0.1
-        assert found == pytest.approx(expected, rel=0.1)
+        width_found = choice.kernel.widths.along_axes[0] * 0.1
+        assert width_found == pytest.approx(expected, rel=0.1)
 
 
-def test_the_last_kernel_is_used_again(form):
+def test_the_last_kernel_can_be_used_again(form):
     form.set_last_kernel(Kernel.of(PSF, source=KernelSource.FREE))
     form.hold_last()
     choice = form.selection(*MICRONS).choice
     assert choice.is_held
-    assert choice.kernel.source is KernelSource.FREE, "and with it its warnings"
+    assert choice.kernel.source is KernelSource.FREE, "so that its warnings stay"
     np.testing.assert_allclose(choice.kernel, PSF)
     form.reset()
     assert form.selection(*MICRONS).choice.is_found
 
 
 @pytest.mark.parametrize(
-    ("place", "layer", "pixels", "sentence"),
+    ("source", "layer", "pixels", "sentence"),
     [
         (kernel_form.LAST, None, MICRONS, "no last result"),
         (kernel_form.LAYER, None, MICRONS, "No layer is chosen"),
@@ -102,8 +102,8 @@ def test_the_last_kernel_is_used_again(form):
         (kernel_form.MICROSCOPE, None, (0.1, 0.2, "µm"), "square pixels in µm or nm"),
     ],
 )
-def test_what_cannot_be_is_told(form, layers, place, layer, pixels, sentence):
-    form.source.value = place
+def test_impossible_kernels_are_refused(form, layers, source, layer, pixels, sentence):
+    form.source.value = source
     form.file.value = "nowhere.tif"
     form.layer.value = None if layer is None else layers[layer]
     with pytest.raises(ValueError, match=sentence):
@@ -112,7 +112,7 @@ def test_what_cannot_be_is_told(form, layers, place, layer, pixels, sentence):
 
 @pytest.fixture
 def run_form(qtbot, fresh_panel) -> RunForm:
-    """The run_form over a stack of pixels twice as long as those of the PSF beside it."""
+    """The form for a stack whose pixels are twice as large as those of the PSF in the viewer."""
     viewer = ViewerModel()
     viewer.add_image(PSF, name="psf", scale=(0.1, 0.1), units=("um", "um"))
     pixels = np.random.default_rng(0).random((2, 20, 24))
@@ -123,17 +123,17 @@ def run_form(qtbot, fresh_panel) -> RunForm:
     return widget
 
 
-@pytest.mark.parametrize("place", [kernel_form.LAYER, kernel_form.PSF_FILE])
-def test_a_psf_of_other_pixels_is_refused(run_form, tmp_path, place):
-    run_form.kernel.source.value = place
+@pytest.mark.parametrize("source", [kernel_form.LAYER, kernel_form.PSF_FILE])
+def test_a_psf_of_another_pixel_size_is_refused(run_form, tmp_path, source):
+    run_form.kernel.source.value = source
     run_form.kernel.layer.value = run_form._viewer.layers["psf"]
     run_form.kernel.file.value = tmp_path / "psf.tif"
     options = {"resolution": (10, 10), "metadata": {"axes": "YX", "unit": "um"}}
     tifffile.imwrite(tmp_path / "psf.tif", PSF.astype(np.float32), imagej=True, **options)
     for run_form.input.scope.value in (input_form.PLANE, input_form.STACK):
-        for ask in (run_form.task, run_form.script):
+        for function in (run_form.task, run_form.script):
             with pytest.raises(ValueError, match="Expected a PSF at the pixel size of the image"):
-                ask()
+                function()
     run_form._viewer.layers["cells"].scale = (1, 0.1, 0.1)
     for run_form.input.scope.value in (input_form.PLANE, input_form.STACK):
         _, task = run_form.task()

@@ -1,4 +1,4 @@
-"""Which blur a picture has, told from the picture alone."""
+"""The search for the kernel of an image."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def find_kernel(image: np.ndarray, largest: int) -> Kernel:
 
 
 def hook() -> np.ndarray:
-    """A camera shake: an arc and a straight line, no simple shape."""
+    """Return the kernel of a camera shake: an arc and a straight line, no parametric shape."""
     kernel = np.zeros((19, 19), np.float32)
     angles = np.linspace(0, np.pi, 200)
     np.add.at(
@@ -41,7 +41,7 @@ LARGE = np.s_[100:330, 120:380]
 
 
 def exposure(kernel: np.ndarray, noise: float, part: tuple[slice, slice] = SMALL) -> np.ndarray:
-    """A blurred and noisy photograph, with real edges."""
+    """Return a blurred and noisy photograph."""
     scene = torch.from_numpy(data.camera()[part] / 255).float()
     recorded = Convolution(torch.from_numpy(kernel)).forward(scene).numpy()
     random = np.random.default_rng(0)
@@ -50,7 +50,7 @@ def exposure(kernel: np.ndarray, noise: float, part: tuple[slice, slice] = SMALL
 
 @pytest.fixture(scope="module")
 def shaken() -> np.ndarray:
-    """An exposure by a shaken camera, unsharp by no simple shape."""
+    """An exposure with camera shake, whose kernel has no parametric shape."""
     return exposure(hook(), 0.001, MIDDLE)
 
 
@@ -63,7 +63,7 @@ def shaken() -> np.ndarray:
         ("free", hook(), 0.001),
     ],
 )
-def test_blurs_are_told_apart_and_found_at_any_scale(kind, kernel, noise):
+def test_blurs_are_distinguished_and_found_at_any_intensity_scale(kind, kernel, noise):
     recorded = exposure(kernel, noise, MIDDLE if kind == "free" else SMALL)
     found = find_kernel(300 * recorded.astype(float) + 1000, 61)
     assert found.source == kind
@@ -73,14 +73,14 @@ def test_blurs_are_told_apart_and_found_at_any_scale(kind, kernel, noise):
     assert found.weights.shape[0] == found.weights.shape[1] <= 61
 
 
-def test_a_picture_that_is_sharp_and_noisy_has_no_blur():
+def test_a_sharp_noisy_image_has_no_blur():
     recorded = exposure(np.ones((1, 1), np.float32), 0.1)
     found = find_kernel(recorded, 61)
     assert found.source == "none"
     assert kernel_width(found.weights) < 1.5
 
 
-def test_the_grain_of_texture_is_no_drift():
+def test_fine_texture_is_not_taken_for_linear_motion():
     bricks = data.brick()[:256, :256] / 255
     noisy = bricks + 0.1 * np.random.default_rng(0).standard_normal(bricks.shape)
     assert find_kernel(noisy, 61).source in ("none", "Gaussian")
@@ -88,26 +88,26 @@ def test_the_grain_of_texture_is_no_drift():
 
 @pytest.fixture
 def short_search(monkeypatch) -> None:
-    """A search for a shape of a quarter of its iterations, to see where it leads."""
+    """Reduce the search for a shape to a quarter of its iterations."""
     monkeypatch.setattr(shape_search, "_ITERATIONS", 8)
 
 
-def test_a_shake_longer_than_the_smaller_window_is_found(short_search):
+def test_a_shake_larger_than_the_small_window_is_found(short_search):
     steps = np.linspace(0, 1, 500)
-    way = np.rint([18 + 5 * np.sin(7 * steps), 2 + 35 * steps**1.5]).astype(int)
+    path = np.rint([18 + 5 * np.sin(7 * steps), 2 + 35 * steps**1.5]).astype(int)
     long = np.zeros((39, 39), np.float32)
-    np.add.at(long, tuple(way), 1 / 500)
+    np.add.at(long, tuple(path), 1 / 500)
     recorded = exposure(long, 0.001, LARGE)
     found = find_kernel(recorded, 81)
     assert found.source == "free"
     assert kernel_similarity(long, found.weights) > 0.8
 
 
-def test_a_cell_with_soft_edges_is_no_camera_shake():
+def test_a_cell_with_soft_edges_is_not_taken_for_camera_shake():
     assert find_kernel(cell_crop() / 255, 81).source == "Gaussian"
 
 
-def test_a_sharp_picture_has_no_blur():
+def test_a_sharp_image_has_no_blur():
     assert find_kernel(data.camera()[100:330, 120:380] / 255, 61).source == "none"
 
 
@@ -116,14 +116,14 @@ def unit(image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("side", [160, 192, 256, 320])
-def test_the_sample_scene_has_its_ellipse_at_every_size(side):
+def test_the_ellipse_of_the_sample_scene_is_found_at_every_size(side):
     found = find_kernel(unit(fluorescence_scene((side, side)).observed.astype(float)), 81)
     assert found.source == "elongated"
     assert kernel_similarity(astigmatic_kernel(), found.weights) > 0.95
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         np.add.outer(np.arange(40.0), np.arange(48.0)),
         np.add.outer(np.arange(64.0), np.arange(80.0)),
@@ -132,11 +132,11 @@ def test_the_sample_scene_has_its_ellipse_at_every_size(side):
     ],
     ids=["small ramp", "ramp", "stripes", "waves"],
 )
-def test_ramps_and_stripes_have_no_blur(picture):
-    assert find_kernel(unit(picture.astype(float)), 61).source == "none"
+def test_ramps_and_stripes_have_no_blur(image):
+    assert find_kernel(unit(image.astype(float)), 61).source == "none"
 
 
-def test_the_scale_of_the_image_does_not_matter():
+def test_the_intensity_scale_does_not_matter():
     recorded = exposure(gaussian_kernel((21, 21), 2.5), 0.01)
     found, again = (
         find_kernel(scale * recorded + offset, 61) for scale, offset in ((1, 0), (300, 1000))
@@ -151,45 +151,45 @@ def test_volumes_are_refused():
 
 
 class TestShape:
-    """The sparsity of the estimate's edges as the judge of kernels of any shape."""
+    """Kernels of any shape are judged by the sparsity of the edges of the estimate."""
 
     def test_the_right_kernel_makes_edges_sparser_than_any_gaussian(self, shaken):
         point = np.ones((1, 1), np.float32)
         assert sparsity_ratio(shaken, hook(), point) < 0.95
 
     @pytest.mark.parametrize("wrong", [hook().T.copy(), hook()[::-1].copy()])
-    def test_a_wrong_kernel_as_wide_does_not(self, wrong):
+    def test_a_wrong_kernel_of_the_same_width_does_not(self, wrong):
         point = np.ones((1, 1), np.float32)
         assert sparsity_ratio(exposure(hook(), 0.001, LARGE), wrong, point) > 1
 
-    def test_no_shape_is_as_good_as_the_gaussian_that_is_there(self):
+    def test_other_shapes_are_worse_than_the_true_gaussian(self):
         gaussian = gaussian_kernel((21, 21), 2.5)
         recorded = exposure(gaussian, 0.01)
         for shape in (hook(), line_kernel(9, 30)):
             assert sparsity_ratio(recorded, shape, gaussian) > 1
         assert sparsity_ratio(recorded, gaussian, gaussian) == pytest.approx(1, abs=0.01)
 
-    def test_a_scene_without_a_shape_costs_a_look_only(self):
+    def test_a_scene_without_a_shape_needs_only_first_looks(self):
         observed = unit(fluorescence_scene((256, 256)).observed.astype(float))
         search = run_to_end(search_shape(observed, astigmatic_kernel(), 61))
         assert search.kernel is None
         assert not search.ratios
         assert [look.side for look in search.looks] == [31, 61]
-        assert min(look.scale for look in search.looks) < 1, "and that ends at a coarse scale"
+        assert min(look.scale for look in search.looks) < 1, "a first look ends at a coarse scale"
 
-    def test_a_shape_is_found_from_more_than_one_side(self, shaken, short_search):
+    def test_a_shape_is_found_in_several_mirror_images(self, shaken, short_search):
         search = run_to_end(search_shape(shaken, np.ones((1, 1), np.float32), 31))
         assert search.kernel is not None
         assert sum(ratio < 0.99 for ratio in search.ratios) >= 2
         assert kernel_similarity(hook(), search.kernel) > 0.7
 
-    def test_a_small_picture_is_not_searched(self):
+    def test_a_small_image_is_not_searched(self):
         search = search_shape(np.eye(61), np.ones((1, 1), np.float32), 61)
         assert run_to_end(search).looks == ()
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (17, 90)])
-def test_small_pictures_are_no_trouble(shape):
+def test_small_images_have_a_kernel(shape):
     found = find_kernel(np.random.default_rng(0).random(shape), 81)
     assert found.weights.sum() == pytest.approx(1, abs=1e-5)
 
@@ -207,8 +207,8 @@ def test_a_kernel_put_into_another_window_stays_centred(window):
     assert np.unravel_index(moved.argmax(), window) == (window[0] // 2, window[1] // 2)
 
 
-def test_a_search_reports_the_best_so_far_on_its_way():
-    """So that it may be stopped and keep something."""
+def test_a_search_reports_the_best_kernel_so_far():
+    """This way a search that is stopped keeps a kernel."""
     observed = unit(fluorescence_scene((128, 128)).observed.astype(float))
     steps = list(search_kernel(observed, 61))
     assert len(steps) > 50

@@ -1,4 +1,4 @@
-"""Many runs: in a row, side by side, and in one viewer; nothing piles up."""
+"""Many runs, one after another, in parallel and in one viewer: memory and threads do not grow."""
 
 import gc
 import os
@@ -17,16 +17,16 @@ from napari_blind_deconv import Settings, deconvolve
 from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.synthetic import fluorescence_scene
 
-# With LOAD_IN_FULL=1 as many as a day at the microscope may bring.
+# LOAD_IN_FULL=1 repeats the runs as often as in a day at the microscope.
 FULL = "LOAD_IN_FULL" in os.environ
-RUNS, VIEWER_RUNS, SIDE_BY_SIDE = (200, 100, 10) if FULL else (50, 10, 4)
+RUNS, VIEWER_RUNS, PARALLEL_RUNS = (200, 100, 10) if FULL else (50, 10, 4)
 TINY = Settings(channels=(8,), max_iterations=3, kernel_features=16, stop_at_noise=False, window=2)
-# Nothing is looked for in the image: a run of a moment, through all its parts but that.
+# A very short run with all its parts except the search for the kernel and the linear estimate.
 BRIEF = TINY.with_changes(kernel_start="flat", image_start="random")
 PIXELS = np.random.default_rng(0).random((32, 36)).astype(np.float32)
 
 
-def test_many_runs_leave_nothing_behind():
+def test_many_runs_leak_no_memory_and_no_threads():
     process = psutil.Process()
     memory, threads = [], []
     for seed in range(RUNS):
@@ -36,23 +36,23 @@ def test_many_runs_leave_nothing_behind():
             gc.collect()
             memory.append(process.memory_info().rss)
             threads.append(process.num_threads())
-    settled = memory[2]  # allocators have grown by then
+    settled = memory[2]  # by then the allocators have grown
     assert max(memory[3:]) - settled < 20 * 2**20, memory
     assert max(threads) <= threads[0], threads
 
 
-def test_runs_side_by_side_are_runs_alone():
-    def picture(seed: int) -> np.ndarray:
+def test_parallel_runs_equal_single_runs():
+    def result_image(seed: int) -> np.ndarray:
         return deconvolve(PIXELS, TINY.with_changes(seed=seed)).image
 
-    alone = [picture(seed) for seed in range(SIDE_BY_SIDE)]
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        together = list(pool.map(picture, range(SIDE_BY_SIDE)))
-    for one, other in zip(alone, together, strict=True):
+    alone = [result_image(seed) for seed in range(PARALLEL_RUNS)]
+    with ThreadPoolExecutor(PARALLEL_RUNS) as pool:
+        parallel = list(pool.map(result_image, range(PARALLEL_RUNS)))
+    for one, other in zip(alone, parallel, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_threads_change_the_result_by_rounding_only():
+def test_the_number_of_threads_changes_only_rounding():
     before = torch.get_num_threads()
     settings = TINY.with_changes(max_iterations=10, precision="float32")
     image = fluorescence_scene((48, 48)).observed

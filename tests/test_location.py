@@ -1,4 +1,4 @@
-"""Finding content that moved, and moving image and kernel back together."""
+"""Shifts of the content, and recentring of image and kernel."""
 
 import numpy as np
 import pytest
@@ -25,8 +25,8 @@ def blurred_by(canvas: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def canvas() -> np.ndarray:
     scene = fluorescence_scene((84, 96))
-    picture = (scene.truth - scene.truth.min()) / np.ptp(scene.truth)
-    return picture.astype(np.float32)
+    image = (scene.truth - scene.truth.min()) / np.ptp(scene.truth)
+    return image.astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_recentring_undoes_a_joint_shift_of_volumes(volume):
     assert max(map(abs, kernel_centroid(centred))) < 0.05
 
 
-def test_recentring_works_below_a_pixel():
+def test_recentring_has_subpixel_accuracy():
     offset = (0.4, -0.3)
     kernel = ndimage.shift(gaussian_kernel((31, 31), 2.5), offset, order=3).clip(0)
     kernel = kernel / kernel.sum()
@@ -84,11 +84,11 @@ def test_recentring_works_below_a_pixel():
     blurred = blurred_by(spot, kernel)
     image, centred = recentre(spot, kernel, blurred)
     assert np.hypot(*kernel_centroid(centred)) < 0.05
-    wanted = ndimage.center_of_mass(blurred[0])
-    assert ndimage.center_of_mass(image[0]) == pytest.approx(wanted, abs=0.05)
+    expected = ndimage.center_of_mass(blurred[0])
+    assert ndimage.center_of_mass(image[0]) == pytest.approx(expected, abs=0.05)
 
 
-def test_the_recentred_kernel_is_a_kernel(canvas):
+def test_the_recentred_kernel_is_normalised(canvas):
     kernel = np.roll(gaussian_kernel(WINDOW, 1.5), (2, 1), (0, 1))
     _, centred = recentre(canvas[None], kernel, blurred_by(canvas, kernel)[None])
     assert centred.shape == WINDOW
@@ -96,16 +96,16 @@ def test_the_recentred_kernel_is_a_kernel(canvas):
     assert centred.sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_a_pedestal_does_not_pull_the_centroid():
+def test_a_pedestal_does_not_change_the_centroid():
     kernel = np.roll(gaussian_kernel((41, 41), 1.5), (10, -6), (0, 1))
     with_pedestal = kernel + 0.02 * kernel.max()
     assert kernel_centroid(with_pedestal) == pytest.approx((10, -6), abs=0.05)
 
 
-def test_a_known_kernel_gets_its_origin_without_a_change_of_value():
+def test_a_known_kernel_is_centred_without_a_change_of_values():
     kernel = ndimage.shift(gaussian_kernel((15, 17), 1.5), (2.3, -1.4), order=3).clip(0)
-    moved, left = origin_at_centroid(kernel)
+    moved, remainder = origin_at_centroid(kernel)
     assert moved.shape == (19, 19)
-    assert left == pytest.approx((0.3, -0.4), abs=0.03)
-    assert kernel_centroid(moved) == pytest.approx(left, abs=1e-3)
+    assert remainder == pytest.approx((0.3, -0.4), abs=0.03)
+    assert kernel_centroid(moved) == pytest.approx(remainder, abs=1e-3)
     np.testing.assert_array_equal(moved[moved > 0], kernel[kernel > 0])

@@ -1,4 +1,4 @@
-"""Huber's loss and the sparse-gradient ratio."""
+"""The Huber loss and the ratio of sparse gradients."""
 
 import pytest
 import torch
@@ -25,21 +25,21 @@ SHAPES = pytest.mark.parametrize("shape", [(20, 30), (9, 12, 10)])
 @SHAPES
 @pytest.mark.parametrize("per_pixel", [True, False])
 def test_sparsity_ignores_contrast_and_offset(shape, per_pixel):
-    picture = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(
-        gradient_sparsity(7 * picture + 3, per_pixel=per_pixel),
-        gradient_sparsity(picture, per_pixel=per_pixel),
+        gradient_sparsity(7 * image + 3, per_pixel=per_pixel),
+        gradient_sparsity(image, per_pixel=per_pixel),
         rtol=1e-4,
         atol=1e-4,
     )
 
 
 @SHAPES
-def test_no_axis_is_preferred(shape):
-    picture = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    for turned in (picture.transpose(0, -1), picture.flip(0)):
-        torch.testing.assert_close(gradient_sparsity(turned), gradient_sparsity(picture))
-        torch.testing.assert_close(mean_gradient(turned), mean_gradient(picture))
+def test_all_axes_count_equally(shape):
+    image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    for turned in (image.transpose(0, -1), image.flip(0)):
+        torch.testing.assert_close(gradient_sparsity(turned), gradient_sparsity(image))
+        torch.testing.assert_close(mean_gradient(turned), mean_gradient(image))
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (8, 8, 32)])
@@ -56,19 +56,19 @@ def test_per_pixel_ratio_does_not_grow_with_the_image_while_the_published_one_do
     assert gradient_sparsity(large).item() == pytest.approx(
         gradient_sparsity(small).item(), rel=0.05
     )
-    published = [gradient_sparsity(picture, per_pixel=False) for picture in (small, large)]
+    published = [gradient_sparsity(image, per_pixel=False) for image in (small, large)]
     assert published[1] > 6 * published[0]
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (4, 5, 6)])
-def test_gradients_are_finite_even_for_a_constant_picture(shape):
-    picture = torch.ones(shape, requires_grad=True)
-    gradient_sparsity(picture).backward()
-    assert picture.grad is not None
-    assert torch.isfinite(picture.grad).all()
+def test_gradients_are_finite_even_for_a_constant_image(shape):
+    image = torch.ones(shape, requires_grad=True)
+    gradient_sparsity(image).backward()
+    assert image.grad is not None
+    assert torch.isfinite(image.grad).all()
 
 
-def test_mean_gradient_falls_with_contrast_and_knows_no_size():
+def test_mean_gradient_falls_with_contrast_and_not_with_size():
     ramp = torch.arange(40.0).expand(40, 40)
     assert mean_gradient(ramp).item() == pytest.approx(39 / 40)
     assert mean_gradient(0.5 * ramp) == 0.5 * mean_gradient(ramp)

@@ -1,4 +1,4 @@
-"""PSFs of a microscope and of a drifting stage."""
+"""PSFs of a microscope and of linear motion."""
 
 import numpy as np
 import pytest
@@ -53,5 +53,5 @@ def test_a_line_has_its_length_and_direction(angle):
     assert kernel.sum() == pytest.approx(1)
     assert (kernel * rows).sum() == pytest.approx(0, abs=1e-4)
     along = columns * np.cos(np.deg2rad(angle)) - rows * np.sin(np.deg2rad(angle))
-    # A line's own variance, and at most that of the pixels it is shared by.
+    # The variance of a line, plus at most that of the pixels that share it.
     assert (kernel * along**2).sum() == pytest.approx(81 / 12, abs=0.3)

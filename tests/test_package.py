@@ -1,4 +1,4 @@
-"""The package as pip, napari and the hub see it."""
+"""Imports, manifest and metadata of the package."""
 
 import os
 import re
@@ -47,7 +47,7 @@ def test_public_names_resolve():
 def test_manifest_is_found_and_every_command_resolves():
     manifest = PluginManifest.from_distribution("napari-blind-deconv")
     assert manifest.display_name == "Blind deconvolution"
-    pytest.importorskip("napari")  # which the command line does without
+    pytest.importorskip("napari")  # the command line does not need it
     for command in manifest.contributions.commands:
         module, _, name = str(command.python_name).partition(":")
         assert callable(getattr(import_module(module), name))
@@ -63,7 +63,7 @@ def test_the_manifest_at_the_top_is_the_packaged_one():
     packaged = ROOT / "src" / "napari_blind_deconv" / "napari.yaml"
     if link.is_symlink():
         assert link.resolve() == packaged.resolve()
-    else:  # git on Windows may lay a link as a file that holds its target
+    else:  # git on Windows may store a link as a file that contains its target
         assert link.read_text().strip() in (
             packaged.relative_to(ROOT).as_posix(),
             packaged.read_text().strip(),
@@ -78,19 +78,19 @@ def test_metadata_for_the_hub():
     assert entry_points(group="console_scripts", name="blind-deconv")
 
 
-def test_the_page_on_pypi_has_all_it_shows():
-    shown = metadata("napari-blind-deconv")
-    assert shown["Description-Content-Type"] == "text/markdown"
-    assert shown["License-Expression"] == "BSD-3-Clause"
-    assert shown["Requires-Python"] == ">=3.11"
-    assert shown["Summary"]
-    assert shown["Keywords"]
+def test_the_page_on_pypi_has_all_fields():
+    fields = metadata("napari-blind-deconv")
+    assert fields["Description-Content-Type"] == "text/markdown"
+    assert fields["License-Expression"] == "BSD-3-Clause"
+    assert fields["Requires-Python"] == ">=3.11"
+    assert fields["Summary"]
+    assert fields["Keywords"]
     pythons = {f"Programming Language :: Python :: {v}" for v in ("3.11", "3.12", "3.13")}
-    assert pythons <= set(shown.get_all("Classifier"))
+    assert pythons <= set(fields.get_all("Classifier"))
 
 
 def page_of_a_build(monkeypatch, **environment) -> dict:
-    """What `hatch_build.py` adds to the metadata, built with these environment variables."""
+    """Return the metadata that `hatch_build.py` adds with these environment variables."""
     pytest.importorskip("hatchling")
     for name in ("GITHUB_REPOSITORY", "GITHUB_SERVER_URL"):
         monkeypatch.delenv(name, raising=False)
@@ -107,7 +107,7 @@ def targets(page: dict) -> list[str]:
 
 
 def test_the_page_of_a_release_leads_into_its_repository(monkeypatch):
-    home = "https://github.com/someone/napari-blind-deconv"
+    base = "https://github.com/someone/napari-blind-deconv"
     page = page_of_a_build(
         monkeypatch,
         GITHUB_SERVER_URL="https://github.com",
@@ -116,13 +116,13 @@ def test_the_page_of_a_release_leads_into_its_repository(monkeypatch):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(targets(page)) == len(re.findall(r"\]\(([^)]*)\)", readme))
     assert all(target.startswith("https://") for target in targets(page))
-    assert f"]({home}/raw/v1.2.3/docs/images/scene_summary.png)" in page["readme"]["text"]
-    ours = [target.removeprefix(home) for target in targets(page) if target.startswith(home)]
-    for kind, tag, path in (target.strip("/").split("/", 2) for target in ours):
+    assert f"]({base}/raw/v1.2.3/docs/images/scene_summary.png)" in page["readme"]["text"]
+    own = [target.removeprefix(base) for target in targets(page) if target.startswith(base)]
+    for kind, tag, path in (target.strip("/").split("/", 2) for target in own):
         assert tag == "v1.2.3"
         assert (ROOT / path.partition("#")[0]).is_file()
         assert path.endswith(".png") == (kind == "raw")
-    assert page["urls"]["Source"] == home
+    assert page["urls"]["Source"] == base
     assert page["urls"]["Documentation"] == "https://someone.github.io/napari-blind-deconv/"
 
 
@@ -142,7 +142,7 @@ def test_the_installed_page_is_the_readme():
 
 
 def test_the_plugin_loads_torch_without_triton(tmp_path):
-    """Triton and Mesa's OpenGL in one process end it, each with an LLVM of its own."""
+    """Triton and the OpenGL of Mesa crash a process, because each brings an LLVM of its own."""
     (tmp_path / "triton.py").write_text("print('triton was loaded')")
     program = (
         "from napari_blind_deconv.plugin.torch_loading import load_torch\n"

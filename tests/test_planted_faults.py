@@ -1,4 +1,4 @@
-"""The faults that are planted by hand fit the source as it is."""
+"""The planted faults fit the current source."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From a layer to a plane and back: geometry, units and names of what is laid beside it."""
+"""From a layer to a plane and back: geometry, units and names of the output layers."""
 
 from dataclasses import replace
 
@@ -89,7 +89,7 @@ def test_kernel_and_trace_lie_beside_the_image_in_its_units(result):
     np.testing.assert_array_equal(kernel.data, result.kernel)
 
 
-def test_the_trace_layer_carries_the_numbers_and_marks_the_kept_one(result):
+def test_the_trace_layer_contains_the_trace_and_marks_the_kept_iteration(result):
     source, _ = source_of(PIXELS)
     trace = Layer.create(*outputs_beside(source, result)[1])
     for name in ("iteration", "loss", "data", "regulariser", "variance"):
@@ -98,11 +98,11 @@ def test_the_trace_layer_carries_the_numbers_and_marks_the_kept_one(result):
     assert result.trace["iteration"][kept].tolist() == [result.stop_iteration]
     heights = trace.data[np.isfinite(result.trace["variance"]), 0]
     order = np.argsort(result.trace["variance"][2:])
-    assert (np.diff(heights[order]) <= 0).all()  # rows count downwards: less variance, lower
+    assert (np.diff(heights[order]) <= 0).all()  # rows increase downwards
 
 
 @pytest.mark.parametrize("rotate", [0, 30])
-def test_the_current_plane_of_a_stack_is_taken_and_put_back(rotate, result):
+def test_the_result_of_a_plane_of_a_stack_lies_on_that_plane(rotate, result):
     stack = np.random.default_rng(1).random((4, 5, 20, 30))
     affine = np.eye(5)
     affine[3, 4] = 7
@@ -110,7 +110,7 @@ def test_the_current_plane_of_a_stack_is_taken_and_put_back(rotate, result):
         stack,
         scale=(1, 2, 0.2, 0.1),
         translate=(0, 10, 1, 1),
-        rotate=_turn_of_the_last_two_axes(rotate),
+        rotate=_rotation_of_the_last_two_axes(rotate),
         affine=affine,
         units=("s", "um", "um", "um"),
         position={0: 2, 1: 10 + 3 * 2},
@@ -125,11 +125,11 @@ def test_the_current_plane_of_a_stack_is_taken_and_put_back(rotate, result):
     assert estimate.units == layer.units
 
 
-def _turn_of_the_last_two_axes(degrees: float) -> np.ndarray:
+def _rotation_of_the_last_two_axes(degrees: float) -> np.ndarray:
     cosine, sine = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
-    turn = np.eye(4)
-    turn[2:, 2:] = [[cosine, sine], [-sine, cosine]]
-    return turn
+    rotation = np.eye(4)
+    rotation[2:, 2:] = [[cosine, sine], [-sine, cosine]]
+    return rotation
 
 
 def test_the_source_is_a_copy():
@@ -139,7 +139,7 @@ def test_the_source_is_a_copy():
     assert source.pixels.any()
 
 
-def test_other_axes_on_the_screen_are_the_plane():
+def test_the_plane_has_the_displayed_axes():
     viewer = ViewerModel()
     layer = viewer.add_image(np.random.default_rng(1).random((18, 4, 20)))
     viewer.dims.order = (1, 2, 0)
@@ -150,7 +150,7 @@ def test_other_axes_on_the_screen_are_the_plane():
     assert source.embed(source.pixels).shape == (18, 1, 20)
 
 
-def test_a_flat_layer_among_stacks_is_taken_whole():
+def test_a_2d_layer_among_stacks_is_one_plane():
     viewer = ViewerModel()
     viewer.add_image(np.zeros((5, 20, 30)))
     layer = viewer.add_image(PIXELS)
@@ -158,7 +158,7 @@ def test_a_flat_layer_among_stacks_is_taken_whole():
     np.testing.assert_array_equal(LayerPlane.of(layer, viewer.dims).pixels, PIXELS)
 
 
-def test_multiscale_layers_are_taken_at_full_resolution():
+def test_multiscale_layers_are_read_at_full_resolution():
     source, _ = source_of([PIXELS, PIXELS[::2, ::2]], multiscale=True)
     np.testing.assert_array_equal(source.pixels, PIXELS)
 

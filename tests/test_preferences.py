@@ -1,4 +1,4 @@
-"""What the panel remembers, and what a bug report tells."""
+"""Stored preferences of the panel, and problem reports."""
 
 import json
 
@@ -19,7 +19,7 @@ def stored(fresh_panel):
 
 @pytest.mark.usefixtures("stored")
 class TestPreferences:
-    def test_what_was_chosen_comes_back(self):
+    def test_chosen_settings_are_restored(self):
         changes = {"sparsity": 0.5, "kernel_size": 31, "device": "cpu"}
         settings = Settings.preset("draft").with_changes(**changes)
         Preferences.of("draft", settings).save()
@@ -28,7 +28,7 @@ class TestPreferences:
         assert found.changes == changes
         assert found.settings() == settings
 
-    def test_the_device_has_its_own_place_in_naparis_settings(self, stored):
+    def test_the_device_is_a_separate_field_of_the_napari_settings(self, stored):
         settings = Settings.preset("draft").with_changes(sparsity=0.5, device="cpu")
         Preferences.of("draft", settings).save()
         assert (stored.preset, stored.device) == ("draft", "cpu")
@@ -36,12 +36,12 @@ class TestPreferences:
         Preferences.of("draft", settings.with_changes(device="auto")).save()
         assert stored.device == "auto"
 
-    def test_a_seed_is_not_remembered(self):
+    def test_a_seed_is_not_stored(self):
         settings = Settings.preset("draft").with_changes(sparsity=0.5)
         Preferences.of("draft", settings.with_changes(seed=5)).save()
         assert Preferences.load().settings() == settings
 
-    def test_a_new_panel_stands_as_the_last_was_left_and_resets(self, qtbot):
+    def test_a_new_panel_has_the_last_settings_and_can_be_reset(self, qtbot):
         changes = {"sparsity": 0.5, "kernel_size": 31, "device": "cpu"}
         settings = Settings.preset("draft").with_changes(**changes)
         Preferences.of("draft", settings).save()
@@ -57,13 +57,13 @@ class TestPreferences:
         ("preset", "changes"),
         [("selfdeblur", "{}"), ("gone", "{}"), ("fast", "{"), ("fast", '{"sparsity": "lots"}')],
     )
-    def test_what_makes_no_sense_any_more_is_forgotten(self, stored, preset, changes):
+    def test_invalid_preferences_are_ignored(self, stored, preset, changes):
         stored.preset, stored.changes = preset, changes
         assert Preferences.load() == Preferences()
 
 
 class TestReport:
-    def test_it_tells_where_and_with_what_but_no_paths(self):
+    def test_it_contains_traceback_and_settings_but_no_paths(self):
         try:
             try:
                 raise OSError("/home/ada/secret/cells.tif is gone")
@@ -81,7 +81,7 @@ class TestReport:
         assert "/home" not in text
 
     @pytest.mark.parametrize(
-        ("sentence", "told"),
+        ("sentence", "reported"),
         [
             ("'/home/ada lovelace/x/cells.tif' is gone", "'cells.tif' is gone"),
             ("No /home/ada/a.tif in /mnt/ada l/b c.tif.", "No a.tif in b c.tif."),
@@ -93,8 +93,8 @@ class TestReport:
             ("A grey/colour image of 3 px/µm.", "A grey/colour image of 3 px/µm."),
         ],
     )
-    def test_folders_are_left_out_with_their_spaces(self, sentence, told):
-        assert problem_report(sentence, None, None, "none").splitlines()[0] == told
+    def test_folders_with_spaces_are_left_out(self, sentence, reported):
+        assert problem_report(sentence, None, None, "none").splitlines()[0] == reported
 
-    def test_settings_that_cannot_be_are_left_out(self):
+    def test_missing_settings_are_left_out(self):
         assert "settings" not in problem_report("No.", None, None, "none")

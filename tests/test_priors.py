@@ -1,4 +1,4 @@
-"""The two networks: shapes, ranges, determinism, and what they can learn."""
+"""The networks for image and kernel: shapes, ranges, gradients and fits."""
 
 import pytest
 import torch
@@ -17,19 +17,19 @@ NETWORK = {"channels": (8, 8, 8), "skip_channels": 4, "input_channels": 4}
 def test_image_prior_fills_its_canvas_within_range(canvas, outputs):
     torch.manual_seed(0)
     prior = ImagePrior(canvas, outputs=outputs, ceiling=2.5, **NETWORK)
-    picture = prior()
-    assert picture.shape == (outputs, *canvas)
-    assert picture.dtype == torch.float32
-    assert 0 <= picture.min() < picture.max() <= 2.5
+    image = prior()
+    assert image.shape == (outputs, *canvas)
+    assert image.dtype == torch.float32
+    assert 0 <= image.min() < image.max() <= 2.5
 
 
-def test_a_convolution_of_one_pixel_needs_no_border():
+def test_a_convolution_with_one_pixel_needs_no_border():
     features = torch.rand(1, 4, 9, 8)
-    lean = _convolution(2, 4, 3, 1)
-    bordered = torch.nn.Conv2d(4, 3, 1, padding_mode="reflect")
-    bordered.load_state_dict(lean.state_dict())
-    assert lean.padding_mode == "zeros"
-    assert torch.equal(lean(features), bordered(features))
+    unpadded = _convolution(2, 4, 3, 1)
+    padded = torch.nn.Conv2d(4, 3, 1, padding_mode="reflect")
+    padded.load_state_dict(unpadded.state_dict())
+    assert unpadded.padding_mode == "zeros"
+    assert torch.equal(unpadded(features), padded(features))
 
 
 @pytest.mark.parametrize("canvas", [(40, 40), (12, 20, 24)])
@@ -42,7 +42,7 @@ def test_image_prior_gets_finite_gradients_everywhere(canvas):
 
 
 @pytest.mark.parametrize("canvas", [(32, 32), (16, 16, 16)])
-def test_image_prior_starts_from_what_it_is_given_and_learns_to_leave_it(canvas):
+def test_image_prior_starts_from_a_given_image_and_can_leave_it(canvas):
     torch.manual_seed(0)
     start = torch.rand(1, *canvas).mul(1.5).add(0.1)
     prior = ImagePrior(canvas, outputs=1, ceiling=2.0, start=start, **NETWORK)
@@ -81,7 +81,7 @@ every_network = pytest.mark.parametrize("network", [siren, mlp, convolutional])
 
 @pytest.mark.parametrize("shape", [(15, 21), (7, 9, 11)])
 @every_network
-def test_kernel_is_a_non_negative_share_of_one(network, shape):
+def test_kernel_is_non_negative_with_sum_one(network, shape):
     kernel = network(shape)()
     assert kernel.shape == shape
     assert (kernel >= 0).all()
@@ -118,7 +118,7 @@ def test_kernel_gradients_are_finite(network):
     assert all(torch.isfinite(p.grad).all() for p in prior.parameters() if p.grad is not None)
 
 
-def test_a_fixed_kernel_has_nothing_to_learn():
+def test_a_fixed_kernel_has_no_parameters():
     kernel = torch.from_numpy(gaussian_kernel((5, 5), 1.0))
     prior = FixedKernel(kernel)
     assert not list(prior.parameters())

@@ -1,4 +1,4 @@
-"""Richardson-Lucy, with the kernel known and unknown."""
+"""Richardson-Lucy with a known and with an unknown kernel."""
 
 from itertools import islice
 
@@ -32,13 +32,13 @@ def test_misfit_to_photons_falls_with_every_iteration(scene):
     assert misfits == sorted(misfits, reverse=True)
 
 
-def test_the_known_kernel_sharpens(scene):
+def test_the_known_kernel_reduces_the_error(scene):
     truth, observed = CONVOLUTION.field_of_view(scene), CONVOLUTION.forward(scene)
     estimate = CONVOLUTION.field_of_view(nth(richardson_lucy(observed, CONVOLUTION), 100))
     assert (estimate - truth).norm() < 0.9 * (observed - truth).norm()
 
 
-def test_a_point_as_kernel_gives_the_picture_back(scene):
+def test_a_point_as_kernel_returns_the_image(scene):
     point = Convolution(torch.ones(1, 1, dtype=torch.float64))
     torch.testing.assert_close(nth(richardson_lucy(scene, point), 2), scene)
 

@@ -1,4 +1,4 @@
-"""No code from files, no network, and no writing but where it was said."""
+"""No code is run from files, no network is used, and only the named files are written."""
 
 import ast
 import json
@@ -21,13 +21,13 @@ FAST = ["--set", "channels=[8]", "--set", "max_iterations=2", "--set", "kernel_f
 LINEAR = ["--set", "solver=wiener"]
 PACKAGE = Path(napari_blind_deconv.__file__).parent
 
-# Sockets but local ones, and files opened for writing, moved, made or removed, are written down; no
-# socket opens.
-WATCHED = """
+# Records all sockets except local ones, and all files that are opened for writing, moved, created
+# or removed. No socket is opened.
+RECORDING_PROGRAM = """
 import json, os, sys
 seen = []
 def watch(event, arguments):
-    local = event == "socket.__new__" and arguments[1] == 1  # event loops wake themselves by these
+    local = event == "socket.__new__" and arguments[1] == 1  # event loops use these
     if event.startswith("socket.") and not local and event != "socket.gethostname":
         seen.append((event, str(arguments)))
         raise PermissionError("no network in this test")
@@ -39,7 +39,7 @@ def watch(event, arguments):
     if event == "os.rename":
         seen.append((event, str(arguments[1])))
     if event in ("os.mkdir", "os.remove", "os.rmdir") and arguments[-1] == -1:
-        seen.append((event, str(arguments[0])))  # else within a folder that is being removed
+        seen.append((event, str(arguments[0])))  # others lie in a folder being removed
 sys.addaudithook(watch)
 from napari_blind_deconv.cli import app
 for words in json.loads(sys.argv[1]):
@@ -50,11 +50,11 @@ print(json.dumps(seen))
 """
 
 
-def watched(folder: Path, commands: list[list[str]]) -> list[list[str]]:
-    """Run commands in one process; return what each did to sockets and files."""
+def recorded_events(folder: Path, commands: list[list[str]]) -> list[list[str]]:
+    """Run commands in one process, and return their events on sockets and files."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("TORCHINDUCTOR")}
     done = subprocess.run(
-        [sys.executable, "-B", "-c", WATCHED, json.dumps(commands)],
+        [sys.executable, "-B", "-c", RECORDING_PROGRAM, json.dumps(commands)],
         capture_output=True,
         text=True,
         check=False,
@@ -78,7 +78,7 @@ def folder(tmp_path) -> Path:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="temporary folders lie elsewhere")
-def test_no_network_and_no_file_but_those_named(folder):
+def test_no_network_is_used_and_only_named_files_are_written(folder):
     runs = [
         ["run", "plane.tif", "out/plane.tif", "--kernel-out", "out/k.tif", *FAST],
         ["run", "stack.tif", "out/stack.ome.tif", *LINEAR],
@@ -88,14 +88,14 @@ def test_no_network_and_no_file_but_those_named(folder):
     ]
     allowed = tuple(str(folder / name) for name in ("out", "tmp"))
     command = ""
-    for event, where in watched(folder, runs):
+    for event, target in recorded_events(folder, runs):
         if event == "command":
-            command = where
+            command = target
             continue
-        assert not event.startswith("socket"), (command, where)
-        path = str((folder / where).absolute())
-        assert path.startswith(allowed) or path == os.devnull, (command, event, where)
-    assert command == " ".join(runs[-1]), "all of them ran"
+        assert not event.startswith("socket"), (command, target)
+        path = str((folder / target).absolute())
+        assert path.startswith(allowed) or path == os.devnull, (command, event, target)
+    assert command == " ".join(runs[-1]), "all commands ran"
     results = {path.name for path in (folder / "out").iterdir()}
     named = {"plane.tif", "k.tif", "stack.ome.tif", "stack.ome.zarr", "page.png", "again.ome.tif"}
     sidecars = {f"{name}.json" for name in named - {"k.tif", "page.png"}}
@@ -107,7 +107,7 @@ def modules() -> list[Path]:
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: path.stem)
-def test_nothing_here_loads_pickles_or_runs_text(path):
+def test_no_module_loads_pickles_or_runs_text(path):
     forbidden = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -121,7 +121,7 @@ def test_nothing_here_loads_pickles_or_runs_text(path):
 
 
 class Trap:
-    """Unpickled, it leaves a file behind."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -131,9 +131,9 @@ class Trap:
 
 
 @pytest.mark.parametrize("kind", ["<u2", "|O"])
-@pytest.mark.parametrize("place", ["filters", "compressor", "codecs"])
-def test_a_zarr_whose_codec_is_pickle_is_refused(tmp_path, kind, place):
-    """Zarr's own codecs can hold pickles; none is ever loaded."""
+@pytest.mark.parametrize("field", ["filters", "compressor", "codecs"])
+def test_a_zarr_whose_codec_is_pickle_is_refused(tmp_path, kind, field):
+    """Codecs of Zarr can contain pickles; none is loaded."""
     store, mark = tmp_path / "evil.zarr", tmp_path / "mark"
     level = store / "0"
     level.mkdir(parents=True)
@@ -144,7 +144,7 @@ def test_a_zarr_whose_codec_is_pickle_is_refused(tmp_path, kind, place):
     ]
     bomb = pickle.dumps(Trap(mark))
     pickled = {"id": "pickle", "protocol": 5}
-    if place == "codecs":
+    if field == "codecs":
         ome = {"ome": {"version": "0.5", "multiscales": multiscales}}
         group = {"zarr_format": 3, "node_type": "group", "attributes": ome}
         (store / "zarr.json").write_text(json.dumps(group))
@@ -171,8 +171,8 @@ def test_a_zarr_whose_codec_is_pickle_is_refused(tmp_path, kind, place):
             "shape": [40, 48],
             "chunks": [40, 48],
             "dtype": kind,
-            "compressor": pickled if place == "compressor" else None,
-            "filters": [pickled] if place == "filters" else None,
+            "compressor": pickled if field == "compressor" else None,
+            "filters": [pickled] if field == "filters" else None,
             "order": "C",
             "fill_value": 0,
         }

@@ -1,4 +1,4 @@
-"""Settings: presets as published, checks in one sentence, texts from the command line."""
+"""Settings: published presets, error messages and texts from the command line."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def test_the_default_is_the_fast_preset():
 @pytest.mark.parametrize(
     ("name", "rates"), [("paper-synthetic", (1e-2, 1e-4)), ("paper-real", (1e-3, 1e-5))]
 )
-def test_published_presets_are_as_published(name, rates):
+def test_published_presets_have_the_published_values(name, rates):
     published = Settings.preset(name)
     assert (published.image_learning_rate, published.kernel_learning_rate) == rates
     assert published.learning_rate_milestones == (2000, 3000, 5000, 8000)
@@ -41,7 +41,7 @@ def test_every_setting_has_title_and_help():
 
 
 @pytest.mark.parametrize(
-    ("change", "complaint"),
+    ("change", "sentence"),
     [
         ({"max_iterations": 0}, r"'max_iterations' got 0; .*greater than or equal to 1"),
         ({"sparsity": float("nan")}, r"'sparsity' got nan; .*finite"),
@@ -51,8 +51,8 @@ def test_every_setting_has_title_and_help():
         ({"sharpness": 3}, r"no setting 'sharpness'; settings are kernel_size,"),
     ],
 )
-def test_a_bad_value_is_named_in_one_sentence(change, complaint):
-    with pytest.raises(ValueError, match=complaint) as caught:
+def test_a_bad_value_is_reported_in_one_sentence(change, sentence):
+    with pytest.raises(ValueError, match=sentence) as caught:
         Settings(**change)
     assert "\n" not in str(caught.value)
 
@@ -79,7 +79,7 @@ def test_texts_change_settings():
         Settings().with_texts(["fast"])
 
 
-def test_settings_go_through_json_and_do_not_change():
+def test_settings_are_restored_from_json_and_are_frozen():
     settings = Settings.preset("paper-real")
     assert Settings(**settings.model_dump(mode="json")) == settings
     assert Settings.model_validate_json(settings.model_dump_json()) == settings

@@ -1,4 +1,4 @@
-"""What is copied runs, and gives what the panel gives."""
+"""Copied Python code and commands give the same result as the panel."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ STACK = np.stack([fluorescence_scene((40, 48), seed=seed).observed for seed in r
 
 @pytest.fixture
 def panel(qtbot, fresh_panel, tmp_path, monkeypatch):
-    """The form over a stack that stands in a file, set to a quick run."""
+    """The form for a stack that is also in a file, with settings for a quick run."""
     monkeypatch.chdir(tmp_path)
     viewer = ViewerModel()
     viewer.add_image(STACK, name="cells", axis_labels=("z", "y", "x"))
@@ -52,12 +52,12 @@ def run_command(text: str) -> np.ndarray:
     return tifffile.imread("cells_deblurred.tif")
 
 
-def both(panel) -> list[np.ndarray]:
+def results_of_snippets(panel) -> list[np.ndarray]:
     script = panel.script()
     return [run_python(script.as_python()), run_command(script.as_command())]
 
 
-def of_the_panel(panel) -> np.ndarray:
+def result_of_panel(panel) -> np.ndarray:
     _, task = panel.task()
     return deconvolve(task.image, task.settings, kernel=task.kernel).image
 
@@ -65,11 +65,11 @@ def of_the_panel(panel) -> np.ndarray:
 def test_a_plane_of_a_stack(panel):
     panel._viewer.dims.set_point(0, 2)
     assert "[2, :, :]" in panel.script().as_python()
-    for image in both(panel):
-        np.testing.assert_array_equal(image, of_the_panel(panel))
+    for image in results_of_snippets(panel):
+        np.testing.assert_array_equal(image, result_of_panel(panel))
 
 
-def test_a_rectangle_with_a_kernel_that_is_held(panel):
+def test_a_rectangle_with_a_fixed_kernel(panel):
     panel._viewer.add_shapes([np.array([[4, 6], [4, 40], [35, 40], [35, 6]])])
     panel._viewer.layers.selection.active = panel._viewer.layers["cells"]
     panel.input.scope.value = input_form.DRAWN
@@ -79,17 +79,17 @@ def test_a_rectangle_with_a_kernel_that_is_held(panel):
     assert "Save the kernel as 'kernel.tif'" in panel.script().as_python()
     tifffile.imwrite("kernel.tif", kernel)
     assert "Save the kernel" not in panel.script().as_python()
-    for image in both(panel):
-        np.testing.assert_array_equal(image, of_the_panel(panel))
+    for image in results_of_snippets(panel):
+        np.testing.assert_array_equal(image, result_of_panel(panel))
 
 
 def test_a_guess_of_the_kernel(panel):
     panel.kernel.source.value = "a Gaussian"
     python = panel.script().as_python()
     assert "kernel=KernelChoice.start_from(gaussian_kernel(" in python
-    np.testing.assert_array_equal(run_python(python), of_the_panel(panel))
+    np.testing.assert_array_equal(run_python(python), result_of_panel(panel))
     tifffile.imwrite("kernel.tif", panel.kernel_selection().choice.kernel.weights)
-    np.testing.assert_array_equal(run_command(panel.script().as_command()), of_the_panel(panel))
+    np.testing.assert_array_equal(run_command(panel.script().as_command()), result_of_panel(panel))
 
 
 def test_a_guess_for_a_stack(panel):
@@ -97,14 +97,14 @@ def test_a_guess_for_a_stack(panel):
     panel.stack_kernel.value = "shared"
     panel.input.scope.value = input_form.STACK
     _, task = panel.task()
-    wanted = deconvolve_stack(task.image, task.settings, kernel=task.kernel).result().image
+    expected = deconvolve_stack(task.image, task.settings, kernel=task.kernel).result().image
     python = panel.script().as_python()
     assert "KernelChoice.start_from(gaussian_kernel(" in python
-    np.testing.assert_array_equal(run_python(python), wanted)
+    np.testing.assert_array_equal(run_python(python), expected)
     tifffile.imwrite("kernel.tif", task.kernel.kernel.weights)
     command = panel.script().as_command()
     assert "--kernel shared --psf-guess kernel.tif" in command
-    np.testing.assert_array_equal(run_command(command), wanted)
+    np.testing.assert_array_equal(run_command(command), expected)
 
 
 def test_some_planes(panel):
@@ -112,19 +112,19 @@ def test_some_planes(panel):
     panel.input.span.value = (1, 2)
     _, task = panel.task()
     assert task.image.axes == "ZYX"
-    wanted = deconvolve_stack(task.image, task.settings, kernel=task.kernel).result().image
+    expected = deconvolve_stack(task.image, task.settings, kernel=task.kernel).result().image
     assert "[1:3, :, :]" in panel.script().as_python()
-    for image in both(panel):
-        np.testing.assert_array_equal(image, wanted)
+    for image in results_of_snippets(panel):
+        np.testing.assert_array_equal(image, expected)
 
 
-def test_a_layer_without_a_file_says_what_to_save(panel):
+def test_a_layer_without_a_file_needs_to_be_saved(panel):
     notes = [line for line in panel.script().as_python().splitlines() if line.startswith("#")]
     assert notes == ["# Save the layer 'cells' as 'cells.tif' first."]
     assert panel.script().as_command().startswith("# Save the layer 'cells'")
 
 
-def test_only_what_differs_from_the_preset_is_written(panel):
+def test_only_changes_from_the_preset_are_written(panel):
     panel.reset()
     assert "with_changes" not in panel.script().as_python()
     assert "--set" not in panel.script().as_command()
@@ -145,5 +145,5 @@ def test_colour(panel):
     panel._viewer.layers.clear()
     panel._viewer.add_image(colour, rgb=True, name="cells")
     assert "axes='YXS'" in panel.script().as_python()
-    for image in both(panel):
-        np.testing.assert_array_equal(image, of_the_panel(panel))
+    for image in results_of_snippets(panel):
+        np.testing.assert_array_equal(image, result_of_panel(panel))

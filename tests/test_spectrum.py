@@ -1,4 +1,4 @@
-"""The spectrum of a picture: its noise, its border, and what explains it."""
+"""The spectrum of an image: noise, border and the blur that explains it."""
 
 import numpy as np
 import pytest
@@ -10,13 +10,13 @@ from napari_blind_deconv.numerics.spectrum import Spectrum, periodic_component, 
 
 @pytest.fixture(scope="module")
 def sharp() -> np.ndarray:
-    """A picture whose power falls like the frequency squared, as those of the world do."""
+    """An image whose power decreases with the square of the frequency, as in natural images."""
     random = np.random.default_rng(0)
     rows, columns = np.fft.fftfreq(160)[:, None], np.fft.rfftfreq(160)[None, :]
     radius = np.hypot(rows, columns)
     radius[0, 0] = np.inf
-    picture = np.fft.irfft2(np.fft.rfft2(random.standard_normal((160, 160))) / radius)
-    return ((picture - picture.min()) / np.ptp(picture))[:128, :128]
+    image = np.fft.irfft2(np.fft.rfft2(random.standard_normal((160, 160))) / radius)
+    return ((image - image.min()) / np.ptp(image))[:128, :128]
 
 
 def test_the_periodic_component_has_no_jump_at_the_border():
@@ -27,7 +27,7 @@ def test_the_periodic_component_has_no_jump_at_the_border():
 
 
 @pytest.mark.parametrize("axes", [2, 3])
-def test_only_jumps_are_taken_off(axes):
+def test_only_jumps_at_the_border_are_removed(axes):
     periodic = np.cos(2 * np.pi * np.arange(16) / 16)
     image = sum(periodic.reshape((16,) + (1,) * axis) for axis in range(axes))
     np.testing.assert_allclose(periodic_component(image + 0.0), image, atol=0.15)
@@ -42,7 +42,7 @@ def test_noise_of_a_volume_is_found():
     assert white_noise(smooth + noise) == pytest.approx(0.03, rel=0.1)
 
 
-def test_the_spectrum_of_a_volume_knows_its_blur():
+def test_the_transfer_of_a_blur_of_a_volume():
     kernel = gaussian_kernel((9, 9, 9), 1.2)
     spectrum = Spectrum.of(np.random.default_rng(0).random((24, 32, 32)))
     np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""Whole stacks in a real viewer: planes appear as they are done, and every way out is safe."""
+"""Runs on stacks in a real viewer: planes appear when they are done, and all endings are safe."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ CALIBRATION = {"scale": (0.4, 0.1, 0.1), "translate": (2, 0, 1), "units": ("um",
 
 @pytest.fixture
 def dock(make_napari_viewer, qtbot, monkeypatch, fresh_panel) -> Iterator[BlindDeconvolutionWidget]:
-    """The widget in a viewer with a stack, set to quick runs over all of it."""
+    """The widget in a viewer with a stack, with settings for quick runs on all planes."""
     shown: list[str] = []
     monkeypatch.setattr(
         "napari_blind_deconv.plugin.widget.notify", lambda sentence, _: shown.append(sentence)
@@ -38,8 +38,8 @@ def dock(make_napari_viewer, qtbot, monkeypatch, fresh_panel) -> Iterator[BlindD
     widget.form.advanced.widgets["kernel_features"].value = 16
     widget.form.input.scope.value = "whole stack"
     yield widget
-    for under_way in list(run_module._active):
-        under_way.stop_and_keep()
+    for run in list(run_module._active):
+        run.stop_and_keep()
     qtbot.waitUntil(lambda: not run_module._active, timeout=guard.MILLISECONDS)
 
 
@@ -51,7 +51,7 @@ def result_of(dock):
     return dock._viewer.layers["cells [deblurred]"]
 
 
-def test_all_planes_are_sharpened_over_their_own(dock, qtbot):
+def test_all_planes_are_deconvolved_and_lie_on_the_image(dock, qtbot):
     dock.start()
     assert "cells [deblurred]" in dock._viewer.layers
     finish(dock, qtbot)
@@ -65,28 +65,28 @@ def test_all_planes_are_sharpened_over_their_own(dock, qtbot):
     assert record["kernel"] == "per-channel"
     assert record["axes"] == "ZYX"
     kernel = dock._viewer.layers["cells [kernel]"].data
-    assert kernel.shape[0] == len(STACK)  # seen beside every plane
+    assert kernel.shape[0] == len(STACK)  # visible beside every plane
     np.testing.assert_allclose(kernel[0], kernel[-1])
     assert dock.status.text().startswith("4 planes done")
 
 
-def test_afterwards_the_plane_on_the_screen_is_told_of(dock, qtbot, tmp_path):
-    """Its kernel, trace and comparison, as a single plane's are."""
+def test_after_a_run_the_panel_shows_the_displayed_plane(dock, qtbot, tmp_path):
+    """Its kernel, trace and comparison are shown like those of a single plane."""
     dock.form.stack_kernel.value = "per-slice"
     dock.form.advanced.widgets["stop_at_noise"].value = False
     dock.start()
     finish(dock, qtbot)
     viewer, panel = dock._viewer, dock.result
-    told = []
+    shown = []
     for plane in (0, 3):
         viewer.dims.set_current_step(0, plane)
         assert dock.trace_plot.points > 0
-        told.append((panel.kernel_label.text(), dock.form.kernel._last))
-        assert "FWHM" in told[-1][0]
-    assert told[0][1] is not told[1][1]
+        shown.append((panel.kernel_label.text(), dock.form.kernel._last))
+        assert "FWHM" in shown[-1][0]
+    assert shown[0][1] is not shown[1][1]
     panel.save_kernel(tmp_path / "kernel.tif")
     saved = read_psf(tmp_path / "kernel.tif")
-    np.testing.assert_allclose(saved.weights, told[1][1].weights, rtol=1e-5)
+    np.testing.assert_allclose(saved.weights, shown[1][1].weights, rtol=1e-5)
     assert saved.pixel_size == pytest.approx((0.1, 0.1))
     panel.comparison.line_button.click()
     before, after = panel.comparison.plot.curves
@@ -96,7 +96,7 @@ def test_afterwards_the_plane_on_the_screen_is_told_of(dock, qtbot, tmp_path):
     assert not result_of(dock).visible
 
 
-def test_warnings_of_planes_are_counted_and_told_of_each(dock, qtbot):
+def test_warnings_are_counted_and_shown_for_each_plane(dock, qtbot):
     dock.form.advanced.widgets["stop_at_noise"].value = False
     dock.start()
     finish(dock, qtbot)
@@ -109,7 +109,7 @@ def test_warnings_of_planes_are_counted_and_told_of_each(dock, qtbot):
     assert result_of(dock).metadata["blind_deconvolution"]["warnings"][sentence] == 4
 
 
-def test_a_plane_that_failed_has_nothing_to_show(dock, qtbot):
+def test_a_failed_plane_has_no_result_to_save(dock, qtbot):
     bad = STACK.astype(np.float32)
     bad[2, 3, 3] = np.nan
     dock._viewer.layers["cells"].data = bad
@@ -138,7 +138,7 @@ def test_every_channel_shows_its_own_kernel(dock, qtbot):
     np.testing.assert_allclose(kernels[0].sum(axis=(1, 2)), 1, rtol=1e-3)
 
 
-def test_some_planes_lie_where_they_were(dock, qtbot):
+def test_some_planes_keep_their_position(dock, qtbot):
     dock.form.input.scope.value = "some planes"
     dock.form.input.span.value = (1, 2)
     dock.start()
@@ -157,7 +157,7 @@ def test_lazy_layers_are_read_plane_by_plane(dock, qtbot):
     assert viewer.layers["cells2 [deblurred]"].data.shape == STACK.shape
 
 
-def test_a_damaged_plane_on_the_screen_does_not_refuse_the_stack():
+def test_a_stack_is_accepted_if_the_displayed_plane_is_damaged():
     def plane(block_info):
         if block_info[None]["chunk-location"][0] == 0:
             raise OSError("the chunk is damaged")
@@ -187,7 +187,7 @@ def test_stopping_keeps_the_planes_that_are_done(dock, qtbot):
     assert "Stopped" in dock.status.text()
 
 
-def test_a_bad_plane_is_told_and_the_rest_done(dock, qtbot):
+def test_a_failed_plane_is_reported_and_the_others_are_done(dock, qtbot):
     bad = STACK.astype(np.float32)
     bad[2, 3, 3] = np.nan
     dock._viewer.layers["cells"].data = bad
@@ -197,7 +197,7 @@ def test_a_bad_plane_is_told_and_the_rest_done(dock, qtbot):
     assert result_of(dock).data[3].any()
 
 
-def test_a_stack_that_fails_half_way_says_so_for_good(dock, qtbot, monkeypatch):
+def test_a_failure_after_some_planes_is_recorded(dock, qtbot, monkeypatch):
     def fail_after_one(*_):
         result = deconvolve(STACK[0], QUICK)
         yield Progress("Deconvolving …", block=BlockResult((0,), result.image, result))
@@ -231,20 +231,20 @@ def test_an_impossible_stack_leaves_no_layer(dock, qtbot):
     assert "Expected at least one plane" in dock.status.text()
 
 
-def test_what_it_will_take_is_told_beforehand(dock, qtbot):
-    told = dock.form.expected_time
-    qtbot.waitUntil(lambda: " to " in told.value)
-    assert told.value.endswith(" MiB")
-    few = told.value
+def test_time_and_memory_are_estimated_before_a_run(dock, qtbot):
+    expected_time = dock.form.expected_time
+    qtbot.waitUntil(lambda: " to " in expected_time.value)
+    assert expected_time.value.endswith(" MiB")
+    few = expected_time.value
     dock.form.basic.widgets["max_iterations"].value = 100_000
-    assert " to " in told.value  # at once: this machine is known by now
-    assert told.value != few
-    many = told.value
+    assert " to " in expected_time.value  # at once, because this machine is already measured
+    assert expected_time.value != few
+    many = expected_time.value
     dock.form.input.scope.value = "this plane"
-    assert told.value != many
+    assert expected_time.value != many
 
 
-def test_colours_count_for_the_memory_it_will_take(dock, qtbot):
+def test_colour_channels_count_in_the_memory_estimate(dock, qtbot):
     colour = np.zeros((4, 256, 256, 4), np.uint8)
     dock._viewer.add_image(colour, rgb=True, name="stain")
     dock.form.input.scope.value = "whole stack"
@@ -252,14 +252,14 @@ def test_colours_count_for_the_memory_it_will_take(dock, qtbot):
     assert dock.form.expected_time.value.endswith(", 4 MiB")
 
 
-def test_a_plane_has_no_stack_to_choose(dock):
+def test_a_plane_offers_no_choice_of_a_stack(dock):
     dock._viewer.add_image(STACK[0], name="plane")
     dock.form.input.layer.value = dock._viewer.layers["plane"]
     assert "whole stack" not in dock.form.input.scope.choices
     assert dock.form.input.scope.value == "this plane"
 
 
-def test_a_renamed_stack_stays_chosen_whole(dock):
+def test_a_renamed_stack_stays_chosen(dock):
     dock._viewer.layers["cells"].name = "mine"
     assert dock.form.input.layer.value.name == "mine"
     assert dock.form.input.scope.value == "whole stack"
@@ -288,7 +288,7 @@ def test_axes_follow_the_labels(labels, axes):
     assert stack_axes(layer) == axes
 
 
-def test_one_plane_is_no_stack(make_napari_viewer):
+def test_a_single_plane_is_refused_as_a_stack(make_napari_viewer):
     viewer = make_napari_viewer()
     layer = viewer.add_image(np.zeros((20, 20)))
     with pytest.raises(ValueError, match="Expected a stack"):

@@ -36,10 +36,10 @@ from napari_blind_deconv.synthetic import fluorescence_scene
 from napari_blind_deconv.task import Task
 
 QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)
-TO_THE_END = QUICK.with_changes(stop_at_noise=False)
+WITHOUT_NOISE_LIMIT = QUICK.with_changes(stop_at_noise=False)
 LINEAR = Settings(solver="wiener")
-UNWATCHED = RunControl()
-# Of three planes of one scene: brighter and brighter, and the last the least blurred.
+NO_PREVIEWS = RunControl()
+# Offset and blur of three planes of one scene. The brightness increases; the last is the sharpest.
 LEVELS_AND_SIGMAS = ((0, 1.5), (20, 3.0), (40, 0.5))
 
 
@@ -52,40 +52,40 @@ def stack() -> np.ndarray:
 
 
 def run(data, settings=QUICK, **options):
-    """The planes of a run, and its result."""
+    """Return the planes and the result of a run."""
     steps = deconvolve_stack(data, settings, **options)
     return list(steps), steps.result()
 
 
-def looks(data, axes, control=UNWATCHED, **options):
-    """The snapshots of a run, and its result."""
+def run_with_snapshots(data, axes, control=NO_PREVIEWS, **options):
+    """Return the snapshots and the result of a run."""
     steps = Run(run_stack(Task(Image(data, axes), QUICK), control, **options))
     return [step for step in steps if isinstance(step, Snapshot)], steps.result()
 
 
 class TestStack:
-    def test_every_plane_is_sharpened_in_its_place(self, stack):
-        handed, result = run(stack, axes="CZYX")
+    def test_every_plane_is_deconvolved_at_its_index(self, stack):
+        blocks, result = run(stack, axes="CZYX")
         assert result.image.shape == stack.shape
         assert result.image.dtype == np.float32
-        assert [each.index for each in handed] == list(np.ndindex(2, 3))
-        for each in handed:
-            np.testing.assert_array_equal(each.image, result.image[each.index])
+        assert [block.index for block in blocks] == list(np.ndindex(2, 3))
+        for block in blocks:
+            np.testing.assert_array_equal(block.image, result.image[block.index])
         assert result.done == 6
         assert result.missing == 0
         assert not result.failures
         means = result.image.mean(axis=(2, 3))
         np.testing.assert_allclose(means, stack.mean(axis=(2, 3)), rtol=0.02)
 
-    def test_a_plane_depends_on_its_pixels_and_the_plan_alone(self, stack):
-        _, whole = run(stack, axes="CZYX")
-        _, part = run(stack, axes="CZYX", plan=whole.plan, finished={(0, 0), (0, 1), (1, 2)})
-        np.testing.assert_array_equal(part.image[0, 2], whole.image[0, 2])
+    def test_a_plane_depends_only_on_its_pixels_and_the_plan(self, stack):
+        _, complete = run(stack, axes="CZYX")
+        _, part = run(stack, axes="CZYX", plan=complete.plan, finished={(0, 0), (0, 1), (1, 2)})
+        np.testing.assert_array_equal(part.image[0, 2], complete.image[0, 2])
         assert not part.image[0, 1].any()
         assert part.done == 3
         assert part.missing == 0
 
-    def test_a_plan_survives_its_record(self, stack):
+    def test_a_plan_is_restored_from_its_record(self, stack):
         _, result = run(stack, axes="CZYX")
         again = StackPlan.from_record(result.plan.as_record())
         assert again.as_record() == result.plan.as_record()
@@ -104,28 +104,28 @@ class TestStack:
 
         lazy = da.from_array(stack, chunks=(1, 1, -1, -1)).map_blocks(watch, dtype=np.float32)
         _, result = run(lazy, axes="CZYX")
-        _, wanted = run(stack, axes="CZYX")
-        np.testing.assert_array_equal(result.image, wanted.image)
+        _, expected = run(stack, axes="CZYX")
+        np.testing.assert_array_equal(result.image, expected.image)
         assert largest == 64 * 56
 
-    def test_planes_handed_over_need_not_be_kept(self, stack):
-        handed, result = run(stack[0], axes="ZYX", collect=False)
+    def test_planes_need_not_be_collected(self, stack):
+        blocks, result = run(stack[0], axes="ZYX", collect=False)
         assert result.image is None
-        assert [each.index for each in handed] == [(0,), (1,), (2,)]
-        assert all(each.result.kernel and each.result.provenance() for each in handed)
+        assert [block.index for block in blocks] == [(0,), (1,), (2,)]
+        assert all(block.result.kernel and block.result.provenance() for block in blocks)
 
-    def test_the_result_can_be_asked_for_alone(self, stack):
-        _, wanted = run(stack[0], axes="ZYX")
+    def test_the_result_can_be_requested_without_the_planes(self, stack):
+        _, expected = run(stack[0], axes="ZYX")
         result = deconvolve_stack(stack[0], QUICK, axes="ZYX").result()
-        np.testing.assert_array_equal(result.image, wanted.image)
+        np.testing.assert_array_equal(result.image, expected.image)
 
-    def test_snapshots_say_which_plane_they_are_of(self, stack):
-        seen, result = looks(stack, "CZYX")
+    def test_snapshots_have_the_index_of_their_plane(self, stack):
+        seen, result = run_with_snapshots(stack, "CZYX")
         assert {snapshot.index for snapshot in seen} == set(np.ndindex(2, 3))
         assert result.done == 6
 
-    def test_neighbours_do_not_flicker(self):
-        """One scene under changing noise: the planes of a stack keep their brightness."""
+    def test_brightness_does_not_flicker_between_planes(self):
+        """The planes of a stack of one scene with changing noise keep their brightness."""
         scene = fluorescence_scene((64, 64)).observed.astype(np.float32)
         noise = np.random.default_rng(0).normal(0, 5, (4, 64, 64))
         stack = scene + noise.astype(np.float32)
@@ -134,22 +134,22 @@ class TestStack:
         ratios = result.image.mean(axis=(1, 2)) / np.delete(stack, 5, 1).mean(axis=(1, 2))
         assert np.abs(ratios / ratios[0] - 1).max() < 0.02
 
-    def test_colour_stays_colour(self):
+    def test_colour_keeps_its_channels(self):
         colour = np.random.default_rng(0).integers(0, 255, (2, 24, 30, 3), dtype=np.uint8)
         _, result = run(colour, axes="ZYXS", kernel="per-slice")
         assert result.image.shape == colour.shape
 
-    def test_one_plane_is_a_stack_too(self, stack):
-        [handed], result = run(stack[0, 0], axes="YX")
+    def test_a_single_plane_is_accepted_as_a_stack(self, stack):
+        [blocks], result = run(stack[0, 0], axes="YX")
         assert result.image.shape == (64, 56)
-        assert handed.index == ()
+        assert blocks.index == ()
         alone = deconvolve(stack[0, 0], QUICK)
         np.testing.assert_array_equal(result.image, alone.image)
-        np.testing.assert_array_equal(handed.result.kernel, alone.kernel)
+        np.testing.assert_array_equal(blocks.result.kernel, alone.kernel)
 
 
 def distance(one: Kernel, other: Kernel) -> float:
-    """Share of the light that is elsewhere, to well above rounding."""
+    """Return the share of light that differs in position, without rounding errors."""
     side = max(*one.shape, *other.shape)
     first, second = (
         np.pad(kernel.weights, [((side - own) // 2,) * 2 for own in kernel.shape])
@@ -164,7 +164,7 @@ def threads(workers: int = 2) -> Executor:
 
 @pytest.fixture(scope="module", params=["threads", "processes"])
 def pool(request) -> Iterator[Executor]:
-    """Two workers of either kind, which are started once."""
+    """Two workers of each kind, which are started once."""
     processes = ProcessPoolExecutor(2, mp_context=quick_context())
     kinds = {"threads": threads(), "processes": processes}
     with kinds[request.param] as executor:
@@ -172,45 +172,45 @@ def pool(request) -> Iterator[Executor]:
 
 
 class TestExecutors:
-    def test_any_gives_the_same_planes(self, stack, pool):
+    def test_all_executors_give_the_same_planes(self, stack, pool):
         broken = stack.copy()
         broken[1, 1, 3, 3] = np.nan
-        _, wanted = run(broken, axes="CZYX")
-        handed, result = run(broken, axes="CZYX", executor=pool)
-        assert {each.index for each in handed} == set(np.ndindex(2, 3))
+        _, expected = run(broken, axes="CZYX")
+        blocks, result = run(broken, axes="CZYX", executor=pool)
+        assert {block.index for block in blocks} == set(np.ndindex(2, 3))
         assert (result.done, result.missing) == (6, 0)
-        assert result.failures == wanted.failures
+        assert result.failures == expected.failures
         assert list(result.failures) == [(1, 1)]
-        assert result.flags == wanted.flags
-        np.testing.assert_array_equal(result.image, wanted.image)
+        assert result.flags == expected.flags
+        np.testing.assert_array_equal(result.image, expected.image)
 
-    def test_a_single_plane_too(self, stack):
-        _, wanted = run(stack[0, 0], axes="YX")
+    def test_an_executor_gives_the_same_single_plane(self, stack):
+        _, expected = run(stack[0, 0], axes="YX")
         with threads() as executor:
             _, result = run(stack[0, 0], axes="YX", executor=executor)
-        np.testing.assert_array_equal(result.image, wanted.image)
+        np.testing.assert_array_equal(result.image, expected.image)
 
     def test_stopping_in_the_middle_returns_without_the_rest(self, stack, pool):
         many = np.concatenate([stack[0]] * 6)
-        handed = []
+        blocks = []
         steps = deconvolve_stack(
             many,
             QUICK,
             axes="ZYX",
             kernel=gaussian_kernel((9, 9), 1.5),
             executor=pool,
-            should_stop=lambda: bool(handed),
+            should_stop=lambda: bool(blocks),
         )
-        for each in steps:
-            handed.append(each)
+        for block in steps:
+            blocks.append(block)
         result = steps.result()
-        assert 1 <= result.done == len(handed) < len(many)
-        assert result.missing == len(many) - len(handed)
+        assert 1 <= result.done == len(blocks) < len(many)
+        assert result.missing == len(many) - len(blocks)
         assert not result.failures
-        done = {each.index for each in handed}
+        done = {block.index for block in blocks}
         assert all(result.image[index].any() == ((index,) in done) for index in range(len(many)))
 
-    def test_few_planes_are_on_their_way_at_a_time(self, stack):
+    def test_few_planes_are_submitted_at_a_time(self, stack):
         read = []
 
         class Counted(Unreadable):
@@ -223,23 +223,23 @@ class TestExecutors:
         with threads(1) as executor:
             task = Task(Image(counted, "ZYX"), QUICK)
             executor.ahead = 2
-            steps = run_stack(task, UNWATCHED, plan=plan.plan, executor=executor)
+            steps = run_stack(task, NO_PREVIEWS, plan=plan.plan, executor=executor)
             for number, _ in enumerate(steps, start=1):
                 assert len(read) <= number + 2
         assert len(read) == 9
 
-    def test_unreadable_planes_in_front_hold_up_none_behind(self, stack):
+    def test_unreadable_planes_do_not_block_later_planes(self, stack):
         _, before = run(stack[0], axes="ZYX")
         damaged = Image(Unreadable(np.concatenate([stack[0]] * 3), 5), "ZYX")
         with threads() as executor:
             executor.ahead = 2
             task = Task(damaged, QUICK)
-            steps = run_stack(task, UNWATCHED, plan=before.plan, executor=executor)
+            steps = run_stack(task, NO_PREVIEWS, plan=before.plan, executor=executor)
             result = run_to_end(steps)
         assert sorted(result.failures) == [(index,) for index in range(5)]
         assert (result.done, result.missing) == (9, 0)
 
-    def test_a_worker_that_fails_is_told_of(self, stack):
+    def test_a_failed_worker_is_reported(self, stack):
         class Failing(Executor):
             def submit(self, *_):
                 future = Future()
@@ -254,7 +254,7 @@ class TestExecutors:
 
 
 class TestKernels:
-    def test_one_for_each_channel(self, stack):
+    def test_each_channel_has_a_kernel(self, stack):
         narrow, wide = (
             fluorescence_scene((96, 96), kernel=gaussian_kernel((21, 21), s)).observed
             for s in (1.0, 3.0)
@@ -263,15 +263,15 @@ class TestKernels:
         widths = [kernel_width(kernel.weights) for kernel in result.plan.kernels]
         assert widths[0] < 0.7 * widths[1]
 
-    def test_shared_by_all(self, stack):
+    def test_a_kernel_is_shared_by_all_channels(self, stack):
         _, result = run(stack, axes="CZYX", kernel="shared")
         assert result.plan.kernels[0] is result.plan.kernels[1]
 
-    def test_each_plane_its_own(self, stack):
-        handed, _ = run(stack[0], axes="ZYX", kernel="per-slice")
-        assert not np.array_equal(handed[0].result.kernel, handed[1].result.kernel)
+    def test_each_plane_has_its_own_kernel(self, stack):
+        blocks, _ = run(stack[0], axes="ZYX", kernel="per-slice")
+        assert not np.array_equal(blocks[0].result.kernel, blocks[1].result.kernel)
 
-    def test_given(self, stack):
+    def test_a_given_kernel_is_used(self, stack):
         psf = gaussian_kernel((9, 9), 1.5)
         _, result = run(stack[0], axes="ZYX", kernel=5 * psf)
         assert result.plan.choice.is_held
@@ -280,24 +280,24 @@ class TestKernels:
         )
         np.testing.assert_allclose(result.image[1], alone.image, rtol=1e-4)
 
-    def test_warnings_of_a_kernel_stay_with_every_plane_that_uses_it(self):
+    def test_every_plane_has_the_warnings_of_its_kernel(self):
         sharp = [data.camera()[y : y + 128, 120:248] for y in (100, 140)]
-        handed, result = run(np.stack(sharp), axes="ZYX")
-        assert all(each.result.kernel.source is KernelSource.NO_BLUR for each in handed)
-        told = [each.result.provenance() for each in handed]
-        assert all(record["kernel_is_held"] for record in told)
-        assert all(QualityFlag.NO_BLUR.sentence in record["warnings"] for record in told)
+        blocks, result = run(np.stack(sharp), axes="ZYX")
+        assert all(block.result.kernel.source is KernelSource.NO_BLUR for block in blocks)
+        records = [block.result.provenance() for block in blocks]
+        assert all(record["kernel_is_held"] for record in records)
+        assert all(QualityFlag.NO_BLUR.sentence in record["warnings"] for record in records)
         assert result.flags[QualityFlag.NO_BLUR] == 2
 
-    def test_a_kernel_that_is_given_has_no_warnings_of_a_search(self, stack):
+    def test_a_given_kernel_has_no_warnings_of_a_search(self, stack):
         point = Kernel.point(source=KernelSource.GIVEN)
-        handed, result = run(stack[0], axes="ZYX", kernel=point)
-        told = [each.result.provenance()["warnings"] for each in handed]
-        assert not any(QualityFlag.NO_BLUR.sentence in warnings for warnings in told)
+        blocks, result = run(stack[0], axes="ZYX", kernel=point)
+        lists = [block.result.provenance()["warnings"] for block in blocks]
+        assert not any(QualityFlag.NO_BLUR.sentence in warnings for warnings in lists)
         assert QualityFlag.NO_BLUR not in result.flags
 
-    def test_found_on_the_plane_that_is_asked_for(self, stack):
-        seen, _ = looks(stack, "CZYX", reference=(0, 2))
+    def test_the_kernel_is_found_on_the_reference_plane(self, stack):
+        seen, _ = run_with_snapshots(stack, "CZYX", reference=(0, 2))
         indices = [snapshot.index for snapshot in seen]
         assert indices[0] == (0, 2)
         assert (1, 2) in indices[: len(indices) // 2]
@@ -308,7 +308,7 @@ class TestKernels:
         _, result = run(blank, axes="CZYX", reference=(0, 2))
         assert sorted(result.failures) == [(0, 0), (0, 1), (0, 2)]
 
-    def test_the_range_is_that_of_all_planes_and_the_kernel_that_of_the_sharpest(self):
+    def test_the_range_includes_all_planes_and_the_kernel_is_that_of_the_sharpest(self):
         scene = fluorescence_scene((64, 64)).observed.astype(np.float32)
         planes = np.stack(
             [level + ndimage.gaussian_filter(scene, sigma) for level, sigma in LEVELS_AND_SIGMAS]
@@ -317,21 +317,21 @@ class TestKernels:
         ranges = [IntensityMap.of(plane[None]) for plane in planes]
         assert statistics.sharpest == (2,)
         assert statistics.intensity_range == (
-            min(each.low for each in ranges),
-            max(each.high for each in ranges),
+            min(intensity.low for intensity in ranges),
+            max(intensity.high for intensity in ranges),
         )
-        seen, result = looks(planes, "ZYX")
+        seen, result = run_with_snapshots(planes, "ZYX")
         assert seen[0].index == (2,)
         assert result.plan.intensity_ranges == (statistics.intensity_range,)
 
-    def test_colour_of_one_kind_is_not_the_sharpest_plane(self):
+    def test_a_plane_of_one_colour_is_not_the_sharpest(self):
         planes = np.empty((2, 48, 48, 3), np.uint8)
         planes[:] = 255, 240, 230
-        [seen] = channel_statistics(Image(planes, "ZYXS"))
-        assert seen.sharpest is None
+        [statistics] = channel_statistics(Image(planes, "ZYXS"))
+        assert statistics.sharpest is None
         planes[1, 10:20, 10:20] = 20
-        [seen] = channel_statistics(Image(planes, "ZYXS"))
-        assert seen.sharpest == (1,)
+        [statistics] = channel_statistics(Image(planes, "ZYXS"))
+        assert statistics.sharpest == (1,)
 
     def test_stop_ends_the_search_for_kernels(self, stack):
         searched = set()
@@ -343,38 +343,40 @@ class TestKernels:
         result = run_to_end(mapped(steps, lambda step: searched.add(step.index)))
         assert (1, 2) not in searched
         assert {channel for channel, _ in searched} == {0}
-        assert result.plan is None, "kernels half found are none"
+        assert result.plan is None, "kernels of an unfinished search are not used"
         assert result.missing == 6
 
     def test_known_kernels_save_iterations(self, stack):
-        for warm, most in ((True, 1), (False, 4)):
-            handed, _ = run(stack[0], axes="ZYX", warm_start=warm)
-            assert max(len(each.result.trace) for each in handed) <= most
+        for warm, max_iterations in ((True, 1), (False, 4)):
+            blocks, _ = run(stack[0], axes="ZYX", warm_start=warm)
+            assert max(len(block.result.trace) for block in blocks) <= max_iterations
 
     @pytest.mark.parametrize("scope", ["per-channel", "shared", "per-slice"])
-    def test_a_guess_is_what_every_search_starts_from(self, stack, scope):
+    def test_every_search_starts_from_a_guess(self, stack, scope):
         guess = KernelChoice.start_from(gaussian_kernel((9, 9), 1.5), scope)
         stack = np.stack([stack[0], stack[1, :, ::-1]])  # kernels do not depend on brightness
-        handed, result = run(stack, TO_THE_END, axes="CZYX", kernel=guess)
+        blocks, result = run(stack, WITHOUT_NOISE_LIMIT, axes="CZYX", kernel=guess)
         assert not result.failures
-        kernels = [each.result.kernel for each in handed]
+        kernels = [block.result.kernel for block in blocks]
         assert {kernel.source for kernel in kernels} == {KernelSource.GUESS}
-        assert all(0 < distance(kernel, guess.kernel) < 0.2 for kernel in kernels), "corrected"
+        assert all(0 < distance(kernel, guess.kernel) < 0.2 for kernel in kernels), (
+            "the guess is corrected"
+        )
         different = {kernel.weights.tobytes() for kernel in kernels}
         assert len(different) == {"per-channel": 2, "shared": 1, "per-slice": 6}[scope]
-        assert all(each.result.kernel_is_held == (scope != "per-slice") for each in handed)
+        assert all(block.result.kernel_is_held == (scope != "per-slice") for block in blocks)
         again = StackPlan.from_record(result.plan.as_record())
         _, repeated = run(stack, axes="CZYX", plan=again)
         np.testing.assert_array_equal(repeated.image, result.image)
 
 
-class TestEstimate:
-    PACE = RuntimeModel(start=1e-5, search=5e-5, step=1e-6, network=2.0)
+class TestRuntime:
+    MODEL = RuntimeModel(start=1e-5, search=5e-5, step=1e-6, network=2.0)
 
-    def test_the_pace_is_that_of_a_small_run(self, monkeypatch):
-        """A clock that counts how often it is looked at: a second each."""
-        looks = itertools.count()
-        clock = SimpleNamespace(perf_counter=lambda: float(next(looks)))
+    def test_the_model_is_measured_on_a_small_run(self, monkeypatch):
+        """The clock advances by one second each time it is read."""
+        readings = itertools.count()
+        clock = SimpleNamespace(perf_counter=lambda: float(next(readings)))
         monkeypatch.setattr(runtime, "time", clock)
         second = 1 / 128**2
         assert measure_runtime(QUICK) == RuntimeModel(
@@ -382,62 +384,62 @@ class TestEstimate:
         )
 
     @pytest.mark.parametrize("solver", ["wiener", "richardson-lucy"])
-    def test_every_solver_has_a_pace(self, solver):
+    def test_every_solver_has_a_runtime_model(self, solver):
         settings = QUICK.with_changes(solver=solver)
-        pace = measure_runtime(settings)
-        assert (pace.step > 0) == (solver == "richardson-lucy")
-        assert pace.network == 0
-        least, most = pace.seconds(settings, planes=3, pixels=1000, kernels=0)
+        model = measure_runtime(settings)
+        assert (model.step > 0) == (solver == "richardson-lucy")
+        assert model.network == 0
+        least, most = model.seconds(settings, planes=3, pixels=1000, kernels=0)
         assert 0 < least <= most
 
-    def test_least_ends_with_the_linear_estimate_and_most_at_the_limit(self):
+    def test_the_range_is_from_the_linear_estimate_to_the_iteration_limit(self):
         settings = Settings(max_iterations=40)
-        least, most = self.PACE.seconds(settings, planes=3, pixels=1000, kernels=0)
+        least, most = self.MODEL.seconds(settings, planes=3, pixels=1000, kernels=0)
         assert least == pytest.approx(3 * 1000 * 1e-5)
         assert most == pytest.approx(3 * 1000 * (1e-5 + 40 * 1e-6))
 
     @pytest.mark.parametrize(
         "changes", [{"stop_at_noise": False}, {"image_start": "random"}, {"kernel_start": "flat"}]
     )
-    def test_where_the_network_cannot_be_spared_it_counts(self, changes):
+    def test_the_network_counts_if_it_always_runs(self, changes):
         settings = Settings(max_iterations=40, **changes)
-        least, most = self.PACE.seconds(settings, planes=3, pixels=1000, kernels=3)
+        least, most = self.MODEL.seconds(settings, planes=3, pixels=1000, kernels=3)
         assert least == pytest.approx(3 * (1000 * (5e-5 + 1e-6) + 2))
         assert most == pytest.approx(3 * (1000 * (5e-5 + 40 * 1e-6) + 2))
 
     def test_more_planes_and_own_kernels_take_longer(self):
         few, many = (
-            self.PACE.seconds(Settings(), planes=n, pixels=10_000, kernels=1) for n in (10, 100)
+            self.MODEL.seconds(Settings(), planes=n, pixels=10_000, kernels=1) for n in (10, 100)
         )
         assert all(9 * a < b * 2 for a, b in zip(few, many, strict=True))
-        own = self.PACE.seconds(Settings(), planes=10, pixels=10_000, kernels=10)
+        own = self.MODEL.seconds(Settings(), planes=10, pixels=10_000, kernels=10)
         assert own[0] > few[0]
         assert own[1] > few[1]
 
     def test_a_known_kernel_gets_all_iterations_and_a_found_one_a_fifth(self):
-        pace = RuntimeModel(start=0.0, search=0.0, step=1.0, network=0.0)
+        model = RuntimeModel(start=0.0, search=0.0, step=1.0, network=0.0)
         settings = Settings(max_iterations=100)
-        most = {
-            kernels: pace.seconds(settings, planes=10, pixels=1, kernels=kernels)[1]
+        longest = {
+            kernels: model.seconds(settings, planes=10, pixels=1, kernels=kernels)[1]
             for kernels in (0, 1)
         }
-        assert most == {0: 10 * 100, 1: 10 * 20 + 100}
+        assert longest == {0: 10 * 100, 1: 10 * 20 + 100}
 
-    def test_a_plane_with_a_kernel_of_its_own_is_fitted_once(self):
-        pace = RuntimeModel(start=1.0, search=100.0, step=10.0, network=7.0)
-        told = pace.seconds(Settings(max_iterations=5), planes=3, pixels=1, kernels=3)
-        assert told == (3 * 100, 3 * (100 + 5 * 10 + 7))
+    def test_a_plane_with_its_own_kernel_is_fitted_once(self):
+        model = RuntimeModel(start=1.0, search=100.0, step=10.0, network=7.0)
+        limits = model.seconds(Settings(max_iterations=5), planes=3, pixels=1, kernels=3)
+        assert limits == (3 * 100, 3 * (100 + 5 * 10 + 7))
 
 
 class TestBadPlanes:
-    def test_one_bad_plane_is_reported_and_the_rest_goes_on(self, stack):
+    def test_a_bad_plane_is_reported_and_the_others_continue(self, stack):
         broken = stack[0].copy()
         broken[1, 3, 3] = np.nan
-        handed, result = run(broken, axes="ZYX")
+        blocks, result = run(broken, axes="ZYX")
         assert list(result.failures) == [(1,)]
         assert "NaN" in result.failures[1,]
-        np.testing.assert_array_equal(handed[1].image, broken[1])
-        assert handed[2].failure is None
+        np.testing.assert_array_equal(blocks[1].image, broken[1])
+        assert blocks[2].failure is None
 
     def test_a_plane_that_cannot_be_read_is_reported(self, stack):
         def fail(block, block_info=None):
@@ -450,15 +452,15 @@ class TestBadPlanes:
         assert "bad sector" in result.failures[1,]
         assert result.done == 3
 
-    def test_empty_planes_are_left_as_they_are(self, stack):
+    def test_empty_planes_do_not_change(self, stack):
         empty = stack[0].copy()
         empty[0] = 7
         _, result = run(empty, axes="ZYX")
         assert list(result.failures) == [(0,)]
         assert (result.image[0] == 7).all()
 
-    def test_of_a_single_plane_what_is_wrong_is_raised(self, stack):
-        """There are no others to go on with."""
+    def test_an_error_of_a_single_plane_is_raised(self, stack):
+        """There are no other planes to continue with."""
         with pytest.raises(ValueError, match="no larger than the image"):
             run(stack[0, 0], QUICK.with_changes(kernel_size=99), axes="YX")
         with pytest.raises(ValueError, match="some contrast"):
@@ -471,7 +473,7 @@ class TestBadPlanes:
             run(plane, axes="YX")
 
     @pytest.mark.parametrize("kernel", ["per-channel", gaussian_kernel((9, 9), 1.5)])
-    def test_a_plane_beyond_single_precision_spoils_no_other(self, stack, kernel):
+    def test_a_plane_beyond_single_precision_does_not_change_others(self, stack, kernel):
         wild = stack[0].astype(np.float64)
         wild[1] *= 1e38
         _, result = run(wild, axes="ZYX", kernel=kernel)
@@ -480,14 +482,14 @@ class TestBadPlanes:
 
     @pytest.mark.parametrize("in_pool", [False, True])
     def test_a_stop_while_kernels_are_searched_gives_no_planes(self, stack, in_pool):
-        asked = itertools.count()
+        checks = itertools.count()
         with threads() as executor:
             steps = deconvolve_stack(
                 stack,
                 QUICK,
                 axes="CZYX",
                 executor=executor if in_pool else None,
-                should_stop=lambda: next(asked) > 2,
+                should_stop=lambda: next(checks) > 2,
             )
             assert list(steps) == []
         result = steps.result()
@@ -498,27 +500,27 @@ class TestBadPlanes:
         with pytest.raises(ValueError, match="Expected at least one plane"):
             run(np.zeros((2, 20, 20)), axes="ZYX")
 
-    def test_stopping_leaves_out_the_plane_in_hand(self, stack):
-        handed = []
+    def test_stopping_leaves_out_the_current_plane(self, stack):
+        blocks = []
         steps = deconvolve_stack(
             stack[0],
             QUICK,
             axes="ZYX",
             kernel="per-slice",
-            should_stop=lambda: len(handed) == 1,
+            should_stop=lambda: len(blocks) == 1,
         )
-        handed.extend(steps)
-        assert len(handed) == 1
+        blocks.extend(steps)
+        assert len(blocks) == 1
         assert steps.result().missing == 2
 
-    def test_stopping_a_single_plane_keeps_the_best_so_far(self, stack):
-        looked = []
+    def test_stopping_a_single_plane_keeps_the_best_estimate(self, stack):
+        snapshots = []
         steps = run_stack(
-            Task(Image(stack[0, 0]), TO_THE_END), RunControl(lambda: len(looked) >= 5)
+            Task(Image(stack[0, 0]), WITHOUT_NOISE_LIMIT), RunControl(lambda: len(snapshots) >= 5)
         )
         blocks = []
         for step in (run := Run(steps)):
-            (blocks if isinstance(step, BlockResult) else looked).append(step)
+            (blocks if isinstance(step, BlockResult) else snapshots).append(step)
         assert [block.result.stop_reason for block in blocks] == [StopReason.STOPPED]
         assert (run.result().done, run.result().missing) == (1, 0)
         assert np.isfinite(run.result().image).all()
@@ -537,7 +539,7 @@ class TestBadPlanes:
             ({"axes": "ZYX", "reference": (3,)}, "index of a plane along the axes 'Z'"),
         ],
     )
-    def test_what_cannot_be_is_one_sentence(self, stack, options, sentence):
+    def test_impossible_options_are_refused_in_one_sentence(self, stack, options, sentence):
         with pytest.raises(ValueError, match=sentence):
             run(stack[0], **options)
 
@@ -554,21 +556,21 @@ def task_on(
     return Task(Image(plane, axes), settings, choice, tile_side=tile_side)
 
 
-def starve(monkeypatch, most: int) -> None:
-    """Let there be no memory for a fit of more numbers than this."""
+def limit_memory(monkeypatch, max_values: int) -> None:
+    """Let a fit of more than `max_values` numbers run out of memory."""
     fit = planes.run_task
 
-    def starved(task, control):
-        if task.image.array.size > most:
+    def limited(task, control):
+        if task.image.array.size > max_values:
             raise OutOfMemoryError("no memory")
         return fit(task, control)
 
-    monkeypatch.setattr(planes, "run_task", starved)
+    monkeypatch.setattr(planes, "run_task", limited)
 
 
 class TestTiles:
     @pytest.mark.parametrize(("shape", "side"), [((100, 70), 40), ((40, 41), 40), ((33, 500), 64)])
-    def test_they_cover_the_plane_and_overlap(self, shape, side):
+    def test_tiles_cover_the_plane_and_overlap(self, shape, side):
         count = np.zeros(shape)
         weights = np.zeros(shape)
         for tile in tiles(shape, side, 8):
@@ -592,23 +594,23 @@ class TestTiles:
             np.testing.assert_array_equal(weights[0], weights[20])
 
     def test_tiles_overlap_by_one_and_a_half_kernels(self):
-        """Of 41 pixels: 61, so that a step is 89 pixels of a tile of 150, and there are three."""
+        """A kernel of 41 px gives an overlap of 61 px. Tiles of 150 px then start every 89 px."""
         plane = fluorescence_scene((150, 268)).observed
         kernel = gaussian_kernel((41, 41), 2.0)
         task = task_on(plane, 150, kernel, settings=LINEAR)
-        assert run_to_end(deconvolve_plane(task, UNWATCHED)).tiles == 3
+        assert run_to_end(deconvolve_plane(task, NO_PREVIEWS)).tiles == 3
 
-    def test_a_tiled_plane_is_the_plane(self):
-        """Less than 1 % apart, and at the seams no more than elsewhere."""
+    def test_a_tiled_plane_equals_the_plane(self):
+        """The difference is below 1 %, and at the seams not much larger than elsewhere."""
         plane = fluorescence_scene((256, 224)).observed
         kernel = gaussian_kernel((13, 13), 2.0)
-        whole, tiled = (
-            run_to_end(deconvolve_plane(task_on(plane, side, kernel, settings=LINEAR), UNWATCHED))
+        complete, tiled = (
+            run_to_end(deconvolve_plane(task_on(plane, side, kernel, settings=LINEAR), NO_PREVIEWS))
             for side in (512, 128)
         )
-        assert whole.tiles == 1
+        assert complete.tiles == 1
         assert tiled.tiles >= 4
-        error = (tiled.image - whole.image) / np.ptp(whole.image)
+        error = (tiled.image - complete.image) / np.ptp(complete.image)
         assert np.sqrt(np.mean(error**2)) < 0.01
         seams = np.zeros(plane.shape, bool)
         for rows, _ in tiles(plane.shape, 128, 32):
@@ -616,7 +618,7 @@ class TestTiles:
                 seams[max(edge - 2, 0) : edge + 2] |= 0 < edge < plane.shape[0]
         assert np.sqrt(np.mean(error[seams] ** 2)) < 2 * np.sqrt(np.mean(error**2))
 
-    def test_pictures_on_the_way_are_of_the_whole_plane(self):
+    def test_previews_show_the_complete_plane(self):
         plane = fluorescence_scene((100, 180)).observed.astype(np.float32)
         kernel = gaussian_kernel((9, 9), 1.5)
         task = task_on(plane, 100, kernel)
@@ -626,19 +628,19 @@ class TestTiles:
         assert len(shown) == result.tiles > 1
         assert {snapshot.image.shape for snapshot in shown} == {plane.shape}
         assert all(snapshot.kernel.shape == result.kernel.shape for snapshot in shown)
-        # tiles still to come are as they were, and the last picture is the result
+        # Tiles that are not done yet show the input, and the last preview is the result.
         np.testing.assert_array_equal(shown[0].image[:, -20:], plane[:, -20:])
         assert not np.array_equal(shown[0].image[:, :20], plane[:, :20])
         np.testing.assert_array_equal(shown[-1].image, result.image)
-        unseen = Run(deconvolve_plane(task, UNWATCHED))
+        unseen = Run(deconvolve_plane(task, NO_PREVIEWS))
         assert all(snapshot.image is None for snapshot in unseen)
         np.testing.assert_array_equal(unseen.result().image, result.image)
 
     def test_a_guess_is_corrected_once_for_all_tiles(self):
         plane = fluorescence_scene((150, 160)).observed
         guess = KernelChoice.start_from(gaussian_kernel((9, 9), 1.5))
-        task = Task(Image(plane), TO_THE_END, guess, tile_side=96)
-        result = run_to_end(deconvolve_plane(task, UNWATCHED))
+        task = Task(Image(plane), WITHOUT_NOISE_LIMIT, guess, tile_side=96)
+        result = run_to_end(deconvolve_plane(task, NO_PREVIEWS))
         assert result.tiles > 1
         assert result.kernel.source is KernelSource.GUESS
         assert 0 < distance(result.kernel, guess.kernel) < 0.2
@@ -649,14 +651,14 @@ class TestTiles:
         run = Run(deconvolve_plane(task_on(plane, 96), RunControl(preview_seconds=0)))
         shown = {snapshot.image.shape for snapshot in run if snapshot.image is not None}
         result = run.result()
-        assert shown == {plane.shape}, "none is of the part that the kernel is found on"
+        assert shown == {plane.shape}, "no preview shows only the search region"
         assert result.tiles > 1
         assert result.image.shape == plane.shape
         assert kernel_width(result.kernel.weights) > 2
         assert result.kernel.source.is_found
         assert not result.kernel_is_held
 
-    def test_a_large_plane_in_tiles_has_the_settings_it_was_asked_for(self, monkeypatch):
+    def test_a_large_plane_in_tiles_has_the_requested_settings(self, monkeypatch):
         monkeypatch.setattr(stack_plan, "largest_tile", lambda _: 64)
         plane = fluorescence_scene((100, 110)).observed
         [block] = list(deconvolve_stack(plane, QUICK, axes="YX"))
@@ -669,30 +671,30 @@ class TestTiles:
         plane = 1e6 + np.tile(np.linspace(0, 6, 400), (100, 1))
         task = task_on(plane, 64, gaussian_kernel((9, 9), 1.5))
         with pytest.raises(ValueError, match="try to subtract the offset"):
-            run_to_end(deconvolve_plane(task, UNWATCHED))
+            run_to_end(deconvolve_plane(task, NO_PREVIEWS))
 
-    def test_a_tiled_plane_that_is_stopped_says_so_and_keeps_its_input(self):
+    def test_a_stopped_tiled_plane_is_marked_and_keeps_its_input(self):
         plane = fluorescence_scene((150, 160)).observed
-        asked = itertools.count()
-        control = RunControl(lambda: next(asked) > 8)
+        checks = itertools.count()
+        control = RunControl(lambda: next(checks) > 8)
         result = run_to_end(
             deconvolve_plane(task_on(plane, 96, gaussian_kernel((9, 9), 1.5)), control)
         )
         assert result.stop_reason is StopReason.STOPPED
         np.testing.assert_array_equal(result.image[-20:, -20:], plane[-20:, -20:])
 
-    def test_a_tiled_plane_is_judged_as_a_whole(self):
-        """Half of it is empty, so that no tile of it tells of the other."""
+    def test_the_quality_of_a_tiled_plane_is_that_of_the_complete_plane(self):
+        """Half of the plane is empty, so that no single tile represents it."""
         plane = np.full((64, 300), 5.0)
         plane[:, :150] = fluorescence_scene((64, 150)).observed
         kernel = gaussian_kernel((9, 9), 1.5)
-        result = run_to_end(deconvolve_plane(task_on(plane, 100, kernel), UNWATCHED))
+        result = run_to_end(deconvolve_plane(task_on(plane, 100, kernel), NO_PREVIEWS))
         assert result.tiles > 1
         assert result.trust.residual.shape == plane.shape
         assert result.trust.flux_ratio == pytest.approx(result.image.sum() / plane.sum(), rel=1e-4)
         assert result.kernel.source == "given"
 
-    def test_tiles_that_were_slowed_are_told_of(self, monkeypatch):
+    def test_slowed_tiles_are_flagged(self, monkeypatch):
         fit, fitted = planes.run_task, itertools.count()
 
         def slowed_at_first(*arguments):
@@ -702,52 +704,52 @@ class TestTiles:
         monkeypatch.setattr(planes, "run_task", slowed_at_first)
         plane = fluorescence_scene((150, 160)).observed
         kernel = gaussian_kernel((9, 9), 1.5)
-        result = run_to_end(deconvolve_plane(task_on(plane, 100, kernel), UNWATCHED))
+        result = run_to_end(deconvolve_plane(task_on(plane, 100, kernel), NO_PREVIEWS))
         assert result.slowed_at == 7
         assert QualityFlag.UNSTABLE in result.flags
 
-    def test_empty_tiles_of_colour_stay_as_they_are(self):
+    def test_empty_tiles_of_colour_do_not_change(self):
         plane = np.empty((64, 300, 4))
         plane[:] = 250, 240, 230, 255
         seen = fluorescence_scene((64, 64)).observed[..., np.newaxis]
         plane[:, :64, :3] = 200 * seen / seen.max() + [10, 20, 30]
-        result = run_to_end(deconvolve_plane(task_on(plane, 100, axes="YXS"), UNWATCHED))
+        result = run_to_end(deconvolve_plane(task_on(plane, 100, axes="YXS"), NO_PREVIEWS))
         np.testing.assert_allclose(result.image[:, 200:], plane[:, 200:], rtol=1e-5)
 
     @pytest.mark.parametrize("offset", [0.0, 5e4])
-    def test_tiles_of_hardly_any_contrast_stay_as_they_are(self, offset):
-        """Of less than single precision tells apart on the offset of a camera."""
+    def test_tiles_with_very_little_contrast_do_not_change(self, offset):
+        """Their contrast is below single precision at the offset of a camera."""
         plane = np.full((64, 300), offset)
         plane[:, 299] += 1e-3
         plane[:, :64] += fluorescence_scene((64, 64)).observed
-        result = run_to_end(deconvolve_plane(task_on(plane, 100), UNWATCHED))
+        result = run_to_end(deconvolve_plane(task_on(plane, 100), NO_PREVIEWS))
         np.testing.assert_allclose(result.image[:, 200:], plane[:, 200:], rtol=1e-5, atol=2)
         assert result.image.std() > 0.9 * plane.std()
 
-    def test_empty_tiles_stay_as_they_are(self):
+    def test_empty_tiles_do_not_change(self):
         plane = np.full((64, 300), 5.0)
         plane[:, :64] = fluorescence_scene((64, 64)).observed
-        result = run_to_end(deconvolve_plane(task_on(plane, 100), UNWATCHED))
+        result = run_to_end(deconvolve_plane(task_on(plane, 100), NO_PREVIEWS))
         np.testing.assert_allclose(result.image[:, 200:], 5.0, rtol=1e-5)
 
     def test_too_little_memory_means_a_kernel_from_a_smaller_region(self, monkeypatch):
-        starve(monkeypatch, 20_000)
+        limit_memory(monkeypatch, 20_000)
         plane = fluorescence_scene((160, 160)).observed
         task = task_on(plane, 512)
-        assert run_to_end(deconvolve_plane(task, UNWATCHED)).tiles > 1
-        assert run_to_end(find_kernel(task, UNWATCHED)).image.shape == (80, 80)
+        assert run_to_end(deconvolve_plane(task, NO_PREVIEWS)).tiles > 1
+        assert run_to_end(find_kernel(task, NO_PREVIEWS)).image.shape == (80, 80)
 
     def test_too_little_memory_means_smaller_tiles(self, monkeypatch):
-        starve(monkeypatch, 10_000)
+        limit_memory(monkeypatch, 10_000)
         plane = fluorescence_scene((160, 160)).observed
         kernel = gaussian_kernel((9, 9), 1.5)
         task = task_on(plane, 512, kernel)
-        assert run_to_end(deconvolve_plane(task, UNWATCHED)).tiles > 1
-        monkeypatch.setattr(planes, "run_task", lambda *_: _always_starved())
+        assert run_to_end(deconvolve_plane(task, NO_PREVIEWS)).tiles > 1
+        monkeypatch.setattr(planes, "run_task", lambda *_: _out_of_memory())
         with pytest.raises(DeconvolutionError, match="no memory"):
-            run_to_end(deconvolve_plane(task, UNWATCHED))
+            run_to_end(deconvolve_plane(task, NO_PREVIEWS))
 
 
-def _always_starved():
+def _out_of_memory():
     raise OutOfMemoryError("no memory")
     yield

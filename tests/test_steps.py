@@ -1,4 +1,4 @@
-"""Runs as iterators: what they report, and what they come to."""
+"""Runs as iterators: their steps and their result."""
 
 import pytest
 
@@ -6,28 +6,28 @@ from napari_blind_deconv import Result, Settings, Snapshot, iterate
 from napari_blind_deconv.steps import Run, mapped, run_to_end
 
 
-def counting(most: int, seen: list[int] | None = None):
-    """Reports 1 to `most`, writes down what was computed, and comes to their sum."""
-    for number in range(1, most + 1):
+def counting(maximum: int, seen: list[int] | None = None):
+    """Yield 1 to `maximum`, append each number to `seen`, and return the sum."""
+    for number in range(1, maximum + 1):
         if seen is not None:
             seen.append(number)
         yield number
-    return sum(range(most + 1))
+    return sum(range(maximum + 1))
 
 
-def test_it_is_read_to_its_end_and_asked():
+def test_a_run_is_read_to_its_end_and_has_a_result():
     run = Run(counting(3))
     assert list(run) == [1, 2, 3]
     assert run.result() == 6
 
 
-def test_the_result_can_be_asked_for_alone():
+def test_the_result_can_be_requested_without_the_steps():
     seen = []
     assert Run(counting(3, seen)).result() == 6
     assert seen == [1, 2, 3]
 
 
-def test_what_is_left_is_run_when_the_result_is_asked_for():
+def test_the_remaining_steps_run_when_the_result_is_requested():
     seen = []
     run = Run(counting(4, seen))
     assert next(run) == 1
@@ -36,10 +36,10 @@ def test_what_is_left_is_run_when_the_result_is_asked_for():
             break
     assert seen == [1, 2]
     assert run.result() == 10
-    assert seen == [1, 2, 3, 4], "each once"
+    assert seen == [1, 2, 3, 4], "each step once"
 
 
-def test_the_result_can_be_asked_for_again():
+def test_the_result_can_be_requested_again():
     seen = []
     run = Run(counting(2, seen))
     assert run.result() == run.result() == 3
@@ -57,7 +57,7 @@ def test_a_result_of_none_is_a_result():
     assert run.result() is None
 
 
-def test_another_generator_can_go_through_it():
+def test_another_generator_can_yield_from_a_run():
     def twice():
         first = yield from Run(counting(2))
         second = yield from Run(counting(3))
@@ -68,7 +68,7 @@ def test_another_generator_can_go_through_it():
     assert run.result() == (3, 6)
 
 
-def test_one_that_has_ended_still_gives_its_result_to_another():
+def test_a_finished_run_returns_its_result_to_another_generator():
     run = Run(counting(2))
     run.result()
 
@@ -78,7 +78,7 @@ def test_one_that_has_ended_still_gives_its_result_to_another():
     assert run_to_end(later()) == 3
 
 
-def test_one_that_was_begun_is_gone_on_with():
+def test_another_generator_continues_a_started_run():
     run = Run(counting(3))
     next(run)
 
@@ -90,7 +90,7 @@ def test_one_that_was_begun_is_gone_on_with():
     assert rest.result() == 6
 
 
-def test_closing_gives_it_up():
+def test_a_closed_run_has_no_result():
     ended = []
 
     def steps():
@@ -108,7 +108,7 @@ def test_closing_gives_it_up():
         run.result()
 
 
-def test_what_goes_wrong_is_raised_to_whom_is_reading():
+def test_an_error_is_raised_to_the_reader():
     def failing():
         yield 1
         raise ValueError("broken")
@@ -120,13 +120,13 @@ def test_what_goes_wrong_is_raised_to_whom_is_reading():
 
 
 @pytest.mark.parametrize("wrap", [Run, lambda steps: steps])
-def test_steps_can_be_changed_on_the_way(wrap):
+def test_steps_can_be_mapped(wrap):
     run = Run(mapped(wrap(counting(3)), lambda number: 10 * number))
     assert list(run) == [10, 20, 30]
     assert run.result() == 6
 
 
-def test_iterate_gives_one(small_scene):
+def test_iterate_returns_a_run(small_scene):
     settings = Settings(channels=(8,), max_iterations=3, kernel_features=16, stop_at_noise=False)
     run = iterate(small_scene[1], settings)
     first = next(run)

@@ -1,4 +1,4 @@
-"""Early stopping on made-up pictures and curves."""
+"""Early stopping on synthetic estimates and curves."""
 
 import math
 
@@ -9,15 +9,15 @@ from napari_blind_deconv.numerics.stopping import EarlyStopping, WindowedVarianc
 
 
 def test_windowed_variance_is_the_mean_variance_of_the_pixels():
-    pictures = np.random.default_rng(0).normal(3, 1, (40, 50)).astype(np.float32)
+    estimates = np.random.default_rng(0).normal(3, 1, (40, 50)).astype(np.float32)
     variance = WindowedVariance(window=10, pixels=50)
-    for step, picture in enumerate(pictures):
-        found = variance.update(picture)
+    for step, estimate in enumerate(estimates):
+        found = variance.update(estimate)
         if step < 9:
             assert math.isnan(found)
         else:
             assert found == pytest.approx(
-                pictures[step - 9 : step + 1].var(axis=0).mean(), rel=1e-6
+                estimates[step - 9 : step + 1].var(axis=0).mean(), rel=1e-6
             )
 
 
@@ -26,13 +26,13 @@ def test_windowed_variance_stays_exact_after_many_steps():
     variance = WindowedVariance(window=5, pixels=100)
     for _ in range(5000):
         variance.update(random.random(100, dtype=np.float32))
-    same = np.full(100, 0.5, dtype=np.float32)
-    assert max(variance.update(same) for _ in range(10)) < 0.1
-    assert variance.update(same) < 1e-12
+    constant = np.full(100, 0.5, dtype=np.float32)
+    assert max(variance.update(constant) for _ in range(10)) < 0.1
+    assert variance.update(constant) < 1e-12
 
 
 def feed(stopping: EarlyStopping, curve: list[float]) -> int:
-    """Iteration after which the rule gives up, or the curve's length."""
+    """Return the iteration at which the rule stops, or the length of the curve."""
     for iteration, variance in enumerate(curve, start=1):
         stopping.update(iteration, variance)
         if stopping.exhausted:
@@ -40,7 +40,7 @@ def feed(stopping: EarlyStopping, curve: list[float]) -> int:
     return len(curve)
 
 
-def test_stops_a_patience_after_the_valley():
+def test_stops_after_the_minimum_and_the_patience():
     curve = [math.nan] * 5 + [10.0 - i for i in range(8)] + [3.0 + i for i in range(50)]
     stopping = EarlyStopping(patience=20)
     assert feed(stopping, curve) == 13 + 20
@@ -48,7 +48,7 @@ def test_stops_a_patience_after_the_valley():
     assert stopping.best_variance == 3.0
 
 
-def test_survives_a_bump_shorter_than_its_patience():
+def test_continues_over_a_peak_shorter_than_the_patience():
     curve = [5.0, 4.0, 6.0, 6.0, 6.0, 3.0, 7.0]
     stopping = EarlyStopping(patience=4)
     assert feed(stopping, curve) == len(curve)

@@ -1,4 +1,4 @@
-"""The synthetic scene is what it says it is."""
+"""The synthetic scene and the sample image."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from napari_blind_deconv.synthetic import astigmatic_kernel, cell_crop, fluorescence_scene
 
 
-def test_the_kernel_is_a_centred_share_of_one():
+def test_the_kernel_is_centred_with_sum_one():
     kernel = astigmatic_kernel()
     assert kernel.sum() == pytest.approx(1)
     np.testing.assert_allclose(kernel, kernel[::-1, ::-1], atol=1e-7)
@@ -20,10 +20,10 @@ def test_a_scene_is_blurred_noisy_and_of_the_same_flux():
     assert scene.truth.max() > 1.2 * np.percentile(scene.observed, 99.99)
 
 
-def test_seeds_reproduce():
-    same = fluorescence_scene(seed=3).observed, fluorescence_scene(seed=3).observed
-    np.testing.assert_array_equal(*same)
-    assert (fluorescence_scene(seed=4).observed != same[0]).any()
+def test_a_seed_reproduces_a_scene():
+    repeated = fluorescence_scene(seed=3).observed, fluorescence_scene(seed=3).observed
+    np.testing.assert_array_equal(*repeated)
+    assert (fluorescence_scene(seed=4).observed != repeated[0]).any()
 
 
 def test_the_cell_is_in_its_crop():

@@ -1,4 +1,4 @@
-"""What a result is said to be worth, on cases whose worth is known."""
+"""Trust reports and quality flags, on results of known quality."""
 
 import json
 import math
@@ -47,7 +47,7 @@ def smooth_light(seed: int = 0) -> np.ndarray:
 
 
 class TestLimits:
-    """Each limit of the quality flags, from both sides."""
+    """Each limit of the quality flags is tested from both sides."""
 
     SOUND = TrustReport(
         residual=np.zeros((1, 1), np.float32),
@@ -68,7 +68,7 @@ class TestLimits:
         return quality_flags(replace(self.SOUND, **changes), source, StopReason.NOISE)
 
     @pytest.mark.parametrize(
-        ("flag", "name", "accepted", "doubted"),
+        ("flag", "name", "allowed", "flagged"),
         [
             (QualityFlag.MISFIT, "residual_level", 1.4, 1.6),
             (QualityFlag.MISFIT, "residual_correlation", 0.35, 0.45),
@@ -77,9 +77,9 @@ class TestLimits:
             (QualityFlag.NOT_SHARPER, "resolution_after", 5.8, 5.95),
         ],
     )
-    def test_a_value_beyond_its_limit_raises_its_flag_alone(self, flag, name, accepted, doubted):
-        assert self.flags(**{name: accepted}) == ()
-        assert self.flags(**{name: doubted}) == (flag,)
+    def test_a_value_beyond_its_limit_raises_its_flag_alone(self, flag, name, allowed, flagged):
+        assert self.flags(**{name: allowed}) == ()
+        assert self.flags(**{name: flagged}) == (flag,)
 
     def test_a_given_kernel_may_fill_its_window(self):
         assert self.flags(KernelSource.GIVEN, kernel_border=0.5) == ()
@@ -97,10 +97,10 @@ class TestCameraNoise:
         expected = np.sqrt(gain * light)
         bright = light > 300
         found = noise.deviation(light + offset)
-        wrong = np.abs(found[bright] / expected[bright] - 1)
-        assert np.percentile(wrong, 95) < 0.15  # the very brightest pixels are few
+        error = np.abs(found[bright] / expected[bright] - 1)
+        assert np.percentile(error, 95) < 0.15  # the brightest pixels are too few to be precise
 
-    def test_noise_that_does_not_grow_has_no_gain(self):
+    def test_noise_independent_of_brightness_has_no_gain(self):
         noise = CameraNoise.of(smooth_light() + np.random.default_rng(1).normal(0, 5, (200, 200)))
         assert noise.gain == 0
         assert noise.offset is None
@@ -116,7 +116,7 @@ class TestCameraNoise:
 class TestResolution:
     @pytest.mark.parametrize("period", [3.0, 5.0, 8.0])
     @pytest.mark.parametrize("noise", [0.01, 0.3])
-    def test_a_cut_off_is_found(self, period, noise):
+    def test_a_cut_off_frequency_is_found(self, period, noise):
         random = np.random.default_rng(0)
         frequencies = np.fft.fftfreq(256)
         radius = np.hypot(frequencies[:, None], frequencies[None, :])
@@ -125,16 +125,16 @@ class TestResolution:
         image += noise * image.std() * random.normal(size=image.shape)
         assert resolution(image) == pytest.approx(period, rel=0.1)
 
-    def test_blur_coarsens_it(self, scene):
+    def test_blur_reduces_the_resolution(self, scene):
         sharp, blurred = resolution(scene.truth), resolution(scene.observed.astype(float))
         assert 2 <= sharp < blurred
 
-    def test_noise_has_none(self):
+    def test_noise_has_no_resolution(self):
         assert resolution(np.random.default_rng(0).normal(size=(128, 128))) is None
 
 
-class TestAssessment:
-    def test_a_sound_result_leaves_noise(self, scene, known):
+class TestTrustReport:
+    def test_a_good_result_leaves_only_noise(self, scene, known):
         trust = known.trust
         assert trust.residual_level == pytest.approx(1, abs=0.35)
         assert abs(trust.residual_correlation) < 0.2
@@ -155,16 +155,16 @@ class TestAssessment:
         judged = judge(Image(scene.observed), known.image, Kernel(wide), reason=StopReason.NOISE)
         assert judged.flags[0] is QualityFlag.MISFIT
 
-    def test_detail_that_was_drawn_in_shows(self, scene, known):
+    def test_invented_detail_shows_in_the_residual(self, scene, known):
         invented = known.image.astype(float)
         invented[40:44, 40:44] += 2000
         image, kernel = Image(scene.observed), Kernel(KERNEL)
         trust = judge(image, invented, kernel, reason=StopReason.NOISE).trust
-        there = np.abs(trust.residual[38:46, 38:46])
-        assert np.nanmax(there) > 5
+        at_detail = np.abs(trust.residual[38:46, 38:46])
+        assert np.nanmax(at_detail) > 5
         assert np.nanmedian(np.abs(trust.residual)) < 1.2
 
-    def test_what_is_no_sharper_is_told(self, scene):
+    def test_a_result_that_is_not_sharper_is_flagged(self, scene):
         point = np.zeros((3, 3), np.float32)
         point[1, 1] = 1
         kernel = Kernel(point, KernelSource.GAUSSIAN)
@@ -190,14 +190,14 @@ class TestAssessment:
 
 
 class TestRepeats:
-    def test_the_map_is_of_the_size_of_the_true_error(self, scene):
+    def test_the_map_has_the_magnitude_of_the_true_error(self, scene):
         result = deconvolve(scene.observed)
         expected = error_of_repeats(scene.observed, result, repeats=2)
         error = np.abs(result.image - scene.truth)
         assert expected.shape == scene.observed.shape
         assert 0.3 < np.median(expected) / np.median(error) < 3
 
-    def test_it_can_be_stopped(self, scene):
+    def test_the_repeats_can_be_stopped(self, scene):
         result = deconvolve(scene.observed, Settings(max_iterations=2))
         seen = []
         stopped = error_of_repeats(
@@ -210,7 +210,7 @@ class TestRepeats:
         assert np.isnan(stopped).all()
 
 
-class TestEvidence:
+class TestReport:
     @pytest.fixture
     def written(self, tmp_path, scene):
         stack = np.stack([scene.observed[:64, :64], scene.observed[32:, 32:]])
@@ -228,7 +228,7 @@ class TestEvidence:
         record = json.loads(sidecar_of(written).read_text(encoding="utf-8"))
         assert record["planes"][1]["trust"]["gain"] >= 0
 
-    def test_the_page_is_written(self, written, tmp_path):
+    def test_the_report_is_written(self, written, tmp_path):
         write_report(tmp_path / "page.png", Report.of(written))
         assert (tmp_path / "page.png").stat().st_size > 10_000
 
@@ -246,17 +246,17 @@ class TestEvidence:
         assert again.exit_code == 2
         assert "replaced only with --overwrite" in again.output
 
-    def test_what_is_judged_is_not_replaced(self, written):
-        for place in (written, sidecar_of(written)):
-            before = place.read_bytes()
-            arguments = ["report", str(written), "--error-out", str(place), "--overwrite"]
+    def test_the_judged_files_are_not_replaced(self, written):
+        for path in (written, sidecar_of(written)):
+            before = path.read_bytes()
+            arguments = ["report", str(written), "--error-out", str(path), "--overwrite"]
             done = CliRunner().invoke(app, [*arguments, "--repeats", "2", "--device", "cpu"])
             assert done.exit_code == 2
             assert "more than once" in done.output.replace("\n", " ")
-            assert place.read_bytes() == before
+            assert path.read_bytes() == before
 
     def test_numbers_are_ascii(self, written):
-        """A Windows console's code page has few other characters."""
+        """The code page of a Windows console has few other characters."""
         named = written.with_name("кривая.tif")
         written.rename(named)
         sidecar_of(written).rename(sidecar_of(named))
@@ -264,7 +264,7 @@ class TestEvidence:
         assert done.stdout.isascii()
         assert json.loads(done.stdout)["result"].startswith("кривая.tif")
 
-    def test_what_does_not_fit_is_refused(self, written, tmp_path):
+    def test_inputs_that_do_not_match_are_refused(self, written, tmp_path):
         with pytest.raises(ValueError, match="Expected the index of a plane"):
             Report.of(written, (7,))
         with pytest.raises(ValueError, match="sidecar"):
@@ -279,7 +279,7 @@ class TestEvidence:
             Report.of(written)
 
 
-def test_infinite_ratios_are_no_error():
+def test_an_infinite_signal_to_noise_ratio_is_no_error():
     image = smooth_light()
     trust = judge(Image(image), image, Kernel.point(), reason=StopReason.NOISE).trust
     assert trust.signal_to_noise > 10 or math.isinf(trust.signal_to_noise)

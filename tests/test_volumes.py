@@ -1,4 +1,4 @@
-"""Problem and solvers on volumes: the same code, one axis more."""
+"""Problems and solvers on volumes, which have one axis more."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ SETTINGS = Settings(
 
 @pytest.fixture(scope="module")
 def volume() -> tuple[np.ndarray, np.ndarray]:
-    """Truth and recording, in counts above an offset."""
+    """The ground truth and the image, in counts above an offset."""
     points = np.random.default_rng(0).random((28, 38, 40)) > 0.985
     scene = 2000 * ndimage.gaussian_filter(points.astype(np.float32), 0.8)
     convolution = Convolution(torch.from_numpy(KERNEL))
@@ -39,36 +39,36 @@ def problem(volume) -> Problem:
     return Problem.of(Task(image, SETTINGS, KernelChoice.hold(KERNEL)))
 
 
-def ended(problem: Problem, solver: Solver) -> SolverOutcome:
+def outcome_of(problem: Problem, solver: Solver) -> SolverOutcome:
     return run_to_end(run_solver(problem, solver, RunControl()))
 
 
-def error(problem: Problem, ending: SolverOutcome, truth: np.ndarray) -> float:
-    estimate, kernel = problem.to_output(ending.best.canvas, ending.best.kernel)
+def error(problem: Problem, outcome: SolverOutcome, truth: np.ndarray) -> float:
+    estimate, kernel = problem.to_output(outcome.best.canvas, outcome.best.kernel)
     assert estimate.shape == truth.shape
     assert kernel.shape == KERNEL.shape
     return float(np.mean(np.square(estimate - truth)))
 
 
 @pytest.mark.parametrize("name", [Stage.WIENER, Stage.RICHARDSON_LUCY, Stage.DOUBLE_DIP])
-def test_every_solver_sharpens_a_volume(volume, problem, name):
+def test_every_solver_improves_a_volume(volume, problem, name):
     truth, recorded = volume
     wiener = Wiener(problem, KERNEL)
-    linear = ended(problem, wiener)
+    linear = outcome_of(problem, wiener)
     solvers = {
         Stage.WIENER: lambda: wiener,
         Stage.RICHARDSON_LUCY: lambda: RichardsonLucy(problem),
         Stage.DOUBLE_DIP: lambda: DoubleDip(problem, wiener.canvas),
     }
-    ending = linear if name is Stage.WIENER else ended(problem, solvers[name]())
-    assert ending.reason in (StopReason.COMPLETED, StopReason.ITERATION_LIMIT)
-    assert error(problem, ending, truth) < 0.8 * np.mean(np.square(recorded - truth))
-    assert problem.to_output(ending.best.canvas, ending.best.kernel)[0].mean() == pytest.approx(
+    outcome = linear if name is Stage.WIENER else outcome_of(problem, solvers[name]())
+    assert outcome.reason in (StopReason.COMPLETED, StopReason.ITERATION_LIMIT)
+    assert error(problem, outcome, truth) < 0.8 * np.mean(np.square(recorded - truth))
+    assert problem.to_output(outcome.best.canvas, outcome.best.kernel)[0].mean() == pytest.approx(
         recorded.mean(), rel=0.02
     )
 
 
-def test_a_kernel_of_other_axes_is_refused(volume):
+def test_a_kernel_with_other_axes_is_refused(volume):
     image = Image(volume[1], "ZYX", space="ZYX")
     with pytest.raises(ValueError, match="Expected a 3D PSF"):
         Problem.of(Task(image, SETTINGS, KernelChoice.hold(KERNEL[4])))

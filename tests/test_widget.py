@@ -1,4 +1,4 @@
-"""The widget in a real viewer: every way into a run, and every way out."""
+"""The widget in a real viewer: all ways to start and to end a run."""
 
 import time
 from collections import Counter
@@ -28,7 +28,7 @@ CALIBRATION = {"scale": (0.2, 0.1), "translate": (5, -3), "units": ("um", "um")}
 
 
 @pytest.fixture
-def refusals(monkeypatch) -> list[str]:
+def notifications(monkeypatch) -> list[str]:
     """Sentences shown as napari notifications."""
     shown: list[str] = []
     monkeypatch.setattr(
@@ -39,7 +39,7 @@ def refusals(monkeypatch) -> list[str]:
 
 @pytest.fixture
 def dock(make_napari_viewer, qtbot, fresh_panel) -> Iterator[BlindDeconvolutionWidget]:
-    """The widget in a viewer with one image, set to a run of a few quick iterations."""
+    """The widget in a viewer with one image, with settings for a few quick iterations."""
     viewer = make_napari_viewer()
     viewer.add_image(PIXELS, name="cells", **CALIBRATION)
     _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv", "Blind deconvolution")
@@ -47,8 +47,8 @@ def dock(make_napari_viewer, qtbot, fresh_panel) -> Iterator[BlindDeconvolutionW
         widget, stop_at_noise=False, max_iterations=6, channels="[8]", window=3, kernel_features=16
     )
     yield widget
-    for under_way in list(run_module._active):
-        under_way.stop_and_keep()
+    for run in list(run_module._active):
+        run.stop_and_keep()
     qtbot.waitUntil(lambda: not run_module._active, timeout=guard.MILLISECONDS)
 
 
@@ -58,7 +58,7 @@ def set_form(widget: BlindDeconvolutionWidget, **values: object) -> None:
         form.widgets[name].value = value
 
 
-def endless(widget: BlindDeconvolutionWidget) -> None:
+def set_endless(widget: BlindDeconvolutionWidget) -> None:
     set_form(widget, stop_at_noise=False, max_iterations=100_000, patience=100_000)
 
 
@@ -82,7 +82,7 @@ def idle(widget: BlindDeconvolutionWidget) -> Callable[[], bool]:
     return lambda: widget.run_button.isEnabled() and not run_module._active
 
 
-def sharpening(widget: BlindDeconvolutionWidget) -> Callable[[], bool]:
+def is_deconvolving(widget: BlindDeconvolutionWidget) -> Callable[[], bool]:
     return lambda: widget.progress.value() > 1 and widget.trace_plot.points > 1
 
 
@@ -109,15 +109,15 @@ class TestRun:
         assert "iteration limit" in dock.status.text()
         assert not dock.progress.isVisible()
 
-    def test_sharpens_in_place_and_reports(self, dock, wait):
-        endless(dock)
+    def test_shows_the_estimate_and_the_progress(self, dock, wait):
+        set_endless(dock)
         dock.start()
         live = viewer_of(dock).layers["cells [deblurred]"]
-        pictures: list[np.ndarray] = []
-        live.events.data.connect(lambda: pictures.append(live.data))
+        estimates: list[np.ndarray] = []
+        live.events.data.connect(lambda: estimates.append(live.data))
         limits = list(live.contrast_limits)
-        wait(lambda: len(pictures) > 2)
-        assert (pictures[0] != pictures[-1]).any()
+        wait(lambda: len(estimates) > 2)
+        assert (estimates[0] != estimates[-1]).any()
         assert list(live.contrast_limits) == limits
         assert dock.progress.maximum() == 100_000
         assert "left" in dock.progress.format()
@@ -128,10 +128,10 @@ class TestRun:
         wait(idle(dock))
         assert "Running on" not in dock.warnings.text()
 
-    def test_stop_keeps_the_best_so_far(self, dock, wait):
-        endless(dock)
+    def test_stop_keeps_the_best_estimate(self, dock, wait):
+        set_endless(dock)
         dock.start()
-        wait(sharpening(dock))
+        wait(is_deconvolving(dock))
         dock.stop_button.click()
         wait(idle(dock))
         record = viewer_of(dock).layers["cells [ES trace]"].metadata["blind_deconvolution"]
@@ -148,14 +148,14 @@ class TestRun:
         assert len(set(names(dock))) == 7
 
     def test_a_second_start_during_a_run_is_ignored(self, dock, wait):
-        endless(dock)
+        set_endless(dock)
         dock.start()
         dock.start()
         assert len(run_module._active) == 1
         dock.stop_button.click()
         wait(idle(dock))
 
-    def test_takes_the_plane_on_the_screen(self, dock, wait):
+    def test_uses_the_displayed_plane(self, dock, wait):
         stack = np.random.default_rng(1).random((3, 20, 22)).astype(np.float32)
         viewer = viewer_of(dock)
         viewer.layers.clear()
@@ -178,9 +178,9 @@ class TestRun:
         assert 0 <= output.data.min() <= output.data.max() <= 1
 
 
-class TestWaysOut:
+class TestEndings:
     def test_an_error_is_a_notification_and_leaves_no_layer(
-        self, dock, wait, refusals, monkeypatch
+        self, dock, wait, notifications, monkeypatch
     ):
         def fail(*_):
             raise DeconvolutionError("There is not enough memory.")
@@ -189,21 +189,21 @@ class TestWaysOut:
         monkeypatch.setattr(run_module, "work", fail)
         dock.start()
         wait(idle(dock))
-        assert refusals == ["There is not enough memory."]
+        assert notifications == ["There is not enough memory."]
         assert names(dock) == ["cells"]
         assert dock.status.text() == "There is not enough memory."
 
-    def test_data_that_cannot_be_read_is_told(self, dock, refusals, monkeypatch):
+    def test_unreadable_data_is_reported(self, dock, notifications, monkeypatch):
         def unreadable(*_):
             raise OSError("the network drive is gone")
 
         monkeypatch.setattr("napari_blind_deconv.plugin.input_form.LayerPlane.of", unreadable)
         dock.start()
-        assert refusals == ["the network drive is gone"]
+        assert notifications == ["the network drive is gone"]
         assert dock.run_button.isEnabled()
 
     def test_a_result_that_cannot_be_shown_leaves_the_widget_ready(
-        self, dock, wait, refusals, monkeypatch
+        self, dock, wait, notifications, monkeypatch
     ):
         def unshowable(*_):
             raise ValueError("no such units")
@@ -211,17 +211,17 @@ class TestWaysOut:
         monkeypatch.setattr(run_module, "outputs_beside", unshowable)
         dock.start()
         wait(idle(dock))
-        assert refusals == ["The result could not be shown (no such units)."]
+        assert notifications == ["The result could not be shown (no such units)."]
 
-    def test_a_worker_that_is_quit_leaves_the_widget_ready(self, dock, wait, refusals):
-        endless(dock)
+    def test_a_worker_that_is_quit_leaves_the_widget_ready(self, dock, wait, notifications):
+        set_endless(dock)
         dock.start()
-        wait(sharpening(dock))
+        wait(is_deconvolving(dock))
         next(iter(run_module._active))._worker.quit()
         wait(idle(dock))
-        assert "ended from outside" in refusals[0]
+        assert "ended from outside" in notifications[0]
 
-    def test_a_runtime_error_is_not_swallowed(self, dock, wait, refusals, monkeypatch):
+    def test_a_runtime_error_is_reported(self, dock, wait, notifications, monkeypatch):
         def fail(*_):
             raise RuntimeError("a kernel of the GPU failed")
             yield
@@ -229,53 +229,51 @@ class TestWaysOut:
         monkeypatch.setattr(run_module, "work", fail)
         dock.start()
         wait(idle(dock))
-        assert refusals == ["The computation failed: a kernel of the GPU failed."]
+        assert notifications == ["The computation failed: a kernel of the GPU failed."]
         monkeypatch.undo()
         dock.start()
         wait(idle(dock))
         assert "cells [kernel]" in names(dock)
 
-    def test_deleting_the_live_layer_ends_the_run(self, dock, wait, refusals):
-        endless(dock)
+    def test_deleting_the_live_layer_ends_the_run(self, dock, wait, notifications):
+        set_endless(dock)
         dock.start()
-        wait(sharpening(dock))
+        wait(is_deconvolving(dock))
         viewer_of(dock).layers.remove("cells [deblurred]")
         wait(idle(dock))
         assert names(dock) == ["cells"]
         assert "deleted" in dock.status.text()
 
-    def test_deleting_the_image_does_not_hurt(self, dock, wait):
-        endless(dock)
+    def test_deleting_the_image_does_not_end_the_run(self, dock, wait):
+        set_endless(dock)
         dock.start()
-        wait(sharpening(dock))
+        wait(is_deconvolving(dock))
         viewer_of(dock).layers.remove("cells")
         dock.stop_button.click()
         wait(idle(dock))
         assert names(dock) == ["cells [deblurred]", "cells [kernel]", "cells [ES trace]"]
 
-    def test_clearing_the_viewer_ends_the_run(self, dock, wait, refusals):
-        endless(dock)
+    def test_clearing_the_viewer_ends_the_run(self, dock, wait, notifications):
+        set_endless(dock)
         dock.start()
-        wait(sharpening(dock))
+        wait(is_deconvolving(dock))
         viewer_of(dock).layers.clear()
         wait(idle(dock))
         assert names(dock) == []
 
-    def test_a_refused_run_stands_beside_no_other_ones_trace(self, dock, wait, refusals):
+    def test_a_refused_run_clears_the_trace_of_the_last_run(self, dock, wait, notifications):
         dock.start()
         wait(idle(dock))
         with_kernel = dock.kernel_view.grab().toImage()
         set_form(dock, sparsity="lots")
         dock.start()
-        assert "'sparsity'" in refusals[0]
+        assert "'sparsity'" in notifications[0]
         assert dock.trace_plot.points == 0
         assert dock.kernel_view.grab().toImage() != with_kernel
         assert len(names(dock)) == 4
         assert dock.result.save_button.isEnabled()
 
-    def test_settings_that_cannot_be_written_do_not_keep_from_running(
-        self, dock, wait, monkeypatch
-    ):
+    def test_settings_that_cannot_be_written_do_not_prevent_a_run(self, dock, wait, monkeypatch):
         class ReadOnly:
             def __setattr__(self, *_):
                 raise PermissionError("the home is read-only")
@@ -288,41 +286,41 @@ class TestWaysOut:
         wait(idle(dock))
         assert "cells [kernel]" in names(dock)
 
-    def test_a_closed_dock_keeps_the_best_so_far(self, dock, wait):
-        endless(dock)
+    def test_a_closed_dock_keeps_the_best_estimate(self, dock, wait):
+        set_endless(dock)
         viewer = viewer_of(dock)
         dock.start()
-        wait(sharpening(dock))
+        wait(is_deconvolving(dock))
         viewer.window.remove_dock_widget(dock)
         wait(lambda: not run_module._active)
         assert "cells [kernel]" in [layer.name for layer in viewer.layers]
 
     def test_a_closed_viewer_ends_the_thread(self, dock, wait):
-        endless(dock)
+        set_endless(dock)
         viewer = viewer_of(dock)
         dock.start()
-        wait(sharpening(dock))
+        wait(is_deconvolving(dock))
         thread = next(iter(run_module._active))._worker
         viewer.close()
         wait(lambda: not thread.is_running)
         wait(lambda: not run_module._active)
 
-    def test_renaming_layers_during_a_run_does_not_hurt(self, dock, wait):
-        endless(dock)
+    def test_layers_can_be_renamed_during_a_run(self, dock, wait):
+        set_endless(dock)
         dock.start()
-        wait(sharpening(dock))
+        wait(is_deconvolving(dock))
         viewer_of(dock).layers["cells"].name = "mine"
         viewer_of(dock).layers["cells [deblurred]"].name = "sharp"
         dock.stop_button.click()
         wait(idle(dock))
         assert names(dock) == ["mine", "sharp", "cells [kernel]", "cells [ES trace]"]
 
-    def test_data_changed_during_a_run_is_left_alone(self, dock, wait):
-        endless(dock)
+    def test_data_changed_during_a_run_does_not_change_the_result(self, dock, wait):
+        set_endless(dock)
         image = viewer_of(dock).layers["cells"]
         before = image.data.copy()
         dock.start()
-        wait(sharpening(dock))
+        wait(is_deconvolving(dock))
         image.data = np.zeros((50, 40), np.float32)
         dock.stop_button.click()
         wait(idle(dock))
@@ -338,10 +336,10 @@ class TestWaysOut:
             "napari-blind-deconv", "Blind deconvolution"
         )
         for widget in (dock, second):
-            endless(widget)
+            set_endless(widget)
             set_form(widget, channels="[8]", window=3, kernel_features=16)
             widget.start()
-        wait(lambda: sharpening(dock)() and sharpening(second)())
+        wait(lambda: is_deconvolving(dock)() and is_deconvolving(second)())
         assert len(run_module._active) == 2
         for widget in (dock, second):
             widget.stop_button.click()
@@ -350,7 +348,7 @@ class TestWaysOut:
         assert "others [kernel]" in names(second)
         assert "others [kernel]" not in names(dock)
 
-    def test_deleting_the_results_undoes_a_run(self, dock, wait):
+    def test_a_run_can_be_undone_by_deleting_its_layers(self, dock, wait):
         dock.start()
         wait(idle(dock))
         for name in names(dock)[1:]:
@@ -363,7 +361,7 @@ class TestWaysOut:
 
 
 class TestAfterwards:
-    def test_a_region_is_tried_in_place_and_its_kernel_applied_to_all(self, dock, wait):
+    def test_the_kernel_of_a_region_can_be_applied_to_the_image(self, dock, wait):
         viewer = viewer_of(dock)
         image = viewer.layers["cells"]
         corners = np.array([[2, 3], [2, 24], [20, 24], [20, 3]]) - 0.4
@@ -399,7 +397,7 @@ class TestAfterwards:
         wait(idle(dock))
         assert viewer.layers["cells [deblurred]"].data.shape == (18, 21)
 
-    def test_another_picture_is_taken(self, dock, wait, monkeypatch):
+    def test_another_estimate_can_be_chosen(self, dock, wait, monkeypatch):
         monkeypatch.setattr(worker, "_SECONDS_BETWEEN_REPORTS", 0)
         dock.start()
         wait(idle(dock))
@@ -408,9 +406,9 @@ class TestAfterwards:
         chosen = layer.data.copy()
         dock.result.slider.slider.setValue(1)
         assert not np.array_equal(layer.data, chosen)
-        looked_at = layer.data.copy()
+        previewed = layer.data.copy()
         dock.result.slider.use_button.click()
-        np.testing.assert_array_equal(layer.data, looked_at)
+        np.testing.assert_array_equal(layer.data, previewed)
         for name in ("cells [deblurred]", "cells [kernel]", "cells [ES trace]"):
             record = viewer.layers[name].metadata["blind_deconvolution"]
             assert record["stop_iteration"] == 2
@@ -429,7 +427,7 @@ class TestAfterwards:
         assert plane.pixel_size == pytest.approx((0.2, 0.1))
         np.testing.assert_allclose(plane.pixels, viewer_of(dock).layers["cells [kernel]"].data)
 
-    def test_warnings_stand_in_the_panel_and_in_the_layer(self, dock, wait):
+    def test_warnings_are_in_the_panel_and_in_the_layer(self, dock, wait):
         dock.start()
         wait(idle(dock))
         assert "⚠ The run was stopped at the iteration limit" in dock.warnings.text()
@@ -459,28 +457,28 @@ class TestAfterwards:
         dock.command_button.click()
         assert "blind-deconv run" in QApplication.clipboard().text()
 
-    def test_a_copy_of_what_no_reader_can_read_is_told(self, dock, refusals, monkeypatch):
+    def test_a_copy_that_raises_an_error_is_reported(self, dock, notifications, monkeypatch):
         def unreadable():
             raise RuntimeError("the chunk is damaged")
 
         monkeypatch.setattr(dock.form, "script", unreadable)
         dock.command_button.click()
-        assert refusals == ["the chunk is damaged"]
+        assert notifications == ["the chunk is damaged"]
 
-    def test_a_copy_that_fails_leaves_the_run_alone(self, dock, wait, refusals):
-        endless(dock)
+    def test_a_copy_that_fails_does_not_end_the_run(self, dock, wait, notifications):
+        set_endless(dock)
         dock.start()
-        wait(sharpening(dock))
+        wait(is_deconvolving(dock))
         dock.form.input.scope.value = "drawn rectangle"
         dock.python_button.click()
-        assert "No rectangle is drawn" in refusals[0]
+        assert "No rectangle is drawn" in notifications[0]
         assert dock.stop_button.isEnabled()
         assert not dock.run_button.isEnabled()
         dock.stop_button.click()
         wait(idle(dock))
         assert dock.result.apply_button.isEnabled()
 
-    def test_a_line_profile_is_no_region(self, dock, wait):
+    def test_a_line_profile_is_not_used_as_a_region(self, dock, wait):
         dock.start()
         wait(idle(dock))
         dock.result.comparison.add_line()
@@ -488,7 +486,7 @@ class TestAfterwards:
         assert "region" in names(dock)
         assert "No rectangle is drawn" in dock.form.expected_time.value
 
-    def test_a_picture_only_looked_at_does_not_stay(self, dock, wait, monkeypatch):
+    def test_a_previewed_estimate_is_not_kept(self, dock, wait, monkeypatch):
         monkeypatch.setattr(worker, "_SECONDS_BETWEEN_REPORTS", 0)
         dock.start()
         wait(idle(dock))
@@ -499,7 +497,7 @@ class TestAfterwards:
         dock.result.clear()
         np.testing.assert_array_equal(layer.data, result)
 
-    def test_the_choices_of_a_run_are_remembered(self, dock, wait):
+    def test_the_settings_of_a_run_are_stored(self, dock, wait):
         dock.start()
         wait(idle(dock))
         assert Preferences.load().settings() == dock.form.settings()
@@ -515,8 +513,8 @@ class TestPanel:
         assert needed.width() <= 300
         assert needed.height() <= 720
 
-    def test_what_is_disabled_says_why(self, dock, wait):
-        def mute() -> list[str]:
+    def test_disabled_widgets_state_the_reason(self, dock, wait):
+        def without_reason() -> list[str]:
             return [
                 widget.objectName() or type(widget).__name__
                 for widget in dock.findChildren(QWidget)
@@ -528,13 +526,13 @@ class TestPanel:
 
         for fold in dock.findChildren(QCollapsible):
             fold.expand(animate=False)
-        assert mute() == []
+        assert without_reason() == []
         dock.start()
-        assert mute() == []
+        assert without_reason() == []
         wait(idle(dock))
-        assert mute() == []
+        assert without_reason() == []
 
-    def test_everything_is_reached_by_keyboard(self, dock):
+    def test_all_buttons_are_reached_by_keyboard(self, dock):
         for fold in dock.findChildren(QCollapsible):
             fold.expand(animate=False)
         reached, widget = set(), dock.nextInFocusChain()
@@ -575,14 +573,14 @@ class TestForm:
 
     def test_a_preset_is_measured_once(self, dock, wait, monkeypatch):
         wait(lambda: " to " in dock.form.expected_time.value)
-        pace, measured, under_way = runtime_estimator._measure_runtime(), [], Counter()
+        model, measured, running = runtime_estimator._measure_runtime(), [], Counter()
 
         def slowly(settings):
-            under_way["now"] += 1
-            measured.append((settings, under_way["now"]))
+            running["now"] += 1
+            measured.append((settings, running["now"]))
             time.sleep(0.1)
-            under_way["now"] -= 1
-            return pace
+            running["now"] -= 1
+            return model
 
         monkeypatch.setattr(runtime_estimator, "_measure_runtime", slowly)
         dock.form.preset.value = "paper-real"
@@ -603,7 +601,7 @@ class TestForm:
             assert len(widget.tooltip) > 20
         assert "Allowed: ≥ 1 and ≤ 100000." in dock.form.basic.widgets["max_iterations"].tooltip
 
-    def test_kernel_window_is_told_in_pixels_and_micrometres(self, dock):
+    def test_the_kernel_window_is_shown_in_pixels_and_micrometres(self, dock):
         assert dock.form.kernel_window.size.value == "13 × 15 px = 2.6 × 1.5 µm"
         assert not dock.form.kernel_window.pixels.enabled
         dock.form.kernel_window.choice.value = "chosen"
@@ -615,7 +613,7 @@ class TestForm:
         dock.form.kernel_window.pixels.value = 31
         assert "no larger than the image" in dock.form.kernel_window.size.value
 
-    def test_what_cannot_be_run_is_refused_and_leaves_no_layer(self, dock, refusals):
+    def test_impossible_input_is_refused_and_leaves_no_layer(self, dock, notifications):
         bad = {
             "400 NaN or infinite": np.full((20, 20), np.nan),
             "got the value 0 in every pixel": np.zeros((20, 20)),
@@ -625,21 +623,21 @@ class TestForm:
         for sentence, pixels in bad.items():
             layer = viewer_of(dock).add_image(pixels, name="bad", contrast_limits=(0, 1))
             dock.start()
-            assert sentence in refusals.pop()
+            assert sentence in notifications.pop()
             assert names(dock) == ["cells", "bad"]
             assert dock.run_button.isEnabled()
             layers.remove(layer)
         layers.selection.active = layers["cells"]
         set_form(dock, sparsity="lots")
         dock.start()
-        assert "'sparsity' got 'lots'" in refusals.pop()
+        assert "'sparsity' got 'lots'" in notifications.pop()
         assert names(dock) == ["cells"]
         layers.clear()
         dock.start()
-        assert "No image layer is selected" in refusals.pop()
-        assert not refusals
+        assert "No image layer is selected" in notifications.pop()
+        assert not notifications
 
-    def test_a_device_that_is_not_here_is_told(self, dock, wait, refusals):
+    def test_a_missing_device_is_reported(self, dock, wait, notifications):
         import torch
 
         if torch.backends.mps.is_available():
@@ -647,7 +645,7 @@ class TestForm:
         dock.form.device.value = "mps"
         dock.start()
         wait(idle(dock))
-        assert "'mps' was not found" in refusals[0]
+        assert "'mps' was not found" in notifications[0]
         assert names(dock) == ["cells"]
 
 
@@ -660,23 +658,23 @@ def test_sample_stacks_open_calibrated(make_napari_viewer, key):
     assert stack_axes(layer) == {"stack": "ZYX", "channels": "CYX"}[key]
 
 
-def test_the_menu_command_runs_at_once_on_the_selected_layers_plane(dock, wait):
+def test_the_menu_command_deconvolves_the_plane_of_the_selected_layer(dock, wait):
     viewer = viewer_of(dock)
     viewer.add_image(np.stack([PIXELS] * 3), name="stack", units=("um",) * 3)
     dock.form.input.scope.value = "whole stack"
     dock.form.input.layer.value = viewer.layers["cells"]
     deconvolve_selected(viewer)
-    (under_way,) = run_module._active
-    under_way.stop_and_keep()
+    (run,) = run_module._active
+    run.stop_and_keep()
     wait(lambda: not run_module._active)
     assert viewer.layers["stack [deblurred]"].data.shape == (1, *PIXELS.shape)
     assert "stack [ES trace]" in names(dock)
 
 
-def test_the_menu_command_wants_an_image_selected(dock, refusals):
+def test_the_menu_command_needs_a_selected_image(dock, notifications):
     viewer_of(dock).add_points(np.zeros((1, 2)), units=("um", "um"))
     deconvolve_selected(viewer_of(dock))
-    assert "No image layer is selected" in refusals[0]
+    assert "No image layer is selected" in notifications[0]
 
 
 def test_sample_data_opens(make_napari_viewer):
@@ -693,7 +691,7 @@ def test_sample_data_opens(make_napari_viewer):
     assert len(sample_data.scene()) == 3
 
 
-def test_the_sample_scene_is_what_one_sees_first(make_napari_viewer):
+def test_the_sample_scene_is_selected_and_centred(make_napari_viewer):
     viewer = make_napari_viewer()
     viewer.open_sample("napari-blind-deconv", "scene")
     scene = viewer.layers["scene"]

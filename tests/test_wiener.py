@@ -1,4 +1,4 @@
-"""The linear estimate, of planes and of volumes."""
+"""The linear estimate of planes and of volumes."""
 
 import numpy as np
 import pytest
@@ -12,14 +12,14 @@ from napari_blind_deconv.numerics.wiener import EXPONENT, wiener, wiener_periodi
 
 
 def specks() -> np.ndarray:
-    """A volume with structures a little wider than a voxel."""
+    """Return a volume with structures a little wider than a voxel."""
     points = np.random.default_rng(0).random((32, 48, 50)) > 0.99
-    drawn = ndimage.gaussian_filter(points.astype(np.float32), 0.8)
-    return drawn / drawn.max()
+    smooth = ndimage.gaussian_filter(points.astype(np.float32), 0.8)
+    return smooth / smooth.max()
 
 
 def corner() -> np.ndarray:
-    """A camera that moved down and then to the right."""
+    """Return the kernel of a camera that moves down and then to the right."""
     kernel = np.zeros((17, 17), np.float32)
     kernel[3:13, 5] = kernel[12, 5:13] = 1
     return kernel / kernel.sum()
@@ -34,7 +34,7 @@ SCENES = pytest.mark.parametrize(
 
 
 def exposure(scene: np.ndarray, kernel: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
-    """Sharp and recorded field of view."""
+    """Return the field of view, sharp and as recorded."""
     convolution = Convolution(torch.from_numpy(kernel))
     recorded = convolution.forward(torch.from_numpy(scene)).numpy()
     noisy = recorded + noise * np.random.default_rng(0).standard_normal(recorded.shape)
@@ -46,7 +46,7 @@ def error(estimate: np.ndarray, truth: np.ndarray) -> float:
 
 
 @SCENES
-def test_it_deconvolves_up_to_the_border(scene, kernel):
+def test_the_estimate_improves_up_to_the_border(scene, kernel):
     sharp, recorded = exposure(scene, kernel, 0.002)
     *_, canvas = wiener(recorded, kernel, noise_to_signal=1e-3, exponent=EXPONENT)
     estimate = crop_to_field_of_view(canvas, kernel.shape)
@@ -56,7 +56,7 @@ def test_it_deconvolves_up_to_the_border(scene, kernel):
 
 
 @SCENES
-def test_the_steps_come_nearer_to_the_last(scene, kernel):
+def test_the_iterations_converge(scene, kernel):
     _, recorded = exposure(scene, kernel, 0.01)
     steps = list(wiener(recorded, kernel, noise_to_signal=1e-3, exponent=3.0))
     first, middle = (error(steps[at], steps[-1]) for at in (0, len(steps) // 2))
@@ -64,7 +64,7 @@ def test_the_steps_come_nearer_to_the_last(scene, kernel):
 
 
 @SCENES
-def test_it_smooths_where_noise_is_strong(scene, kernel):
+def test_strong_noise_is_smoothed(scene, kernel):
     _, recorded = exposure(scene, kernel, 0.05)
     weak, strong = (
         list(wiener(recorded, kernel, noise_to_signal=ratio, exponent=3.0))[-1]
@@ -76,7 +76,7 @@ def test_it_smooths_where_noise_is_strong(scene, kernel):
 
 
 @SCENES
-def test_the_periodic_filter_sharpens_the_interior(scene, kernel):
+def test_the_periodic_filter_improves_the_interior(scene, kernel):
     sharp, recorded = exposure(scene, kernel, 0.002)
     estimate = wiener_periodic(recorded, kernel, noise_to_signal=1e-3)
     inside = tuple(slice(side // 4, -(side // 4)) for side in sharp.shape)

@@ -1,4 +1,4 @@
-"""What the panel is told of a run, by its worker alone."""
+"""Progress reports of a run from the worker to the panel."""
 
 from threading import Event
 
@@ -17,14 +17,14 @@ QUICK = Settings(max_iterations=5, stop_at_noise=False, channels=(8,), kernel_fe
 
 
 @pytest.mark.parametrize("solver", ["auto", "richardson-lucy"])
-def test_iterations_are_shown_whichever_solver_makes_them(small_scene, solver):
+def test_iterations_of_all_solvers_are_reported(small_scene, solver):
     settings = QUICK.with_changes(solver=solver, device="cpu")
     kernel = KernelChoice.hold(gaussian_kernel((13, 13), 1.8))
     task = Task(Image(small_scene[1]), settings, kernel)
-    told: list[Progress] = []
-    run_to_end(mapped(work(task, Event()), told.append))
-    result = told[-1].block.result
-    shown = [progress for progress in told if progress.iteration]
+    reports: list[Progress] = []
+    run_to_end(mapped(work(task, Event()), reports.append))
+    result = reports[-1].block.result
+    shown = [progress for progress in reports if progress.iteration]
     assert shown[0].iteration == 1
     assert shown[0].max_iterations == 5
     rows = np.concatenate([progress.trace for progress in shown])

@@ -26,8 +26,9 @@ import torch
 from tests.processes import quick_context
 
 from napari_blind_deconv import Settings
+from napari_blind_deconv.io.partial import has_partial
 from napari_blind_deconv.io.stacks import open_image
-from napari_blind_deconv.jobs import Job, run_job
+from napari_blind_deconv.jobs import Job, is_finished, run_job
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 LINEAR = Settings(solver="wiener", kernel_start=1.5)
@@ -53,8 +54,10 @@ def watch(folder: Path, on_event: Callable[[int], None]) -> None:
         if not is_event(event, arguments):
             return
         # shutil.rmtree names files relative to an open folder; it only removes what is ours.
-        path = os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes | Path) else ""
-        if str(path).startswith(str(folder)) or not os.path.isabs(path):
+        path = Path(
+            os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes | Path) else ""
+        )
+        if not path.is_absolute() or folder in path.parents:
             count += 1
             on_event(count)
 
@@ -119,9 +122,9 @@ def failure_at(
     if code != -signal.SIGKILL:
         return f"the process ended with {code} and was not killed"
     try:
-        # Without a plan there is nothing to continue: the same command starts again.
-        first = {"resume": True, "overwrite": replaces}
-        run_job(job, **first).result()
+        # Before there is a plan, there is nothing to continue: the same command starts again.
+        may_overwrite = replaces and not has_partial(job.output) and not is_finished(job)
+        run_job(job, resume=True, overwrite=may_overwrite).result()
         result = pixels_of(job.output)
     except Exception as error:
         return f"it cannot be resumed: {error}"

@@ -63,6 +63,7 @@ NOT_RUN = {  # beginning of a command or of a line of a Python block: reason not
     "make test": "is this suite",
     "make coverage": "is this suite",
     ".venv/bin/python -m tests.planted_faults": "takes minutes",
+    ".venv/bin/python -m tests.kill_points": "takes minutes",
     "make check": "creates an environment, and is run in addition to this suite",
     "make format": "changes files",
     "make bench": "takes a quarter of an hour and images that are not part of the repository",

@@ -7,6 +7,7 @@ from napari.components import LayerList, ViewerModel
 from napari.layers import Image
 
 from napari_blind_deconv.kernel import Kernel, KernelSource
+from napari_blind_deconv.numerics.optics import widefield_psf
 from napari_blind_deconv.plugin import input_form, kernel_form
 from napari_blind_deconv.plugin.kernel_form import KernelForm
 from napari_blind_deconv.plugin.run_form import RunForm
@@ -110,6 +111,42 @@ def test_impossible_kernels_are_refused(form, layers, source, layer, pixels, sen
         form.selection(*pixels)
 
 
+@pytest.mark.parametrize(("side", "unit"), [(100, "nm"), (1e-4, "mm"), (1e-7, "m")])
+def test_the_pixel_size_of_a_psf_is_converted_to_the_unit_of_the_image(form, layers, side, unit):
+    form.source.value = kernel_form.LAYER
+    form.layer.value = layers[0]
+    kernel = form.selection(side, side, unit).choice.kernel
+    assert (kernel.pixel_size, kernel.unit) == (pytest.approx((side, side)), unit)
+    form.source.value = kernel_form.MICROSCOPE
+    modelled = form.selection(side, side, unit)
+    form_in_microns = form.selection(*MICRONS)
+    assert modelled.code == form_in_microns.code
+    np.testing.assert_array_equal(modelled.choice.kernel, form_in_microns.choice.kernel)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        {"affine": np.diag([0.1, 0.1, 1])},
+        {"scale": (-0.1, 0.1)},
+        {"scale": (0.1, 0.1), "rotate": 30},
+    ],
+)
+def test_a_psf_layer_has_its_true_pixels(form, transform):
+    form.layer.choices = [psf := Image(PSF, units=("um", "um"), **transform)]
+    form.source.value = kernel_form.LAYER
+    form.layer.value = psf
+    kernel = form.selection(*MICRONS).choice.kernel
+    assert (kernel.pixel_size, kernel.unit) == (pytest.approx((0.1, 0.1)), "µm")
+
+
+def test_the_copied_expression_gives_the_same_microscope(form):
+    form.source.value = kernel_form.MICROSCOPE
+    selection = form.selection(0.0645123456, 0.0645123456, "µm")
+    modelled = eval(selection.code, {"widefield_psf": widefield_psf})
+    np.testing.assert_array_equal(selection.choice.kernel, modelled)
+
+
 @pytest.fixture
 def run_form(qtbot, fresh_panel) -> RunForm:
     """The form for a stack whose pixels are twice as large as those of the PSF in the viewer."""
@@ -138,3 +175,58 @@ def test_a_psf_of_another_pixel_size_is_refused(run_form, tmp_path, source):
     for run_form.input.scope.value in (input_form.PLANE, input_form.STACK):
         _, task = run_form.task()
         np.testing.assert_allclose(task.kernel.kernel, PSF)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        {"scale": (1, 1, 1), "affine": np.diag([1, 0.2, 0.2, 1])},
+        {"scale": (1, -0.2, 0.2)},
+        {"scale": (1000, 200, 200), "units": ("nm",) * 3},
+    ],
+)
+def test_a_psf_is_compared_with_the_true_pixels_of_the_image(run_form, transform):
+    cells = run_form._viewer.layers["cells"]
+    for name, value in transform.items():
+        setattr(cells, name, value)
+    run_form.kernel.source.value = kernel_form.LAYER
+    run_form.kernel.layer.value = psf = run_form._viewer.layers["psf"]
+    with pytest.raises(ValueError, match="Expected a PSF at the pixel size of the image"):
+        run_form.task()
+    psf.scale = (0.2, 0.2)
+    np.testing.assert_allclose(run_form.task()[1].kernel.kernel, PSF)
+
+
+def reading(run_form) -> str:
+    """What the panel says on the axes and the pixel size of its input."""
+    shown = run_form.input.reading.native.isVisibleTo(run_form)
+    assert shown == bool(run_form.input.reading.value)
+    return run_form.input.reading.value
+
+
+def test_the_panel_says_how_it_reads_the_layer(run_form):
+    cells = run_form._viewer.layers["cells"]
+    assert reading(run_form) == ""
+    run_form.input.scope.value = input_form.STACK
+    assert reading(run_form) == "Z, Y, X (Z assumed, because the axis has no clear label)"
+    cells.axis_labels = ("Time", "y", "x")
+    assert reading(run_form) == "T, Y, X"
+    cells.axis_labels = ("position", "y", "x")
+    assert reading(run_form) == "T, Y, X (position is read as T)"
+    cells.axis_labels = ("y", "z", "x")
+    assert reading(run_form) == ""
+    assert "Expected rows and columns as the last two axes" in run_form.expected_time.value
+
+
+def test_the_panel_says_where_the_pixel_size_comes_from(run_form):
+    cells = run_form._viewer.layers["cells"]
+    cells.units = ("pixel",) * 3
+    assert (
+        reading(run_form) == "scale of 0.2 × 0.2 without a unit of length, so sizes are in pixels"
+    )
+    assert run_form.kernel_window.size.value.endswith("px")
+    cells.metadata = {"PhysicalSizeX": 0.2, "PhysicalSizeY": 0.2}
+    assert reading(run_form) == "pixels of 0.2 × 0.2 µm, from the layer's metadata"
+    assert run_form.kernel_window.size.value.endswith("µm")
+    cells.affine = np.diag([1, 2, 2, 1])
+    assert reading(run_form).endswith("so sizes are in pixels")

@@ -90,7 +90,9 @@ class TestSamples:
 
     def test_every_channel_is_deconvolved(self, tmp_path):
         stored = np.moveaxis(FOUR, 0, -1)
-        tifffile.imwrite(tmp_path / "f.tif", stored, photometric="minisblack")
+        tifffile.imwrite(
+            tmp_path / "f.tif", stored, photometric="minisblack", planarconfig="contig"
+        )
         run_job(Job(input=tmp_path / "f.tif", output=tmp_path / "o.tif", settings=QUICK)).result()
         result = tifffile.imread(tmp_path / "o.tif")
         assert result.shape == FOUR.shape
@@ -252,6 +254,13 @@ class TestAxes:
         assert image.axes == "ZYX"
         assert "assumed to be ZYX" in notes
 
+    def test_more_pages_without_a_meaning_than_letters_have_to_be_selected(self, tmp_path):
+        path = tmp_path / "i.tif"
+        tifffile.imwrite(path, np.zeros((2, 2, 2, 2, 20, 22), "u1"), photometric="minisblack")
+        assert "'Q', as with --select :,:,:,0,:,: " in error_of(path)
+        for select, axes in {":,:,:,0,:,:": "TCZYX", "0,:,:,:,:,:": "TCZYX"}.items():
+            assert read(path, select=select)[0].axes == axes
+
     def test_an_axis_of_an_ome_zarr_is_named(self, tmp_path):
         path = tmp_path / "p.zarr"
         write_zarr(path, FOUR, [{"name": "position"}, *MICROMETRES], [scale(1, 0.1, 0.1)])
@@ -320,7 +329,7 @@ class TestOmeZarr:
         write_zarr(tmp_path / "i.zarr", PLANE, [{"name": "y"}, {"name": "x"}], [scale(0.1, 0.1)])
         image, _, notes = read(tmp_path / "i.zarr")
         assert image.pixel_size is None
-        assert "scale without its unit" in notes
+        assert "a scale of Y, X without a unit" in notes
 
     def test_another_transform_is_told(self, tmp_path):
         affine = {"type": "affine", "affine": [[0.1, 0, 0], [0, 0.1, 0]]}
@@ -483,7 +492,7 @@ class TestTiffMetadata:
             '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:1">'
             f'<BinaryOnly MetadataFile="{companion}" UUID="urn:uuid:2"/></OME>'
         )
-        tifffile.imwrite(tmp_path / "z1.ome.tif", FOUR, description=xml, metadata=None)
+        tifffile.imwrite(tmp_path / "z1.ome.tif", FOUR[0], description=xml, metadata=None)
         sentence = error_of(tmp_path / "z1.ome.tif")
         assert f"companion file {companion}" in sentence
         assert advice in sentence

@@ -124,6 +124,32 @@ def test_a_layer_without_a_file_needs_to_be_saved(panel):
     assert panel.script().as_command().startswith("# Save the layer 'cells'")
 
 
+def test_names_of_readers_become_names_of_files(panel):
+    for name, file in (
+        ("C0 :: Image:0 :: a/b.czi", "C0 _ Image_0 _ a_b.czi.tif"),
+        ("-cells", "_cells.tif"),
+        (r"D:\cells?", "D_cells_.tif"),
+    ):
+        panel._viewer.layers[0].name = name
+        script = panel.script()
+        assert script.file == file
+        assert f"image = tifffile.imread({file!r})" in script.as_python()
+        assert shlex.split(script.as_command().splitlines()[1])[2] == file
+        assert "/" not in script.output
+
+
+@pytest.mark.parametrize(
+    ("labels", "axes"),
+    [(("0", "1", "2"), "ZYX"), (("position", "Y", "X"), "TYX"), (("Channel", "y", "x"), "CYX")],
+)
+def test_scripts_state_the_axes_as_the_panel_reads_them(panel, labels, axes):
+    panel._viewer.layers[0].axis_labels = labels
+    panel.input.scope.value = input_form.STACK
+    assert f"axes={axes!r}" in panel.script().as_python()
+    assert f"--axes {axes}" in panel.script().as_command()
+    assert panel.task()[1].image.axes == axes
+
+
 def test_only_changes_from_the_preset_are_written(panel):
     panel.reset()
     assert "with_changes" not in panel.script().as_python()

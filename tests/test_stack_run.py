@@ -12,7 +12,8 @@ from tests import guard
 from napari_blind_deconv import BlockResult, Settings, deconvolve
 from napari_blind_deconv.io.images import read_psf
 from napari_blind_deconv.plugin import run as run_module
-from napari_blind_deconv.plugin.planes import stack_axes, stack_of
+from napari_blind_deconv.plugin.axes import read_axes, stack_axes
+from napari_blind_deconv.plugin.planes import stack_of
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 from napari_blind_deconv.plugin.worker import Progress
 from napari_blind_deconv.reasons import QualityFlag
@@ -279,13 +280,80 @@ def test_a_stack_seen_from_the_side_is_refused(dock):
         (("time", "z", "y", "x"), "TZYX"),
         (("-4", "-3", "-2", "-1"), "ZTYX"),
         (("c", "-3", "-2", "-1"), "CZYX"),
+        (("T", "C", "Z", "Y", "X"), "TCZYX"),
+        (("Z", "channel", "Y", "X"), "ZCYX"),
+        (("ch", "z position", "y", "x"), "CZYX"),
+        (("Time [s]", "Channels", "row", "column"), "TCYX"),
+        (("frame", "slice", "y", "x"), "TZYX"),
+        (("dim_0", "dim_1", "dim_2"), "ZYX"),
+        (("axis 0", "t", "axis 2", "axis 3"), "ZTYX"),
+        (("0", "1", "2", "3", "4"), "ZTCYX"),
+        (("z", "z", "y", "x"), "ZTYX"),
+        # Neither Z nor C: planes along them do not belong together.
+        (("position", "y", "x"), "TYX"),
+        (("P", "Z", "Y", "X"), "TZYX"),
+        (("S", "C", "Z", "Y", "X"), "TCZYX"),
+        (("scene", "-3", "-2", "-1"), "TZYX"),
+        (("tile", "y", "x"), "TYX"),
+        (("camera", "z", "y", "x"), "TZYX"),
     ],
 )
 def test_axes_follow_the_labels(labels, axes):
-    viewer = ViewerModel()
+    assert stack_axes(layer_of(labels)) == axes
+
+
+def layer_of(labels, **options):
     shape = (2,) * (len(labels) - 2) + (20, 20)
-    layer = viewer.add_image(np.zeros(shape), axis_labels=labels)
-    assert stack_axes(layer) == axes
+    return ViewerModel().add_image(np.zeros(shape), axis_labels=labels, **options)
+
+
+@pytest.mark.parametrize(
+    ("labels", "note"),
+    [
+        (("T", "C", "Z", "Y", "X"), ""),
+        (("z", "-2", "-1"), ""),
+        (("-3", "-2", "-1"), "Z assumed, because the axis has no clear label"),
+        (("0", "1", "y", "x"), "Z and T assumed, because the axes have no clear label"),
+        (("c", "dim_1", "y", "x"), "Z assumed, because the axis has no clear label"),
+        (("scene", "z", "y", "x"), "scene is read as T"),
+        (
+            ("scene", "-3", "-2", "-1"),
+            "scene is read as T; Z assumed, because the axis has no clear label",
+        ),
+    ],
+)
+def test_what_the_labels_do_not_say_is_told(labels, note):
+    assert read_axes(layer_of(labels)).note == note
+
+
+def test_an_axis_of_time_is_known_by_its_unit():
+    layer = layer_of(("-4", "-3", "-2", "-1"), units=("um", "s", "um", "um"))
+    assert stack_axes(layer) == "ZTYX"
+    layer.units = ("s", "um", "um", "um")
+    assert stack_axes(layer) == "TZYX"
+
+
+def test_colour_is_no_axis_with_a_label():
+    layer = ViewerModel().add_image(
+        np.zeros((2, 20, 20, 3), np.uint8), rgb=True, axis_labels=("t", "y", "x")
+    )
+    assert stack_axes(layer) == "TYXS"
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (("position", "t", "y", "x"), "got the axes position, t, y, x of .* along position"),
+        (("t", "position", "tile", "y", "x"), "along position"),
+        (("position", "tile", "y", "x"), "along tile"),
+        (("0", "1", "2", "3", "4", "5"), "Expected no axes but T, C and Z before rows and columns"),
+        (("y", "x", "c"), "rows and columns as the last two axes .*, got the axes y, x, c"),
+        (("z", "Y", "X", "channel"), "transpose the layer"),
+    ],
+)
+def test_axes_that_have_no_place_are_named(labels, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        stack_axes(layer_of(labels))
 
 
 def test_a_single_plane_is_refused_as_a_stack(make_napari_viewer):

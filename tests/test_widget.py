@@ -18,8 +18,8 @@ from napari_blind_deconv import DeconvolutionError, Settings
 from napari_blind_deconv.io.images import read_plane
 from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin import runtime_estimator, sample_data, worker
+from napari_blind_deconv.plugin.axes import stack_axes
 from napari_blind_deconv.plugin.commands import deconvolve_selected
-from napari_blind_deconv.plugin.planes import stack_axes
 from napari_blind_deconv.plugin.preferences import Preferences
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 

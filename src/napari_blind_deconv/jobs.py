@@ -215,11 +215,8 @@ def _origin(job: Job, image: Image) -> dict[str, Any]:
     inputs = job.inputs()
     return {
         "job": job.as_record(),
-        "input": {
-            **inputs["input"],
-            "shape": list(image.pixels.shape),
-            "dtype": str(image.pixels.dtype),
-        },
+        # Not as "shape": tifffile takes a description with that key for its own.
+        "input": {**inputs["input"], "array": f"{image.pixels.dtype} {image.pixels.shape}"},
         "PSF": inputs["PSF"],
         "version": __version__,
     }

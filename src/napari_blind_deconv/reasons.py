@@ -80,7 +80,7 @@ class QualityFlag(_Reason):
     )
     UNSTABLE = (
         "fit became unstable on the way",
-        "The fit became unstable and returned to earlier weights: run again with lower learning "
+        "The fit became unstable and went back to an earlier state: run again with lower learning "
         "rates.",
     )
     ITERATION_LIMIT = (

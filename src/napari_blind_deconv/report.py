@@ -113,7 +113,8 @@ class Report:
         saved = self._saved
         settings = saved.settings.with_changes(device=device)
         error = error_of_repeats(saved.before, replace(saved, settings=settings), repeats=repeats)
-        return Image(error, "YX", saved.after.spacing, saved.after.unit)
+        after = saved.after
+        return Image(error, "YX", after.spacing, after.unit, origin=after.origin)
 
     def as_record(self) -> dict[str, Any]:
         """Return the report, without its arrays, as a dictionary that can be written as JSON."""

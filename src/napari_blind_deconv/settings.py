@@ -126,24 +126,24 @@ class Settings(BaseModel):
     )
     """Window in which the kernel is estimated, in pixels: one side, or (rows, columns). Even sides
     are rounded up to odd ones. The window must hold the complete kernel and can safely be larger.
-    Larger windows find wider blur and take longer. None: half the image, up to the automatic
+    Larger windows find wider blur and take longer. None: half the image, but at most the automatic
     kernel limit."""
 
     kernel_size_limit: KernelSide | None = Field(
         81, title="Automatic kernel limit", json_schema_extra={"unit": "px"}
     )
-    """Largest kernel window that is chosen automatically, in pixels. Raising it finds wider blur,
-    and the run time grows with the square of image side plus window side. None: half the image, as
-    published."""
+    """Largest kernel window that is chosen automatically, in pixels. Raising it finds wider blur
+    and takes longer: the run time grows with the square of the sum of image side and window side.
+    None: half the image, as published."""
 
     solver: SolverName = Field(SolverName.AUTO, title="Solver")
     """Method that gives the result. `auto`: double-DIP, or the linear estimate if that already
-    explains the image down to its noise. `wiener`: always the linear estimate, in seconds.
-    `richardson-lucy`: Richardson-Lucy iterations, for a given PSF."""
+    explains the image to within its noise. `wiener`: always the linear estimate, that of a Wiener
+    filter, in seconds. `richardson-lucy`: Richardson-Lucy iterations, which need a given PSF."""
 
     max_iterations: int = Field(150, ge=1, le=100_000, title="Iterations")
-    """Maximum number of iterations. Raising it gives a sharper result and takes longer, until early
-    stopping ends the run."""
+    """Maximum number of iterations. Raising it takes longer, and can give a sharper result only if
+    the run would otherwise end at this limit."""
 
     sparsity: float = Field(0.01, ge=0, le=100, allow_inf_nan=False, title="Sparsity λ")
     """Weight of the sparse-gradient term. Raising it gives flatter areas, cleaner edges and a wider
@@ -174,14 +174,14 @@ class Settings(BaseModel):
     sooner."""
 
     kernel_learning_rate: float = Field(3e-4, gt=0, le=1, title="Kernel learning rate")
-    """Learning rate of the kernel network. Raising it lets the kernel leave its start sooner. If it
-    is too high, the kernel changes faster than the estimate and collapses."""
+    """Learning rate of the kernel network. Raising it lets the kernel change sooner from the one it
+    started from. If it is too high, the kernel changes faster than the estimate and collapses."""
 
     learning_rate_milestones: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (2000, 3000, 5000, 8000), title="Learning rates halve at"
     )
     """Iterations at which both learning rates are halved. Later milestones keep the learning rates
-    high for longer, for a longer and coarser search."""
+    high for longer, so that the fit changes more and settles later."""
 
     window: int = Field(25, ge=2, le=1000, title="Early-stopping window")
     """Number W of successive estimates over which the windowed moving variance is computed. Raising
@@ -199,21 +199,22 @@ class Settings(BaseModel):
 
     patience: int = Field(50, ge=1, le=100_000, title="Early-stopping patience")
     """Number P of iterations without a smaller variance after which the run stops and keeps the
-    estimate with the smallest one. Raising it survives temporary rises of the variance and costs
-    that many more iterations."""
+    estimate with the smallest one. Raising it lets the run continue through a temporary rise of the
+    variance, but makes every run that much longer."""
 
     kernel_start: Literal["auto", "flat"] | Annotated[float, Field(gt=0, le=100)] = Field(
         "auto", title="Kernel start σ", json_schema_extra={"unit": "px"}
     )
     """Kernel from which the run starts. `auto`: the kernel that explains the power spectrum of the
-    image best (no blur, a Gaussian, linear motion, or an ellipse), or a kernel of any shape if it
+    image best (no blur, a Gaussian, linear motion, or elongated), or a kernel of any shape if it
     makes the edges sparser. A number: a Gaussian with this standard deviation in pixels; raising it
     starts from more blur. `flat`: the nearly flat kernel of the untrained network, as published."""
 
     location: Location = Field(Location.SIMILARITY, title="Location")
-    """How the result is cut out of the estimated canvas. `similarity` places estimate and kernel
-    where the estimate resembles the image most. `centre` takes the middle of the canvas, which
-    loses part of the scene if the kernel has moved off its centre."""
+    """How the result is cut out of the canvas, the area of the estimate, which is larger than the
+    image. `similarity` takes the part that resembles the image most, and centres the kernel.
+    `centre` takes the middle of the canvas, which loses part of the scene if the kernel has moved
+    off its centre."""
 
     headroom: float = Field(1.0, ge=0, le=100, title="Headroom")
     """How far the estimate can exceed the brightest pixel of the image, as a fraction of the
@@ -228,8 +229,8 @@ class Settings(BaseModel):
     channels: tuple[Width, ...] = Field(
         (16, 32, 64, 64, 64), min_length=1, max_length=8, title="Network widths"
     )
-    """Channels of the image network at each scale, finest first. More channels give more detail,
-    take longer and fit noise sooner."""
+    """Channels (feature maps, not colours) of the image network at each scale, finest first. More
+    channels give more detail, take longer and fit noise sooner."""
 
     skip_channels: Width = Field(16, title="Skip channels")
     """Channels of the skip connection at each scale. More channels pass more fine texture, and more
@@ -273,7 +274,7 @@ class Settings(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63, title="Seed")
     """Seed of the random numbers with which the networks start. On the CPU, the same image,
     settings, seed and machine give exactly the same result. Another seed gives another, equally
-    valid, result."""
+    valid, result, unless the run ends with the linear estimate, which uses no random numbers."""
 
     def __init__(self, **values: Any) -> None:
         try:

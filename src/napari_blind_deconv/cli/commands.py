@@ -48,14 +48,17 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; can be repeated."),
 ]
 AxesOption = Annotated[
-    str | None, typer.Option(help="Axes of the file, such as TCZYX, if the file states wrong axes.")
+    str | None,
+    typer.Option(help="Axes of the file, such as TCZYX, if it states none or wrong ones."),
 ]
 KernelOption = Annotated[
-    str, typer.Option(help="Kernels of a stack: per-channel, shared or per-slice.")
+    str, typer.Option(help="Kernels of a stack: per-channel, shared (one for all) or per-slice.")
 ]
 ResumeOption = Annotated[bool, typer.Option(help="Continue an interrupted run.")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace outputs that already exist.")]
-SeedOption = Annotated[int | None, typer.Option(help="Seed of the random start of the networks.")]
+SeedOption = Annotated[
+    int | None, typer.Option(help="Seed of the random numbers that the networks start from.")
+]
 
 
 @app.command()
@@ -78,13 +81,13 @@ def run(
     kernel: KernelOption = "per-channel",
     reference: Annotated[
         str | None,
-        typer.Option(metavar="T,C,Z", help="Plane of a stack to estimate the kernel on."),
+        typer.Option(metavar="T,C,Z", help="Plane of a stack on which the kernel is estimated."),
     ] = None,
     psf: Annotated[
         Path | None, typer.Option(help="TIFF of a known PSF, used as a fixed kernel.")
     ] = None,
     psf_guess: Annotated[
-        Path | None, typer.Option(help="TIFF of a PSF that the kernel starts from.")
+        Path | None, typer.Option(help="TIFF of an approximate PSF, which the fit corrects.")
     ] = None,
     kernel_out: Annotated[
         Path | None, typer.Option(help="TIFF for the kernels, one page per channel or plane.")
@@ -98,7 +101,9 @@ def run(
     resume: ResumeOption = False,
     scheduler: Annotated[
         str | None,
-        typer.Option(metavar="tcp://HOST:PORT", help="Dask scheduler for the planes of a stack."),
+        typer.Option(
+            metavar="tcp://HOST:PORT", help="Dask scheduler that distributes the planes of a stack."
+        ),
     ] = None,
     device: DeviceOption = None,
     seed: SeedOption = None,
@@ -108,7 +113,7 @@ def run(
 
     Ctrl-C stops the run with exit code 130: a single plane is written with the best estimate so
     far, and the finished planes of a stack are kept. Exit code 3 means that planes of a stack
-    failed; they contain their input.
+    failed; in the result they contain their input, or zeros if they could not be read.
     """
     with one_sentence_errors():
         from napari_blind_deconv.jobs import Job
@@ -181,7 +186,7 @@ def batch(
     seed: SeedOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Deconvolve many images, and list the images that failed at the end.
+    """Deconvolve many images; the images that failed are listed at the end.
 
     Exit code 3 means that some images, or some of their planes, failed.
     """
@@ -228,7 +233,7 @@ def report(
         str | None, typer.Option(metavar="T,C,Z", help="Plane of a stack; default: the first.")
     ] = None,
     error_out: Annotated[
-        Path | None, typer.Option(help="TIFF for a map of the expected error, which is slow.")
+        Path | None, typer.Option(help="TIFF for a map of the expected error; slow to compute.")
     ] = None,
     repeats: Annotated[
         int, typer.Option(min=1, help="Number of runs for this map; more make it less noisy.")
@@ -236,7 +241,7 @@ def report(
     device: DeviceOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Report how far a result can be trusted: numbers as JSON, and a page with figures."""
+    """Report how far a result can be trusted: numbers as JSON; with --out, a page with figures."""
     with one_sentence_errors():
         import numpy as np
 

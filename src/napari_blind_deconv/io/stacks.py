@@ -130,6 +130,8 @@ def _as_open_image(stored: StoredArray) -> OpenImage:
     """Put the axes in the order of OME."""
     axes = "".join(axis for axis in _AXES if axis in stored.axes)
     data = da.transpose(stored.data, [stored.axes.index(axis) for axis in axes])
+    # Samples that are channels were one chunk.
+    data = data.rechunk({number: 1 for number, axis in enumerate(axes) if axis in "TCZ"})
     calibration = stored.calibration
     channels = stored.channels
     if "C" not in axes or len(channels) != data.shape[axes.index("C")]:
@@ -235,7 +237,10 @@ def _select(path: Path, stack: StoredArray, text: str) -> StoredArray:
     return replace(
         stack,
         data=stack.data[tuple(selected.get(n, slice(None)) for n in range(stack.data.ndim))],
-        axes=tuple(a for n, a in enumerate(stack.axes) if not isinstance(selected.get(n), int)),
+        # A letter that is free now may be assumed for an axis that had none left.
+        axes=_with_assumed_axes(
+            tuple(a for n, a in enumerate(stack.axes) if not isinstance(selected.get(n), int))
+        ),
         calibration=replace(calibration, origin=origin),
         channels=_selected_channels(stack, selected),
     )

@@ -198,21 +198,32 @@ def _with_named_samples(
     Return the pixels without an alpha that is not part of a colour image, a name for each axis, and
     notes.
     """
-    axes = tuple(letters)
-    if "S" not in axes:
-        return data, axes, ()
-    axis = axes.index("S")
-    count = data.shape[axis]
+    if "S" not in letters:
+        return data, tuple(letters), ()
+    axis = letters.index("S")
+    before, after = tuple(letters[:axis]), tuple(letters[axis + 1 :])
     # If there is a channel axis already, the samples are an axis that the user has to select from.
-    channel = "samples" if "C" in axes and data.shape[axes.index("C")] > 1 else "C"
-    as_channels = (*axes[:axis], channel, *axes[axis + 1 :])
+    channel = "samples" if "C" in letters and data.shape[letters.index("C")] > 1 else "C"
+    count = data.shape[axis]
     if imagej.get("channels") == count:  # ImageJ stores three channels like colours
-        return data, as_channels, ()
+        return data, (*before, channel, *after), ()
+    kept, is_colour, notes = _kept_samples(path, page, count)
+    if len(kept) == 1:
+        return data[(slice(None),) * axis + (0,)], (*before, *after), notes
+    data = data if len(kept) == count else da.take(data, kept, axis=axis)
+    return data, (*before, "S" if is_colour else channel, *after), notes
+
+
+def _kept_samples(
+    path: Path, page: tifffile.TiffPage, count: int
+) -> tuple[list[int], bool, tuple[str, ...]]:
+    """Return the numbers of the samples to read, whether they are colours, and notes."""
     colours = 3 if page.photometric in _COLOUR and count >= 3 else 1
-    undescribed, alpha = _extra_samples(page, count, colours)
+    kinds = dict(zip(range(colours, count), page.extrasamples, strict=False))
+    alpha = [number for number, kind in kinds.items() if kind in _ALPHA]
+    undescribed = [number for number in range(colours, count) if number not in alpha]
     if colours == 3 and not undescribed:
-        kept = [0, 1, 2, *alpha[:1]]
-        return da.take(data, kept, axis=axis), axes, ()
+        return [0, 1, 2, *alpha[:1]], True, ()
     kept = [*range(colours), *undescribed]
     notes = [f"The alpha channel of {path.name} is left out."] if alpha else []
     if colours == 3:
@@ -220,14 +231,4 @@ def _with_named_samples(
             f"{path.name} has {count} samples, three of them colours, and does not describe the "
             f"others; {len(kept)} of them are read as channels."
         )
-    data = data if len(kept) == count else da.take(data, kept, axis=axis)
-    return data, axes if len(kept) == 1 else as_channels, tuple(notes)
-
-
-def _extra_samples(
-    page: tifffile.TiffPage, count: int, colours: int
-) -> tuple[list[int], list[int]]:
-    """Return the numbers of the samples that are neither colours nor alpha, and those of alpha."""
-    kinds = dict(zip(range(colours, count), page.extrasamples, strict=False))
-    alpha = [number for number, kind in kinds.items() if kind in _ALPHA]
-    return [number for number in range(colours, count) if number not in alpha], alpha
+    return kept, False, tuple(notes)

@@ -115,10 +115,18 @@ def _calibration(
         spacing[axis] = size
         if position and step > 0:  # along a mirrored axis, the position would mislead
             origin[axis] = size / step * position
-    notes: tuple[str, ...] = ()
-    if not unit and (scale != 1).any():
-        notes = (f"{name} states a scale without its unit; the pixel size is unknown.",)
-    return Calibration(spacing, short_unit(unit) if unit else "pixel", origin), notes
+    unknown = [
+        axis
+        for axis, step in zip(units, scale, strict=True)
+        if axis in ("Z", "Y", "X") and axis not in spacing and step != 1
+    ]
+    notes = (
+        f"{name} states a scale of {', '.join(unknown)} without a unit of length; that pixel size "
+        "is unknown.",
+    )
+    return Calibration(
+        spacing, short_unit(unit) if unit else "pixel", origin
+    ), notes if unknown else ()
 
 
 def _composed(
@@ -168,7 +176,7 @@ def _naming(
     advice = f"; name one of its images, such as {path / example}" if example is not None else ""
     return UnsupportedFileError(
         f"Expected the folder of one image, got {path} with {kind} "
-        f"{', '.join(names[:_LISTED])}{more}{advice}."
+        f"{', '.join(names[:_LISTED]) or '(none)'}{more}{advice}."
     )
 
 

@@ -11,7 +11,7 @@ from napari_blind_deconv.image import Image as ImageData
 from napari_blind_deconv.plugin.axes import stack_axes
 from napari_blind_deconv.plugin.geometry import LayerGeometry, full_data, shows_last_axes
 
-__all__ = ["stack_axes", "stack_of"]
+__all__ = ["stack_of"]
 
 
 def stack_of(

@@ -323,8 +323,8 @@ FAULTS = (
     Fault(
         "TIFF: the pixel size is lost",
         "io/tiff_output.py",
-        'options["resolution"] = tuple(1 / layout.spacing[axis] for axis in "XY")',
-        'options["resolution"] = (1, 1)',
+        '"resolution": tuple(one / layout.spacing[axis] for axis in "XY"),',
+        '"resolution": (1, 1),',
         "jobs cli",
     ),
     Fault(

@@ -49,6 +49,17 @@ def test_colour_is_written_and_read(tmp_path):
     np.testing.assert_array_equal(plane.pixels, colour)
 
 
+@pytest.mark.parametrize(("name", "unit"), [("o.tif", 1e-4), ("o.ome.tif", 1)])
+def test_colour_keeps_its_pixel_size(tmp_path, name, unit):
+    """The tags of a plain TIFF know centimetres only."""
+    colour = np.zeros((8, 9, 3), np.float32)
+    image = Image(colour, "YXS", {"Y": 0.2, "X": 0.1}, "µm")
+    write_plane(tmp_path / name, image, PROVENANCE)
+    plane = read_plane(tmp_path / name)
+    assert plane.pixel_size == pytest.approx((0.2 * unit, 0.1 * unit), rel=1e-4)
+    assert plane.unit == {1: "µm"}.get(unit, "cm")
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", ">u2", "int16", "float32", ">f4"])
 def test_pixel_types(tmp_path, dtype):
     pixels = (PIXELS[:16] / 50).astype(dtype)

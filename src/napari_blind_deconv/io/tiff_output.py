@@ -14,6 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image
+from napari_blind_deconv.io.units import convert
 
 __all__ = ["TiffLayout", "tiff_axes", "write_tiff"]
 
@@ -118,11 +119,22 @@ def write_tiff(
         options |= {"description": text, "metadata": None}
     else:
         options |= {"imagej": True, "metadata": _imagej(layout, text)}
-    if {"Y", "X"} <= set(layout.spacing):
-        options["resolution"] = tuple(1 / layout.spacing[axis] for axis in "XY")
-        # The tag knows inches and centimetres only; the metadata state the unit.
-        options["resolutionunit"] = "NONE"
+    options |= _resolution(layout, only_tags=colour and not _is_ome(path))
     tifffile.imwrite(temporary, pixels, shape=layout.shape, dtype=np.float32, **options)
+
+
+def _resolution(layout: TiffLayout, *, only_tags: bool) -> dict[str, Any]:
+    """Return the pixel size for the tags, which know no unit but inches and centimetres."""
+    if not {"Y", "X"} <= set(layout.spacing):
+        return {}
+    unit = "cm" if only_tags else layout.unit  # other metadata state the unit
+    one = convert(1, unit, layout.unit)
+    if one is None:
+        return {}
+    return {
+        "resolution": tuple(one / layout.spacing[axis] for axis in "XY"),
+        "resolutionunit": "CENTIMETER" if only_tags else "NONE",
+    }
 
 
 def _ome(layout: TiffLayout, text: str) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def stack_sentence(result: StackResult) -> str:
     """Return how many planes of a stack are done, missing or failed; with the first failure."""
     sentence = f"{format_planes(result.done)} done."
     if result.missing:
-        sentence = f"Stopped; {format_planes(result.done)} done, {result.missing} left empty."
+        sentence = f"Stopped; {format_planes(result.done)} done, {result.missing} not computed."
     for index, reason in list(result.failures.items())[:1]:
         count = len(result.failures)
         sentence += f" {count} could not be deconvolved; plane {index}: {reason}"

@@ -40,7 +40,7 @@ def stack_of(
     if not shows_last_axes(layer, dims):
         raise ValueError(
             f"The viewer does not show the last two axes of {layer.name}; "
-            "roll the dimensions back to run over its planes."
+            "reset the order of the dimensions in the viewer."
         )
     axes = stack_axes(layer)
     data = full_data(layer)

@@ -341,7 +341,7 @@ class ViewerRun:
     def _on_finished(self) -> None:
         # `finished` is the only signal of a worker that is quit while its generator returns.
         if self._is_open:
-            sentence = "The run was ended from outside the panel; the last estimate is kept."
+            sentence = "The run was ended by another program; the last estimate is kept."
             self._record_failure(sentence)
             self._close().failed(sentence, None)
         # Not earlier: PySide6 crashes if a worker is deleted within one of its own calls.

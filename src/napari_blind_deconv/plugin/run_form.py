@@ -88,7 +88,7 @@ class RunForm(QWidget):
         self.stack_kernel = ComboBox(
             label="Stack's kernel",
             choices=[scope.value for scope in KernelScope],
-            tooltip="per-channel: estimate the kernel on the sharpest plane of each channel, and "
+            tooltip="per-channel: estimate the kernel on the plane of each channel with the most contrast, and "
             "hold it fixed for the others. shared: use one kernel for all planes. per-slice: "
             "estimate a kernel for each plane, which is slower.",
         )

@@ -123,7 +123,7 @@ FAULTS = (
     Fault(
         "kernel of another pixel size is accepted",
         "engine/inputs.py",
-        "if not np.allclose(kernel.pixel_size, pixel_size, rtol=_PIXEL_SIZE_TOLERANCE, atol=0):",
+        "if not np.allclose(size, pixel_size, rtol=_PIXEL_SIZE_TOLERANCE, atol=0):",
         "if False:",
         "engine kernel_form",
     ),

@@ -106,7 +106,7 @@ def test_the_command_prints_warnings_and_failures(folder):
         (folder / "in" / name).unlink()
     tifffile.imwrite(folder / "in" / "plane.tif", planes[0])
     tifffile.imwrite(folder / "in" / "stack.tif", planes, imagej=True, metadata={"axes": "ZYX"})
-    done = run_command(folder, "--jobs", "2")
+    done = run_command(folder, "--jobs", "1")
     assert done.exit_code == 3, done.output
     assert "2 of 3 files done" in done.stderr
     assert f"{folder / 'in' / 'c.tif'}: " in done.stderr.replace("\n", "")

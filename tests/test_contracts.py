@@ -12,7 +12,7 @@ from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 FEW_EXAMPLES = settings(
-    max_examples=4,
+    max_examples=3,
     deadline=None,
     derandomize=True,
     database=None,

@@ -608,6 +608,14 @@ class TestPixelSize:
         with pytest.raises(ValueError, match="Expected a PSF at the pixel size of the image"):
             iterate(image, kernel=psf)
 
+    def test_pixel_sizes_in_other_units_are_compared(self):
+        image = Image(GOOD, "YX", {"Y": 0.1, "X": 0.1}, "µm")
+        psf = Kernel.of(np.eye(3), pixel_size=(100, 100), unit="nm")
+        assert iterate(image, kernel=psf) is not None
+        other = Kernel.of(np.eye(3), pixel_size=(50, 50), unit="nm")
+        with pytest.raises(ValueError, match=r"0\.1 × 0\.1 µm, got 0\.05 × 0\.05 µm"):
+            iterate(image, kernel=other)
+
     def test_the_kernel_keeps_its_pixel_size_if_the_image_has_none(self):
         psf = Kernel.of(np.eye(3), pixel_size=(0.1, 0.1), unit="µm")
         kernel = deconvolve(GOOD, TINY, max_iterations=1, kernel=psf).kernel

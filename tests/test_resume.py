@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from tests.command import blind_deconv
 
 import napari_blind_deconv
@@ -101,6 +102,18 @@ class TestOrigin:
         tifffile.imwrite(psf, gaussian_kernel((9, 9), 2.5))
         with pytest.raises(ValueError, match="comes from a run with another PSF"):
             run_job(job, resume=True).result()
+
+    def test_a_psf_may_be_an_ome_zarr(self, job, tmp_path):
+        tifffile.imwrite(tmp_path / "plane.tif", gaussian_kernel((17, 17), 1.5))
+        psf = job.model_copy(
+            update={"input": tmp_path / "plane.tif", "output": tmp_path / "psf.ome.zarr"}
+        )
+        run_job(psf).result()
+        positive = np.clip(pixels_of(psf.output), 0, None)
+        zarr.open_array(psf.output / "0", mode="r+")[:] = positive
+        job = job.model_copy(update={"psf": psf.output})
+        interrupt(job)
+        assert run_job(job, resume=True).result().finished
 
     def test_another_version_is_refused(self, job, monkeypatch):
         interrupt(job)

@@ -35,8 +35,9 @@ from napari_blind_deconv.steps import Run, mapped, run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 from napari_blind_deconv.task import Task
 
-QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)
-WITHOUT_NOISE_LIMIT = QUICK.with_changes(stop_at_noise=False)
+QUICK = Settings(solver="wiener", kernel_start=1.5)
+SEARCHING = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)
+WITHOUT_NOISE_LIMIT = SEARCHING.with_changes(stop_at_noise=False)
 LINEAR = Settings(solver="wiener")
 NO_PREVIEWS = RunControl()
 # Offset and blur of three planes of one scene. The brightness increases; the last is the sharpest.
@@ -259,7 +260,7 @@ class TestKernels:
             fluorescence_scene((96, 96), kernel=gaussian_kernel((21, 21), s)).observed
             for s in (1.0, 3.0)
         )
-        _, result = run(np.stack([narrow, wide]), axes="CYX")
+        _, result = run(np.stack([narrow, wide]), SEARCHING, axes="CYX")
         widths = [kernel_width(kernel.weights) for kernel in result.plan.kernels]
         assert widths[0] < 0.7 * widths[1]
 
@@ -268,7 +269,7 @@ class TestKernels:
         assert result.plan.kernels[0] is result.plan.kernels[1]
 
     def test_each_plane_has_its_own_kernel(self, stack):
-        blocks, _ = run(stack[0], axes="ZYX", kernel="per-slice")
+        blocks, _ = run(stack[0], SEARCHING, axes="ZYX", kernel="per-slice")
         assert not np.array_equal(blocks[0].result.kernel, blocks[1].result.kernel)
 
     def test_a_given_kernel_is_used(self, stack):
@@ -282,7 +283,7 @@ class TestKernels:
 
     def test_every_plane_has_the_warnings_of_its_kernel(self):
         sharp = [data.camera()[y : y + 128, 120:248] for y in (100, 140)]
-        blocks, result = run(np.stack(sharp), axes="ZYX")
+        blocks, result = run(np.stack(sharp), SEARCHING, axes="ZYX")
         assert all(block.result.kernel.source is KernelSource.NO_BLUR for block in blocks)
         records = [block.result.provenance() for block in blocks]
         assert all(record["kernel_is_held"] for record in records)
@@ -379,7 +380,7 @@ class TestRuntime:
         clock = SimpleNamespace(perf_counter=lambda: float(next(readings)))
         monkeypatch.setattr(runtime, "time", clock)
         second = 1 / 128**2
-        assert measure_runtime(QUICK) == RuntimeModel(
+        assert measure_runtime(SEARCHING) == RuntimeModel(
             start=second, search=second, step=second, network=0
         )
 
@@ -648,7 +649,9 @@ class TestTiles:
 
     def test_a_large_plane_finds_its_kernel_first(self):
         plane = fluorescence_scene((150, 160)).observed
-        run = Run(deconvolve_plane(task_on(plane, 96), RunControl(preview_seconds=0)))
+        run = Run(
+            deconvolve_plane(task_on(plane, 96, settings=SEARCHING), RunControl(preview_seconds=0))
+        )
         shown = {snapshot.image.shape for snapshot in run if snapshot.image is not None}
         result = run.result()
         assert shown == {plane.shape}, "no preview shows only the search region"
@@ -661,9 +664,9 @@ class TestTiles:
     def test_a_large_plane_in_tiles_has_the_requested_settings(self, monkeypatch):
         monkeypatch.setattr(stack_plan, "largest_tile", lambda _: 64)
         plane = fluorescence_scene((100, 110)).observed
-        [block] = list(deconvolve_stack(plane, QUICK, axes="YX"))
+        [block] = list(deconvolve_stack(plane, SEARCHING, axes="YX"))
         assert block.result.tiles > 1
-        assert block.result.settings == QUICK
+        assert block.result.settings == SEARCHING
         assert not block.result.kernel_is_held
         assert block.result.kernel.source.is_found
 

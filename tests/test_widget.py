@@ -219,7 +219,7 @@ class TestEndings:
         wait(is_deconvolving(dock))
         next(iter(run_module._active))._worker.quit()
         wait(idle(dock))
-        assert "ended from outside" in notifications[0]
+        assert "ended by another program" in notifications[0]
 
     def test_a_runtime_error_is_reported(self, dock, wait, notifications, monkeypatch):
         def fail(*_):

@@ -34,7 +34,7 @@ class BlockExecutor(Executor):
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self.ahead = _AHEAD
+        self.ahead: int = getattr(executor, "ahead", _AHEAD)
 
     def submit(  # type: ignore[override]  # no keyword arguments
         self, fn: Callable[..., _Outcome], /, *arguments: Any

@@ -13,6 +13,7 @@ import numpy as np
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel
 from napari_blind_deconv.settings import Settings
+from napari_blind_deconv.units import in_unit
 
 __all__ = ["check_block", "check_kernel", "check_pixel_size", "has_contrast", "kernel_window"]
 
@@ -100,12 +101,15 @@ def check_kernel(kernel: Kernel, block: Image) -> None:
 
 def check_pixel_size(kernel: Kernel, pixel_size: tuple[float, ...] | None, unit: str) -> None:
     """Raise `ValueError` if the pixel sizes of kernel and image are known and differ."""
-    if kernel.pixel_size is None or pixel_size is None or kernel.unit != unit:
+    if kernel.pixel_size is None or pixel_size is None:
         return
-    if not np.allclose(kernel.pixel_size, pixel_size, rtol=_PIXEL_SIZE_TOLERANCE, atol=0):
+    converted = [in_unit(side, kernel.unit, unit) for side in kernel.pixel_size]
+    size = [side for side in converted if side is not None]
+    if len(size) < len(converted):  # one of the units is unknown
+        return
+    if not np.allclose(size, pixel_size, rtol=_PIXEL_SIZE_TOLERANCE, atol=0):
         given, expected = (
-            _format_sides([f"{side:.3g}" for side in size])
-            for size in (kernel.pixel_size, pixel_size)
+            _format_sides([f"{side:.3g}" for side in sides]) for sides in (size, pixel_size)
         )
         raise ValueError(
             f"Expected a PSF at the pixel size of the image, {expected} {unit}, got {given} {unit}."

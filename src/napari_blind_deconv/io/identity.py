@@ -40,7 +40,9 @@ def file_identity(path: Path) -> dict[str, Any]:
 
 
 def content_hash(path: Path) -> str:
-    """Return the hash of the complete content of a file."""
+    """Return the hash of the complete content of a file, or that of the identity of a folder."""
+    if path.is_dir():
+        return str(_folder_identity(path)["hash"])
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

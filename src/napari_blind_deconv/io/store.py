@@ -37,8 +37,8 @@ from napari_blind_deconv.io.partial import (
     read_plan,
 )
 from napari_blind_deconv.io.tiff_output import TiffLayout, tiff_axes, write_tiff
-from napari_blind_deconv.io.units import long_unit
 from napari_blind_deconv.plan import StackPlan
+from napari_blind_deconv.units import long_unit
 
 __all__ = ["StackStore"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import tifffile
 
 from napari_blind_deconv.io.stored_array import Calibration, UnsupportedFileError
-from napari_blind_deconv.io.units import convert, in_unit, short_unit
+from napari_blind_deconv.units import convert, in_unit, short_unit
 
 __all__ = ["TiffMetadata"]
 

@@ -14,7 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image
-from napari_blind_deconv.io.units import convert
+from napari_blind_deconv.units import convert
 
 __all__ = ["TiffLayout", "tiff_axes", "write_tiff"]
 

@@ -22,7 +22,7 @@ from napari_blind_deconv.io.stored_array import (
     UnsupportedFileError,
     pyramid_notes,
 )
-from napari_blind_deconv.io.units import convert, short_unit
+from napari_blind_deconv.units import convert, short_unit
 
 __all__ = ["open_zarr"]
 

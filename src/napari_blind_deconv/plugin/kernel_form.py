@@ -15,7 +15,6 @@ from napari.layers import Image
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_blind_deconv.io.images import read_psf
-from napari_blind_deconv.io.units import in_unit
 from napari_blind_deconv.kernel import Kernel, KernelChoice
 from napari_blind_deconv.numerics.optics import gaussian_kernel, widefield_psf
 from napari_blind_deconv.plugin.geometry import full_data
@@ -23,6 +22,7 @@ from napari_blind_deconv.plugin.layer_box import LayerBox
 from napari_blind_deconv.plugin.layers import file_name
 from napari_blind_deconv.plugin.pixel_size import read_pixel_size
 from napari_blind_deconv.plugin.settings_form import form_rows, show_row
+from napari_blind_deconv.units import in_unit
 
 __all__ = [
     "FOUND",

@@ -15,9 +15,9 @@ from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from napari_blind_deconv.io.units import in_unit
-from napari_blind_deconv.io.units import short_unit as short_name
 from napari_blind_deconv.plugin.axes import axis_letter
+from napari_blind_deconv.units import in_unit
+from napari_blind_deconv.units import short_unit as short_name
 
 __all__ = ["PixelReading", "PixelSize", "read_pixel_size", "short_unit"]
 

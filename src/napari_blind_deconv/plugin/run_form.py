@@ -88,9 +88,9 @@ class RunForm(QWidget):
         self.stack_kernel = ComboBox(
             label="Stack's kernel",
             choices=[scope.value for scope in KernelScope],
-            tooltip="per-channel: estimate the kernel on the plane of each channel with the most contrast, and "
-            "hold it fixed for the others. shared: use one kernel for all planes. per-slice: "
-            "estimate a kernel for each plane, which is slower.",
+            tooltip="per-channel: estimate the kernel on the plane of each channel with the most "
+            "contrast, and hold it fixed for the others. shared: use one kernel for all planes. "
+            "per-slice: estimate a kernel for each plane, which is slower.",
         )
         self.preset = ComboBox(label="Preset", choices=list(PRESET_HELP))
         self.expected_time = Label(label="Will take")

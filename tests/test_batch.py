@@ -18,7 +18,7 @@ from napari_blind_deconv.jobs import Job, sidecar_of
 from napari_blind_deconv.reasons import QualityFlag
 from napari_blind_deconv.synthetic import fluorescence_scene
 
-QUICK = Settings(channels=(8, 16), max_iterations=4, kernel_features=64)
+QUICK = Settings(solver="wiener")
 
 
 @pytest.fixture

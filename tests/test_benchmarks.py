@@ -222,6 +222,7 @@ class TestRunning:
         assert table.loc["fast, true PSF", "failed"] == 1
         assert pd.isna(table.loc["fast, true PSF", "PSNR"])
 
+    @pytest.mark.usefixtures("in_this_process")
     def test_records_contain_their_origin(self, data, tmp_path):
         (record,) = run(data, tmp_path, only="im1_kernel1", command="python -m benchmarks levin")
         assert set(record["origin"]) >= {"date", "commit", "device", "threads", "jobs", "torch"}

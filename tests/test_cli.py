@@ -155,7 +155,7 @@ def test_ctrl_c_keeps_the_best_estimate_so_far(image, tmp_path):
     )
     assert process.stderr is not None
     assert any("Ctrl-C" in line for line in process.stderr)  # libraries may print warnings before
-    time.sleep(3)
+    time.sleep(1)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=guard.SECONDS)
     assert process.returncode == 130, errors
@@ -165,7 +165,7 @@ def test_ctrl_c_keeps_the_best_estimate_so_far(image, tmp_path):
 
 
 def test_demo_prints_its_gain(tmp_path, monkeypatch):
-    quick = Settings(max_iterations=3, channels=(8,), window=2)
+    quick = Settings(max_iterations=3, channels=(8,), window=2, kernel_start=2.0)
     monkeypatch.setattr(Settings, "preset", classmethod(lambda cls, name: quick))
     done = blind_deconv("demo", "--out", tmp_path / "demo")
     assert done.returncode == 0, done.stderr

@@ -19,7 +19,7 @@ from napari_blind_deconv.synthetic import fluorescence_scene
 
 # LOAD_IN_FULL=1 repeats the runs as often as in a day at the microscope.
 FULL = "LOAD_IN_FULL" in os.environ
-RUNS, VIEWER_RUNS, PARALLEL_RUNS = (200, 100, 10) if FULL else (40, 7, 3)
+RUNS, VIEWER_RUNS, PARALLEL_RUNS = (200, 100, 10) if FULL else (50, 6, 3)
 TINY = Settings(channels=(8,), max_iterations=3, kernel_features=16, stop_at_noise=False, window=2)
 # A very short run with all its parts except the search for the kernel and the linear estimate.
 BRIEF = TINY.with_changes(kernel_start="flat", image_start="random")

@@ -508,7 +508,7 @@ class TestPanel:
         scroll = dock.findChild(QScrollArea)
         dock.resize(300, 720)
         dock.form.kernel.source.value = "the microscope's"
-        assert dock.form.kernel_summary.value == "the microscope's, starting point"
+        assert dock.form.kernel_summary.value == "the microscope's, as a start"
         needed = scroll.widget().minimumSizeHint()
         assert needed.width() <= 300
         assert needed.height() <= 720

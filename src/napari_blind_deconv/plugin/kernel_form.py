@@ -147,7 +147,7 @@ class KernelForm(QWidget):
         """Which kernel is used, and how; empty if it is estimated from the image."""
         if self.source.value == FOUND:
             return ""
-        return f"{self.source.value}, {'held fixed' if self.held.value else 'starting point'}"
+        return f"{self.source.value}, {'held fixed' if self.held.value else 'as a start'}"
 
     def set_last_kernel(self, kernel: Kernel | None) -> None:
         """Set the kernel that the choice "the last result's" uses."""

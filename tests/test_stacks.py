@@ -594,6 +594,20 @@ class TestTiles:
             assert weights[20, -1] < 0.1
             np.testing.assert_array_equal(weights[0], weights[20])
 
+    def test_all_tiles_share_one_intensity_range(self, monkeypatch):
+        ranges, fit = [], planes.run_task
+
+        def watched(task, control):
+            ranges.append(task.intensity_range)
+            return fit(task, control)
+
+        monkeypatch.setattr(planes, "run_task", watched)
+        plane = fluorescence_scene((100, 160)).observed
+        run_to_end(deconvolve_plane(task_on(plane, 96, gaussian_kernel((9, 9), 1.5)), NO_PREVIEWS))
+        assert len(ranges) > 1
+        assert len(set(ranges)) == 1
+        assert ranges[0] is not None
+
     def test_tiles_overlap_by_one_and_a_half_kernels(self):
         """A kernel of 41 px gives an overlap of 61 px. Tiles of 150 px then start every 89 px."""
         plane = fluorescence_scene((150, 268)).observed

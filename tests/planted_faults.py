@@ -421,7 +421,7 @@ FAULTS = (
     Fault(
         "a plane is not on disk before its record",
         "io/store.py",
-        "            self._flush(index)\n",
+        "            self._flush(array, index)\n",
         "",
         "resume",
     ),

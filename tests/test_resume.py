@@ -228,6 +228,23 @@ class TestFinished:
         assert again["job"] == sidecar["job"]
         assert [p["kernel"] for p in again["planes"]] == [p["kernel"] for p in sidecar["planes"]]
 
+    def test_the_kernel_of_a_sidecar_of_0_1_0_is_written(self, job, tmp_path, planes):
+        """It listed no planes for a single one, and wrote only the weights of its kernel."""
+        tifffile.imwrite(job.input, planes[0])
+        run_job(job).result()
+        record = json.loads(sidecar_of(job.output).read_text(encoding="utf-8"))
+        [plane] = record.pop("planes")
+        for name in ("input", "PSF", "kernels"):
+            record.pop(name)
+        weights = plane.pop("kernel")["weights"]
+        old = {**record, **plane, "kernel": weights, "blur": "set"}
+        for name in ("index", "failure"):
+            old.pop(name)
+        sidecar_of(job.output).write_text(json.dumps(old), encoding="utf-8")
+        summary = run_job(job, kernel_out=tmp_path / "k.tif", resume=True).result()
+        assert (summary.finished, summary.done) == (True, 0)
+        np.testing.assert_allclose(tifffile.imread(tmp_path / "k.tif"), weights, rtol=1e-6)
+
     def test_traces_that_are_lost_are_one_sentence(self, job, tmp_path):
         run_job(job).result()
         sidecar_of(job.output).unlink()

@@ -20,7 +20,7 @@ from napari_blind_deconv.io.images import read_psf
 from napari_blind_deconv.io.partial import has_partial
 from napari_blind_deconv.io.provenance import read_json, read_provenance
 from napari_blind_deconv.io.stacks import OpenImage, open_image
-from napari_blind_deconv.kernel import KernelChoice, KernelScope
+from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelScope, KernelSource
 from napari_blind_deconv.reasons import StopReason
 from napari_blind_deconv.settings import Settings
 
@@ -28,10 +28,12 @@ __all__ = [
     "Job",
     "Summary",
     "earlier_summary",
-    "has_result",
+    "finished_record",
     "is_finished",
+    "kernel_in",
     "planes_in",
     "recorded_provenance",
+    "result_record",
     "sidecar_of",
 ]
 
@@ -86,8 +88,14 @@ class Job(BaseModel):
         ValueError
             If the file is not a sidecar.
         """
+        return cls.with_sidecar(path)[0]
+
+    @classmethod
+    def with_sidecar(cls, path: Path) -> tuple[Self, dict[str, Any]]:
+        """Read a job and all that its sidecar states; raise as :meth:`from_sidecar`."""
         try:
-            return cls.from_record(read_json(path)["job"])
+            record = read_json(path)
+            return cls.from_record(record["job"]), record
         except (ValueError, KeyError, TypeError) as error:
             reason = first_line(error)
             raise ValueError(
@@ -219,22 +227,32 @@ def is_finished(job: Job) -> bool:
 
     A single plane that was stopped early has a result, but is not finished.
     """
-    return has_result(job) and not any(
-        plane.get("stop_reason") == StopReason.STOPPED
-        for plane in planes_in(recorded_provenance(job.output)).values()
-    )
+    return finished_record(job) is not None
 
 
-def has_result(job: Job) -> bool:
-    """Whether the output of exactly this job exists, made from the input as it is now."""
+def finished_record(job: Job) -> dict[str, Any] | None:
+    """Return the provenance of the complete result of exactly this job; None without one."""
+    record = result_record(job)
+    if record is None:
+        return None
+    reasons = [plane.get("stop_reason") for plane in planes_in(record).values()]
+    return None if StopReason.STOPPED in reasons else record
+
+
+def result_record(job: Job) -> dict[str, Any] | None:
+    """Return the provenance of the output of exactly this job, made from its input as it is now.
+
+    None if there is no such output.
+    """
     if has_partial(job.output) or not job.output.exists():
-        return False
+        return None
     try:
         record = recorded_provenance(job.output)
         is_same_job = Job.from_record(record["job"]) == job
-        return is_same_job and bool(planes_in(record)) and _is_current(job, record)
+        fits = is_same_job and bool(planes_in(record)) and _is_current(job, record)
     except (ValueError, TypeError, KeyError, OSError):
-        return False
+        return None
+    return record if fits else None
 
 
 def _is_current(job: Job, record: dict[str, Any]) -> bool:
@@ -270,7 +288,17 @@ def planes_in(record: dict[str, Any]) -> dict[Index, dict[str, Any]]:
     return {tuple(plane["index"]): {"failure": None, **plane} for plane in planes}
 
 
-def earlier_summary(job: Job, seconds: float) -> Summary:
-    """Return the summary of a job that an earlier run finished."""
-    planes = planes_in(recorded_provenance(job.output))
+def kernel_in(stored: Any, plane: Mapping[str, Any]) -> Kernel | None:
+    """Return a kernel as provenances store it, for a plane or shared by planes; None without one.
+
+    Version 0.1.0 wrote only the weights, and their source as "blur" of the plane.
+    """
+    if isinstance(stored, list):
+        stored = {"weights": stored, "source": plane.get("blur") or KernelSource.GIVEN}
+    return None if stored is None else Kernel.from_record(stored)
+
+
+def earlier_summary(record: dict[str, Any], seconds: float) -> Summary:
+    """Return the summary of a run that an earlier one finished, from its provenance."""
+    planes = planes_in(record)
     return Summary.of_records(planes, finished=True, planes=len(planes), done=0, seconds=seconds)

@@ -30,13 +30,13 @@ from napari_blind_deconv.job import (
     Job,
     Summary,
     earlier_summary,
-    has_result,
+    finished_record,
     is_finished,
+    kernel_in,
     planes_in,
-    recorded_provenance,
+    result_record,
     sidecar_of,
 )
-from napari_blind_deconv.kernel import Kernel
 from napari_blind_deconv.plan import StackPlan, all_kernels
 from napari_blind_deconv.results import BlockResult, Snapshot, StackResult, versions
 from napari_blind_deconv.steps import Run
@@ -158,9 +158,9 @@ def _run(
         if resume:
             # The earlier run may have been killed between its last plane and the last rename.
             finalize(job.output)
-        if resume and is_finished(job):
-            _write_missing(job, extra_files)
-            return earlier_summary(job, time.monotonic() - started)
+        if resume and (record := finished_record(job)) is not None:
+            _write_missing(job, extra_files, record)
+            return earlier_summary(record, time.monotonic() - started)
         _check_paths(job, resume=resume, overwrite=overwrite)
         executor = resources.enter_context(_executor(scheduler))
         opened = resources.enter_context(job.open())
@@ -198,9 +198,8 @@ def _run(
     )
 
 
-def _write_missing(job: Job, extra_files: _ExtraFiles) -> None:
+def _write_missing(job: Job, extra_files: _ExtraFiles, provenance: dict[str, Any]) -> None:
     """Write what a finished result lacks of its sidecar and of the extra files."""
-    provenance = recorded_provenance(job.output)
     if not sidecar_of(job.output).exists():
         write_json(sidecar_of(job.output), provenance)
     if not all(path.exists() for path in extra_files.paths):
@@ -225,7 +224,7 @@ def _origin(job: Job, image: Image) -> dict[str, Any]:
 def _check_paths(job: Job, *, resume: bool, overwrite: bool) -> None:
     # A run that continues may replace what the interrupted one was allowed to replace, and a
     # single plane that was stopped early.
-    replaces = resume and (may_replace(job.output) or has_result(job))
+    replaces = resume and (may_replace(job.output) or result_record(job) is not None)
     check_output(job.output, overwrite=overwrite or replaces, suffixes=OUTPUT_SUFFIXES)
     if os.path.realpath(job.input) == os.path.realpath(job.output):
         raise ValueError(
@@ -290,20 +289,17 @@ def _compute_missing_planes(
 
 def _kernels_in(provenance: dict[str, Any], image: Image) -> tuple[str, NDArray[np.float32]]:
     """Return the axes and weights of the kernels in a provenance, as `all_kernels`."""
-
-    def kernel(record: dict[str, Any] | None) -> Kernel | None:
-        return None if record is None else Kernel.from_record(record)
-
-    shared = [kernel(record) for record in provenance["kernels"]]
     planes = planes_in(provenance)
-    return all_kernels(image, shared, {i: kernel(p.get("kernel")) for i, p in planes.items()})
+    own = {index: kernel_in(plane.get("kernel"), plane) for index, plane in planes.items()}
+    shared = [kernel_in(stored, {}) for stored in provenance.get("kernels") or ()]
+    return all_kernels(image, shared, own)
 
 
 def without_traces(provenance: dict[str, Any]) -> dict[str, Any]:
     """Return a provenance for the metadata of a file, where long traces would be in the way."""
     planes = [
         {name: value for name, value in plane.items() if name != "trace"}
-        for plane in provenance["planes"]
+        for plane in provenance.get("planes") or ()
     ]
     return {**provenance, "planes": planes}
 

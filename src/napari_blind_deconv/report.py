@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from napari_blind_deconv.engine.quality import judge
 from napari_blind_deconv.engine.repeats import error_of_repeats
 from napari_blind_deconv.image import Image, Index
-from napari_blind_deconv.io.provenance import read_json
 from napari_blind_deconv.io.stacks import open_image
-from napari_blind_deconv.job import Job, planes_in, sidecar_of
+from napari_blind_deconv.job import Job, kernel_in, planes_in, sidecar_of
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.reasons import QualityFlag, StopReason
 from napari_blind_deconv.results import TrustReport
@@ -143,7 +142,7 @@ class _SavedPlane:
 
     @classmethod
     def read(cls, result: Path, plane: Index | None) -> Self:
-        sidecar, job = _read_sidecar(result)
+        job, sidecar = _read_sidecar(result)
         with job.open() as input_file, open_image(result) as result_file:
             before, after = input_file.image, result_file.image
             if before.pixels.shape != after.pixels.shape:
@@ -174,14 +173,13 @@ class _SavedPlane:
         return bool(self.record.get("kernel_is_held", self.kernel.source is KernelSource.GIVEN))
 
 
-def _read_sidecar(result: Path) -> tuple[dict[str, Any], Job]:
+def _read_sidecar(result: Path) -> tuple[Job, dict[str, Any]]:
     path = sidecar_of(result)
     if not path.is_file():
         raise ValueError(
             f"Expected a result with its sidecar beside it, but {path} does not exist."
         )
-    job = Job.from_sidecar(path)
-    return read_json(path), job
+    return Job.with_sidecar(path)
 
 
 def _kernel_and_record(
@@ -207,12 +205,11 @@ def _find_kernel_and_record(
     sidecar: dict[str, Any], index: Index, channel: int
 ) -> tuple[Kernel, dict[str, Any]]:
     record = planes_in(sidecar).get(index, {})
-    kernel = record.get("kernel")
-    if kernel is None:  # planes that share a kernel do not repeat it
-        kernel = sidecar["kernels"][channel] if sidecar.get("kernels") else None
+    stored = record.get("kernel")
+    if stored is None:  # planes that share a kernel do not repeat it
+        stored = sidecar["kernels"][channel] if sidecar.get("kernels") else None
+    kernel = kernel_in(stored, record)
     if record.get("failure") or kernel is None:
         reason = record.get("failure") or "its kernel is unknown"
         raise ValueError(f"Expected a deconvolved plane, but plane {index} is not ({reason}).")
-    if isinstance(kernel, list):  # 0.1.0 wrote only the weights, and their source as "blur"
-        kernel = {"weights": kernel, "source": record.get("blur") or KernelSource.GIVEN}
-    return Kernel.from_record(kernel), record
+    return kernel, record

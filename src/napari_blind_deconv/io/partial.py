@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import glob
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from napari_blind_deconv.errors import first_line
 from napari_blind_deconv.io.images import is_array_folder
+from napari_blind_deconv.io.provenance import read_json
 
 __all__ = [
     "COMPLETE_PLAN",
@@ -60,13 +60,12 @@ def has_planes(output: Path) -> bool:
 def read_plan(folder: Path) -> dict[str, Any]:
     """Read what a store was created with."""
     try:
-        record = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+        plan = read_json(folder / PLAN)
         kinds = {"origin": dict, "plan": dict, "overwrite": bool}
-        if not all(isinstance(record[name], kind) for name, kind in kinds.items()):
+        if not all(isinstance(plan[name], kind) for name, kind in kinds.items()):
             raise TypeError("its entries have other types")
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise damaged(folder, error) from error
-    plan: dict[str, Any] = record
     return plan
 
 

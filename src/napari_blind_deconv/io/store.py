@@ -37,8 +37,8 @@ from napari_blind_deconv.io.partial import (
     read_plan,
 )
 from napari_blind_deconv.io.tiff_output import TiffLayout, tiff_axes, write_tiff
+from napari_blind_deconv.io.zarr_output import write_ome_metadata
 from napari_blind_deconv.plan import StackPlan
-from napari_blind_deconv.units import long_unit
 
 __all__ = ["StackStore"]
 
@@ -148,9 +148,10 @@ class StackStore:
         try:
             # A plane of zeros gets a file, too: a plane without a file is missing.
             with zarr.config.set({"array.write_empty_chunks": True}):
-                self._array(mode="r+")[index] = image
+                array = self._array(mode="r+")
+                array[index] = image
             # zarr does not flush its files; the plane must be on disk before its record.
-            self._flush(index)
+            self._flush(array, index)
             # A killed run can leave an incomplete line; the newline keeps this record apart.
             whole = {"index": list(index), _CHECKSUM: _checksum(image), **record}
             line = "\n" + json.dumps(whole) + "\n"
@@ -208,7 +209,7 @@ class StackStore:
         """Write the output, and delete the folder of the store."""
         folder = partial_folder(self.output)
         if is_zarr(self.output):
-            self._write_ome_metadata(provenance)
+            write_ome_metadata(folder, self.output.name, self.image, provenance)
         else:
             write_atomically(
                 folder / COMPLETE_TIFF,
@@ -218,9 +219,8 @@ class StackStore:
         (folder / PLAN).replace(folder / COMPLETE_PLAN)
         finalize(self.output)
 
-    def _flush(self, index: Index) -> None:
+    def _flush(self, array: zarr.Array[Any], index: Index) -> None:
         """Wait until the file of a plane, and the folders that list it, are on disk."""
-        array = self._array(mode="r")
         key = array.metadata.encode_chunk_key((*index, *(0,) * (array.ndim - len(index))))
         level = partial_folder(self.output) / LEVEL
         chunk = level / key
@@ -255,54 +255,6 @@ class StackStore:
         axes = tiff_axes(self.output, self.image.axes)
         layout = TiffLayout.of(self.image, axes)
         write_tiff(temporary, self.output, self._planes(axes), layout, provenance)
-
-    def _write_ome_metadata(self, provenance: dict[str, Any]) -> None:
-        """Write the metadata that make the folder an OME-Zarr."""
-        from ome_zarr.format import FormatV05
-        from ome_zarr.writer import add_metadata, write_multiscales_metadata
-
-        group = zarr.open_group(partial_folder(self.output), mode="r+")
-        kinds = {"T": "time", "C": "channel"}
-        axes = [
-            {"name": axis.lower(), "type": kinds.get(axis, "space")} for axis in self.image.axes
-        ]
-        units = {
-            axis.lower(): long_unit(self.image.unit)
-            for axis in "ZYX"
-            if axis in self.image.spacing and self.image.unit != "pixel"
-        }
-        if "T" in self.image.spacing:
-            units["t"] = "second"
-        write_multiscales_metadata(
-            group,
-            [{"path": LEVEL, "coordinateTransformations": _transforms(self.image)}],
-            fmt=FormatV05(),
-            axes=axes,
-            axes_units={
-                name: unit for name, unit in units.items() if name.upper() in self.image.axes
-            },
-            name=self.output.name.removesuffix(".zarr").removesuffix(".ome"),
-        )
-        group.attrs["napari-blind-deconv"] = provenance
-        if self.image.channel_names:
-            add_metadata(
-                group,
-                {"omero": {"channels": [_omero_channel(c) for c in self.image.channel_names]}},
-            )
-
-
-def _transforms(image: Image) -> list[dict[str, Any]]:
-    """Return pixel size and position of an image as the transforms of an OME-Zarr."""
-    scale = [image.spacing.get(axis, 1.0) for axis in image.axes]
-    shift = [image.origin.get(axis, 0.0) for axis in image.axes]
-    translation = [{"type": "translation", "translation": shift}] if any(shift) else []
-    return [{"type": "scale", "scale": scale}, *translation]
-
-
-def _omero_channel(name: str) -> dict[str, Any]:
-    # The OMERO metadata require a colour and a window; only the name is known.
-    window = {"min": 0.0, "max": 65535.0, "start": 0.0, "end": 65535.0}
-    return {"label": name, "color": "FFFFFF", "active": True, "window": window}
 
 
 def _check_origin(folder: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:

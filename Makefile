@@ -11,7 +11,7 @@ XVFB_PACKAGES := xvfb xauth libgl1 libegl1 libglib2.0-0 libfontconfig1 libdbus-1
 # Test files that depend on the versions of the libraries.
 LIBRARY_TESTS := package cli doctor io jobs engine batch stacks hostile security
 
-.PHONY: demo test coverage lowest check bench format screenshots figures docs dist audit display clean
+.PHONY: demo test coverage lowest check bench contact-sheet format screenshots figures docs dist audit display clean
 
 demo: $(VENV)/.base
 	$(BIN)/blind-deconv demo --out demo
@@ -55,6 +55,11 @@ check: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks quick speed --jobs 2 --again --results bench
 	$(BIN)/python -m benchmarks.report --results bench
+
+# Pages with every real image and its result, to be looked at, into bench/contact_sheet. Takes six
+# minutes on one core. The images are not part of the repository.
+contact-sheet: $(VENV)/.test
+	$(BIN)/python -m benchmarks.contact_sheet
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix

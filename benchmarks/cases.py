@@ -24,6 +24,7 @@ __all__ = [
     "KERNELS",
     "OPTICS",
     "TRUTHS",
+    "Alignment",
     "Case",
     "Degradation",
     "camera_shake",
@@ -55,24 +56,47 @@ class Degradation(Protocol):
 
 
 @dataclass(frozen=True)
+class Alignment:
+    """How an estimate and its truth are aligned before a score, see `align`.
+
+    Attributes
+    ----------
+    moved : str
+        Which of the two is shifted. It is the estimate for real camera shakes, as in the
+        literature.
+    border, reach : int
+        Pixels left out on each side, and the largest shift in pixels.
+    fits_intensities : bool
+        Whether the estimate is mapped to the intensities of the truth by the affine map with the
+        smallest squared error. This is for a truth from another exposure or instrument, whose units
+        are not those of the input. Everywhere else an error of offset or gain is an error.
+    """
+
+    moved: Literal["truth", "estimate"] = "truth"
+    border: int = 15
+    reach: int = 10
+    fits_intensities: bool = False
+
+
+@dataclass(frozen=True)
 class Case:
-    """An image to deconvolve, with its ground truth and kernel.
+    """An image to deconvolve, with its ground truth and its kernel, if that is known.
 
     Attributes
     ----------
     name : str
         Unique within its suite.
     observed, truth : ndarray
-        ``(rows, columns)``, both in the input's units.
+        ``(rows, columns)``, both in the input's units, unless intensities are fitted.
     peak : float
-        Full scale in those units, for PSNR and SSIM.
-    kernel : ndarray
-        The true kernel (of a convolution, not a correlation), with odd sides and sum 1.
+        Full scale in the units of the truth, for PSNR and SSIM.
+    kernel : ndarray or None
+        The true kernel (of a convolution, not a correlation), with odd sides and sum 1. None if
+        nobody knows it.
     offset : float
         Intensity without any light.
-    moved : str
-        Which of truth and estimate is shifted for a score, see `align`. It is the estimate for
-        real camera shakes, as in the literature.
+    alignment : Alignment
+        How an estimate is aligned with the truth before a score.
     ceiling : float
         Intensity at which the detector saturates. An estimate is clipped there before it is
         compared with a truth that is saturated, too.
@@ -82,10 +106,17 @@ class Case:
     observed: NDArray[np.float64]
     truth: NDArray[np.float64]
     peak: float
-    kernel: NDArray[np.float32]
+    kernel: NDArray[np.float32] | None
     offset: float = 0.0
-    moved: Literal["truth", "estimate"] = "truth"
+    alignment: Alignment = Alignment()
     ceiling: float = math.inf
+
+    @property
+    def true_kernel(self) -> NDArray[np.float32]:
+        """The true kernel; raises `ValueError` if it is not known."""
+        if self.kernel is None:
+            raise ValueError(f"Expected a case whose kernel is known, got {self.name!r}.")
+        return self.kernel
 
     def clipped(self, image: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
         """Return an estimate clipped at the saturation of the detector."""
@@ -114,7 +145,7 @@ def camera_shake(data: Path, image: int, kernel: int) -> Case:
         truth=imread(data / "levin" / "gt" / f"im{image}.png") / 255,
         peak=1.0,
         kernel=_levin_kernel(data, kernel),
-        moved="estimate",
+        alignment=Alignment(moved="estimate"),
     )
 
 

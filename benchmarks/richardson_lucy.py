@@ -39,11 +39,13 @@ def blind_richardson_lucy(observed: Tensor, start: Tensor) -> Iterator[tuple[Ten
         Canvas and kernel, as for `richardson_lucy`.
     """
     light = observed.clamp(min=0)
+    weights = torch.ones_like(light)
     kernel = start / start.sum()
     convolution = Convolution(kernel)
     canvas = flat_canvas(light, convolution)
     while True:
-        canvas = updated_scene(canvas, convolution, light, light_seen(light, convolution))
+        seen = light_seen(weights, convolution)
+        canvas = updated_scene(canvas, convolution, light, seen, weights)
         convolution = Convolution(_updated_kernel(canvas, convolution, light))
         yield canvas, convolution.kernel
 

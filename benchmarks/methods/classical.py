@@ -68,7 +68,7 @@ class LeastSquares:
 
 
 def _smooth_solutions(case: Case) -> Iterator[tuple[NDArray[np.float64], None]]:
-    convolution = Convolution(torch.from_numpy(case.kernel).double())
+    convolution = Convolution(torch.from_numpy(case.true_kernel).double())
     observed = torch.from_numpy((case.observed - case.offset) / case.peak)
     right_side = convolution.adjoint(observed).numpy()  # of the normal equations
     shape = right_side.shape

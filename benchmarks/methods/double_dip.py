@@ -75,28 +75,35 @@ class DoubleDip:
 
     def run(self, case: Case, context: Context) -> Outcome:
         """Fit, and compare the current estimate with the truth at regular intervals."""
-        psf = {Kernel.TRUE: case.kernel, Kernel.NONE: POINT}.get(self.kernel)
         run = iterate(
             case.observed,
             context.applied_to(self._settings(case)),
-            kernel=psf,
+            kernel=self._held(case),
             preview_seconds=0,
         )
         result, curve = _run_with_scores(run, case)
-        estimated = result.kernel.weights if psf is None else None
+        estimated = None if result.kernel_is_held else result.kernel.weights
         figures = _stopping_figures(curve, self._kept(result)) | {
             "iterations": len(result.trace),
             "seconds_per_iteration": result.seconds / len(result.trace),
+            "kernel_source": result.kernel.source.value,
+            "flags": [flag.name for flag in result.flags],
         }
         if self.to_the_end:
             # The result is not the estimate that early stopping would have kept.
             figures["psnr"] = figures["at_kept"]
         return Outcome(result.image, estimated, figures)
 
+    def _held(self, case: Case) -> NDArray[np.float32] | None:
+        """Return the kernel that the run is given; None if it has to find one."""
+        if self.kernel is Kernel.TRUE:
+            return case.true_kernel
+        return POINT if self.kernel is Kernel.NONE else None
+
     def _settings(self, case: Case) -> Settings:
         changes: dict[str, Any] = {}
         if self.kernel is Kernel.SIZE:
-            changes["kernel_size"] = case.kernel.shape
+            changes["kernel_size"] = case.true_kernel.shape
         if self.to_the_end:
             changes |= {"patience": self.settings.max_iterations, "stop_at_noise": False}
         return self.settings.with_changes(**changes)
@@ -154,6 +161,7 @@ METHODS: list[Method] = [
     DoubleDip("fast"),
     DoubleDip("draft", Settings.preset("draft")),
     DoubleDip("fast, true PSF", kernel=Kernel.TRUE),
+    DoubleDip("fast, no blur assumed", kernel=Kernel.NONE),
     DoubleDip("paper-synthetic, reduced", reduced("paper-synthetic")),
     DoubleDip(
         "paper-synthetic, reduced, Gaussian start", reduced("paper-synthetic", **GAUSSIAN_START)

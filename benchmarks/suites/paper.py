@@ -112,7 +112,7 @@ def _over_specification(data: Path) -> Pairs:
     """Level 1 is the true size, level 5 is half the image, the others are evenly spaced (4.2.1)."""
     for case in _blurred(data):
         methods: list[Method] = [Input()]
-        true, half = max(case.kernel.shape), FIELD // 2
+        true, half = max(case.true_kernel.shape), FIELD // 2
         for level in range(1, 6):
             side = round(true + (half - true) * (level - 1) / 4)
             for name, settings in (

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import tifffile
 from numpy.typing import NDArray
 from skimage import data as skimage_data
 
 from benchmarks.cases import Case, camera_shakes, fluorescence_cases, natural_cases
 from benchmarks.plots import plot_ratios
+from benchmarks.real_images import real_planes
 from benchmarks.suites import Options, Task
 from benchmarks.tables import markdown
 from napari_blind_deconv import Settings, task
@@ -36,9 +36,6 @@ REGION, LARGEST = 384, 81
 SCENE_SIDES = (96, 128, 160, 192, 256, 320, 512)
 PHOTOGRAPHS = ("astronaut", "brick", "camera", "coins", "grass", "gravel", "moon", "page")
 SHAKES = ("camera shakes", "photographs, shaken")
-# A short axis of a file holds channels, which are all used. Of a longer axis, only the middle plane
-# is used.
-MAX_CHANNELS = 3
 
 # Group, name, image and true kernel.
 ShapeCase = tuple[str, str, NDArray[Any], NDArray[np.float32] | None]
@@ -107,10 +104,8 @@ def _cases(data: Path) -> Iterator[ShapeCase]:
         for seed in (0, 1):
             scene = fluorescence_scene((side, side), seed=seed)
             yield "made scenes", f"{side}², seed {seed}", scene.observed, None
-    for folder in ("micro-real", "io", "real-pairs", "volumes"):
-        for file in sorted((data / folder).glob("*.tif")):
-            for number, plane in enumerate(_planes(tifffile.imread(file))):
-                yield "real images", f"{file.stem} {number}", plane, None
+    for plane in real_planes(data, "micro-real", "io", "real-pairs", "volumes"):
+        yield "real images", plane.name, plane.pixels, None
     yield "real images", "cell", cell_crop(), None
     for name in PHOTOGRAPHS:
         photograph = getattr(skimage_data, name)()
@@ -120,18 +115,6 @@ def _cases(data: Path) -> Iterator[ShapeCase]:
             photograph.mean(axis=-1) if photograph.ndim > 2 else photograph,
             None,
         )
-
-
-def _planes(image: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Yield the channels of a file, on whichever axis they are, or the middle plane of a stack."""
-    if image.ndim == 2:
-        yield image
-    elif image.shape[-1] == MAX_CHANNELS:
-        yield from np.moveaxis(image, -1, 0)
-    elif len(image) <= MAX_CHANNELS:
-        yield from image
-    else:
-        yield from _planes(image[len(image) // 2])
 
 
 def _deciding_ratio(records: pd.DataFrame) -> pd.Series[float]:

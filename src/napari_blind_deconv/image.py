@@ -66,6 +66,9 @@ class Image:
     origin : mapping
         Position of the first pixel along Z, Y and X in `unit`, and along T in seconds. Axes on
         which it is 0 or unknown may be left out.
+    masked : ndarray or None
+        Mask of the pixels to leave out, because they are not part of the image: of the shape of a
+        block, or of the stack. None: no pixel.
 
     Raises
     ------
@@ -80,9 +83,18 @@ class Image:
     channel_names: tuple[str, ...] = ()
     space: str = "YX"
     origin: Mapping[str, float] = field(default_factory=dict)
+    masked: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         _check_axes(self.axes, self.space, self.pixels.shape)
+        if self.masked is not None and self.masked.shape not in (
+            self.block_shape,
+            self.stack_shape + self.block_shape,
+        ):
+            raise ValueError(
+                f"Expected a mask of shape {self.block_shape}, that of the image, got "
+                f"{self.masked.shape}."
+            )
 
     @classmethod
     def of(cls, image: Image | Any, axes: str | None = None) -> Image:
@@ -204,8 +216,16 @@ class Image:
         except Exception as error:  # the decoder of a damaged file may raise any exception
             name = f"The plane {index}" if index else "The image"
             raise ValueError(f"{name} cannot be read ({first_line(error)}).") from error
-        origin = self._origin_at(index)
-        return replace(self, pixels=block, axes=self.axes[len(index) :], origin=origin)
+        masked = self.masked
+        if masked is not None and masked.ndim > len(self.space):
+            masked = masked[index]
+        return replace(
+            self,
+            pixels=block,
+            axes=self.axes[len(index) :],
+            origin=self._origin_at(index),
+            masked=masked,
+        )
 
     # Blocks in memory
 
@@ -218,7 +238,10 @@ class Image:
         """Return a part of a block."""
         sides = zip(region, self.pixels.shape, strict=False)  # a colour axis is not in the region
         starts = tuple(rows.indices(side)[0] for rows, side in sides)
-        return replace(self, pixels=self.pixels[region], origin=self._origin_at(starts))
+        masked = None if self.masked is None else self.masked[region]
+        return replace(
+            self, pixels=self.pixels[region], origin=self._origin_at(starts), masked=masked
+        )
 
     def _origin_at(self, index: Index) -> dict[str, float]:
         """Return the position of a pixel, given by its index along the first axes."""

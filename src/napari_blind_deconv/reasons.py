@@ -1,11 +1,14 @@
-"""Reasons why a run ended and reasons to doubt its result, each with a readable sentence."""
+"""Reasons why a run ended, reasons to doubt its result, and what was found in the image.
+
+Each has a readable sentence.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from typing import Self
 
-__all__ = ["QualityFlag", "StopReason"]
+__all__ = ["Finding", "QualityFlag", "StopReason"]
 
 
 class _Reason(StrEnum):
@@ -86,4 +89,53 @@ class QualityFlag(_Reason):
     ITERATION_LIMIT = (
         "stopped at the iteration limit",
         "The run was stopped at the iteration limit: more iterations may sharpen the result.",
+    )
+
+
+class Finding(_Reason):
+    """What was found in an image that is not the scene; `sentence` states what was done."""
+
+    NOT_FINITE = (
+        "not finite",
+        "Pixels that are not finite numbers were left out and kept as they are.",
+    )
+    MASKED = (
+        "masked",
+        "Masked pixels were left out and kept as they are.",
+    )
+    FLAT = (
+        "without image",
+        "Areas of one value that end abruptly, such as gaps, scale bars and stuck lines, were left "
+        "out and kept as they are.",
+    )
+    HOT = (
+        "hot or dead",
+        "Hot or dead pixels were left out and replaced.",
+    )
+    SATURATED = (
+        "saturated",
+        "Saturated pixels were left out: their true brightness is unknown.",
+    )
+    ROW_OFFSETS = (
+        "offsets of rows",
+        "Rows have offsets, which were subtracted.",
+    )
+    COLUMN_OFFSETS = (
+        "offsets of columns",
+        "Columns have offsets, which were subtracted.",
+    )
+    FILTERED = (
+        "filtered noise",
+        "The noise of neighbouring pixels is correlated, as after smoothing, interpolation or "
+        "enlargement: the kernel contains that filter too. Where possible, use the original image.",
+    )
+    PROCESSED = (
+        "processed noise",
+        "Noise was removed from flat parts, as by denoising, compression or an earlier "
+        "deconvolution: fine detail cannot be trusted. Where possible, use the original image.",
+    )
+    REPEATED = (
+        "repeated pixels",
+        "Each pixel is repeated: the image was deconvolved on the grid on which it was sampled, "
+        "and the kernel is in pixels of that grid.",
     )

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.engine.quality import judge
 from napari_blind_deconv.engine.repeats import error_of_repeats
 from napari_blind_deconv.image import Image, Index
@@ -69,8 +70,8 @@ class Report:
         """
         saved = _SavedPlane.read(result, plane)
         reason = StopReason(saved.record["stop_reason"])
-        trust, flags = judge(
-            saved.before,
+        trust, flags, _ = judge(
+            Inspection.of(saved.before),
             saved.image,
             saved.kernel,
             reason=reason,

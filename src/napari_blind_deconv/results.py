@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.metadata import version
 from typing import Any, Self
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from napari_blind_deconv.image import Index
 from napari_blind_deconv.kernel import Kernel
 from napari_blind_deconv.plan import StackPlan
-from napari_blind_deconv.reasons import QualityFlag, StopReason
+from napari_blind_deconv.reasons import Finding, QualityFlag, StopReason
 from napari_blind_deconv.settings import Settings
 
 __all__ = [
@@ -194,6 +194,8 @@ class Result:
         Quality measures of the result.
     flags : tuple of QualityFlag
         Reasons to doubt the result, most serious first.
+    findings : mapping
+        What was found in the input that is no image, with the number of pixels or lines.
     tiles : int
         Number of tiles that were deconvolved separately, without those that have no contrast.
         `trace` and `noise` are those of the tile that took longest.
@@ -219,6 +221,7 @@ class Result:
     seconds: float
     trust: TrustReport
     flags: tuple[QualityFlag, ...] = ()
+    findings: Mapping[Finding, int] = field(default_factory=dict)
     tiles: int = 1
     chosen_by_hand: bool = False
     slowed_at: int | None = None
@@ -236,6 +239,7 @@ class Result:
             "iterations": len(self.trace),
             "slowed_at": self.slowed_at,
             "warnings": [flag.sentence for flag in self.flags],
+            "findings": {finding.value: count for finding, count in self.findings.items()},
             "kernel_source": self.kernel.source.value,
             "kernel_is_held": self.kernel_is_held,
             "kernel_fwhm": list(self.kernel.widths.along_axes),

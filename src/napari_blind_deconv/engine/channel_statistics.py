@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from napari_blind_deconv.engine.inputs import check_block
+from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.image import Image, Index
 from napari_blind_deconv.numerics.intensity import IntensityMap
 
@@ -36,10 +36,9 @@ class ChannelStatistics:
     def with_plane(self, index: Index, plane: Image) -> ChannelStatistics:
         """Return a copy that includes one more plane, unless this plane cannot be deconvolved."""
         try:
-            check_block(plane)
+            channels = Inspection.of(plane).channels
         except (ValueError, TypeError):
             return self
-        channels = plane.by_channel()
         intensity = IntensityMap.of(channels)
         low, high = self.intensity_range or (intensity.low, intensity.high)
         gradients = ndimage.gaussian_gradient_magnitude(channels.mean(axis=0), 1.0)

@@ -14,6 +14,7 @@ from napari_blind_deconv.engine.kernel_stage import find_kernel_start
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.quality import judge
 from napari_blind_deconv.engine.richardson_lucy import RichardsonLucy
+from napari_blind_deconv.engine.sampling import on_sampled_grid
 from napari_blind_deconv.engine.solver import RunControl, SolverOutcome, run_solver
 from napari_blind_deconv.engine.wiener import Wiener
 from napari_blind_deconv.errors import DeconvolutionError, OutOfMemoryError, first_line
@@ -142,7 +143,8 @@ def iterate(
     task = Task.of(
         image, settings, changes, axes=axes, kernel=kernel, intensity_range=intensity_range
     )
-    return Run(run_task(task, RunControl(should_stop or (lambda: False), preview_seconds)))
+    control = RunControl(should_stop or (lambda: False), preview_seconds)
+    return Run(on_sampled_grid(run_task, task, control))
 
 
 def run_task(task: Task, control: RunControl) -> Generator[Snapshot, None, Result]:
@@ -173,7 +175,7 @@ def _run(problem: Problem, control: RunControl) -> Generator[Snapshot, None, Res
         image, weights = problem.to_output(end.best.canvas, end.best.kernel)
         kernel = problem.estimated_kernel(weights)
         judgement = judge(
-            problem.task.image, image, kernel, reason=end.reason, slowed_at=end.slowed_at
+            problem.inspection, image, kernel, reason=end.reason, slowed_at=end.slowed_at
         )
     # torch.OutOfMemoryError is a RuntimeError.
     except (RuntimeError, MemoryError, FloatingPointError) as error:
@@ -213,7 +215,9 @@ def _stages(
     if kernel is not None and (is_linear or settings.image_start is ImageStart.WIENER):
         wiener = Wiener(problem, kernel)
         linear = yield from run_solver(problem, wiener, control)
-        if is_linear or linear.reason is not StopReason.COMPLETED:
+        # The networks would fit filtered noise first, because it is as smooth as the scene.
+        is_noise_left = settings.stop_at_noise and not problem.inspection.noise.is_white
+        if is_linear or is_noise_left or linear.reason is not StopReason.COMPLETED:
             return problem, linear
         start = wiener.canvas
     # The networks are made only now, because to prepare them takes longer than the linear estimate.

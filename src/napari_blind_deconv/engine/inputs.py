@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel
 from napari_blind_deconv.settings import Settings
 from napari_blind_deconv.units import in_unit
 
-__all__ = ["check_block", "check_kernel", "check_pixel_size", "has_contrast", "kernel_window"]
+__all__ = ["MIN_SIDE", "check_block", "check_kernel", "check_pixel_size", "has_contrast", "kernel_window"]
 
 MIN_SIDE = 16
 # Results are float32. An intensity range of fewer float32 steps than this has no usable contrast.
@@ -32,8 +33,8 @@ def check_block(block: Image) -> None:
     TypeError
         If the pixels are not integers or floating-point numbers.
     ValueError
-        If the block is a stack, is too small, has pixels that are not finite, has no contrast, or
-        lies outside single precision.
+        If the block is a stack, is too small, has no finite pixels or no contrast, or lies outside
+        single precision.
     """
     pixels = block.array
     if pixels.dtype == bool or pixels.dtype.kind not in "uif":
@@ -50,15 +51,17 @@ def check_block(block: Image) -> None:
         raise ValueError(
             f"Expected an image of at least {MIN_SIDE} pixels per side, got shape {pixels.shape}."
         )
-    if not np.isfinite(pixels).all():
-        bad = int((~np.isfinite(pixels)).sum())
-        raise ValueError(f"Expected an image of finite numbers, got {bad} NaN or infinite pixels.")
+    if not np.isfinite(pixels).any():
+        raise ValueError("Expected an image of finite numbers, got NaN or infinity in every pixel.")
     _check_single_precision(block)
 
 
 def _check_single_precision(block: Image) -> None:
     """Raise `ValueError` if float32, the type of results, cannot represent the block."""
     grey = block.luminance()
+    grey = grey[np.isfinite(grey)]
+    if not grey.size:
+        raise ValueError("Expected a pixel that is finite in all channels, got none.")
     if grey.min() == grey.max():
         mean = " of the mean of its channels" if block.is_colour else ""
         raise ValueError(
@@ -66,25 +69,22 @@ def _check_single_precision(block: Image) -> None:
             f"{grey.flat[0]:.9g} in every pixel{mean}."
         )
     single = np.finfo(np.float32)
-    largest = float(np.abs(block.by_channel()).max())
+    channels = block.by_channel()
+    largest = float(np.abs(channels[np.isfinite(channels)]).max())
     if not float(single.tiny) <= largest <= float(single.max):
         raise ValueError(
             f"Expected a largest value within single precision, {single.tiny:.1g} to "
             f"{single.max:.1g}, got {largest:.3g}."
         )
-    if not has_contrast(block):
+    if not has_contrast(grey):
         raise ValueError(
             "Expected a range of intensities that single precision resolves, got values from "
             f"{grey.min():.9g} to {grey.max():.9g}; try to subtract the offset."
         )
 
 
-def has_contrast(block: Image) -> bool:
-    """Return whether the luminance of a block varies by more than float32 rounding.
-
-    A plane without contrast cannot be deconvolved; a tile without contrast is left unchanged.
-    """
-    grey = block.luminance()
+def has_contrast(grey: NDArray[np.floating[Any]]) -> bool:
+    """Return whether finite intensities vary by more than float32 rounding."""
     low, high = float(grey.min()), float(grey.max())
     step = float(np.finfo(np.float32).eps) * max(abs(low), abs(high))
     return high > low and high - low >= _MIN_STEPS * step

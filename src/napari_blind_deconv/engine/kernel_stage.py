@@ -28,7 +28,10 @@ def find_kernel_start(problem: Problem, control: RunControl) -> Generator[Snapsh
     """
     if not problem.needs_kernel_search:
         return problem
-    search = search_kernel(problem.luminance, min(problem.window))
+    inspection = problem.inspection
+    search = search_kernel(
+        problem.luminance, min(problem.window), inspection.valid_luminance, inspection.noise
+    )
     while True:
         try:
             best = next(search)

@@ -35,13 +35,19 @@ class Objective:
 
     def __init__(self, problem: Problem) -> None:
         self._observed = torch.from_numpy(problem.observed).to(problem.device)
+        valid = problem.inspection.valid
+        self._valid = None if valid.all() else torch.from_numpy(valid).to(problem.device)
+        self._valid_share = float(valid.mean())
         self._weight = problem.sparsity_weight
         self._data_term = _data_term(problem.settings)
         self._regulariser = _regulariser(problem.settings)
 
     def of(self, canvas: Tensor, convolution: Convolution) -> Terms:
         """Return the terms for a canvas ``(C, *canvas)`` and the convolution with its kernel."""
-        data = self._data_term(convolution.forward(canvas) - self._observed)
+        residual = convolution.forward(canvas) - self._observed
+        if self._valid is not None:
+            residual = residual * self._valid
+        data = self._data_term(residual) / self._valid_share  # the mean of the valid pixels
         regulariser = self._regulariser(canvas.mean(0))
         return Terms(data + self._weight * regulariser, data, regulariser)
 

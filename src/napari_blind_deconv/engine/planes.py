@@ -6,14 +6,16 @@ import math
 import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_blind_deconv.engine.deconvolve import run_task
-from napari_blind_deconv.engine.inputs import check_block, has_contrast
+from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.engine.quality import judge
+from napari_blind_deconv.engine.sampling import on_sampled_grid
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.tiles import blend_weights, tiles
 from napari_blind_deconv.errors import DeconvolutionError, OutOfMemoryError, first_line
@@ -55,7 +57,7 @@ def find_kernel(task: Task, control: RunControl) -> _Run:
     ValueError, TypeError, DeconvolutionError
         As `deconvolve`.
     """
-    return (yield from _within_memory(_fit_region, task, control))
+    return (yield from on_sampled_grid(partial(_within_memory, _fit_region), task, control))
 
 
 def deconvolve_plane(task: Task, control: RunControl) -> _Run:
@@ -68,7 +70,8 @@ def deconvolve_plane(task: Task, control: RunControl) -> _Run:
     ValueError, TypeError, DeconvolutionError
         As `deconvolve`.
     """
-    return (yield from _within_memory(_deconvolve_plane, task, control))
+    run = partial(_within_memory, _deconvolve_plane)
+    return (yield from on_sampled_grid(run, task, control))
 
 
 def _within_memory(
@@ -90,8 +93,7 @@ def _deconvolve_plane(task: Task, control: RunControl) -> _Run:
     rows, columns = task.image.block_shape
     if task.tile_side is None or rows * columns <= task.tile_side**2:
         return (yield from run_task(task, control))  # checks the block
-    check_block(task.image)
-    return (yield from _deconvolve_tiles(task, control))
+    return (yield from _deconvolve_tiles(task, Inspection.of(task.image), control))
 
 
 def _fit_region(task: Task, control: RunControl) -> _Run:
@@ -101,15 +103,15 @@ def _fit_region(task: Task, control: RunControl) -> _Run:
         np.max([*np.ravel(task.settings.kernel_size or 0), *(guess.shape if guess else ())])
     )
     side = max(min(_KERNEL_REGION_SIDE, task.tile_side or _KERNEL_REGION_SIDE), min_side)
-    region = region_with_contrast(task.image.luminance(), side)
+    region = region_with_contrast(Inspection.of(task.image).luminance, side)
     return (yield from run_task(replace(task, image=task.image.part(region)), control))
 
 
-def _deconvolve_tiles(task: Task, control: RunControl) -> _Run:
+def _deconvolve_tiles(task: Task, inspection: Inspection, control: RunControl) -> _Run:
     started = time.monotonic()
     if task.intensity_range is None:
         # One range for all tiles, so that their intensities agree.
-        intensity = IntensityMap.of(task.image.by_channel())
+        intensity = IntensityMap.of(inspection.channels)
         task = replace(task, intensity_range=(intensity.low, intensity.high))
     requested = task
     if not requested.kernel.is_held:
@@ -119,7 +121,7 @@ def _deconvolve_tiles(task: Task, control: RunControl) -> _Run:
         task = replace(task, kernel=kernel, settings=settings)
     image, results = yield from _blended_tiles(task, control)
     return replace(
-        _combined_result(task.image, image, results),
+        _combined_result(inspection, image, results),
         settings=requested.settings,
         kernel_is_held=requested.kernel.is_held,
         seconds=time.monotonic() - started,
@@ -153,7 +155,7 @@ def _blended_tiles(
     for region in tiles(block.block_shape, side, overlap):
         tile = block.part(region)
         estimate = tile.array
-        if has_contrast(tile):
+        if _is_usable(tile):
             run = Run(run_task(replace(task, image=tile), without_previews))
             for snapshot in run:
                 yield snapshot
@@ -171,6 +173,15 @@ def _blended_tiles(
     return _blended(image, weights, block), results
 
 
+def _is_usable(tile: Image) -> bool:
+    """Return whether a tile has contrast and valid pixels; others are left unchanged."""
+    try:
+        Inspection.of(tile)
+    except ValueError:
+        return False
+    return True
+
+
 def _blended(
     image: NDArray[np.float32], weights: NDArray[np.float32], block: Image
 ) -> NDArray[np.float32]:
@@ -181,7 +192,9 @@ def _blended(
     )
 
 
-def _combined_result(block: Image, image: NDArray[np.float32], results: list[Result]) -> Result:
+def _combined_result(
+    inspection: Inspection, image: NDArray[np.float32], results: list[Result]
+) -> Result:
     """Return the result of the tile with the longest run, with the image and quality of the plane.
 
     The plane counts as stopped or diverged if any tile does.
@@ -197,9 +210,9 @@ def _combined_result(block: Image, image: NDArray[np.float32], results: list[Res
     reason = serious[0] if serious else longest.stop_reason
     slowed_at = next((result.slowed_at for result in results if result.slowed_at is not None), None)
     try:
-        judgement = judge(block, image, longest.kernel, reason=reason, slowed_at=slowed_at)
+        judgement = judge(inspection, image, longest.kernel, reason=reason, slowed_at=slowed_at)
     except (RuntimeError, MemoryError) as error:  # smaller tiles would not help
-        rows, columns = block.block_shape
+        rows, columns = inspection.block.block_shape
         raise DeconvolutionError(
             f"The quality of a plane of {rows} × {columns} pixels could not be computed "
             f"({first_line(error)}); try a part of it."

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_blind_deconv.engine.devices import choose_device
-from napari_blind_deconv.engine.inputs import check_block, check_kernel, kernel_window
+from napari_blind_deconv.engine.inputs import check_kernel, kernel_window
+from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.convolution import canvas_shape, crop_to_field_of_view
-from napari_blind_deconv.numerics.intensity import IntensityMap, without_hot_pixels
+from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.location import (
     crop_or_pad,
     moved_back,
@@ -23,7 +24,7 @@ from napari_blind_deconv.numerics.location import (
     recentre,
 )
 from napari_blind_deconv.numerics.optics import gaussian_kernel
-from napari_blind_deconv.numerics.spectrum import white_noise
+from napari_blind_deconv.numerics.spectrum import noise_deviation
 from napari_blind_deconv.settings import DataTerm, Location, Settings, SparsityScale
 from napari_blind_deconv.task import Task
 
@@ -43,10 +44,10 @@ class Problem:
     task : Task
     device : torch.device
         Device that computes.
+    inspection : Inspection
+        What was found in the image, and the mask of its valid pixels.
     observed : ndarray
-        Image ``(C, *space)`` mapped to [0, 1].
-    despeckled : ndarray
-        `observed` without hot and dead pixels.
+        Image ``(C, *space)`` mapped to [0, 1]; pixels that are not valid are filled smoothly.
     intensity : IntensityMap
         Map between the intensities of the image and [0, 1].
     noise : float
@@ -63,8 +64,8 @@ class Problem:
 
     task: Task
     device: torch.device
+    inspection: Inspection
     observed: NDArray[np.float32]
-    despeckled: NDArray[np.float32]
     intensity: IntensityMap
     noise: float
     window: tuple[int, ...]
@@ -75,24 +76,25 @@ class Problem:
     def of(cls, task: Task) -> Self:
         """Check and prepare a task; raises the errors of `deconvolve`."""
         image, choice = task.image, task.kernel
-        check_block(image)
+        inspection = Inspection.of(image)
         if choice.kernel is not None:
             check_kernel(choice.kernel, image)
-        channels = image.by_channel()
+        channels = inspection.channels
         intensity = (
             IntensityMap.of(channels)
             if task.intensity_range is None
             else IntensityMap.given(task.intensity_range)
         )
         observed = intensity.to_unit(channels)
-        despeckled = without_hot_pixels(observed)
         problem = cls(
             task=task,
             device=choose_device(task.settings.device),
+            inspection=inspection,
             observed=observed,
-            despeckled=despeckled,
             intensity=intensity,
-            noise=white_noise(despeckled.mean(axis=0)),
+            noise=noise_deviation(
+                observed.mean(axis=0), inspection.valid_share, inspection.noise
+            ),
             window=(),
             kernel=None,
             centroid=(0.0,) * len(image.space),
@@ -164,8 +166,8 @@ class Problem:
 
     @property
     def luminance(self) -> NDArray[np.float32]:
-        """Mean of the channels ``(*space)``, without hot and dead pixels."""
-        return self.despeckled.mean(axis=0)
+        """Mean of the channels ``(*space)``; pixels that are not valid are filled smoothly."""
+        return self.observed.mean(axis=0)
 
     @property
     def canvas_shape(self) -> tuple[int, ...]:
@@ -205,15 +207,15 @@ class Problem:
         """
         estimate, weights = canvas.cpu().numpy(), kernel.cpu().numpy()
         if not self.is_held and self.settings.location is Location.SIMILARITY:
-            reference = self.despeckled if search else None
+            reference = self.observed if search else None
             image, weights = recentre(estimate, weights, reference)
         else:
             # A kernel whose centroid is not at its origin shifts the estimate the other way. The
             # shift is undone here.
             moved = moved_back(estimate, [-c for c in self.centroid])
             image = crop_to_field_of_view(moved, self.window)
-        values = self.intensity.from_unit(_with_flux_of(self.despeckled, image))
-        return self.task.image.with_channels(values), weights
+        values = self.intensity.from_unit(_with_flux_of(self.observed, image))
+        return self.task.image.with_channels(self.inspection.with_kept_pixels(values)), weights
 
 
 def _with_flux_of(observed: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float32]:

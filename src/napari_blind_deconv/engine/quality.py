@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_blind_deconv.image import Image
+from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.location import centre_kernel, origin_at_centroid
 from napari_blind_deconv.numerics.resolution import resolution
-from napari_blind_deconv.reasons import QualityFlag, StopReason
+from napari_blind_deconv.numerics.pixel_faults import fill
+from napari_blind_deconv.reasons import Finding, QualityFlag, StopReason
 from napari_blind_deconv.results import TrustReport
 
 __all__ = ["Judgement", "judge", "quality_flags"]
@@ -39,14 +41,15 @@ _DEVIATION_PER_MAD = 1.4826
 
 
 class Judgement(NamedTuple):
-    """Trust report of a result, and its quality flags with the most serious first."""
+    """Trust report of a result, its quality flags (most serious first), findings in the image."""
 
     trust: TrustReport
     flags: tuple[QualityFlag, ...]
+    findings: Mapping[Finding, int]
 
 
 def judge(
-    block: Image,
+    inspection: Inspection,
     estimate: NDArray[np.floating[Any]],
     kernel: Kernel,
     *,
@@ -59,8 +62,8 @@ def judge(
 
     Parameters
     ----------
-    block : Image
-        The blurred image, one plane.
+    inspection : Inspection
+        The blurred image, one plane, and its valid pixels: no others are judged.
     estimate : ndarray
         Estimate in the layout and units of the image.
     kernel : Kernel
@@ -71,22 +74,35 @@ def judge(
     slowed_at : int, optional
         As `Result.slowed_at`.
     """
-    trust = _trust_report(block.luminance(), block.with_pixels(estimate).luminance(), kernel)
-    return Judgement(trust, quality_flags(trust, kernel.source, reason, slowed_at))
+    valid = inspection.valid_luminance
+    luminance = inspection.block.with_pixels(estimate).luminance()
+    if not valid.all():
+        luminance = fill(luminance, valid)
+    trust = _trust_report(inspection, luminance, kernel)
+    flags = quality_flags(
+        trust,
+        kernel.source,
+        reason,
+        slowed_at,
+        noise_correlation=inspection.noise.neighbour_correlation,
+    )
+    return Judgement(trust, flags, inspection.findings)
 
 
 def _trust_report(
-    image: NDArray[np.float64], estimate: NDArray[np.float64], kernel: Kernel
+    inspection: Inspection, estimate: NDArray[np.float64], kernel: Kernel
 ) -> TrustReport:
+    image, valid = inspection.luminance, inspection.valid_luminance
     centred, _ = centre_kernel(origin_at_centroid(kernel.weights)[0])
     kernel = kernel.with_weights(centred)
-    camera = CameraNoise.of(image)
+    camera = CameraNoise.of(image, valid, inspection.noise)
     residual = _residual(image, estimate, centred, camera)
+    residual[~valid] = np.nan
     interior = residual[np.isfinite(residual)]
     is_large_enough = interior.size >= _MIN_INTERIOR_SIDE**2
-    noise = float(np.sqrt(np.square(camera.deviation(image)).mean()))
-    signal = math.sqrt(max(float(image.var()) - noise**2, 0.0))
-    total = float(image.sum(dtype=np.float64))
+    noise = float(np.sqrt(np.square(camera.deviation(image[valid])).mean()))
+    signal = math.sqrt(max(float(image[valid].var()) - noise**2, 0.0))
+    total = float(image[valid].sum(dtype=np.float64))
     longest, *_, shortest = kernel.widths.principal
     return TrustReport(
         residual=residual,
@@ -96,7 +112,7 @@ def _trust_report(
         gain=camera.gain,
         offset=camera.offset,
         signal_to_noise=signal / noise if noise else math.inf,
-        flux_ratio=float(estimate.sum(dtype=np.float64)) / total if total else math.nan,
+        flux_ratio=float(estimate[valid].sum(dtype=np.float64)) / total if total else math.nan,
         resolution_before=resolution(image),
         resolution_after=resolution(estimate),
         kernel_fwhm=(longest, shortest),
@@ -105,7 +121,12 @@ def _trust_report(
 
 
 def quality_flags(
-    trust: TrustReport, source: KernelSource, reason: StopReason, slowed_at: int | None = None
+    trust: TrustReport,
+    source: KernelSource,
+    reason: StopReason,
+    slowed_at: int | None = None,
+    *,
+    noise_correlation: float = 0.0,
 ) -> tuple[QualityFlag, ...]:
     """Return the quality flags of a result, the most serious first.
 
@@ -119,13 +140,15 @@ def quality_flags(
         Source of the kernel.
     reason, slowed_at
         As in :func:`judge`.
+    noise_correlation : float
+        Correlation of the noise of adjacent pixels; that of the residual is expected to have it.
     """
     level, correlation = trust.residual_level, trust.residual_correlation
     before, after = trust.resolution_before, trust.resolution_after
     raised = {
         QualityFlag.MISFIT: level is not None
         and correlation is not None
-        and (level > _MAX_RESIDUAL_LEVEL or correlation > _MAX_RESIDUAL_CORRELATION),
+        and (level > _MAX_RESIDUAL_LEVEL or correlation > _MAX_RESIDUAL_CORRELATION + noise_correlation),
         QualityFlag.NO_BLUR: source is KernelSource.NO_BLUR,
         QualityFlag.KERNEL_FILLS_WINDOW: (
             source is not KernelSource.GIVEN and trust.kernel_border > _MAX_BORDER_SHARE

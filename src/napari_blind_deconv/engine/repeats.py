@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,11 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from napari_blind_deconv.engine.deconvolve import deconvolve
-from napari_blind_deconv.engine.inputs import check_block
+from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelSource
 from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.numerics.convolution import Convolution
+from napari_blind_deconv.numerics.pixel_faults import fill
 from napari_blind_deconv.results import Snapshot
 from napari_blind_deconv.settings import Settings
 
@@ -81,7 +83,7 @@ def error_of_repeats(
     -------
     ndarray
         Root mean square error ``(rows, columns)`` in the units of the image, smoothed by a Gaussian
-        of σ = 1 pixel. NaN if no repeat was completed.
+        of σ = 1 pixel. NaN where the image has no valid pixels, and if no repeat was completed.
 
     Notes
     -----
@@ -92,10 +94,13 @@ def error_of_repeats(
     """
     stop = should_stop or (lambda: False)
     block = Image.of(image, axes)
-    check_block(block)
-    channels, estimate = block.by_channel(), block.with_pixels(result.image).by_channel()
+    inspection = Inspection.of(block)
+    valid = inspection.valid_luminance
+    # The repeats leave out the same pixels, which do not carry simulated noise.
+    block = replace(block, masked=~valid)
+    estimate = np.stack([fill(c, valid) for c in block.with_pixels(result.image).by_channel()])
     blurred = np.stack([_blur(channel, result.kernel) for channel in estimate])
-    noises = [CameraNoise.of(channel) for channel in channels]
+    noises = [CameraNoise.of(channel, valid) for channel in inspection.channels]
     squared_errors = []
     for repeat in range(repeats):
         random = np.random.default_rng([result.settings.seed, repeat])
@@ -115,11 +120,12 @@ def error_of_repeats(
         if stop():
             break
         repeated = block.with_pixels(outcome.image).by_channel()
+        repeated = np.where(valid, repeated, np.nan)
         squared_errors.append(np.square(repeated - estimate).mean(axis=0))
     if not squared_errors:
-        return np.full(channels.shape[1:], np.nan, np.float32)
-    mean = ndimage.gaussian_filter(np.mean(squared_errors, axis=0), _SMOOTHING)
-    return np.sqrt(mean).astype(np.float32)
+        return np.full(valid.shape, np.nan, np.float32)
+    mean = ndimage.gaussian_filter(fill(np.mean(squared_errors, axis=0), valid), _SMOOTHING)
+    return np.where(valid, np.sqrt(mean), np.nan).astype(np.float32)
 
 
 def _kernel_choice(result: Repeatable) -> KernelChoice:

@@ -31,9 +31,10 @@ class RichardsonLucy:
         assert problem.kernel is not None
         self.limit = problem.settings.max_iterations
         kernel = torch.from_numpy(problem.kernel.weights).to(problem.device)
-        light = torch.from_numpy(problem.despeckled).to(problem.device)
+        light = torch.from_numpy(problem.observed).to(problem.device)
+        valid = torch.from_numpy(problem.inspection.valid).to(problem.device)
         self._convolution = Convolution(kernel)
-        self._estimates = richardson_lucy(light, self._convolution)
+        self._estimates = richardson_lucy(light, self._convolution, valid)
         self._objective = Objective(problem)
 
     def prepare(self) -> tuple[()]:

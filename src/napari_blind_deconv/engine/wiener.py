@@ -43,7 +43,7 @@ class Wiener:
 
     def __init__(self, problem: Problem, kernel: NDArray[np.float32]) -> None:
         self._problem, self._kernel = problem, kernel
-        self.canvas = np.zeros((len(problem.despeckled), *problem.canvas_shape), np.float32)
+        self.canvas = np.zeros((len(problem.observed), *problem.canvas_shape), np.float32)
 
     def prepare(self) -> Iterator[None]:
         """Compute the estimate by conjugate gradients, one iteration at a time."""
@@ -63,9 +63,14 @@ class Wiener:
 
 def wiener_canvases(problem: Problem, kernel: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     """Yield successively better estimates ``(C, *problem.canvas_shape)`` of all channels."""
-    ratio = noise_to_signal(Spectrum.of(problem.luminance), kernel)
+    noise = problem.inspection.noise
+    spectrum = Spectrum.of(problem.luminance, problem.inspection.valid_share, noise)
+    ratio = noise_to_signal(spectrum, kernel)
     options = {"noise_to_signal": ratio, "exponent": EXPONENT, "kernel_error": KERNEL_ERROR}
-    channels = [wiener(channel, kernel, **options) for channel in problem.despeckled]
+    channels = [
+        wiener(channel, kernel, valid=valid, noise=noise, **options)
+        for channel, valid in zip(problem.observed, problem.inspection.valid, strict=True)
+    ]
     for estimates in _zip_to_longest(channels):
         yield np.stack(estimates)
 

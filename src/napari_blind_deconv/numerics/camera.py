@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
+from napari_blind_deconv.numerics.noise_shape import NoiseShape
+
 __all__ = ["CameraNoise"]
 
-# Immerkær's mask does not respond to slopes and curvatures. Its response to white noise has 36
-# times the variance of the noise.
+# Immerkær's mask does not respond to slopes and curvatures.
 _MASK = np.array([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]])
-_MASK_POWER = 36.0
 _MEDIAN_SQUARE = 0.4549  # median of the square of a standard normal variable
 _BINS = 24
 _MIN_PIXELS_PER_BIN = 50
@@ -49,12 +49,23 @@ class CameraNoise:
     variances: NDArray[np.float64]
 
     @classmethod
-    def of(cls, image: NDArray[np.floating[Any]]) -> Self:
-        """Estimate the noise of an image ``(H, W)``; the finest detail counts as noise."""
-        response = ndimage.convolve(image.astype(np.float64), _MASK) ** 2 / _MASK_POWER
+    def of(
+        cls,
+        image: NDArray[np.floating[Any]],
+        valid: NDArray[np.bool_] | None = None,
+        noise: NoiseShape = NoiseShape(),
+    ) -> Self:
+        """Estimate the noise of an image ``(H, W)``; the finest detail counts as noise.
+
+        Pixels that are not `valid` are left out, and so are the pixels beside them. `noise` states
+        how the power of the noise depends on frequency.
+        """
+        response = ndimage.convolve(image.astype(np.float64), _MASK) ** 2 / noise.response(_MASK)
         brightness = ndimage.gaussian_filter(image.astype(np.float64), _SMOOTHING)
         # A background that was clipped at 0 has no noise left, so it is left out.
         noisy = response > 0
+        if valid is not None and not valid.all():
+            noisy &= ndimage.binary_erosion(valid, np.ones((3, 3)), border_value=1)
         overall = float(np.median(response[noisy])) / _MEDIAN_SQUARE if noisy.any() else 0.0
         edges = np.linspace(brightness.min(), brightness.max(), _BINS + 1)
         bins = np.clip(np.digitize(brightness, edges) - 1, 0, _BINS - 1)

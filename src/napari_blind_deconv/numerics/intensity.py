@@ -1,4 +1,4 @@
-"""Map intensities to the scale of the computation, and replace hot and dead pixels."""
+"""Map intensities to the scale of the computation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["IntensityMap", "local_median", "without_hot_pixels"]
+__all__ = ["IntensityMap", "local_median"]
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,3 @@ def local_median(channels: NDArray[np.floating[Any]]) -> NDArray[Any]:
     """Return the 3×3 median of each plane of an image ``(C, *space)``."""
     size = (1,) * (channels.ndim - 2) + (3, 3)
     return ndimage.median_filter(channels, size=size)
-
-
-def without_hot_pixels(unit: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Replace hot and dead pixels of an image ``(C, *space)`` in [0, 1] by their local median.
-
-    A pixel counts as hot or dead if it differs from that median by more than the full range. Only
-    the data term uses the original pixels, because the Huber loss gives outliers little weight.
-    Means, spectra and the input of the network would be spoilt by them.
-    """
-    median = local_median(unit)
-    return np.where(np.abs(unit - median) > 1, median, unit)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.intensity import IntensityMap
+from napari_blind_deconv.numerics.noise_shape import NoiseShape
 from napari_blind_deconv.numerics.parametric_kernel import misfit, search_parametric
 from napari_blind_deconv.numerics.regions import region_with_contrast
 from napari_blind_deconv.numerics.shape_search import search_shape
@@ -27,10 +28,14 @@ __all__ = ["search_kernel"]
 _REGION = 384
 # The blur cannot be determined from an image with fewer frequencies above the noise.
 _MIN_FREQUENCIES = 8.0
+_MIN_VALID_SHARE = 0.01  # keeps the spectrum of a region without valid pixels finite
 
 
 def search_kernel(
-    image: NDArray[np.floating[Any]], max_side: int
+    image: NDArray[np.floating[Any]],
+    max_side: int,
+    valid: NDArray[np.bool_] | None = None,
+    noise: NoiseShape = NoiseShape(),
 ) -> Generator[Kernel, None, Kernel]:
     """Search for the kernel that blurred an image.
 
@@ -43,6 +48,11 @@ def search_kernel(
         with the strongest contrast is used.
     max_side : int
         Maximum side of the kernel in pixels, odd. Raising it finds wider kernels.
+    valid : ndarray, optional
+        Mask ``(H, W)`` of the pixels that are not filled. Default: all.
+    noise : NoiseShape
+        How the power of the noise depends on frequency. Only parametric kernels are searched for
+        unless the noise is white, because filtered noise has a shape of its own. Default: white.
 
     Yields
     ------
@@ -62,14 +72,18 @@ def search_kernel(
     """
     if image.ndim != 2:
         raise ValueError(f"Expected a 2D image (rows, columns), got shape {image.shape}.")
-    region = image[region_with_contrast(image, _REGION)]
+    part = region_with_contrast(image, _REGION)
+    region = image[part]
+    valid_share = 1.0 if valid is None else max(float(valid[part].mean()), _MIN_VALID_SHARE)
     # The search for a shape measures the strength of edges against the range of the image. The
     # range is determined here, so that the kernel does not depend on how the caller scales it.
     region = IntensityMap.of(region[np.newaxis]).to_unit(region)
-    spectrum = Spectrum.of(region)
+    spectrum = Spectrum.of(region, valid_share, noise)
     if spectrum.frequencies_seen < _MIN_FREQUENCIES:
         return Kernel.point(source=KernelSource.NO_BLUR)
     best = yield from search_parametric(spectrum, max_side)
+    if not noise.is_white:
+        return best
     search = search_shape(region, best.weights, max_side)
     weights = (yield from mapped(search, lambda _: best)).kernel
     if weights is None:

@@ -17,7 +17,9 @@ _MIN_LIGHT = 1e-6
 _MIN_SEEN = 1e-2
 
 
-def richardson_lucy(observed: Tensor, convolution: Convolution) -> Iterator[Tensor]:
+def richardson_lucy(
+    observed: Tensor, convolution: Convolution, valid: Tensor | None = None
+) -> Iterator[Tensor]:
     """Iterate Richardson-Lucy, the maximum-likelihood estimate under photon noise, without end.
 
     Parameters
@@ -27,6 +29,8 @@ def richardson_lucy(observed: Tensor, convolution: Convolution) -> Iterator[Tens
         to 0.
     convolution : Convolution
         Convolution with a kernel ≥ 0 that has sum 1.
+    valid : Tensor, optional
+        Mask of the pixels that the estimate has to explain, same shape as `observed`. Default: all.
 
     Yields
     ------
@@ -35,9 +39,10 @@ def richardson_lucy(observed: Tensor, convolution: Convolution) -> Iterator[Tens
     """
     light = observed.clamp(min=0)
     canvas = flat_canvas(light, convolution)
-    seen = light_seen(light, convolution)
+    weights = torch.ones_like(light) if valid is None else valid.to(light.dtype)
+    seen = light_seen(weights, convolution)
     while True:
-        canvas = updated_scene(canvas, convolution, light, seen)
+        canvas = updated_scene(canvas, convolution, light, seen, weights)
         yield canvas
 
 
@@ -54,12 +59,14 @@ def quotient(canvas: Tensor, convolution: Convolution, light: Tensor) -> Tensor:
     return light / convolution.forward(canvas).clamp(min=_MIN_LIGHT)
 
 
-def light_seen(light: Tensor, convolution: Convolution) -> Tensor:
-    """Return the fraction of the light of each canvas pixel that reaches the field of view."""
-    return convolution.adjoint(torch.ones_like(light)).clamp(min=_MIN_SEEN)
+def light_seen(weights: Tensor, convolution: Convolution) -> Tensor:
+    """Return the fraction of the light of each canvas pixel that reaches pixels of weight 1."""
+    return convolution.adjoint(weights).clamp(min=_MIN_SEEN)
 
 
-def updated_scene(canvas: Tensor, convolution: Convolution, light: Tensor, seen: Tensor) -> Tensor:
-    """Return the scene after one iteration."""
-    ratio = convolution.adjoint(quotient(canvas, convolution, light))
+def updated_scene(
+    canvas: Tensor, convolution: Convolution, light: Tensor, seen: Tensor, weights: Tensor
+) -> Tensor:
+    """Return the scene after one iteration, which regards pixels of weight 1 only."""
+    ratio = convolution.adjoint(weights * quotient(canvas, convolution, light))
     return (canvas * ratio / seen).clamp(min=0)

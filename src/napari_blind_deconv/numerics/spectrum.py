@@ -17,14 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from napari_blind_deconv.numerics.noise_shape import NoiseShape
+
 __all__ = [
     "Explanation",
     "Spectrum",
     "frequencies_of",
     "lengths",
+    "noise_deviation",
     "periodic_component",
     "scene_power",
-    "white_noise",
 ]
 
 # Radians per pixel. Lower frequencies are left out, because they show shading, not detail.
@@ -33,6 +35,9 @@ _MIN_FREQUENCY = 0.05
 # finite size.
 _OBJECT_FREQUENCY = 0.1
 _CLEAR_POWER = 4.0  # multiple of the noise variance above which power counts as signal
+# Radians per pixel. The level of filtered noise is measured between these frequencies: lower ones
+# show structures, and interpolation leaves little at higher ones.
+_NOISE_BAND = (0.22 * 2 * math.pi, 0.4 * 2 * math.pi)
 _SCORING_STEPS = 10
 _MAX_STEP = 2.0  # maximum change per step of the logarithm of the strength
 
@@ -66,23 +71,53 @@ class Spectrum:
     shape : tuple of int
         Shape of the image.
     noise_variance : float
-        Variance of the white noise, as in :func:`white_noise`.
+        Variance of the noise, as in :func:`noise_deviation`.
+    noise_power : ndarray
+        Expected power of the noise ``(n,)``; equal to its variance if the noise is white.
+    used : ndarray
+        Mask of these frequencies among those of the real Fourier transform of the image.
     """
 
     power: NDArray[np.float64]
     frequencies: tuple[NDArray[np.float64], ...]
     shape: tuple[int, ...]
     noise_variance: float
+    noise_power: NDArray[np.float64]
+    used: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, image: NDArray[np.floating]) -> Spectrum:
-        """Compute the spectrum of an image whose axes are all spatial."""
+    def of(
+        cls,
+        image: NDArray[np.floating],
+        valid_share: float = 1.0,
+        noise: NoiseShape = NoiseShape(),
+    ) -> Spectrum:
+        """Compute the spectrum of an image whose axes are all spatial.
+
+        Parameters
+        ----------
+        image : ndarray
+            Image without jumps: pixels that are not valid are filled smoothly.
+        valid_share : float
+            Share of the pixels that are not filled; only these have power.
+        noise : NoiseShape
+            How the power of the noise depends on frequency. Default: it does not.
+        """
         shape = image.shape
-        power = _power(image)
-        is_used = _is_used(shape)
-        frequencies = tuple(along[is_used] for along in frequencies_of(shape))
-        noise = max(_corner_power(power, shape), _rounding(image))
-        return cls(power[is_used], frequencies, shape, noise)
+        everywhere = frequencies_of(shape)
+        power = _power(image) / valid_share
+        used = _is_used(everywhere, noise)
+        frequencies = tuple(along[used] for along in everywhere)
+        variance = max(_noise_variance(power, everywhere, noise), _rounding(image))
+        noise_power = variance * noise.power(frequencies) if not noise.is_white else variance
+        return cls(
+            power[used],
+            frequencies,
+            shape,
+            variance,
+            np.broadcast_to(noise_power, frequencies[0].shape),
+            used,
+        )
 
     @cached_property
     def radius(self) -> NDArray[np.float64]:
@@ -98,14 +133,14 @@ class Spectrum:
         from so few.
         """
         # Participation ratio: (Σ s)² / Σ s² is the number of terms if all are equal.
-        signal = np.clip(self.power - _CLEAR_POWER * self.noise_variance, 0, None) * self.radius**3
+        signal = np.clip(self.power - _CLEAR_POWER * self.noise_power, 0, None) * self.radius**3
         squares = float(np.square(signal).sum())
         return float(signal.sum()) ** 2 / squares if squares else 0.0
 
     def transfer_of(self, kernel: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return |H|² ``(n,)`` of a kernel with as many axes as the image."""
         transfer = fft.rfftn(kernel.astype(np.float64), s=self.shape)
-        return np.abs(transfer[_is_used(self.shape)]) ** 2
+        return np.abs(transfer[self.used]) ** 2
 
     def transfer_of_gaussian(self, sigma: float) -> NDArray[np.float64]:
         """Return |H|² ``(n,)`` of a Gaussian, with `sigma` in pixels."""
@@ -122,8 +157,8 @@ class Spectrum:
             Exponent of the power law. Raising it means a smoother sharp image, so that a narrower
             kernel explains the spectrum.
         """
-        shape = transfer * scene_power(self.radius, exponent) / self.noise_variance
-        power = self.power / self.noise_variance
+        shape = transfer * scene_power(self.radius, exponent) / self.noise_power
+        power = self.power / self.noise_power
         strength = math.log(max(power.sum(), 1.0) / shape.sum())
         for _ in range(_SCORING_STEPS):  # Fisher scoring of the logarithm of the strength
             model = 1 + math.exp(strength) * shape
@@ -153,14 +188,18 @@ def scene_power(radius: NDArray[np.floating], exponent: float) -> NDArray[np.flo
     return power
 
 
-def white_noise(image: NDArray[np.floating]) -> float:
-    """Estimate the standard deviation of white noise in an image, in the units of the image.
+def noise_deviation(
+    image: NDArray[np.floating], valid_share: float = 1.0, noise: NoiseShape = NoiseShape()
+) -> float:
+    """Estimate the standard deviation of the noise in an image, in the units of the image.
 
-    The noise is measured in the corners of the spectrum, beyond π radians per pixel, where blur
-    leaves no signal. Photon noise, which depends on brightness, is white on average. The detail of
+    The parameters are those of `Spectrum.of`.
+
+    White noise is measured in the corners of the spectrum, beyond π radians per pixel, where blur
+    leaves no signal; filtered noise, at lower frequencies. Photon noise, which depends on brightness, is white on average. The detail of
     a sharp image counts as noise, so that the estimate is an upper bound. All axes are spatial.
     """
-    return math.sqrt(Spectrum.of(image).noise_variance)
+    return math.sqrt(Spectrum.of(image, valid_share, noise).noise_variance)
 
 
 def periodic_component(image: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -188,9 +227,17 @@ def _power(image: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.abs(fft.rfftn(periodic_component(image))) ** 2 / image.size
 
 
-def _corner_power(power: NDArray[np.float64], shape: tuple[int, ...]) -> float:
-    """Return the mean power beyond π radians per pixel, where only noise is left."""
-    return float(power[lengths(frequencies_of(shape)) > math.pi].mean())
+def _noise_variance(
+    power: NDArray[np.float64], frequencies: Sequence[NDArray[np.float64]], noise: NoiseShape
+) -> float:
+    """Return the mean power of the noise, measured where there is little else."""
+    radius = lengths(frequencies)
+    low, up = _NOISE_BAND
+    high = noise.is_recorded(frequencies) & (radius > low) & (radius <= up)
+    if noise.is_white or not high.any():
+        return float(power[radius > math.pi].mean())
+    relative = power[high] / noise.power(frequencies)[high]
+    return float(np.median(relative)) / math.log(2)  # the median of an exponential distribution
 
 
 def _rounding(image: NDArray[np.floating]) -> float:
@@ -213,7 +260,10 @@ def lengths(frequencies: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     return reduce(np.hypot, frequencies, np.zeros(()))
 
 
-def _is_used(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def _is_used(
+    frequencies: Sequence[NDArray[np.float64]], noise: NoiseShape
+) -> NDArray[np.bool_]:
     """Return the mask of the frequencies that are compared with the model."""
-    radius = lengths(frequencies_of(shape))
-    return (radius > _MIN_FREQUENCY) & (radius <= math.pi)
+    radius = lengths(frequencies)
+    used = (radius > _MIN_FREQUENCY) & (radius <= math.pi)
+    return used & noise.is_recorded(frequencies) if not noise.is_white else used

@@ -8,7 +8,7 @@ within half a kernel of the border. Images and kernels have any number of axes, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.fft import dctn, fftn, idctn, irfftn, rfftn
 
 from napari_blind_deconv.numerics.convolution import Convolution
+from napari_blind_deconv.numerics.noise_shape import NoiseShape
 from napari_blind_deconv.numerics.spectrum import (
     Spectrum,
     frequencies_of,
@@ -47,6 +48,8 @@ def wiener(
     noise_to_signal: float,
     exponent: float,
     kernel_error: float = 0.0,
+    valid: NDArray[np.bool_] | None = None,
+    noise: NoiseShape = NoiseShape(),
 ) -> Iterator[NDArray[np.float32]]:
     """Deconvolve linearly on the truncated model of Eq. 2, which avoids ringing at the borders.
 
@@ -69,6 +72,10 @@ def wiener(
         Mean squared error of the transfer function. The error of a wrong kernel has the spectrum of
         the scene, so that this term does not depend on ω. Raising it gives less ringing and a less
         sharp estimate.
+    valid : ndarray, optional
+        Mask ``(*image)`` of the pixels that the estimate has to explain. Default: all.
+    noise : NoiseShape
+        How the power of the noise depends on frequency. Default: the noise is white.
 
     Yields
     ------
@@ -77,17 +84,19 @@ def wiener(
         The last one is the linear estimate.
     """
     level = observed.mean()
+    weights = np.ones_like(observed) if valid is None else valid.astype(np.float32)
     convolution = Convolution(torch.from_numpy(kernel))
-    right_side = convolution.adjoint(torch.from_numpy(observed - level)).numpy()
+    right_side = convolution.adjoint(torch.from_numpy(weights * (observed - level))).numpy()
     shape = right_side.shape
-    noise = noise_to_signal / scene_power(_radius(shape), exponent)
-    penalty = (noise + kernel_error).astype(np.float32)
+    frequencies = _cosine_frequencies(shape)
+    ratio = _with_shape(noise_to_signal, noise, frequencies)
+    penalty = (ratio / scene_power(lengths(frequencies), exponent) + kernel_error).astype(np.float32)
     curvature = _cosine_power(kernel, shape) + penalty + _MIN_CURVATURE
     preconditioner = (1 / curvature).astype(np.float32)
 
     def normal(canvas: NDArray[np.float32]) -> NDArray[np.float32]:
-        # Left side of the normal equations: (TKᵀTK + L) x.
-        blurred = convolution.forward(torch.from_numpy(canvas))
+        # Left side of the normal equations: (TKᵀTK + L) x, where T leaves out what is not valid.
+        blurred = torch.from_numpy(weights) * convolution.forward(torch.from_numpy(canvas))
         return np.asarray(convolution.adjoint(blurred).numpy() + _filtered(canvas, penalty))
 
     # Preconditioned conjugate gradients (Hestenes and Stiefel). The solver of scipy is not used,
@@ -164,9 +173,19 @@ def _filtered(canvas: NDArray[np.float32], weights: NDArray[np.float32]) -> NDAr
     return filtered
 
 
-def _radius(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return the frequencies of the cosines on a canvas, in radians per pixel."""
-    return lengths(np.ix_(*(np.pi * np.arange(side) / side for side in shape)))
+def _cosine_frequencies(shape: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
+    """Return the frequencies of the cosines on a canvas, in radians per pixel (broadcast)."""
+    return np.ix_(*(np.pi * np.arange(side) / side for side in shape))
+
+
+def _with_shape(
+    noise_to_signal: float, noise: NoiseShape, frequencies: Sequence[NDArray[np.float64]]
+) -> float | NDArray[np.float64]:
+    """Return the noise-to-signal ratio at each frequency, before division by the scene's power."""
+    if noise.is_white:
+        return noise_to_signal
+    # The error of the model has the spectrum of the scene, whatever the noise looks like.
+    return np.maximum(noise_to_signal * noise.power(frequencies), _MODEL_ERROR)
 
 
 def _cosine_power(kernel: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -196,12 +196,14 @@ class ViewerRun:
 
     def choose(self, index: int) -> Result:
         """Make an estimate the result, replace the layers accordingly, and return the result."""
-        from napari_blind_deconv.engine.quality import judge  # imports torch, loaded by the run
+        # These import torch, which the run has loaded.
+        from napari_blind_deconv.engine.inspection import Inspection
+        from napari_blind_deconv.engine.quality import judge
 
         estimate, before = self.preview(index), self._results[()]
         kernel = before.kernel.with_weights(estimate.kernel)
         judgement = judge(
-            self.task.image.read(),
+            Inspection.of(self.task.image.read()),
             estimate.image,
             kernel,
             reason=before.stop_reason,

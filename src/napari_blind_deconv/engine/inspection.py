@@ -1,0 +1,162 @@
+"""What a block contains besides the image: faulty pixels and offsets of lines, found and removed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_blind_deconv.engine.inputs import MIN_SIDE, check_block, has_contrast
+from napari_blind_deconv.image import Image
+from napari_blind_deconv.numerics.line_offsets import line_offsets
+from napari_blind_deconv.numerics.noise_shape import NoiseColour, NoiseShape
+from napari_blind_deconv.numerics.pixel_faults import PixelFault, counted, fill, find_faults
+from napari_blind_deconv.reasons import Finding
+
+__all__ = ["Inspection"]
+
+# Somewhere in the image, a square of `MIN_SIDE` pixels per side must have this share of valid ones.
+_MIN_VALID_SHARE = 0.5
+# Pixels that the result takes from the input, because there is no image to estimate.
+_KEPT = (PixelFault.NOT_FINITE, PixelFault.MASKED, PixelFault.FLAT)
+_COLOURS = {
+    NoiseColour.FILTERED: Finding.FILTERED,
+    NoiseColour.PROCESSED: Finding.PROCESSED,
+}
+_LINES = (Finding.ROW_OFFSETS, Finding.COLUMN_OFFSETS)
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """A block that was checked, without the pixels that are no image.
+
+    Attributes
+    ----------
+    block : Image
+        The block as it was given.
+    channels : ndarray
+        Image ``(C, *space)``, float64, in the units of the block. Pixels that are not valid are
+        filled smoothly, and offsets of rows and columns are subtracted.
+    faults : ndarray
+        `PixelFault` of each pixel ``(C, *space)``; 0 if it is valid.
+    noise : NoiseShape
+        How the power of the noise depends on frequency.
+    findings : mapping
+        What was found, with the number of pixels or lines.
+    """
+
+    block: Image
+    channels: NDArray[np.float64]
+    faults: NDArray[np.uint8]
+    noise: NoiseShape = field(default_factory=NoiseShape)
+    findings: Mapping[Finding, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, block: Image) -> Self:
+        """Check and inspect a block in memory.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :func:`check_block`; also if too few pixels are valid.
+        """
+        check_block(block)
+        channels = block.by_channel()
+        faults = np.stack([_faults_of(channel, block.masked) for channel in channels])
+        _check_valid(block, faults)
+        filled = np.stack([fill(c, f == 0) for c, f in zip(channels, faults, strict=True)])
+        findings = {Finding[fault.name]: count for fault, count in counted(faults).items()}
+        if len(block.space) == 2:
+            filled, offsets = _without_offsets(filled)
+            findings |= offsets
+        noise = NoiseShape()
+        if len(block.space) == 2:
+            noise = NoiseShape.of(filled.mean(axis=0), (faults == PixelFault.NONE).all(axis=0))
+            if noise.colour in _COLOURS:
+                findings[_COLOURS[noise.colour]] = filled[0].size
+        inspection = cls(block, filled, faults, noise, findings)
+        if not has_contrast(inspection.luminance):
+            raise ValueError(
+                "Expected an image with some contrast, got none in its valid pixels."
+            )
+        return inspection
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Mask of the valid pixels ``(C, *space)``."""
+        return self.faults == PixelFault.NONE
+
+    @cached_property
+    def luminance(self) -> NDArray[np.float64]:
+        """Mean of the channels ``(*space)``."""
+        mean: NDArray[np.float64] = self.channels.mean(axis=0)
+        return mean
+
+    @cached_property
+    def valid_luminance(self) -> NDArray[np.bool_]:
+        """Mask of the pixels ``(*space)`` that are valid in all channels."""
+        return self.valid.all(axis=0)
+
+    @property
+    def valid_share(self) -> float:
+        """Share of the pixels that are valid in all channels."""
+        return float(self.valid_luminance.mean())
+
+    def with_kept_pixels(self, estimate: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return an estimate ``(C, *space)`` with the pixels that are taken from the input.
+
+        A saturated pixel is at least as bright as in the input.
+        """
+        if not self.faults.any():
+            return estimate
+        given = self.block.by_channel()
+        brighter = np.fmax(estimate, given)
+        with_limit = np.where(self.faults == PixelFault.SATURATED, brighter, estimate)
+        return np.where(np.isin(self.faults, _KEPT), given, with_limit).astype(np.float32)
+
+
+def _faults_of(
+    channel: NDArray[np.float64], masked: NDArray[np.bool_] | None
+) -> NDArray[np.uint8]:
+    """Return the faults of a channel ``(*space)``, found plane by plane."""
+    given = channel if masked is None else np.where(masked, np.nan, channel)
+    planes = given.reshape(-1, *given.shape[-2:])
+    faults = np.stack([find_faults(plane) for plane in planes]).reshape(channel.shape)
+    if masked is not None:
+        faults[masked] = PixelFault.MASKED
+    return faults
+
+
+def _check_valid(block: Image, faults: NDArray[np.uint8]) -> None:
+    """Raise `ValueError` if there is no region with enough valid pixels."""
+    valid = (faults == PixelFault.NONE).all(axis=0)
+    if valid.all():
+        return
+    shares = ndimage.uniform_filter(valid.astype(np.float32), MIN_SIDE, mode="constant")
+    if not valid.any() or shares.max() < _MIN_VALID_SHARE:
+        found = ", ".join(
+            f"{count} {Finding[fault.name].value}" for fault, count in counted(faults).items()
+        )
+        raise ValueError(
+            f"Expected an image with a region of {MIN_SIDE} pixels per side that is at least half "
+            f"valid, got {int(valid.sum())} valid pixels of {valid.size} ({found})."
+        )
+
+
+def _without_offsets(
+    channels: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], dict[Finding, int]]:
+    """Subtract the offsets of rows and columns; return also how many lines have one."""
+    cleaned, found = channels.copy(), {}
+    for axis, finding in enumerate(_LINES):
+        for channel in cleaned:
+            offsets = line_offsets(channel, axis)
+            if offsets.any():
+                channel -= np.expand_dims(offsets, 1 - axis)
+                found[finding] = len(offsets)
+    return cleaned, found

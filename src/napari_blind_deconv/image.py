@@ -1,4 +1,4 @@
-"""An image with its metadata: pixels, axes, pixel size and channel names.
+"""An image with its metadata: pixels, axes, pixel size, channel names and optics.
 
 A *block* is the part of an image that is deconvolved at once: a plane (rows and columns) or a
 volume. An image with more axes is a stack of blocks. A block that is read is an `Image` as well.
@@ -16,6 +16,7 @@ import psutil
 from numpy.typing import NDArray
 
 from napari_blind_deconv.errors import first_line
+from napari_blind_deconv.optics import Optics
 
 __all__ = ["Image", "Index", "PixelArray", "Region", "moved_origin"]
 
@@ -66,11 +67,13 @@ class Image:
     origin : mapping
         Position of the first pixel along Z, Y and X in `unit`, and along T in seconds. Axes on
         which it is 0 or unknown may be left out.
+    optics : Optics
+        Objective, immersion, and emission wavelength of each channel, as far as they are known.
 
     Raises
     ------
     ValueError
-        If the axes do not fit the shape of the pixels.
+        If the axes do not fit the shape of the pixels, or the wavelengths the channels.
     """
 
     pixels: PixelArray
@@ -80,9 +83,16 @@ class Image:
     channel_names: tuple[str, ...] = ()
     space: str = "YX"
     origin: Mapping[str, float] = field(default_factory=dict)
+    optics: Optics = field(default_factory=Optics)
 
     def __post_init__(self) -> None:
         _check_axes(self.axes, self.space, self.pixels.shape)
+        wavelengths = len(self.optics.emission_wavelengths)
+        if wavelengths not in (0, self.channels):
+            raise ValueError(
+                f"Expected one emission wavelength for each channel of the image, {self.channels} "
+                f"in all, got {wavelengths}."
+            )
 
     @classmethod
     def of(cls, image: Image | Any, axes: str | None = None) -> Image:
@@ -204,8 +214,13 @@ class Image:
         except Exception as error:  # the decoder of a damaged file may raise any exception
             name = f"The plane {index}" if index else "The image"
             raise ValueError(f"{name} cannot be read ({first_line(error)}).") from error
-        origin = self._origin_at(index)
-        return replace(self, pixels=block, axes=self.axes[len(index) :], origin=origin)
+        return replace(
+            self,
+            pixels=block,
+            axes=self.axes[len(index) :],
+            origin=self._origin_at(index),
+            optics=self._optics_at(index),
+        )
 
     # Blocks in memory
 
@@ -224,6 +239,13 @@ class Image:
         """Return the position of a pixel, given by its index along the first axes."""
         starts = dict(zip(self.axes, index, strict=False))
         return moved_origin(self.origin, self.spacing, starts)
+
+    def _optics_at(self, index: Index) -> Optics:
+        """Return the optics of what is left when the first axes have an index."""
+        axis = self.stack_axes.find("C")
+        if not 0 <= axis < len(index):
+            return self.optics
+        return self.optics.of_channels(index[axis], self.channels)
 
     def by_channel(self) -> NDArray[np.float64]:
         """Return the pixels of a block as ``(C, *space)``.

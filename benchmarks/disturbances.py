@@ -40,7 +40,9 @@ class Exposure:
         changed = np.where(disturbed, observed, self.observed)
         return Exposure(changed, self.truth, self.scored & ~beside)
 
-    def resampled(self, function: Callable[[NDArray[Any], int], NDArray[Any]], order: int) -> Exposure:
+    def resampled(
+        self, function: Callable[[NDArray[Any], int], NDArray[Any]], order: int
+    ) -> Exposure:
         """Return this exposure resampled with splines of an order, and the truth with cubic ones."""
         scored = function(self.scored.astype(float), 1) > 1 - 1e-6
         return Exposure(function(self.observed, order), function(self.truth, 3), scored)

@@ -27,6 +27,7 @@ from tests.processes import quick_context
 
 from napari_blind_deconv import Settings
 from napari_blind_deconv.io.partial import has_partial
+from napari_blind_deconv.io.scaling import PixelType
 from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.jobs import Job, is_finished, run_job
 from napari_blind_deconv.synthetic import fluorescence_scene
@@ -34,6 +35,12 @@ from napari_blind_deconv.synthetic import fluorescence_scene
 LINEAR = Settings(solver="wiener", kernel_start=1.5)
 OTHER = LINEAR.with_changes(kernel_start=2.5)
 PLANES = 2
+KINDS = (
+    (1, "out.tif", PixelType.FLOAT32),
+    (PLANES, "out.ome.tif", PixelType.FLOAT32),
+    (PLANES, "out.ome.zarr", PixelType.FLOAT32),
+    (PLANES, "out.ome.zarr", PixelType.UINT16),  # its planes are written twice
+)
 
 
 def is_event(event: str, arguments: tuple[object, ...]) -> bool:
@@ -95,14 +102,14 @@ def pixels_of(output: Path) -> np.ndarray:
         return np.asarray(result.image.pixels)
 
 
-def prepare(folder: Path, planes: int, name: str, replaces: bool) -> Job:
+def prepare(folder: Path, planes: int, name: str, dtype: PixelType, replaces: bool) -> Job:
     """Write an input, and an older result if the run is to replace one."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     scenes = [fluorescence_scene((40, 48), seed=seed).observed for seed in range(planes)]
     pixels = np.stack(scenes) if planes > 1 else scenes[0]
     tifffile.imwrite(folder / "in.tif", pixels, imagej=True)
-    job = Job(input=folder / "in.tif", output=folder / name, settings=LINEAR)
+    job = Job(input=folder / "in.tif", output=folder / name, settings=LINEAR, dtype=dtype)
     if replaces:
         run_job(job.model_copy(update={"settings": OTHER})).result()
     return job
@@ -135,17 +142,19 @@ def failure_at(
     return f"leftovers: {sorted(left)} {hidden}" if left or hidden else ""
 
 
-def check(context: BaseContext, planes: int, name: str, replaces: bool) -> tuple[int, int]:
+def check(
+    context: BaseContext, planes: int, name: str, dtype: PixelType, replaces: bool
+) -> tuple[int, int]:
     """Return the number of events of a run, and of those that it did not survive."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "run"
-        job = prepare(folder, planes, name, replaces)
+        job = prepare(folder, planes, name, dtype, replaces)
         count_file = Path(temporary) / "count"
         assert process(context, job, {"overwrite": replaces}, 0, count_file) == 0
         expected, names = pixels_of(job.output), {path.name for path in folder.iterdir()}
         points, failures = int(count_file.read_text()), 0
         for fatal in range(1, points + 1):
-            prepare(folder, planes, name, replaces)
+            prepare(folder, planes, name, dtype, replaces)
             if wrong := failure_at(context, fatal, job, replaces, expected, names):
                 failures += 1
                 print(f"  event {fatal}: {wrong}", flush=True)
@@ -156,12 +165,12 @@ def main() -> int:
     """Check all kinds of runs; return the number of failures."""
     torch.set_num_threads(1)
     context, total = quick_context(), 0
-    for planes, name in ((1, "out.tif"), (PLANES, "out.ome.tif"), (PLANES, "out.ome.zarr")):
+    for planes, name, dtype in KINDS:
         for replaces in (False, True):
-            points, failures = check(context, planes, name, replaces)
+            points, failures = check(context, planes, name, dtype, replaces)
             total += failures
-            kind = "replacing" if replaces else "new"
-            print(f"{name}, {planes} plane(s), {kind}: {points} points, {failures} failures")
+            kind = f"{planes} plane(s), {dtype}, {'replacing' if replaces else 'new'}"
+            print(f"{name}, {kind}: {points} points, {failures} failures", flush=True)
     return total
 
 

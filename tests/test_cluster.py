@@ -20,6 +20,7 @@ from tests.unreadable import Unreadable
 import napari_blind_deconv as package
 from napari_blind_deconv import DeconvolutionError, Settings, deconvolve_stack
 from napari_blind_deconv.engine.blocks import _result_of
+from napari_blind_deconv.engine.cluster import ClusterExecutor
 from napari_blind_deconv.engine.cluster import cluster as cluster_at
 from napari_blind_deconv.engine.executors import BlockExecutor
 from napari_blind_deconv.engine.solver import RunControl
@@ -220,10 +221,10 @@ class TestWorkersThatEnd:
     ):
         """The pool is empty for a while, as one of SLURM whose jobs have reached their time."""
         with cluster_at(cluster.scheduler_address) as executor:
-            check, blocks, gaps = executor.check, [], []
+            check, blocks, gaps, notices = executor.check, [], [], []
 
             def check_and_start_workers():
-                check()
+                notices.append(check())
                 if not executor.workers:
                     gaps.append(len(blocks))
                     cluster.scale(2)
@@ -235,6 +236,19 @@ class TestWorkersThatEnd:
                     end_workers(cluster, client)
         assert gaps
         assert_equal(blocks, local)
+        waiting, back = (notice for notice in notices if notice)
+        assert waiting == "All workers ended; waiting for workers, at most 10 minutes …"
+        assert back.endswith(" back; the run continues.")
+
+    def test_the_command_tells_of_a_wait_in_one_line(self, cluster, stack, tmp_path, monkeypatch):
+        texts = iter(["All workers ended; waiting for workers …", "", "1 worker is back"])
+        monkeypatch.setattr(ClusterExecutor, "check", lambda _: next(texts, ""))
+        tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+        files = tmp_path / "in.tif", tmp_path / "out.ome.tif"
+        done = blind_deconv("run", *files, *LINEAR, "--scheduler", cluster.scheduler_address)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("waiting for workers …") == 1
+        assert done.stderr.count("1 worker is back") == 1
 
     def test_a_run_ends_when_no_worker_is_left(self, cluster, client, stack, tmp_path, monkeypatch):
         monkeypatch.setattr("napari_blind_deconv.engine.cluster._SECONDS_WITHOUT_WORKERS", 0)

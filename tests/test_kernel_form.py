@@ -1,11 +1,17 @@
 """The form for the kernel: all sources of a kernel, and all refusals."""
 
 import numpy as np
+import ome_types
 import pytest
 import tifffile
 from napari.components import LayerList, ViewerModel
 from napari.layers import Image
+from napari.layers._source import layer_source
 
+from napari_blind_deconv import Image as ImageData
+from napari_blind_deconv import Optics
+from napari_blind_deconv.io.images import write_plane
+from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.optics import widefield_psf
 from napari_blind_deconv.plugin import input_form, kernel_form
@@ -230,3 +236,117 @@ def test_the_panel_says_where_the_pixel_size_comes_from(run_form):
     assert run_form.kernel_window.size.value.endswith("µm")
     cells.affine = np.diag([1, 2, 2, 1])
     assert reading(run_form).endswith("so sizes are in pixels")
+
+
+class TestOpticsOfLayers:
+    """The model of the microscope starts from what a layer's file or metadata state."""
+
+    KNOWN = Optics(1.25, 1.515, (0.525, 0.607))
+
+    @pytest.fixture
+    def path(self, tmp_path):
+        pixels = np.random.default_rng(0).random((2, 20, 24), np.float32)
+        image = ImageData(pixels, "CYX", channel_names=("GFP", "RFP"), optics=self.KNOWN)
+        write_plane(tmp_path / "cells.ome.tif", image, {})
+        return tmp_path / "cells.ome.tif"
+
+    @staticmethod
+    def add(run_form, pixels, name="added", **options) -> Image:
+        layer = run_form._viewer.add_image(pixels, name=name, **options)
+        run_form.input.layer.value = layer
+        return layer
+
+    @staticmethod
+    def values(run_form) -> tuple[float, float]:
+        run_form.kernel.source.value = kernel_form.MICROSCOPE
+        return run_form.kernel.aperture.value, run_form.kernel.wavelength.value
+
+    def add_file(self, run_form, path, pixels=None, name="cells.ome") -> Image:
+        with layer_source(path=str(path)):
+            return self.add(run_form, tifffile.imread(path) if pixels is None else pixels, name)
+
+    def test_the_channel_on_the_screen_fills_the_form(self, run_form, path):
+        self.add_file(run_form, path)
+        run_form._viewer.dims.set_current_step(0, 0)
+        assert self.values(run_form) == (1.25, 525)
+        run_form._viewer.dims.set_current_step(0, 1)
+        assert self.values(run_form) == (1.25, 607)
+
+    def test_a_layer_of_one_channel_is_known_by_its_name(self, run_form, path):
+        default = run_form.kernel.wavelength.value
+        self.add_file(run_form, path, tifffile.imread(path)[1], "RFP")
+        assert self.values(run_form) == (1.25, 607)
+        run_form.kernel.wavelength.value = default
+        self.add_file(run_form, path, tifffile.imread(path)[1], "cells.ome")
+        assert self.values(run_form) == (1.25, default), "which channel it is, is unknown"
+
+    def test_numbers_of_the_user_stay_with_their_layer(self, run_form, path):
+        layer = self.add_file(run_form, path)
+        self.values(run_form)
+        run_form.kernel.wavelength.value = 580
+        for step in (1, 0):
+            run_form._viewer.dims.set_current_step(0, step)
+            assert self.values(run_form) == (1.25, 580)
+        self.add_file(run_form, path, tifffile.imread(path)[0], "GFP")
+        assert self.values(run_form) == (1.25, 525)
+        run_form.input.layer.value = layer
+        assert self.values(run_form) == (1.25, 580)
+
+    def test_the_file_is_read_once_and_only_if_it_is_needed(self, run_form, path, monkeypatch):
+        opened = []
+
+        def count(path):
+            opened.append(path)
+            return open_image(path)
+
+        monkeypatch.setattr("napari_blind_deconv.plugin.layer_optics.open_image", count)
+        layer = self.add_file(run_form, path)
+        layer.scale = (1, 2, 2)
+        assert not opened
+        self.values(run_form)
+        for step in (1, 0, 1):
+            run_form._viewer.dims.set_current_step(0, step)
+        assert opened == [path]
+
+    @pytest.mark.parametrize("content", [None, b"no image", b""])
+    def test_a_file_that_cannot_be_read_changes_nothing(self, run_form, tmp_path, content):
+        before = self.values(run_form)
+        if content is not None:
+            (tmp_path / "in.tif").write_bytes(content)
+        self.add_file(run_form, tmp_path / "in.tif", np.zeros((20, 24)))
+        assert self.values(run_form) == before
+
+    @pytest.mark.parametrize("kind", ["xml", "model", "dictionary", "nested"])
+    def test_metadata_of_another_reader(self, run_form, path, kind):
+        xml = tifffile.tiffcomment(path)
+        metadata = {
+            "xml": {"ome": xml},
+            "model": {"ome_types": ome_types.from_xml(xml)},
+            "dictionary": tifffile.xml2dict(xml),
+            "nested": {"metadata": {"raw": xml}},
+        }[kind]
+        pixels = tifffile.imread(path)
+        layer = self.add(run_form, pixels, axis_labels=("c", "y", "x"), metadata=metadata)
+        run_form._viewer.dims.set_current_step(0, 1)
+        assert self.values(run_form) == (1.25, 607)
+        run_form._viewer.layers.remove(layer)
+        run_form.kernel.aperture.value = 1.0
+        self.add(run_form, pixels[0, :10], metadata=metadata)
+        assert self.values(run_form)[0] == 1.0, "the metadata are those of another image"
+
+    def test_properties_of_another_reader(self, run_form):
+        metadata = {"microscope": {"objectiveNumericalAperture": 0.75}, "x": [1], "y": object()}
+        self.add(run_form, np.zeros((20, 24)), metadata=metadata)
+        assert self.values(run_form)[0] == 0.75
+
+    def test_metadata_of_any_content_change_nothing(self, run_form):
+        before = self.values(run_form)
+        metadata = {
+            "a": "<OME",
+            "b": {"Image": 3},
+            "OME": {"Image": [{"Pixels": None}]},
+            "Image": 2,
+        }
+        metadata["self"] = metadata
+        self.add(run_form, np.zeros((20, 24)), metadata=metadata)
+        assert self.values(run_form) == before

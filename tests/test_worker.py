@@ -9,7 +9,8 @@ from napari_blind_deconv import Settings
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import KernelChoice
 from napari_blind_deconv.numerics.optics import gaussian_kernel
-from napari_blind_deconv.plugin.worker import Progress, work
+from napari_blind_deconv.plugin.worker import Progress, _Reporter, work
+from napari_blind_deconv.results import Notice, Snapshot, Stage
 from napari_blind_deconv.steps import mapped, run_to_end
 from napari_blind_deconv.task import Task
 
@@ -30,3 +31,16 @@ def test_iterations_of_all_solvers_are_reported(small_scene, solver):
     rows = np.concatenate([progress.trace for progress in shown])
     for name in ("iteration", "loss", "data", "regulariser"):
         np.testing.assert_array_equal(rows[name], result.trace[name][: len(rows)])
+
+
+def test_a_wait_is_shown_at_once_and_then_the_stage_again():
+    reporter = _Reporter("cpu", is_stack=True)
+    snapshot = Snapshot.waiting(Stage.WIENER)
+    steps = [snapshot, Notice("waiting for workers …"), snapshot]
+    reporter._next_report = 0.0
+    shown = []
+    for step in steps:
+        shown += [progress.stage for progress in reporter.reports(step)]
+        reporter._next_report = 0.0
+    assert shown[1] == "waiting for workers …"
+    assert shown[2] == shown[0]

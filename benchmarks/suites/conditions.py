@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import tifffile
 from numpy.typing import NDArray
 from scipy import ndimage
-import tifffile
 
 from benchmarks.cases import TRUTHS
 from benchmarks.disturbances import NOISE, PIXELS, RESAMPLED, Exposure

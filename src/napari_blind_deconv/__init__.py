@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from napari_blind_deconv.errors import DeconvolutionError
     from napari_blind_deconv.image import Image
     from napari_blind_deconv.kernel import Kernel, KernelChoice
+    from napari_blind_deconv.optics import Optics
     from napari_blind_deconv.reasons import StopReason
     from napari_blind_deconv.results import BlockResult, Result, Snapshot, StackResult, Stage
     from napari_blind_deconv.settings import Settings
@@ -25,6 +26,7 @@ __all__ = [
     "Image",
     "Kernel",
     "KernelChoice",
+    "Optics",
     "Result",
     "Settings",
     "Snapshot",
@@ -45,6 +47,7 @@ _MODULES = {
     "Image": "image",
     "Kernel": "kernel",
     "KernelChoice": "kernel",
+    "Optics": "optics",
     "Result": "results",
     "BlockResult": "results",
     "Snapshot": "results",

@@ -1,4 +1,4 @@
-"""An image with its metadata: pixels, axes, pixel size and channel names.
+"""An image with its metadata: pixels, axes, pixel size, channel names and optics.
 
 A *block* is the part of an image that is deconvolved at once: a plane (rows and columns) or a
 volume. An image with more axes is a stack of blocks. A block that is read is an `Image` as well.
@@ -16,6 +16,7 @@ import psutil
 from numpy.typing import NDArray
 
 from napari_blind_deconv.errors import first_line
+from napari_blind_deconv.optics import Optics
 
 __all__ = ["Image", "Index", "PixelArray", "Region", "moved_origin"]
 
@@ -66,6 +67,8 @@ class Image:
     origin : mapping
         Position of the first pixel along Z, Y and X in `unit`, and along T in seconds. Axes on
         which it is 0 or unknown may be left out.
+    optics : Optics
+        Objective, immersion, and emission wavelength of each channel, as far as they are known.
     masked : ndarray or None
         Mask of the pixels to leave out, because they are not part of the image: of the shape of a
         block, or of the stack. None: no pixel.
@@ -73,7 +76,7 @@ class Image:
     Raises
     ------
     ValueError
-        If the axes do not fit the shape of the pixels.
+        If the axes do not fit the shape of the pixels, or the wavelengths the channels.
     """
 
     pixels: PixelArray
@@ -83,10 +86,17 @@ class Image:
     channel_names: tuple[str, ...] = ()
     space: str = "YX"
     origin: Mapping[str, float] = field(default_factory=dict)
+    optics: Optics = field(default_factory=Optics)
     masked: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         _check_axes(self.axes, self.space, self.pixels.shape)
+        wavelengths = len(self.optics.emission_wavelengths)
+        if wavelengths not in (0, self.channels):
+            raise ValueError(
+                f"Expected one emission wavelength for each channel of the image, {self.channels} "
+                f"in all, got {wavelengths}."
+            )
         if self.masked is not None and self.masked.shape not in (
             self.block_shape,
             self.stack_shape + self.block_shape,
@@ -224,6 +234,7 @@ class Image:
             pixels=block,
             axes=self.axes[len(index) :],
             origin=self._origin_at(index),
+            optics=self._optics_at(index),
             masked=masked,
         )
 
@@ -247,6 +258,13 @@ class Image:
         """Return the position of a pixel, given by its index along the first axes."""
         starts = dict(zip(self.axes, index, strict=False))
         return moved_origin(self.origin, self.spacing, starts)
+
+    def _optics_at(self, index: Index) -> Optics:
+        """Return the optics of what is left when the first axes have an index."""
+        axis = self.stack_axes.find("C")
+        if not 0 <= axis < len(index):
+            return self.optics
+        return self.optics.of_channels(index[axis], self.channels)
 
     def by_channel(self) -> NDArray[np.float64]:
         """Return the pixels of a block as ``(C, *space)``.

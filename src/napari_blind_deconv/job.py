@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from napari_blind_deconv.errors import first_line
 from napari_blind_deconv.image import Index
@@ -19,8 +19,10 @@ from napari_blind_deconv.io.identity import content_hash, file_identity
 from napari_blind_deconv.io.images import read_psf
 from napari_blind_deconv.io.partial import has_partial
 from napari_blind_deconv.io.provenance import read_json, read_provenance
+from napari_blind_deconv.io.scaling import PixelType, Scaling
 from napari_blind_deconv.io.stacks import OpenImage, open_image
 from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelScope, KernelSource
+from napari_blind_deconv.optics import Optics
 from napari_blind_deconv.reasons import StopReason
 from napari_blind_deconv.settings import Settings
 
@@ -52,16 +54,25 @@ class Job(BaseModel):
         How to deconvolve.
     axes : str or None
         One letter for each axis of the input, in place of the axes in the file.
+    pixel_size : tuple of float or None
+        Pixel size in µm in place of the one in the file, as in `open_image`.
+    optics : Optics
+        Optics in place of those in the file, where they are known.
     kernel : KernelScope
         What part of a stack shares a kernel, if the kernel is estimated.
     select : str or None
         Part of the input, as in `open_image`.
+    series : str or None
+        Number or name of the image in an input that contains several.
     psf : Path or None
         File of a known PSF; it is used as it is.
     psf_guess : Path or None
         File of a PSF that the estimate of the kernel starts from.
     reference : tuple of int or None
         Index of the plane that the kernel is estimated on; None: the plane with the most contrast.
+    dtype : PixelType
+        Type of the pixels of the output: float32, or integers of 16 bits with a scaling that the
+        sidecar and the output state.
     warm_start : bool
         Whether planes whose kernel is already estimated take fewer iterations.
     """
@@ -72,11 +83,15 @@ class Job(BaseModel):
     output: Path
     settings: Settings
     axes: str | None = None
+    pixel_size: tuple[float, ...] | None = None
+    optics: Optics = Field(default_factory=Optics)
     kernel: KernelScope = KernelScope.CHANNEL
     select: str | None = None
+    series: str | None = None
     psf: Path | None = None
     psf_guess: Path | None = None
     reference: tuple[int, ...] | None = None
+    dtype: PixelType = PixelType.FLOAT32
     warm_start: bool = True
 
     @classmethod
@@ -116,9 +131,25 @@ class Job(BaseModel):
         moved = {name: job.pop(name) for name in _MOVED_INTO_SETTINGS if name in job}
         return cls.model_validate({**job, "settings": {**job["settings"], **moved}})
 
+    def corrected(self, pixel_size: tuple[float, ...] | None, optics: Optics) -> Self:
+        """Return the job with a pixel size and optics in place of its own, where they are given."""
+        return self.model_copy(
+            update={
+                "pixel_size": self.pixel_size if pixel_size is None else pixel_size,
+                "optics": self.optics.corrected(optics),
+            }
+        )
+
     def open(self) -> OpenImage:
         """Open the image, or its selected part; raise as `open_image`."""
-        return open_image(self.input, self.axes, self.select)
+        return open_image(
+            self.input,
+            self.axes,
+            self.select,
+            series=self.series,
+            pixel_size=self.pixel_size,
+            optics=self.optics,
+        )
 
     def kernel_choice(self) -> KernelChoice:
         """Return where the kernel comes from; a PSF is read from its file.
@@ -176,6 +207,8 @@ class Summary:
     stopped : bool
         Whether the run was stopped early. A single plane is then written with the best estimate so
         far; of a stack, the finished planes are kept.
+    scaling : Scaling or None
+        How the output stores its values as 16-bit integers; None if it contains the values.
     """
 
     finished: bool
@@ -185,6 +218,7 @@ class Summary:
     warnings: dict[str, int]
     seconds: float
     stopped: bool = False
+    scaling: Scaling | None = None
 
     @classmethod
     def of_records(
@@ -196,6 +230,7 @@ class Summary:
         done: int,
         seconds: float,
         stopped: bool = False,
+        scaling: Scaling | None = None,
     ) -> Self:
         """Summarise the records of planes; the other parameters are those of the class."""
         warnings = (text for record in records.values() for text in record.get("warnings") or ())
@@ -207,14 +242,16 @@ class Summary:
             warnings=dict(Counter(warnings)),
             seconds=seconds,
             stopped=stopped,
+            scaling=scaling,
         )
 
     def warning_lines(self) -> list[str]:
         """Return the warnings as lines; for a stack, each with its number of planes."""
-        return [
+        lines = [
             text if self.planes == 1 else f"{count} plane{'s' * (count > 1)}: {text}"
             for text, count in self.warnings.items()
         ]
+        return [*lines, self.scaling.loss] if self.scaling and self.scaling.loss else lines
 
 
 def sidecar_of(output: Path) -> Path:

@@ -24,6 +24,7 @@ from napari_blind_deconv.io.partial import (
     may_replace,
     partial_folder,
 )
+from napari_blind_deconv.io.scaling import PixelType, Scaling
 from napari_blind_deconv.io.stacks import OpenImage
 from napari_blind_deconv.io.store import StackStore
 from napari_blind_deconv.job import (
@@ -38,7 +39,7 @@ from napari_blind_deconv.job import (
     sidecar_of,
 )
 from napari_blind_deconv.plan import StackPlan, all_kernels
-from napari_blind_deconv.results import BlockResult, Snapshot, StackResult, versions
+from napari_blind_deconv.results import BlockResult, Snapshot, StackResult, StackStep, versions
 from napari_blind_deconv.steps import Run
 from napari_blind_deconv.task import Task
 
@@ -62,7 +63,7 @@ def run_job(
     trace_out: Path | None = None,
     should_stop: Callable[[], bool] | None = None,
     on_open: Callable[[OpenImage], None] | None = None,
-) -> Run[Snapshot | BlockResult, Summary]:
+) -> Run[StackStep, Summary]:
     """Deconvolve a file, of one plane or many, plane by plane.
 
     Parameters
@@ -91,8 +92,8 @@ def run_job(
     Returns
     -------
     Run
-        An iterator of snapshots, and of a `BlockResult` for each plane when it is on disk. Its
-        ``result()`` is a `Summary`.
+        An iterator of snapshots, of a `BlockResult` for each plane when it is on disk, and of
+        notices when the run waits for workers. Its ``result()`` is a `Summary`.
 
     Raises
     ------
@@ -150,7 +151,7 @@ def _run(
     resume: bool,
     overwrite: bool,
     scheduler: str | None,
-) -> Generator[Snapshot | BlockResult, None, Summary]:
+) -> Generator[StackStep, None, Summary]:
     started = time.monotonic()
     with ExitStack() as resources:
         resources.enter_context(output_lock(job.output))
@@ -181,13 +182,14 @@ def _run(
             if image.blocks == 1:  # a single plane leaves nothing to continue with
                 store.discard()
             raise
-        records = store.records()
+        records, scaling = store.records(), None
         if outcome.missing == 0:
-            provenance = _provenance(origin, store, records)
+            scaling = store.scaling() if job.dtype is PixelType.UINT16 else None
+            provenance = _provenance(origin, store, records, scaling)
             # The output is written last: when it exists, the other files are complete.
             write_json(sidecar_of(job.output), provenance)
             extra_files.write(image, provenance)
-            store.finish(without_traces(provenance))
+            store.finish(without_traces(provenance), scaling)
     return Summary.of_records(
         records,
         finished=outcome.missing == 0,
@@ -195,6 +197,7 @@ def _run(
         done=outcome.done,
         seconds=time.monotonic() - started,
         stopped=should_stop(),
+        scaling=scaling,
     )
 
 
@@ -264,7 +267,7 @@ def _compute_missing_planes(
     store: StackStore,
     executor: ClusterExecutor | None,
     should_stop: Callable[[], bool],
-) -> Generator[Snapshot | BlockResult, None, StackResult]:
+) -> Generator[StackStep, None, StackResult]:
     """Compute the planes that the store does not contain, and put them there."""
     from napari_blind_deconv.engine.solver import RunControl
     from napari_blind_deconv.engine.stacks import run_stack
@@ -318,8 +321,17 @@ def _plane_record(block: BlockResult) -> dict[str, Any]:
     return {**provenance, "kernel": kernel, "failure": None, "trace": trace}
 
 
+def _pixel_size(image: Image) -> dict[str, Any]:
+    """Return what is known of the pixel size, with its unit."""
+    sides = {axis: image.spacing[axis] for axis in "ZYX" if axis in image.spacing}
+    return {**sides, "unit": image.unit} if sides else {}
+
+
 def _provenance(
-    origin: dict[str, Any], store: StackStore, records: dict[Index, dict[str, Any]]
+    origin: dict[str, Any],
+    store: StackStore,
+    records: dict[Index, dict[str, Any]],
+    scaling: Scaling | None,
 ) -> dict[str, Any]:
     """Return what the sidecar of the output states about its origin."""
     plan = store.plan
@@ -329,6 +341,9 @@ def _provenance(
         "versions": versions(),
         **origin,
         "axes": store.image.axes,
+        "pixel_size": _pixel_size(store.image),
+        "optics": store.image.optics.as_record(),
+        **({} if scaling is None else {"scaling": scaling.as_record()}),
         "intensity_ranges": [limits and list(limits) for limits in plan.intensity_ranges],
         "kernels": [kernel and kernel.as_record() for kernel in plan.kernels],
         "planes": planes,

@@ -123,6 +123,7 @@ class Report:
             "verdict": self.verdict,
             "warnings": [flag.value for flag in self.flags],
             "stop": self.stop,
+            "optics": self._saved.after.optics.as_record(),
             **self.trust.as_record(),
         }
 

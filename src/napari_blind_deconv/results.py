@@ -22,9 +22,11 @@ from napari_blind_deconv.settings import Settings
 __all__ = [
     "TRACE_DTYPE",
     "BlockResult",
+    "Notice",
     "Result",
     "Snapshot",
     "StackResult",
+    "StackStep",
     "Stage",
     "TrustReport",
     "versions",
@@ -273,6 +275,23 @@ class BlockResult:
     image: NDArray[np.float32]
     result: Result | None = None
     failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that holds up a run without being part of it, such as a wait for workers.
+
+    Attributes
+    ----------
+    text : str
+        A sentence for the user.
+    """
+
+    text: str
+
+
+StackStep = Snapshot | BlockResult | Notice
+"""What a run over a stack reports."""
 
 
 @dataclass(frozen=True)

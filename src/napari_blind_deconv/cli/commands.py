@@ -7,6 +7,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from napari_blind_deconv.cli.options import (
+    ApertureOption,
+    AxesOption,
+    DeviceOption,
+    DtypeOption,
+    ImmersionOption,
+    KernelOption,
+    OverwriteOption,
+    PixelSizeOption,
+    PresetOption,
+    ResumeOption,
+    SeedOption,
+    SeriesOption,
+    SetOption,
+    WavelengthOption,
+    given_optics,
+    kernel_scope,
+    parse_index,
+    parse_pixel_size,
+    pixel_type,
+)
 from napari_blind_deconv.cli.output import (
     FAILED,
     INTERRUPTED,
@@ -25,7 +46,6 @@ from napari_blind_deconv.cli.running import (
 from napari_blind_deconv.settings import PRESET_HELP, Settings
 
 if TYPE_CHECKING:
-    from napari_blind_deconv.kernel import KernelScope
     from napari_blind_deconv.results import Result
 
 __all__ = ["app"]
@@ -36,29 +56,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-DeviceOption = Annotated[
-    str | None, typer.Option(help="Device to compute on: auto, cpu, cuda or mps.")
-]
-PresetOption = Annotated[
-    str, typer.Option(help="Name of a preset; `blind-deconv presets` lists them.")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; can be repeated."),
-]
-AxesOption = Annotated[
-    str | None,
-    typer.Option(help="Axes of the file, such as TCZYX, if it states none or wrong ones."),
-]
-KernelOption = Annotated[
-    str, typer.Option(help="Kernels of a stack: per-channel, shared (one for all) or per-slice.")
-]
-ResumeOption = Annotated[bool, typer.Option(help="Continue an interrupted run.")]
-OverwriteOption = Annotated[bool, typer.Option(help="Replace outputs that already exist.")]
-SeedOption = Annotated[
-    int | None, typer.Option(help="Seed of the random numbers that the networks start from.")
-]
 
 
 @app.command()
@@ -72,12 +69,17 @@ def run(
     preset: PresetOption = "fast",
     assignments: SetOption = None,
     axes: AxesOption = None,
+    pixel_size: PixelSizeOption = None,
+    na: ApertureOption = None,
+    refractive_index: ImmersionOption = None,
+    wavelength: WavelengthOption = None,
     select: Annotated[
         str | None,
         typer.Option(
             metavar="3,10:266,20:276", help="Part of the image: an index or a range for each axis."
         ),
     ] = None,
+    series: SeriesOption = None,
     kernel: KernelOption = "per-channel",
     reference: Annotated[
         str | None,
@@ -98,6 +100,7 @@ def run(
     from_sidecar: Annotated[
         Path | None, typer.Option(help="Repeat the run of a result, from its .json file.")
     ] = None,
+    dtype: DtypeOption = "float32",
     resume: ResumeOption = False,
     scheduler: Annotated[
         str | None,
@@ -128,12 +131,16 @@ def run(
                 output=output,
                 settings=_settings(preset, assignments, device, seed),
                 axes=axes,
-                kernel=_scope(kernel),
+                kernel=kernel_scope(kernel),
                 select=select,
+                series=series,
                 psf=psf,
                 psf_guess=psf_guess,
-                reference=_parse_index(reference),
+                reference=parse_index(reference),
+                dtype=pixel_type(dtype),
             )
+        given = given_optics(na, refractive_index, wavelength)
+        job = job.corrected(parse_pixel_size(pixel_size), given)
         code = run_job_with_progress(
             job, kernel_out, trace_out, resume=resume, overwrite=overwrite, scheduler=scheduler
         )
@@ -153,19 +160,6 @@ def _settings(
     return Settings.preset(preset).with_texts(assignments or []).with_changes(**changes)
 
 
-def _scope(name: str) -> KernelScope:
-    from napari_blind_deconv.kernel import KernelChoice
-
-    return KernelChoice.find(name).scope
-
-
-def _parse_index(text: str | None) -> tuple[int, ...] | None:
-    try:
-        return None if text is None else tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"Expected the index of a plane, such as 0,1,5, got {text!r}.") from None
-
-
 @app.command()
 def batch(
     images: Annotated[
@@ -176,11 +170,17 @@ def batch(
     preset: PresetOption = "fast",
     assignments: SetOption = None,
     axes: AxesOption = None,
+    pixel_size: PixelSizeOption = None,
+    na: ApertureOption = None,
+    refractive_index: ImmersionOption = None,
+    wavelength: WavelengthOption = None,
+    series: SeriesOption = None,
     kernel: KernelOption = "per-channel",
     psf: Annotated[Path | None, typer.Option(help="TIFF of a known PSF, for all images.")] = None,
     jobs: Annotated[
         int, typer.Option(min=1, help="Number of files at a time; they share the cores.")
     ] = 1,
+    dtype: DtypeOption = "float32",
     resume: ResumeOption = False,
     device: DeviceOption = None,
     seed: SeedOption = None,
@@ -197,7 +197,11 @@ def batch(
         common = {
             "settings": _settings(preset, assignments, device, seed),
             "axes": axes,
-            "kernel": _scope(kernel),
+            "pixel_size": parse_pixel_size(pixel_size),
+            "optics": given_optics(na, refractive_index, wavelength),
+            "series": series,
+            "dtype": pixel_type(dtype),
+            "kernel": kernel_scope(kernel),
             "psf": psf,
         }
         pairs = plan_batch(images, out, suffix)
@@ -254,7 +258,7 @@ def report(
         for path, suffixes in ((out, {".png", ".pdf"}), (error_out, None)):
             if path is not None:
                 check_output(path, overwrite=overwrite, suffixes=suffixes)
-        judged = Report.of(result, _parse_index(plane))
+        judged = Report.of(result, parse_index(plane))
         # Output that is redirected on Windows can encode few characters beyond ASCII.
         console.print_json(data=judged.as_record(), ensure_ascii=True)
         if out is not None:

@@ -57,6 +57,8 @@ def run_job_with_progress(
         print_result_summary(bar.last.result, job.output)
     else:
         print_stack_summary(summary, job.output)
+    if summary.scaling is not None:
+        errors.print(f"The pixels are 16-bit integers: {summary.scaling.equation}.", soft_wrap=True)
     for line in summary.warning_lines():
         errors.print(f"warning: {line}", soft_wrap=True)
     if summary.stopped or not summary.finished:
@@ -85,20 +87,22 @@ class _RunBar:
         self.last: BlockResult | None = None
 
     def show_image(self, opened: OpenImage) -> None:
-        """Print which image is deconvolved."""
+        """Print which image is deconvolved, and what is known and assumed about it."""
         self._planes = opened.image.blocks
+        errors.print(f"{self._name}: {opened.described}", soft_wrap=True)
         if self._planes == 1:
             errors.print(f"Deconvolving {self._name}; Ctrl-C keeps the best estimate so far.")
             return
-        errors.print(f"{self._name}: {opened.described}", soft_wrap=True)
         self._progress.update(self._bar, total=self._planes, unit="planes")
 
     def follow(self, run: Run[Any, Any]) -> None:
         """Show the progress of a run until it ends."""
-        from napari_blind_deconv.results import BlockResult
+        from napari_blind_deconv.results import BlockResult, Notice
 
         for step in run:
-            if isinstance(step, BlockResult):
+            if isinstance(step, Notice):
+                errors.print(step.text, soft_wrap=True)
+            elif isinstance(step, BlockResult):
                 self.last = step
                 self._progress.advance(self._bar, 1 if self._planes > 1 else 0)
             else:

@@ -27,7 +27,7 @@ from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.errors import DeconvolutionError, first_line
 from napari_blind_deconv.image import Image, Index
 from napari_blind_deconv.plan import StackPlan
-from napari_blind_deconv.results import BlockResult, Snapshot
+from napari_blind_deconv.results import BlockResult, Notice, Snapshot
 from napari_blind_deconv.steps import Run, mapped
 from napari_blind_deconv.task import Task
 
@@ -70,8 +70,10 @@ def submit_blocks(
     indices: Iterable[Index],
     control: RunControl,
     executor: Executor,
-) -> Iterator[BlockResult]:
+) -> Iterator[BlockResult | Notice]:
     """Compute blocks by an executor and yield their results in the order of completion.
+
+    Between them are notices, if the run has to wait for workers.
 
     Blocks are read here and submitted a few at a time, so that neither this process nor the workers
     hold the stack in memory. A block whose workers ended is computed once more, after the others
@@ -106,7 +108,7 @@ def _submit_blocks(
     compute: Callable[[Task, Index], BlockResult],
     indices: Iterable[Index],
     suspects: list[Index] | None,
-) -> Iterator[BlockResult]:
+) -> Iterator[BlockResult | Notice]:
     """Compute blocks; those whose workers ended are added to `suspects`, or fail if it is None."""
     submitted: dict[Future[BlockResult], Index] = {}
     remaining = iter(indices)
@@ -123,7 +125,8 @@ def _submit_blocks(
             if not submitted:
                 return
             done, _ = wait(submitted, timeout=_SECONDS_BETWEEN_CHECKS, return_when=FIRST_COMPLETED)
-            workers.check()
+            if notice := workers.check():
+                yield Notice(notice)
             for future in done:
                 index = submitted.pop(future)
                 if suspects is not None and isinstance(_error_of(future), workers.deaths):

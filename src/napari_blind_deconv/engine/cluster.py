@@ -82,8 +82,8 @@ class ClusterExecutor(BlockExecutor):
         self._check_connection()
         return super().submit(_with_worker_threads, fn, *arguments)
 
-    def check(self) -> None:
-        """Look which workers have come and gone.
+    def check(self) -> str:
+        """Look which workers have come and gone, and say when the run waits and when it goes on.
 
         Raises
         ------
@@ -95,17 +95,26 @@ class ClusterExecutor(BlockExecutor):
         try:
             new = self._look_for_workers()
         except (OSError, TimeoutError):  # a busy scheduler, or a connection that is just lost
-            return
+            return ""
         if fault := _fault_of_workers(self._client, new):
             raise DeconvolutionError(f"{fault}; {_KEPT}.")
-        if self.workers:
+        return self._wait_for_workers()
+
+    def _wait_for_workers(self) -> str:
+        """Return a sentence when a wait for workers begins or ends; raise when it is too long."""
+        minutes = f"{_SECONDS_WITHOUT_WORKERS / 60:g} minutes"
+        if self.workers and self._empty_since is not None:
             self._empty_since = None
-        elif self._empty_since is None:
+            count = len(self.workers)
+            return f"{count} worker{' is' if count == 1 else 's are'} back; the run continues."
+        if self.workers:
+            return ""
+        if self._empty_since is None:
             self._empty_since = time.monotonic()
-        elif time.monotonic() - self._empty_since > _SECONDS_WITHOUT_WORKERS:
-            raise DeconvolutionError(
-                _no_worker(f"within {_SECONDS_WITHOUT_WORKERS / 60:g} minutes")
-            )
+            return f"All workers ended; waiting for workers, at most {minutes} …"
+        if time.monotonic() - self._empty_since > _SECONDS_WITHOUT_WORKERS:
+            raise DeconvolutionError(_no_worker(f"within {minutes}"))
+        return ""
 
     def _check_connection(self) -> None:
         # A client that connects again has forgotten what it submitted.

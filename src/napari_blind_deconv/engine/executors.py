@@ -42,5 +42,12 @@ class BlockExecutor(Executor):
         """Compute ``fn(*arguments)`` on a worker and return its future."""
         return self._executor.submit(fn, *arguments)
 
-    def check(self) -> None:
-        """Raise DeconvolutionError if no worker can be expected to compute what was submitted."""
+    def check(self) -> str:
+        """Return what has changed for the whole run, as a sentence; empty if nothing has.
+
+        Raises
+        ------
+        DeconvolutionError
+            If no worker can be expected to compute what was submitted.
+        """
+        return ""

@@ -16,7 +16,14 @@ from napari_blind_deconv.kernel import Kernel
 from napari_blind_deconv.settings import Settings
 from napari_blind_deconv.units import in_unit
 
-__all__ = ["MIN_SIDE", "check_block", "check_kernel", "check_pixel_size", "has_contrast", "kernel_window"]
+__all__ = [
+    "MIN_SIDE",
+    "check_block",
+    "check_kernel",
+    "check_pixel_size",
+    "has_contrast",
+    "kernel_window",
+]
 
 MIN_SIDE = 16
 # Results are float32. An intensity range of fewer float32 steps than this has no usable contrast.

@@ -1,11 +1,11 @@
-"""What a block contains besides the image: faulty pixels and offsets of lines, found and removed."""
+"""Find and remove what a block contains besides the image: faulty pixels, offsets of lines."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from scipy import ndimage
 from napari_blind_deconv.engine.inputs import MIN_SIDE, check_block, has_contrast
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.numerics.line_offsets import line_offsets
-from napari_blind_deconv.numerics.noise_shape import NoiseColour, NoiseShape
+from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseColour, NoiseShape
 from napari_blind_deconv.numerics.pixel_faults import PixelFault, counted, fill, find_faults
 from napari_blind_deconv.reasons import Finding
 
@@ -74,16 +74,14 @@ class Inspection:
         if len(block.space) == 2:
             filled, offsets = _without_offsets(filled)
             findings |= offsets
-        noise = NoiseShape()
+        noise = WHITE_NOISE
         if len(block.space) == 2:
             noise = NoiseShape.of(filled.mean(axis=0), (faults == PixelFault.NONE).all(axis=0))
             if noise.colour in _COLOURS:
                 findings[_COLOURS[noise.colour]] = filled[0].size
         inspection = cls(block, filled, faults, noise, findings)
         if not has_contrast(inspection.luminance):
-            raise ValueError(
-                "Expected an image with some contrast, got none in its valid pixels."
-            )
+            raise ValueError("Expected an image with some contrast, got none in its valid pixels.")
         return inspection
 
     @property
@@ -94,13 +92,12 @@ class Inspection:
     @cached_property
     def luminance(self) -> NDArray[np.float64]:
         """Mean of the channels ``(*space)``."""
-        mean: NDArray[np.float64] = self.channels.mean(axis=0)
-        return mean
+        return np.asarray(self.channels.mean(axis=0))
 
     @cached_property
     def valid_luminance(self) -> NDArray[np.bool_]:
         """Mask of the pixels ``(*space)`` that are valid in all channels."""
-        return self.valid.all(axis=0)
+        return np.asarray(self.valid.all(axis=0))
 
     @property
     def valid_share(self) -> float:
@@ -120,9 +117,7 @@ class Inspection:
         return np.where(np.isin(self.faults, _KEPT), given, with_limit).astype(np.float32)
 
 
-def _faults_of(
-    channel: NDArray[np.float64], masked: NDArray[np.bool_] | None
-) -> NDArray[np.uint8]:
+def _faults_of(channel: NDArray[np.float64], masked: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
     """Return the faults of a channel ``(*space)``, found plane by plane."""
     given = channel if masked is None else np.where(masked, np.nan, channel)
     planes = given.reshape(-1, *given.shape[-2:])

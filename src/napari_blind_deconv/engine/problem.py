@@ -92,9 +92,7 @@ class Problem:
             inspection=inspection,
             observed=observed,
             intensity=intensity,
-            noise=noise_deviation(
-                observed.mean(axis=0), inspection.valid_share, inspection.noise
-            ),
+            noise=noise_deviation(observed.mean(axis=0), inspection.valid_share, inspection.noise),
             window=(),
             kernel=None,
             centroid=(0.0,) * len(image.space),

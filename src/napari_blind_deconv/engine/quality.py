@@ -15,8 +15,8 @@ from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.location import centre_kernel, origin_at_centroid
-from napari_blind_deconv.numerics.resolution import resolution
 from napari_blind_deconv.numerics.pixel_faults import fill
+from napari_blind_deconv.numerics.resolution import resolution
 from napari_blind_deconv.reasons import Finding, QualityFlag, StopReason
 from napari_blind_deconv.results import TrustReport
 
@@ -148,7 +148,10 @@ def quality_flags(
     raised = {
         QualityFlag.MISFIT: level is not None
         and correlation is not None
-        and (level > _MAX_RESIDUAL_LEVEL or correlation > _MAX_RESIDUAL_CORRELATION + noise_correlation),
+        and (
+            level > _MAX_RESIDUAL_LEVEL
+            or correlation > _MAX_RESIDUAL_CORRELATION + noise_correlation
+        ),
         QualityFlag.NO_BLUR: source is KernelSource.NO_BLUR,
         QualityFlag.KERNEL_FILLS_WINDOW: (
             source is not KernelSource.GIVEN and trust.kernel_border > _MAX_BORDER_SHARE

@@ -56,9 +56,7 @@ class SampledGrid:
             if axis in spacing:
                 spacing[axis] *= factor
         masked = None if block.masked is None else block.masked[np.ix_(*firsts)]
-        return replace(
-            block, pixels=block.array[np.ix_(*firsts)], spacing=spacing, masked=masked
-        )
+        return replace(block, pixels=block.array[np.ix_(*firsts)], spacing=spacing, masked=masked)
 
     def expanded(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Repeat the pixels of a block ``(*space)`` or ``(*space, samples)``."""

@@ -21,7 +21,7 @@ from napari_blind_deconv.engine.stack_plan import make_plan
 from napari_blind_deconv.image import Image, Index, PixelArray
 from napari_blind_deconv.kernel import Kernel, KernelChoice
 from napari_blind_deconv.plan import StackPlan
-from napari_blind_deconv.results import BlockResult, Snapshot, StackResult
+from napari_blind_deconv.results import BlockResult, StackResult, StackStep
 from napari_blind_deconv.settings import Settings
 from napari_blind_deconv.steps import Run
 from napari_blind_deconv.task import Task
@@ -120,7 +120,7 @@ def deconvolve_stack(
 
 
 def _without_snapshots(
-    steps: Generator[Snapshot | BlockResult, None, StackResult],
+    steps: Generator[StackStep, None, StackResult],
 ) -> Generator[BlockResult, None, StackResult]:
     run = Run(steps)
     for step in run:
@@ -139,15 +139,15 @@ def run_stack(
     finished: Collection[Index] = (),
     collect: bool = True,
     executor: Executor | None = None,
-) -> Generator[Snapshot | BlockResult, None, StackResult]:
+) -> Generator[StackStep, None, StackResult]:
     """Run a task on all its blocks.
 
     Parameters other than `task` and `control` are those of `deconvolve_stack`.
 
     Yields
     ------
-    Snapshot or BlockResult
-        Snapshots of the searches and fits, and each block when it is complete.
+    Snapshot, BlockResult or Notice
+        Snapshots of the searches and fits, each block when it is complete, and notices.
 
     Returns
     -------
@@ -164,7 +164,7 @@ def run_stack(
     flags: Counter[Any] = Counter()
     done = 0
     remaining = _remaining(image, finished)
-    steps: Iterator[Snapshot | BlockResult] = iter(())
+    steps: Iterator[StackStep] = iter(())
     if plan is None:
         pass
     elif executor is None or image.blocks == 1:

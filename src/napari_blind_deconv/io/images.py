@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image, Index
+from napari_blind_deconv.io.series import SeveralImagesError
 from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.io.tiff_output import TiffLayout, tiff_axes, write_tiff
 from napari_blind_deconv.kernel import Kernel
@@ -22,7 +23,6 @@ from napari_blind_deconv.results import TRACE_DTYPE
 
 __all__ = [
     "check_output",
-    "find_value",
     "is_array_folder",
     "read_plane",
     "read_psf",
@@ -61,7 +61,14 @@ def read_plane(path: Path) -> Image:
     OSError
         If the file cannot be opened.
     """
-    with open_image(path) as opened:
+    try:
+        opened = open_image(path)
+    except SeveralImagesError as error:  # only the input of a run has an option to choose one
+        raise ValueError(
+            f"Expected one plane, grey or RGB, in {path}, got {error.found}; save the plane as a "
+            "file of its own."
+        ) from error
+    with opened:
         image = opened.image
         if image.stack_axes:
             raise ValueError(
@@ -80,19 +87,6 @@ def read_psf(path: Path) -> Kernel:
     if plane.is_colour:
         raise ValueError(f"Expected a PSF of one grey plane, but {path} is a colour image.")
     return Kernel.of(plane.array, pixel_size=plane.pixel_size, unit=plane.unit)
-
-
-def find_value(tree: Any, key: str) -> Any:
-    """Return the first value of a key in nested dictionaries and lists, or None."""
-    if isinstance(tree, dict):
-        if key in tree:
-            return tree[key]
-        tree = list(tree.values())
-    if isinstance(tree, list):
-        for branch in tree:
-            if (value := find_value(branch, key)) is not None:
-                return value
-    return None
 
 
 def check_output(path: Path, *, overwrite: bool, suffixes: set[str] | None = None) -> None:

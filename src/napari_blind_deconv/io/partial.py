@@ -17,6 +17,7 @@ __all__ = [
     "LEVEL",
     "PLAN",
     "RECORDS",
+    "SCALED_LEVEL",
     "clear_leftovers",
     "damaged",
     "finalize",
@@ -30,6 +31,8 @@ __all__ = [
 
 # Files of the folder that collects planes until the output is complete.
 PLAN, RECORDS, LEVEL = "plan.json", "planes.jsonl", "0"
+# The planes of an OME-Zarr as 16-bit integers; they take the place of the others at the end.
+SCALED_LEVEL = "1"
 # The plan is renamed to this when the result is complete, before the result itself is renamed.
 COMPLETE_PLAN, COMPLETE_TIFF = "whole.json", "whole.tif"
 
@@ -120,6 +123,10 @@ def finalize(output: Path) -> None:
     folder = partial_folder(output)
     if (folder / COMPLETE_PLAN).is_file():
         if is_zarr(output):
+            if (folder / SCALED_LEVEL).is_dir():
+                if (folder / LEVEL).is_dir():  # missing if killed right after this
+                    shutil.rmtree(folder / LEVEL)
+                (folder / SCALED_LEVEL).rename(folder / LEVEL)
             _replace_folder(folder, output)
         else:
             if (folder / COMPLETE_TIFF).is_file():  # missing if killed right after the rename

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
+import numpy as np
 import tifffile
 import zarr
 
 from napari_blind_deconv.errors import first_line
-from napari_blind_deconv.io.images import find_value
+from napari_blind_deconv.io.scaling import Scaling
 
-__all__ = ["read_json", "read_provenance"]
+__all__ = ["ZARR_KEY", "provenance_in_tiff", "read_json", "read_provenance", "with_scaling"]
+
+ZARR_KEY = "napari-blind-deconv"
+"""Attribute of an OME-Zarr that contains the provenance."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -56,18 +62,67 @@ def read_provenance(output: Path) -> dict[str, Any]:
     return _parse(str(found or "").encode(), output)
 
 
+def provenance_in_tiff(tiff: tifffile.TiffFile) -> Any:
+    """Return the text in an open TIFF that is the provenance, if a run wrote the file."""
+    if tiff.ome_metadata:
+        return _find_value(tifffile.xml2dict(tiff.ome_metadata), "Description")
+    if tiff.imagej_metadata:
+        return tiff.imagej_metadata.get("Info")
+    return tiff.pages.first.description
+
+
+def with_scaling(
+    path: Path, data: da.Array, find_provenance: Callable[[], Any]
+) -> tuple[da.Array, tuple[str, ...]]:
+    """Return the values of a result that a run stored as 16-bit integers, and a note on it.
+
+    All other data are returned unchanged.
+
+    Parameters
+    ----------
+    path : Path
+        The file, for the note.
+    data : dask array
+        The pixels as they are stored.
+    find_provenance : callable
+        Returns what may be the provenance, as text or as a dictionary. It is called for 16-bit
+        integers only.
+    """
+    scaling = _scaling_in(find_provenance()) if data.dtype == np.uint16 else None
+    if scaling is None or scaling.is_identity:
+        return data, ()
+    return scaling.unpacked(data), (f"{path.name} is a scaled result: {scaling.equation}.",)
+
+
+def _scaling_in(found: Any) -> Scaling | None:
+    if isinstance(found, str):
+        try:
+            found = json.loads(found)
+        except (ValueError, RecursionError):  # any other description
+            return None
+    return Scaling.from_record(found)
+
+
 def _of_zarr(output: Path) -> Any:
-    attributes = zarr.open_group(output, mode="r").attrs.asdict()
-    return attributes.get("napari-blind-deconv")
+    return zarr.open_group(output, mode="r").attrs.asdict().get(ZARR_KEY)
 
 
 def _of_tiff(output: Path) -> Any:
     with tifffile.TiffFile(output) as tiff:
-        if tiff.ome_metadata:
-            return find_value(tifffile.xml2dict(tiff.ome_metadata), "Description")
-        if tiff.imagej_metadata:
-            return tiff.imagej_metadata.get("Info")
-        return tiff.pages.first.description
+        return provenance_in_tiff(tiff)
+
+
+def _find_value(tree: Any, key: str) -> Any:
+    """Return the first value of a key in nested dictionaries and lists, or None."""
+    if isinstance(tree, dict):
+        if key in tree:
+            return tree[key]
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for branch in tree:
+            if (value := _find_value(branch, key)) is not None:
+                return value
+    return None
 
 
 def _parse(text: bytes, path: Path) -> dict[str, Any]:

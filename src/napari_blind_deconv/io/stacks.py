@@ -15,6 +15,7 @@ from napari_blind_deconv.image import Image, moved_origin
 from napari_blind_deconv.io.stored_array import Closeable, StoredArray, UnsupportedFileError
 from napari_blind_deconv.io.tiff import open_tiff
 from napari_blind_deconv.io.zarr_images import open_zarr
+from napari_blind_deconv.optics import Optics
 
 __all__ = ["OpenImage", "open_image"]
 
@@ -61,14 +62,28 @@ class OpenImage:
 
     @property
     def described(self) -> str:
-        """Axes with their lengths, pixel type, and the assumptions made, as sentences."""
+        """Axes, pixel type, pixel size, optics, and the assumptions made, as sentences."""
         pixels = self.image.pixels
         lengths = zip(self.image.axes, pixels.shape, strict=True)
         shape = " × ".join(f"{axis} {length}" for axis, length in lengths)
-        return " ".join([f"{shape}, {pixels.dtype}.", *self.notes])
+        return " ".join([f"{shape}, {pixels.dtype}; {_scales(self.image)}.", *self.notes])
 
 
-def open_image(path: Path, axes: str | None = None, select: str | None = None) -> OpenImage:
+def _scales(image: Image) -> str:
+    """Return what is known of pixel size and optics, in words."""
+    sides = [f"{image.spacing[axis]:.4g}" for axis in "ZYX" if axis in image.spacing]
+    size = f"{' × '.join(sides)} {image.unit}" if image.pixel_size else "unknown"
+    return f"pixel size {size}, {image.optics.described or 'optics unknown'}"
+
+
+def open_image(
+    path: Path,
+    axes: str | None = None,
+    select: str | None = None,
+    pixel_size: Sequence[float] | None = None,
+    optics: Optics | None = None,
+    series: str | None = None,
+) -> OpenImage:
     """Open an image without reading its pixels.
 
     Parameters
@@ -81,6 +96,13 @@ def open_image(path: Path, axes: str | None = None, select: str | None = None) -
         Part of the image, such as ``"3,10:266,20:276"``. It has one item for each axis of the file
         that is longer than 1, except the colour axis: an index, a range that excludes its end, or
         ``:`` for the complete axis.
+    pixel_size : sequence of float, optional
+        Pixel size in µm, in place of the one in the file: one number for Y and X, or one each for
+        Y and X, or for Z, Y and X.
+    optics : Optics, optional
+        Optics in place of those in the file, where they are known.
+    series : str, optional
+        Number, counted from 0, or name of the image in a file that contains several.
 
     Returns
     -------
@@ -90,22 +112,25 @@ def open_image(path: Path, axes: str | None = None, select: str | None = None) -
     Raises
     ------
     ValueError
-        If the file cannot be read, or if `axes` or `select` does not fit the array.
+        If the file cannot be read, if it contains several images and `series` is the number or
+        name of none, or if another argument does not fit the array.
     OSError
         If the file does not exist or cannot be opened.
     """
     reader = open_zarr if path.is_dir() else open_tiff
     try:
-        stored = reader(path)
+        stored = reader(path, series)
     except (OSError, UnsupportedFileError):
         raise
     except Exception as error:  # the decoders raise any exception for a damaged file
         raise _unreadable(path, error) from error
     try:
+        if pixel_size is not None:
+            stored = replace(stored, calibration=stored.calibration.with_pixel_size(pixel_size))
         named = _with_named_axes(path, stored, axes)
         part = named if select is None else _select(path, named, select)
         _check_axes(path, part)
-        return _as_open_image(part)
+        return _as_open_image(part, optics or Optics())
     except BaseException:
         stored.close()
         raise
@@ -126,16 +151,15 @@ def _unreadable(path: Path, error: Exception) -> ValueError:
     )
 
 
-def _as_open_image(stored: StoredArray) -> OpenImage:
-    """Put the axes in the order of OME."""
+def _as_open_image(stored: StoredArray, given: Optics) -> OpenImage:
+    """Put the axes in the order of OME, and the optics that the user gave in place of others."""
     axes = "".join(axis for axis in _AXES if axis in stored.axes)
     data = da.transpose(stored.data, [stored.axes.index(axis) for axis in axes])
     # Samples that are channels were one chunk.
     data = data.rechunk({number: 1 for number, axis in enumerate(axes) if axis in "TCZ"})
     calibration = stored.calibration
-    channels = stored.channels
-    if "C" not in axes or len(channels) != data.shape[axes.index("C")]:
-        channels = ()
+    count = data.shape[axes.index("C")] if "C" in axes else 1
+    channels = stored.channels if "C" in axes and len(stored.channels) == count else ()
     image = Image(
         data,
         axes,
@@ -143,6 +167,7 @@ def _as_open_image(stored: StoredArray) -> OpenImage:
         calibration.unit,
         channels,
         origin=calibration.origin,
+        optics=stored.optics.of_channels(slice(None), count).corrected(given),
     )
     return OpenImage(image, stored.notes, stored.source)
 
@@ -243,6 +268,7 @@ def _select(path: Path, stack: StoredArray, text: str) -> StoredArray:
         ),
         calibration=replace(calibration, origin=origin),
         channels=_selected_channels(stack, selected),
+        optics=_selected_optics(stack, selected),
     )
 
 
@@ -280,6 +306,14 @@ def _selected_channels(stack: StoredArray, selected: Mapping[int, int | slice]) 
     if isinstance(item, int) or len(stack.channels) != stack.data.shape[number]:
         return ()
     return stack.channels[item]
+
+
+def _selected_optics(stack: StoredArray, selected: Mapping[int, int | slice]) -> Optics:
+    """Return the optics of the selected channels."""
+    if "C" not in stack.axes:
+        return stack.optics
+    number = stack.axes.index("C")
+    return stack.optics.of_channels(selected[number], stack.data.shape[number])
 
 
 def _parse_item(path: Path, item: str, text: str) -> int | slice:

@@ -30,12 +30,14 @@ from napari_blind_deconv.io.partial import (
     LEVEL,
     PLAN,
     RECORDS,
+    SCALED_LEVEL,
     damaged,
     finalize,
     is_zarr,
     partial_folder,
     read_plan,
 )
+from napari_blind_deconv.io.scaling import Scaling
 from napari_blind_deconv.io.tiff_output import TiffLayout, tiff_axes, write_tiff
 from napari_blind_deconv.io.zarr_output import write_ome_metadata
 from napari_blind_deconv.plan import StackPlan
@@ -98,15 +100,8 @@ class StackStore:
             )
         folder = partial_folder(output)
         shutil.rmtree(folder, ignore_errors=True)
-        group = zarr.open_group(folder, mode="w", zarr_format=3)
-        leading = len(image.stack_shape)
-        group.create_array(
-            LEVEL,
-            shape=image.pixels.shape,
-            chunks=(1,) * leading + image.pixels.shape[leading:],
-            dtype="float32",
-            dimension_names=[axis.lower() for axis in image.axes],
-        )
+        zarr.open_group(folder, mode="w", zarr_format=3)
+        _create_level(folder, LEVEL, image, "float32")
         record = {"origin": dict(origin), "overwrite": overwrite, "plan": plan.as_record()}
         write_json(folder / PLAN, record)
         return cls(output, image, plan)
@@ -151,7 +146,7 @@ class StackStore:
                 array = self._array(mode="r+")
                 array[index] = image
             # zarr does not flush its files; the plane must be on disk before its record.
-            self._flush(array, index)
+            _flush(array, partial_folder(self.output) / LEVEL, index)
             # A killed run can leave an incomplete line; the newline keeps this record apart.
             whole = {"index": list(index), _CHECKSUM: _checksum(image), **record}
             line = "\n" + json.dumps(whole) + "\n"
@@ -205,31 +200,25 @@ class StackStore:
 
             write_atomically(self._records, write)
 
-    def finish(self, provenance: dict[str, Any]) -> None:
-        """Write the output, and delete the folder of the store."""
+    def scaling(self) -> Scaling:
+        """Return the scaling that stores all planes as 16-bit integers; they are read once."""
+        return Scaling.for_planes(self._planes(self.image.stack_axes), self.image.pixels.dtype)
+
+    def finish(self, provenance: dict[str, Any], scaling: Scaling | None = None) -> None:
+        """Write the output, as float32 or with a scaling, and delete the folder of the store."""
         folder = partial_folder(self.output)
         if is_zarr(self.output):
+            if scaling is not None:
+                self._write_scaled_level(scaling)
             write_ome_metadata(folder, self.output.name, self.image, provenance)
         else:
             write_atomically(
                 folder / COMPLETE_TIFF,
-                lambda temporary: self._write_tiff(temporary, provenance),
+                lambda temporary: self._write_tiff(temporary, provenance, scaling),
             )
         # From here on, a run that continues only has to rename files: see `finalize`.
         (folder / PLAN).replace(folder / COMPLETE_PLAN)
         finalize(self.output)
-
-    def _flush(self, array: zarr.Array[Any], index: Index) -> None:
-        """Wait until the file of a plane, and the folders that list it, are on disk."""
-        key = array.metadata.encode_chunk_key((*index, *(0,) * (array.ndim - len(index))))
-        level = partial_folder(self.output) / LEVEL
-        chunk = level / key
-        _fsync(chunk)
-        if sys.platform != "win32":  # which has no handles of folders
-            for folder in chunk.parents:
-                _fsync(folder)
-                if folder == level:
-                    break
 
     def discard(self) -> None:
         """Delete the store and its planes."""
@@ -251,10 +240,51 @@ class StackStore:
             along = dict(zip(ordered, index, strict=True))
             yield np.asarray(array[tuple(along[axis] for axis in leading)])
 
-    def _write_tiff(self, temporary: Path, provenance: dict[str, Any]) -> None:
+    def _write_tiff(
+        self, temporary: Path, provenance: dict[str, Any], scaling: Scaling | None
+    ) -> None:
         axes = tiff_axes(self.output, self.image.axes)
+        planes: Iterator[NDArray[Any]] = self._planes(axes)
+        if scaling is not None:
+            planes = map(scaling.packed, planes)
         layout = TiffLayout.of(self.image, axes)
-        write_tiff(temporary, self.output, self._planes(axes), layout, provenance)
+        write_tiff(temporary, self.output, planes, layout, provenance, scaling)
+
+    def _write_scaled_level(self, scaling: Scaling) -> None:
+        """Write the planes of an OME-Zarr once more, as integers; `finalize` renames them."""
+        folder = partial_folder(self.output)
+        scaled = _create_level(folder, SCALED_LEVEL, self.image, "uint16")
+        planes = zip(self.image.indices(), self._planes(self.image.stack_axes), strict=True)
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            for index, plane in planes:
+                scaled[index] = scaling.packed(plane)
+                _flush(scaled, folder / SCALED_LEVEL, index)
+
+
+def _create_level(folder: Path, name: str, image: Image, dtype: str) -> zarr.Array[Any]:
+    """Create an array for the planes of an image, each in a file of its own."""
+    leading = len(image.stack_shape)
+    return zarr.create_array(
+        folder / name,
+        shape=image.pixels.shape,
+        chunks=(1,) * leading + tuple(image.pixels.shape[leading:]),
+        dtype=dtype,
+        dimension_names=[axis.lower() for axis in image.axes],
+        overwrite=True,
+        zarr_format=3,
+    )
+
+
+def _flush(array: zarr.Array[Any], level: Path, index: Index) -> None:
+    """Wait until the file of a plane, and the folders that list it, are on disk."""
+    key = array.metadata.encode_chunk_key((*index, *(0,) * (array.ndim - len(index))))
+    chunk = level / key
+    _fsync(chunk)
+    if sys.platform != "win32":  # which has no handles of folders
+        for folder in chunk.parents:
+            _fsync(folder)
+            if folder == level:
+                break
 
 
 def _check_origin(folder: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:

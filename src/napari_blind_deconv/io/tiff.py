@@ -12,10 +12,12 @@ import numpy as np
 import tifffile
 import zarr
 
+from napari_blind_deconv.io.provenance import provenance_in_tiff, with_scaling
+from napari_blind_deconv.io.series import Series, chosen_series
 from napari_blind_deconv.io.stored_array import StoredArray, UnsupportedFileError, pyramid_notes
 from napari_blind_deconv.io.tiff_metadata import TiffMetadata
 
-__all__ = ["open_tiff"]
+__all__ = ["open_tiff", "series_of"]
 
 # tifffile's messages are for programmers. What matters to the user becomes a note or an error.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -38,41 +40,48 @@ _NO_INTENSITIES: dict[int, str] = {
 _STRAIGHT_LINE, _UNCALIBRATED = 0, 20  # numbers of ImageJ's calibration functions
 
 
-def open_tiff(path: Path) -> StoredArray:
+def open_tiff(path: Path, choice: str | None = None) -> StoredArray:
     """Open a TIFF file without reading its pixels.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    choice : str or None
+        Number or name of an image, if the file contains several.
 
     Raises
     ------
     UnsupportedFileError
-        If the file does not contain one image of intensities, or leaves its metadata to another.
+        If no image is chosen of several, if the image has no intensities, or if the file leaves its
+        metadata to another.
     Exception
         Of any type, if the file is damaged.
     """
     tiff = tifffile.TiffFile(path)  # stays open, since the array reads from it
     try:
-        return _from_tiff(path, tiff)
+        return _from_tiff(path, tiff, choice)
     except BaseException:
         tiff.close()
         raise
 
 
-def _from_tiff(path: Path, tiff: tifffile.TiffFile) -> StoredArray:
-    if len(tiff.series) > 1:
-        shapes = ", ".join(str(series.shape) for series in tiff.series)
-        raise UnsupportedFileError(
-            f"Expected one image of any axes in {path}, got {len(tiff.series)} images of shapes "
-            f"{shapes}; save the one to deconvolve as a file of its own."
-        )
-    metadata = TiffMetadata.of(path, tiff)
-    series, page = tiff.series[0], tiff.pages.first
+def _from_tiff(path: Path, tiff: tifffile.TiffFile, choice: str | None) -> StoredArray:
+    series = _series(path, tiff, choice)
+    metadata = TiffMetadata.of(path, tiff, series)
+    page = series.keyframe
     imagej = tiff.imagej_metadata or {}
     data, notes = _with_intensities(path, page, imagej, _lazy(series), tiff.is_ome)
+    if not imagej:  # whose calibration states the scaling
+        data, scaling_notes = with_scaling(path, data, lambda: provenance_in_tiff(tiff))
+        notes = (*notes, *scaling_notes)
     data, axes, sample_notes = _with_named_samples(path, page, imagej, data, series.axes)
     return StoredArray(
         data=data,
         axes=axes,
         calibration=metadata.calibration,
         channels=metadata.channels,
+        optics=metadata.optics,
         notes=(
             *_missing_notes(path, metadata.missing_files),
             *pyramid_notes(path.name, len(series.levels)),
@@ -81,6 +90,18 @@ def _from_tiff(path: Path, tiff: tifffile.TiffFile) -> StoredArray:
         ),
         source=tiff,
     )
+
+
+def series_of(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
+    """Return the images in a file, without thumbnails, as LSM files have them."""
+    full = [series for series in tiff.series if not series.keyframe.is_reduced]
+    return full or list(tiff.series)
+
+
+def _series(path: Path, tiff: tifffile.TiffFile, choice: str | None) -> tifffile.TiffPageSeries:
+    images = series_of(tiff)
+    found = [Series(series.name, series.axes, tuple(series.shape)) for series in images]
+    return images[chosen_series(path, found, choice)]
 
 
 def _lazy(series: tifffile.TiffPageSeries) -> da.Array:

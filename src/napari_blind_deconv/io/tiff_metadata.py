@@ -9,7 +9,16 @@ from typing import Any
 
 import tifffile
 
+from napari_blind_deconv.io.optics_metadata import (
+    elements,
+    optics_of_ome,
+    optics_of_properties,
+    optics_of_text,
+    properties_in,
+)
 from napari_blind_deconv.io.stored_array import Calibration, UnsupportedFileError
+from napari_blind_deconv.io.tiff_vendor_metadata import vendor_metadata
+from napari_blind_deconv.optics import Optics
 from napari_blind_deconv.units import convert, in_unit, short_unit
 
 __all__ = ["TiffMetadata"]
@@ -30,15 +39,20 @@ class TiffMetadata:
         Names of the channels; empty unless all of them have a name.
     missing_files : tuple of str
         Names of files that hold planes of the image and do not exist.
+    optics : Optics
+        Optics of the image; the wavelengths may be those of another number of channels.
     """
 
     calibration: Calibration = field(default_factory=Calibration)
     channels: tuple[str, ...] = ()
     missing_files: tuple[str, ...] = ()
+    optics: Optics = field(default_factory=Optics)
 
     @classmethod
-    def of(cls, path: Path, tiff: tifffile.TiffFile) -> TiffMetadata:
-        """Read the metadata: OME-XML, else those of ImageJ and Micro-Manager, else the tags.
+    def of(
+        cls, path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries
+    ) -> TiffMetadata:
+        """Read the metadata of an image: OME-XML, else those of its microscope, else the tags.
 
         Raises
         ------
@@ -48,14 +62,20 @@ class TiffMetadata:
         if tiff.ome_metadata:
             ome = tifffile.xml2dict(tiff.ome_metadata).get("OME", {})
             _check_not_binary_only(path, ome)
-            pixels = _as_list(_as_list(ome.get("Image"))[:1], "Pixels")
-            return _from_ome(path, ome, pixels[0] if pixels else {})
+            return _from_ome(path, ome, _ome_image(ome, tiff, series))
+        vendor = vendor_metadata(tiff)
+        if vendor is not None:
+            return cls(*vendor)
         micromanager = (tiff.micromanager_metadata or {}).get("Summary") or {}
-        calibration = _of_imagej_or_tags(tiff)
+        calibration = _of_imagej_or_tags(tiff, series.keyframe)
         if not {"Y", "X"} <= set(calibration.spacing):
             calibration = _of_micromanager(micromanager) or calibration
         names = micromanager.get("ChNames")
-        return cls(calibration, _names(names if isinstance(names, list) else []))
+        return cls(
+            calibration,
+            _names(names if isinstance(names, list) else []),
+            optics=_optics_of_imagej_or_others(tiff, micromanager),
+        )
 
 
 def _check_not_binary_only(path: Path, ome: Mapping[str, Any]) -> None:
@@ -77,9 +97,32 @@ def _check_not_binary_only(path: Path, ome: Mapping[str, Any]) -> None:
     )
 
 
-def _from_ome(path: Path, ome: Mapping[str, Any], pixels: Mapping[str, Any]) -> TiffMetadata:
-    channels = [channel.get("Name") for channel in _as_list(pixels.get("Channel"))]
-    return TiffMetadata(_of_ome(pixels), _names(channels), _missing_files(path, ome, pixels))
+def _ome_image(
+    ome: Mapping[str, Any], tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries
+) -> Mapping[str, Any]:
+    """Return the element that describes an image of an OME-TIFF; empty if none does."""
+    images = elements(ome.get("Image"))
+    if len(images) != len(tiff.series):  # tifffile leaves out images without pixels
+        width = str(series.shape[series.axes.index("X")])
+        images = [
+            image
+            for image in images
+            if image.get("Name", "") == series.name
+            and any(str(p.get("SizeX")) == width for p in elements(image, "Pixels"))
+        ]
+        return images[0] if images else {}
+    return images[tiff.series.index(series)]
+
+
+def _from_ome(path: Path, ome: Mapping[str, Any], image: Mapping[str, Any]) -> TiffMetadata:
+    pixels: Mapping[str, Any] = next(iter(elements(image, "Pixels")), {})
+    channels = [channel.get("Name") for channel in elements(pixels.get("Channel"))]
+    return TiffMetadata(
+        _of_ome(pixels),
+        _names(channels),
+        _missing_files(path, ome, pixels),
+        optics_of_ome(ome, image),
+    )
 
 
 def _of_ome(pixels: Mapping[str, Any]) -> Calibration:
@@ -108,7 +151,7 @@ def _of_ome(pixels: Mapping[str, Any]) -> Calibration:
 
 
 def _first_plane(pixels: Mapping[str, Any]) -> Mapping[str, Any]:
-    for plane in _as_list(pixels.get("Plane")):
+    for plane in elements(pixels.get("Plane")):
         if all(str(plane.get(f"The{axis}", 0)) == "0" for axis in "ZCT"):
             return plane
     return {}
@@ -118,7 +161,7 @@ def _missing_files(
     path: Path, ome: Mapping[str, Any], pixels: Mapping[str, Any]
 ) -> tuple[str, ...]:
     """Return the files of an OME-TIFF of several files that are not beside it."""
-    parts = [part.get("UUID") for part in _as_list(pixels.get("TiffData"))]
+    parts = [part.get("UUID") for part in elements(pixels.get("TiffData"))]
     files = {
         str(part.get("FileName", ""))
         for part in parts
@@ -128,9 +171,8 @@ def _missing_files(
     return tuple(sorted(name for name in files if name and not (path.parent / name).exists()))
 
 
-def _of_imagej_or_tags(tiff: tifffile.TiffFile) -> Calibration:
+def _of_imagej_or_tags(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> Calibration:
     imagej = tiff.imagej_metadata or {}
-    page = tiff.pages.first
     in_centimetres = page.resolutionunit == tifffile.RESUNIT.CENTIMETER
     unit = str(imagej.get("unit") or (_CENTIMETRE if in_centimetres else "pixel"))
     spacing: dict[str, float | None] = {}
@@ -166,21 +208,23 @@ def _of_micromanager(summary: Mapping[str, Any]) -> Calibration | None:
     return Calibration(_known({"T": interval, "Z": step, "Y": side, "X": side}), "µm")
 
 
+def _optics_of_imagej_or_others(tiff: tifffile.TiffFile, micromanager: Mapping[str, Any]) -> Optics:
+    """Return the optics in the properties of ImageJ or Micro-Manager, or in a provenance."""
+    imagej = tiff.imagej_metadata
+    if micromanager:
+        frame = tiff.pages.first.tags.valueof("MicroManagerMetadata", default={})
+        properties = [*properties_in(micromanager), *properties_in(frame)]
+        names = micromanager.get("ChNames")
+        optics = optics_of_properties(properties, len(names) if isinstance(names, list) else 1)
+        if optics != Optics():
+            return optics
+    text = imagej.get("Info") if imagej else tiff.pages.first.description
+    return optics_of_text(text, int((imagej or {}).get("channels", 1)))
+
+
 def _known(values: Mapping[str, float | None]) -> dict[str, float]:
     return {axis: value for axis, value in values.items() if value is not None}
 
 
 def _names(names: list[Any]) -> tuple[str, ...]:
     return tuple(map(str, names)) if all(names) else ()
-
-
-def _as_list(value: Any, key: str | None = None) -> list[Any]:
-    """Return elements as a list of dictionaries; `xml2dict` makes lists of two or more only.
-
-    With a key, return the elements of that name inside the elements.
-    """
-    elements = value if isinstance(value, list) else [value]
-    elements = [element for element in elements if isinstance(element, dict)]
-    if key is None:
-        return elements
-    return [child for element in elements for child in _as_list(element.get(key))]

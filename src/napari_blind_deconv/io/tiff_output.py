@@ -14,6 +14,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image
+from napari_blind_deconv.io.scaling import Scaling
+from napari_blind_deconv.optics import Optics
 from napari_blind_deconv.units import convert
 
 __all__ = ["TiffLayout", "tiff_axes", "write_tiff"]
@@ -53,6 +55,8 @@ class TiffLayout:
         Names of the channels, if they have names.
     origin : mapping
         Position of the first pixel, as in `Image`.
+    optics : Optics
+        Optics of the image. Only OME-TIFF has a place for them outside of the provenance.
     """
 
     axes: str
@@ -61,6 +65,7 @@ class TiffLayout:
     unit: str
     channels: tuple[str, ...] = ()
     origin: Mapping[str, float] = field(default_factory=dict)
+    optics: Optics = field(default_factory=Optics)
 
     @classmethod
     def of(cls, image: Image, axes: str) -> Self:
@@ -73,17 +78,19 @@ class TiffLayout:
             image.unit,
             image.channel_names,
             image.origin,
+            image.optics,
         )
 
 
 def write_tiff(
     temporary: Path,
     path: Path,
-    pixels: NDArray[np.float32] | Iterator[NDArray[np.float32]],
+    pixels: NDArray[Any] | Iterator[NDArray[Any]],
     layout: TiffLayout,
     provenance: dict[str, Any],
+    scaling: Scaling | None = None,
 ) -> None:
-    """Write an array as float32 TIFF.
+    """Write an array as TIFF, of float32 or of scaled 16-bit integers.
 
     Parameters
     ----------
@@ -93,11 +100,13 @@ def write_tiff(
         Name that the file gets later. It decides the format: OME-TIFF for ``.ome.tif``, plain TIFF
         for other names if the image is a colour image, and ImageJ's TIFF for all others.
     pixels : ndarray or iterator of ndarray
-        The array, or its planes one by one.
+        The array, or its planes one by one: float32, or uint16 if there is a `scaling`.
     layout : TiffLayout
         Axes, shape and pixel size of the array.
     provenance : dict
         Written into the file as JSON.
+    scaling : Scaling, optional
+        How the integers stand for values. ImageJ's TIFF states it as its calibration.
 
     Raises
     ------
@@ -106,7 +115,8 @@ def write_tiff(
     """
     text = json.dumps(provenance)
     colour = "S" in layout.axes
-    size = 4 * math.prod(layout.shape)
+    dtype = np.dtype(np.float32 if scaling is None else np.uint16)
+    size = dtype.itemsize * math.prod(layout.shape)
     options: dict[str, Any] = {"photometric": "rgb" if colour else "minisblack"}
     if _is_ome(path):
         options |= {"ome": True, "metadata": _ome(layout, text), "bigtiff": size > _TIFF_LIMIT}
@@ -115,12 +125,14 @@ def write_tiff(
             f"Expected at most 4 GiB for an ImageJ TIFF, got {size / 2**30:.1f} GiB; "
             "name the output .ome.tif or .ome.zarr."
         )
-    elif colour:  # ImageJ has no colour images in float32
+    elif colour:  # ImageJ has no colour images in float32 or 16 bits
         options |= {"description": text, "metadata": None}
     else:
-        options |= {"imagej": True, "metadata": _imagej(layout, text)}
+        options |= {"imagej": True, "metadata": _imagej(layout, text) | _calibration(scaling)}
     options |= _resolution(layout, only_tags=colour and not _is_ome(path))
-    tifffile.imwrite(temporary, pixels, shape=layout.shape, dtype=np.float32, **options)
+    tifffile.imwrite(temporary, pixels, shape=layout.shape, dtype=dtype, **options)
+    if _is_ome(path):
+        _add_optics(temporary, layout.optics)
 
 
 def _resolution(layout: TiffLayout, *, only_tags: bool) -> dict[str, Any]:
@@ -168,6 +180,44 @@ def _ome_positions(layout: TiffLayout) -> dict[str, Any]:
             f"Position{axis}Unit": [layout.unit] * planes,
         }
     return {"Plane": positions} if positions else {}
+
+
+def _calibration(scaling: Scaling | None) -> dict[str, Any]:
+    """Return the straight line by which ImageJ shows values in place of stored integers."""
+    if scaling is None or scaling.is_identity:
+        return {}
+    return {"cf": 0, "c0": scaling.offset, "c1": scaling.scale, "vunit": "Gray Value"}
+
+
+def _add_optics(file: Path, optics: Optics) -> None:
+    """Add objective and wavelengths to the OME-XML of a file.
+
+    tifffile writes no instruments, and no wavelengths if only some channels have one.
+    """
+    if optics == Optics():
+        return
+    xml = str(tifffile.tiffcomment(file))
+    for channel, wavelength in enumerate(optics.emission_wavelengths):
+        if wavelength is not None:
+            attributes = (
+                f'EmissionWavelength="{1000 * wavelength:.10g}" EmissionWavelengthUnit="nm"'
+            )
+            element = f'<Channel ID="Channel:0:{channel}"'
+            xml = xml.replace(element, f"{element} {attributes}", 1)
+    aperture, index = optics.numerical_aperture, optics.refractive_index
+    if aperture is not None or index is not None:
+        # No text contains these elements, because its brackets are written as entities.
+        lens = "" if aperture is None else f' LensNA="{aperture!r}"'
+        medium = "" if index is None else f' RefractiveIndex="{index!r}"'
+        instrument = (
+            f'<Instrument ID="Instrument:0"><Objective ID="Objective:0:0"{lens}/></Instrument>'
+        )
+        settings = (
+            f'<InstrumentRef ID="Instrument:0"/><ObjectiveSettings ID="Objective:0:0"{medium}/>'
+        )
+        xml = xml.replace("<Image ", f"{instrument}<Image ", 1)
+        xml = xml.replace("<Pixels ", f"{settings}<Pixels ", 1)
+    tifffile.tiffcomment(file, xml.encode())
 
 
 def _imagej(layout: TiffLayout, text: str) -> dict[str, Any]:

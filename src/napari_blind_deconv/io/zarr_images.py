@@ -16,12 +16,15 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from napari_blind_deconv.io.provenance import ZARR_KEY, with_scaling
+from napari_blind_deconv.io.series import Series, chosen_series
 from napari_blind_deconv.io.stored_array import (
     Calibration,
     StoredArray,
     UnsupportedFileError,
     pyramid_notes,
 )
+from napari_blind_deconv.io.zarr_optics import optics_of_zarr
 from napari_blind_deconv.units import convert, short_unit
 
 __all__ = ["open_zarr"]
@@ -31,8 +34,15 @@ _LETTER_OF_TYPE = {"channel": "C", "time": "T"}
 _LISTED = 8  # images that an error names before it says how many more there are
 
 
-def open_zarr(path: Path) -> StoredArray:
+def open_zarr(path: Path, choice: str | None = None) -> StoredArray:
     """Open the folder of an image without reading its pixels.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    choice : str or None
+        Number or name of an image, if the metadata of the folder describe several.
 
     Raises
     ------
@@ -50,11 +60,23 @@ def open_zarr(path: Path) -> StoredArray:
         ome = _ome(group)
         if "multiscales" not in ome:
             raise _several_images(path, ome) or _no_image(path)
-        return _from_multiscale(path, group, ome)
+        multiscales = ome["multiscales"]
+        found = [_series(group, multiscale) for multiscale in multiscales]
+        multiscale = multiscales[chosen_series(path, found, choice)]
+        return _from_multiscale(path, group, ome, multiscale)
 
 
-def _from_multiscale(path: Path, group: zarr.Group, ome: Mapping[str, Any]) -> StoredArray:
-    multiscale = ome["multiscales"][0]
+def _series(group: zarr.Group, multiscale: Mapping[str, Any]) -> Series:
+    """Return what a user needs to know of an image to choose it."""
+    array = group.get(multiscale["datasets"][0]["path"])
+    shape = array.shape if isinstance(array, zarr.Array) else ()
+    axes = _axes(multiscale.get("axes"), len(shape))
+    return Series(str(multiscale.get("name") or ""), "".join(a["name"] for a in axes), shape)
+
+
+def _from_multiscale(
+    path: Path, group: zarr.Group, ome: Mapping[str, Any], multiscale: Mapping[str, Any]
+) -> StoredArray:
     levels = multiscale["datasets"]
     array = group[levels[0]["path"]]
     if not isinstance(array, zarr.Array):
@@ -67,12 +89,18 @@ def _from_multiscale(path: Path, group: zarr.Group, ome: Mapping[str, Any]) -> S
     calibration, notes = _calibration(path.name, axes, _steps(multiscale))
     channels = (ome.get("omero") or {}).get("channels") or []
     labels = tuple(channel.get("label") for channel in channels)
+    data, scaling_notes = with_scaling(
+        path,
+        da.from_array(array, chunks=chunks, name=False),
+        lambda: group.attrs.get(ZARR_KEY),
+    )
     return StoredArray(
-        data=da.from_array(array, chunks=chunks, name=False),
+        data=data,
         axes=names,
         calibration=calibration,
         channels=tuple(map(str, labels)) if all(labels) else (),
-        notes=(*pyramid_notes(path.name, len(levels)), *notes),
+        optics=optics_of_zarr(path, group, ome),
+        notes=(*pyramid_notes(path.name, len(levels)), *notes, *scaling_notes),
     )
 
 
@@ -165,7 +193,7 @@ def _several_images(path: Path, ome: Mapping[str, Any]) -> UnsupportedFileError 
     if "well" in ome:
         fields = _fields(ome)
         return _naming(path, "a well with the images", fields, next(iter(fields), None))
-    series = _series(path, ome)
+    series = _folders_of_series(path, ome)
     return _naming(path, "the images", series, series[0]) if series else None
 
 
@@ -193,7 +221,7 @@ def _first_field(path: Path, wells: Sequence[str]) -> str | None:
     return None
 
 
-def _series(path: Path, ome: Mapping[str, Any]) -> list[str]:
+def _folders_of_series(path: Path, ome: Mapping[str, Any]) -> list[str]:
     """Return the folders of the images that bioformats2raw and other converters put side by side.
 
     bioformats2raw lists them in the folder OME. Without a list, they are all folders of images.

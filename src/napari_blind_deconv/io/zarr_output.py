@@ -9,6 +9,7 @@ import zarr
 
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.io.partial import LEVEL
+from napari_blind_deconv.io.provenance import ZARR_KEY
 from napari_blind_deconv.units import long_unit
 
 __all__ = ["write_ome_metadata"]
@@ -24,9 +25,10 @@ def write_ome_metadata(folder: Path, name: str, image: Image, provenance: dict[s
     name : str
         File name that the folder gets.
     image : Image
-        Its axes, pixel size, position and channel names are written.
+        Its axes, pixel size, position and channels are written.
     provenance : dict
-        Written as an attribute of the group.
+        Written as an attribute of the group. It contains the optics, for which OME-Zarr has no
+        place of its own.
     """
     from ome_zarr.format import FormatV05
     from ome_zarr.writer import add_metadata, write_multiscales_metadata
@@ -49,12 +51,9 @@ def write_ome_metadata(folder: Path, name: str, image: Image, provenance: dict[s
         axes_units={axis: unit for axis, unit in units.items() if axis.upper() in image.axes},
         name=name.removesuffix(".zarr").removesuffix(".ome"),
     )
-    group.attrs["napari-blind-deconv"] = provenance
+    group.attrs[ZARR_KEY] = provenance
     if image.channel_names:
-        add_metadata(
-            group,
-            {"omero": {"channels": [_omero_channel(c) for c in image.channel_names]}},
-        )
+        add_metadata(group, {"omero": {"channels": _omero_channels(image)}})
 
 
 def _transforms(image: Image) -> list[dict[str, Any]]:
@@ -65,7 +64,18 @@ def _transforms(image: Image) -> list[dict[str, Any]]:
     return [{"type": "scale", "scale": scale}, *translation]
 
 
-def _omero_channel(name: str) -> dict[str, Any]:
-    # The OMERO metadata require a colour and a window; only the name is known.
+def _omero_channels(image: Image) -> list[dict[str, Any]]:
+    """Return names and wavelengths of the channels as OMERO's metadata."""
+    wavelengths = image.optics.emission_wavelengths or (None,) * len(image.channel_names)
+    return [
+        _omero_channel(name, wavelength)
+        for name, wavelength in zip(image.channel_names, wavelengths, strict=False)
+    ]
+
+
+def _omero_channel(name: str, wavelength: float | None) -> dict[str, Any]:
+    # The OMERO metadata require a colour and a window, which are not known.
     window = {"min": 0.0, "max": 65535.0, "start": 0.0, "end": 65535.0}
-    return {"label": name, "color": "FFFFFF", "active": True, "window": window}
+    # OMERO's name for the emission wavelength, in nm.
+    wave = {} if wavelength is None else {"emissionWave": round(1000 * wavelength, 6)}
+    return {"label": name, "color": "FFFFFF", "active": True, "window": window, **wave}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
-from napari_blind_deconv.numerics.noise_shape import NoiseShape
+from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseShape
 
 __all__ = ["CameraNoise"]
 
@@ -53,7 +53,7 @@ class CameraNoise:
         cls,
         image: NDArray[np.floating[Any]],
         valid: NDArray[np.bool_] | None = None,
-        noise: NoiseShape = NoiseShape(),
+        noise: NoiseShape = WHITE_NOISE,
     ) -> Self:
         """Estimate the noise of an image ``(H, W)``; the finest detail counts as noise.
 

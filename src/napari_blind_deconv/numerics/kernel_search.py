@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.intensity import IntensityMap
-from napari_blind_deconv.numerics.noise_shape import NoiseShape
+from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseShape
 from napari_blind_deconv.numerics.parametric_kernel import misfit, search_parametric
 from napari_blind_deconv.numerics.regions import region_with_contrast
 from napari_blind_deconv.numerics.shape_search import search_shape
@@ -35,7 +35,7 @@ def search_kernel(
     image: NDArray[np.floating[Any]],
     max_side: int,
     valid: NDArray[np.bool_] | None = None,
-    noise: NoiseShape = NoiseShape(),
+    noise: NoiseShape = WHITE_NOISE,
 ) -> Generator[Kernel, None, Kernel]:
     """Search for the kernel that blurred an image.
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage, stats
 from scipy.signal.windows import hann
 
-__all__ = ["NoiseColour", "NoiseShape"]
+__all__ = ["WHITE_NOISE", "NoiseColour", "NoiseShape"]
 
 _PATCH, _STEP = 16, 8  # side of a patch and distance between patches, in pixels
 _MIN_PATCHES = 40
@@ -109,9 +109,7 @@ class NoiseShape:
         )
         return np.exp(logarithm)
 
-    def is_recorded(
-        self, frequencies: Sequence[NDArray[np.floating[Any]]]
-    ) -> NDArray[np.bool_]:
+    def is_recorded(self, frequencies: Sequence[NDArray[np.floating[Any]]]) -> NDArray[np.bool_]:
         """Return the mask of the frequencies at which filtering left more than the lower bound."""
         power = self.power(frequencies)
         if self.spectrum is None:
@@ -130,6 +128,9 @@ class NoiseShape:
         """Return the variance of the noise after convolution with a mask, relative to before."""
         power = np.abs(fft.fft2(mask, (_PATCH, _PATCH))) ** 2
         return float((power if self.spectrum is None else power * self.spectrum).mean())
+
+
+WHITE_NOISE = NoiseShape()
 
 
 def _noise_spectrum(spectrum: NDArray[np.float64]) -> NDArray[np.float64]:

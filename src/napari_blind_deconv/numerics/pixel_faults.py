@@ -132,9 +132,7 @@ def _flat_areas(plane: NDArray[np.floating[Any]], noise: float) -> NDArray[np.bo
     abrupt, boundary, above, noisy = np.zeros((4, areas.max() + 1))
     for axis in (0, 1):
         for direction in (1, -1):
-            here, *outwards = (
-                _shifted(plane, axis, direction * distance) for distance in range(4)
-            )
+            here, *outwards = (_shifted(plane, axis, direction * distance) for distance in range(4))
             there = _shifted(areas, axis, direction)
             at_end = (areas > 0) & (there != areas) & np.isfinite(outwards[0])
             labels = areas[at_end]
@@ -157,7 +155,11 @@ def _flat_areas(plane: NDArray[np.floating[Any]], noise: float) -> NDArray[np.bo
     is_flat |= is_large & is_inside & (noisy > boundary / 2)
     is_flat[0] = False
     found = is_flat[areas]
-    return ndimage.binary_dilation(found, np.ones((3, 3)), iterations=_GROWTH) if found.any() else found
+    return (
+        ndimage.binary_dilation(found, np.ones((3, 3)), iterations=_GROWTH)
+        if found.any()
+        else found
+    )
 
 
 def _is_abrupt(

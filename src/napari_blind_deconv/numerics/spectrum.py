@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from napari_blind_deconv.numerics.noise_shape import NoiseShape
+from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseShape
 
 __all__ = [
     "Explanation",
@@ -90,7 +90,7 @@ class Spectrum:
         cls,
         image: NDArray[np.floating],
         valid_share: float = 1.0,
-        noise: NoiseShape = NoiseShape(),
+        noise: NoiseShape = WHITE_NOISE,
     ) -> Spectrum:
         """Compute the spectrum of an image whose axes are all spatial.
 
@@ -189,7 +189,7 @@ def scene_power(radius: NDArray[np.floating], exponent: float) -> NDArray[np.flo
 
 
 def noise_deviation(
-    image: NDArray[np.floating], valid_share: float = 1.0, noise: NoiseShape = NoiseShape()
+    image: NDArray[np.floating], valid_share: float = 1.0, noise: NoiseShape = WHITE_NOISE
 ) -> float:
     """Estimate the standard deviation of the noise in an image, in the units of the image.
 
@@ -260,9 +260,7 @@ def lengths(frequencies: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     return reduce(np.hypot, frequencies, np.zeros(()))
 
 
-def _is_used(
-    frequencies: Sequence[NDArray[np.float64]], noise: NoiseShape
-) -> NDArray[np.bool_]:
+def _is_used(frequencies: Sequence[NDArray[np.float64]], noise: NoiseShape) -> NDArray[np.bool_]:
     """Return the mask of the frequencies that are compared with the model."""
     radius = lengths(frequencies)
     used = (radius > _MIN_FREQUENCY) & (radius <= math.pi)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.fft import dctn, fftn, idctn, irfftn, rfftn
 
 from napari_blind_deconv.numerics.convolution import Convolution
-from napari_blind_deconv.numerics.noise_shape import NoiseShape
+from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseShape
 from napari_blind_deconv.numerics.spectrum import (
     Spectrum,
     frequencies_of,
@@ -49,7 +49,7 @@ def wiener(
     exponent: float,
     kernel_error: float = 0.0,
     valid: NDArray[np.bool_] | None = None,
-    noise: NoiseShape = NoiseShape(),
+    noise: NoiseShape = WHITE_NOISE,
 ) -> Iterator[NDArray[np.float32]]:
     """Deconvolve linearly on the truncated model of Eq. 2, which avoids ringing at the borders.
 
@@ -90,7 +90,9 @@ def wiener(
     shape = right_side.shape
     frequencies = _cosine_frequencies(shape)
     ratio = _with_shape(noise_to_signal, noise, frequencies)
-    penalty = (ratio / scene_power(lengths(frequencies), exponent) + kernel_error).astype(np.float32)
+    penalty = (ratio / scene_power(lengths(frequencies), exponent) + kernel_error).astype(
+        np.float32
+    )
     curvature = _cosine_power(kernel, shape) + penalty + _MIN_CURVATURE
     preconditioner = (1 / curvature).astype(np.float32)
 

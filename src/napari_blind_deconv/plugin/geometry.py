@@ -13,6 +13,7 @@ from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image as ImageData
+from napari_blind_deconv.plugin.axes import axis_letter
 from napari_blind_deconv.plugin.pixel_size import PixelSize, read_pixel_size
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "pixel_size",
     "plane_axes",
     "plane_shape",
+    "shown_index",
     "shows_last_axes",
     "unit_factors",
     "viewer_position",
@@ -63,6 +65,9 @@ class LayerGeometry:
         Colormap and contrast limits of the layer; empty for a colour image.
     pixel_size : tuple
         Height and width of a pixel, and the symbol of their unit.
+    stated : dict
+        Sizes that only the metadata of the layer state, in the words of OME; they go to the
+        metadata of the results, which have the transform and the units of the layer.
     rows : int
         Number of rows of the plane, or of the part of it.
     columns : int
@@ -80,6 +85,7 @@ class LayerGeometry:
     translate: NDArray[np.float64]
     display: dict[str, Any]
     pixel_size: PixelSize
+    stated: dict[str, Any]
     rows: int
     columns: int
     corner: tuple[int, int] = (0, 0)
@@ -91,11 +97,12 @@ class LayerGeometry:
         data = full_data(layer)
         rows = slice(0, data.shape[axes[0]]) if region is None else region[0]
         corner = (0, 0) if region is None else (region[0].start, region[1].start)
-        centre = np.round(layer.world_to_data(viewer_position(layer, dims)))
-        inside = np.clip(centre, 0, np.array(data.shape[: layer.ndim]) - 1)
+        inside = np.array(shown_index(layer, dims))
         inside[list(axes)] = corner
         position = tuple(map(int, inside))
         display = {} if layer.rgb else {"contrast_limits": list(layer.contrast_limits)}
+        reading = read_pixel_size(layer, axes)
+        letters = [axis_letter(layer, axis) for axis in axes]
         return LayerGeometry(
             name=layer.name,
             rgb=layer.rgb,
@@ -113,7 +120,8 @@ class LayerGeometry:
             # napari applies `affine` after `translate`, so its effect is taken out here.
             translate=layer.affine.inverse(layer.data_to_world(position)),
             display=display if layer.rgb else {**display, "colormap": layer.colormap.name},
-            pixel_size=pixel_size(layer, dims),
+            pixel_size=reading.size,
+            stated=_in_words_of_ome(letters, reading.size) if reading.is_from_metadata else {},
             rows=rows.stop - rows.start,
             columns=data.shape[axes[1]],
             corner=corner,
@@ -213,6 +221,18 @@ class LayerPlane(LayerGeometry):
         return ImageData(self.pixels, axes, **self.calibration)
 
 
+def _in_words_of_ome(letters: Sequence[str], size: PixelSize) -> dict[str, Any]:
+    *lengths, unit = size
+    return {
+        key: value
+        for letter, length in zip(letters, lengths, strict=True)
+        for key, value in (
+            (f"PhysicalSize{letter}", length),
+            (f"PhysicalSize{letter}Unit", unit),
+        )
+    }
+
+
 def _white(dtype: np.dtype[Any]) -> float:
     return float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
 
@@ -252,6 +272,13 @@ def pixel_size(layer: Image, dims: Dims) -> PixelSize:
     See :func:`read_pixel_size`.
     """
     return read_pixel_size(layer, plane_axes(layer, dims)).size
+
+
+def shown_index(layer: Image, dims: Dims) -> tuple[int, ...]:
+    """Return the index of the pixel of a layer that lies at the viewer's sliders."""
+    centre = np.round(layer.world_to_data(viewer_position(layer, dims)))
+    last = np.array(full_data(layer).shape[: layer.ndim]) - 1
+    return tuple(map(int, np.clip(centre, 0, last)))
 
 
 def viewer_position(layer: Image, dims: Dims) -> NDArray[np.float64]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from magicgui.widgets import CheckBox, ComboBox, FileEdit, FloatSpinBox
@@ -19,6 +21,7 @@ from napari_blind_deconv.kernel import Kernel, KernelChoice
 from napari_blind_deconv.numerics.optics import gaussian_kernel, widefield_psf
 from napari_blind_deconv.plugin.geometry import full_data
 from napari_blind_deconv.plugin.layer_box import LayerBox
+from napari_blind_deconv.plugin.layer_optics import LayerOptics
 from napari_blind_deconv.plugin.layers import file_name
 from napari_blind_deconv.plugin.pixel_size import read_pixel_size
 from napari_blind_deconv.plugin.settings_form import form_rows, show_row
@@ -118,6 +121,12 @@ class KernelForm(QWidget):
             step=5,
             tooltip="Wavelength of the emitted light.",
         )
+        self._layer: Image | None = None
+        self._optics: WeakKeyDictionary[Image, LayerOptics] = WeakKeyDictionary()
+        # What the user entered for each layer, by widget.
+        self._entered: WeakKeyDictionary[Image, dict[FloatSpinBox, float]] = WeakKeyDictionary()
+        for widget in (self.aperture, self.wavelength):
+            widget.changed.connect(partial(self._remember, widget))
         self.held = CheckBox(
             label="Hold it fixed",
             tooltip="On: the kernel stays as it is, and only the image is estimated. Off: the fit "
@@ -161,6 +170,40 @@ class KernelForm(QWidget):
     def reset(self) -> None:
         """Return to estimating the kernel from the image."""
         self.source.value = FOUND
+
+    def fill_from(self, layer: Image, index: Callable[[], Sequence[int]]) -> None:
+        """Fill the model of the microscope with what is known about a layer, as a start.
+
+        Numbers that the user entered for this layer stay, and nothing changes where nothing is
+        known. The layer is read only once, and only if the model is chosen.
+
+        Parameters
+        ----------
+        layer : Image
+            The layer to deconvolve.
+        index : callable
+            Returns the index of a pixel of the plane to deconvolve, which tells the channel.
+        """
+        if self.source.value != MICROSCOPE:
+            return
+        self._layer = layer
+        if layer not in self._optics:
+            self._optics[layer] = LayerOptics.of(layer)
+        known = self._optics[layer]
+        wavelength = known.wavelength_at(index())
+        values = {
+            self.aperture: known.optics.numerical_aperture,
+            self.wavelength: wavelength and 1000 * wavelength,
+            **self._entered.get(layer, {}),
+        }
+        for widget, value in values.items():
+            if value is not None and widget.min <= value <= widget.max:
+                with widget.changed.blocked():
+                    widget.value = value
+
+    def _remember(self, widget: FloatSpinBox, value: float) -> None:
+        if self._layer is not None:
+            self._entered.setdefault(self._layer, {})[widget] = value
 
     def selection(self, height: float, width: float, unit: str) -> KernelSelection:
         """Return the chosen kernel.

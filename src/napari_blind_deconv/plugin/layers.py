@@ -29,6 +29,7 @@ LayerData = tuple[Any, dict[str, Any], str]
 """Data, arguments and type of a layer, as napari's readers and sample data return them."""
 
 _METADATA_KEY = "blind_deconvolution"
+_STATED_KEY = "pixel_size"  # found again when a result is the input of another run
 _CURVE_COLOR, _KEPT_COLOR = BLUE, ORANGE
 
 
@@ -162,7 +163,8 @@ def layer_metadata(
         record = {"running": True} if result is None else result.provenance()
     if geometry.rgb:
         record["white"] = geometry.white  # lets users undo the division made for display
-    return {_METADATA_KEY: record}
+    stated = {_STATED_KEY: geometry.stated} if geometry.stated else {}
+    return {_METADATA_KEY: record, **stated}
 
 
 def is_output(layer: Layer) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import ParseError
 
@@ -19,10 +19,13 @@ from napari_blind_deconv.plugin.axes import axis_letter
 from napari_blind_deconv.units import in_unit
 from napari_blind_deconv.units import short_unit as short_name
 
-__all__ = ["PixelReading", "PixelSize", "read_pixel_size", "short_unit"]
+__all__ = ["PixelReading", "PixelSize", "read_pixel_size", "read_steps", "short_unit"]
 
 PixelSize = tuple[float, float, str]
 """Height and width of a pixel, and the symbol of their unit; 1, 1 and ``"px"`` if unknown."""
+
+_Lengths = tuple[tuple[float, ...], str]
+"""Sizes of a pixel along some axes, and their unit."""
 
 _UNKNOWN: PixelSize = (1.0, 1.0, "px")
 # Lengths that differ by a smaller fraction are equal, because metadata are rounded.
@@ -45,6 +48,11 @@ class PixelReading(NamedTuple):
     size: PixelSize
     note: str = ""
 
+    @property
+    def is_from_metadata(self) -> bool:
+        """Whether the layer's metadata state the size, and its units do not."""
+        return bool(self.note) and self.size[2] != "px"
+
 
 def read_pixel_size(layer: Image, axes: tuple[int, int]) -> PixelReading:
     """Return the size of a pixel, for the two axes of a layer that are rows and columns.
@@ -57,23 +65,46 @@ def read_pixel_size(layer: Image, axes: tuple[int, int]) -> PixelReading:
     A layer without units of length has the pixel size that OME metadata state for an image of its
     shape, unless its scale says otherwise. A scale without a unit is not taken for a pixel size.
     """
-    steps = _steps(layer, axes)
     symbol = _symbol(layer.units[axes[1]])
-    units = np.array([_length_in(unit, symbol) for unit in layer.units])
-    # A step along an axis without a length, such as time, has no length either: NaN.
-    lengths = np.linalg.norm(np.where(steps, steps * units[:, np.newaxis], 0), axis=0)
+    lengths = _lengths(layer, axes, symbol)
     if np.isfinite(lengths).all():
         return PixelReading((float(lengths[0]), float(lengths[1]), symbol))
-    height, width = np.linalg.norm(steps, axis=0)
-    has_scale = not np.allclose((height, width), 1, rtol=_TOLERANCE)
-    stated = _size_in_metadata(layer, axes)
-    if stated and (not has_scale or np.allclose((height, width), stated[:2], rtol=_TOLERANCE)):
-        text = f"{stated[0]:.3g} × {stated[1]:.3g} {stated[2]}"
-        return PixelReading(stated, f"pixels of {text}, from the layer's metadata")
-    if has_scale:
+    stated = _size_in_metadata(layer, axes, [axis_letter(layer, axis) for axis in axes])
+    if stated is not None:
+        (height, width), unit = stated
+        text = f"{height:.3g} × {width:.3g} {unit}"
+        return PixelReading((height, width, unit), f"pixels of {text}, from the layer's metadata")
+    height, width = np.linalg.norm(_steps(layer, axes), axis=0)
+    if not np.allclose((height, width), 1, rtol=_TOLERANCE):
         text = f"scale of {height:.3g} × {width:.3g} without a unit of length"
         return PixelReading(_UNKNOWN, f"{text}, so sizes are in pixels")
     return PixelReading(_UNKNOWN)
+
+
+def read_steps(layer: Image, letters: str, unit: str) -> dict[str, float]:
+    """Return the steps of a stack along Z in a unit of length and along T in seconds, if known.
+
+    Like the pixel size, they are lengths in the world, else those that OME metadata state.
+
+    Parameters
+    ----------
+    layer : Image
+    letters : str
+        Axes of the layer, such as ``"TZYX"``.
+    unit : str
+        Unit of length, such as ``"µm"``.
+    """
+    targets = {axis: target for axis, target in (("Z", unit), ("T", "s")) if axis in letters}
+    steps = {
+        axis: float(_lengths(layer, (letters.index(axis),), target)[0])
+        for axis, target in targets.items()
+    }
+    if np.isnan(steps.get("Z", 0)):
+        axes = [letters.index(axis) for axis in "ZYX"]
+        stated = _size_in_metadata(layer, axes, list("ZYX"))
+        step = None if stated is None else in_unit(stated[0][0], stated[1], unit)
+        steps["Z"] = np.nan if step is None else step
+    return {axis: step for axis, step in steps.items() if np.isfinite(step)}
 
 
 def short_unit(unit: pint.Unit) -> str:
@@ -82,8 +113,21 @@ def short_unit(unit: pint.Unit) -> str:
     return f"{unit:~P}".replace("μ", "µ").replace("pixel", "px")
 
 
-def _steps(layer: Image, axes: tuple[int, int]) -> NDArray[np.float64]:
-    """Return the steps of one pixel along two axes in the world, ``(ndim, 2)``."""
+def _lengths(layer: Image, axes: Sequence[int], symbol: str) -> NDArray[np.float64]:
+    """Return the lengths of steps of one pixel along axes, in a unit; NaN if they have none.
+
+    A step along an axis with a unit of another kind, such as time for a length, has none.
+    """
+    steps = _steps(layer, axes)
+    units = np.array([_in_unit(unit, symbol) for unit in layer.units])
+    lengths: NDArray[np.float64] = np.linalg.norm(
+        np.where(steps, steps * units[:, np.newaxis], 0), axis=0
+    )
+    return lengths
+
+
+def _steps(layer: Image, axes: Sequence[int]) -> NDArray[np.float64]:
+    """Return the steps of one pixel along some axes in the world, ``(ndim, axes)``."""
     parts = {"scale": layer.scale, "rotate": layer.rotate, "shear": layer.shear}
     linear = layer.affine.linear_matrix @ Affine(**parts, ndim=layer.ndim).linear_matrix
     steps = np.asarray(linear, np.float64)[:, list(axes)]
@@ -96,25 +140,34 @@ def _symbol(unit: pint.Unit) -> str:
     return symbol if in_unit(1, symbol, "µm") else "µm"
 
 
-def _length_in(unit: pint.Unit, symbol: str) -> float:
-    """Return a unit in another one; NaN if it is no unit of length."""
+def _in_unit(unit: pint.Unit, symbol: str) -> float:
+    """Return a unit in another one; NaN if it is of another kind."""
+    if short_unit(unit) == "px":  # "px" is 1/96 inch to pint, unlike "pixel"
+        return np.nan
     quantity = 1.0 * unit
-    return float(quantity.m_as(symbol)) if quantity.check("[length]") else np.nan
+    return float(quantity.m_as(symbol)) if quantity.is_compatible_with(symbol) else np.nan
 
 
 # OME metadata, as dictionaries, as models of the package ome-types, or as XML
 
 
-def _size_in_metadata(layer: Image, axes: tuple[int, int]) -> PixelSize | None:
-    """Return the only size that the metadata state for an image of the layer's shape, or None."""
-    letters = [axis_letter(layer, axis) for axis in axes]
+def _size_in_metadata(layer: Image, axes: Sequence[int], letters: list[str]) -> _Lengths | None:
+    """Return the only size that the metadata state for an image of the layer's shape, or None.
+
+    It is none either if the layer has a scale that says otherwise.
+    """
     sides = [layer.data.shape[axis] for axis in axes]
     sizes = {_size_in(node, letters, sides) for node in _mappings(layer.metadata)} - {None}
-    return sizes.pop() if len(sizes) == 1 else None
+    stated = sizes.pop() if len(sizes) == 1 else None
+    scale = np.linalg.norm(_steps(layer, axes), axis=0)
+    fits = stated and any(
+        np.allclose(scale, expected, rtol=_TOLERANCE) for expected in (1, stated[0])
+    )
+    return stated if fits else None
 
 
-def _size_in(node: Mapping[Any, Any], letters: list[str], sides: list[int]) -> PixelSize | None:
-    unit = short_name(_unit_in(node, letters[1]))
+def _size_in(node: Mapping[Any, Any], letters: list[str], sides: list[int]) -> _Lengths | None:
+    unit = short_name(_unit_in(node, letters[-1]))
     lengths = []
     for letter, side in zip(letters, sides, strict=True):
         count = _value(node, f"Size{letter}", f"size_{letter.lower()}")
@@ -125,9 +178,9 @@ def _size_in(node: Mapping[Any, Any], letters: list[str], sides: list[int]) -> P
             lengths.append(in_unit(size, _unit_in(node, letter), unit))
         except (TypeError, ValueError):  # not a number
             return None
-    height, width = lengths
-    is_known = height and width and in_unit(1, unit, "µm")
-    return (height, width, unit) if height and width and is_known else None
+    known = tuple(length for length in lengths if length is not None)
+    is_complete = len(known) == len(lengths) and in_unit(1, unit, "µm")
+    return (known, unit) if is_complete else None
 
 
 def _unit_in(node: Mapping[Any, Any], letter: str) -> str:

@@ -10,6 +10,7 @@ from napari.layers import Image
 from napari_blind_deconv.image import Image as ImageData
 from napari_blind_deconv.plugin.axes import stack_axes
 from napari_blind_deconv.plugin.geometry import LayerGeometry, full_data, shows_last_axes
+from napari_blind_deconv.plugin.pixel_size import read_steps
 
 __all__ = ["stack_of"]
 
@@ -54,4 +55,12 @@ def stack_of(
         position=corner,
         translate=layer.affine.inverse(layer.data_to_world(corner)),
     )
-    return geometry, ImageData(data, axes, **geometry.calibration)
+    calibration = geometry.calibration
+    unit = calibration.get("unit", "µm")
+    steps = read_steps(layer, axes, unit)
+    if geometry.stated and "Z" in steps:
+        stated = {"PhysicalSizeZ": steps["Z"], "PhysicalSizeZUnit": unit}
+        geometry = replace(geometry, stated={**geometry.stated, **stated})
+    spacing = {**steps, **calibration.get("spacing", {})}
+    unit = unit if set(spacing) - {"T"} else "pixel"
+    return geometry, ImageData(data, axes, spacing, unit)

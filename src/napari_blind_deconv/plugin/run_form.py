@@ -18,6 +18,7 @@ from napari_blind_deconv.engine.inputs import (
     kernel_window,
 )
 from napari_blind_deconv.image import Image as ImageData
+from napari_blind_deconv.io.tiff import series_of
 from napari_blind_deconv.kernel import KernelScope
 from napari_blind_deconv.plugin.axes import stack_axes
 from napari_blind_deconv.plugin.geometry import (
@@ -25,11 +26,14 @@ from napari_blind_deconv.plugin.geometry import (
     full_data,
     pixel_size,
     plane_shape,
+    shown_index,
+    shows_last_axes,
 )
 from napari_blind_deconv.plugin.input_form import Extent, InputForm
 from napari_blind_deconv.plugin.kernel_form import KernelForm, KernelSelection
 from napari_blind_deconv.plugin.kernel_window import KernelWindow
 from napari_blind_deconv.plugin.layouts import in_column
+from napari_blind_deconv.plugin.pixel_size import read_steps
 from napari_blind_deconv.plugin.planes import stack_of
 from napari_blind_deconv.plugin.preferences import Preferences
 from napari_blind_deconv.plugin.runtime_estimator import RuntimeEstimator
@@ -37,6 +41,7 @@ from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows, sh
 from napari_blind_deconv.plugin.snippets import Script
 from napari_blind_deconv.settings import DEVICE_NAMES, PRESET_HELP, Settings
 from napari_blind_deconv.task import Task
+from napari_blind_deconv.units import in_unit
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -134,6 +139,8 @@ class RunForm(QWidget):
     def _connect_widgets(self) -> None:
         self.preset.changed.connect(self._show_preset)
         self.kernel.source.changed.connect(self._show_kernel)
+        self.kernel.source.changed.connect(self._fill_microscope)
+        self._viewer.dims.events.current_step.connect(self._fill_microscope)
         self.kernel.held.changed.connect(self._show_kernel)
         for choice in (
             self.stack_kernel,
@@ -197,7 +204,18 @@ class RunForm(QWidget):
             preset=self.preset.value,
             changes=settings.changes_from(Settings.preset(self.preset.value)),
             kernel=self.kernel_selection(),
+            pixel_size=self._pixel_size_in_micrometres(layer),
         )
+
+    def _pixel_size_in_micrometres(self, layer: Image) -> tuple[float, ...]:
+        """Return the pixel size along Y and X, of a stack also along Z; empty if it is unknown."""
+        height, width, unit = pixel_size(layer, self._viewer.dims)
+        if unit == "px" or not shows_last_axes(layer, self._viewer.dims):
+            return ()
+        steps = read_steps(layer, stack_axes(layer), unit) if self.input.is_stack else {}
+        depth = [steps["Z"]] if "Z" in steps else []
+        sides = [in_unit(side, unit, "µm") for side in (*depth, height, width)]
+        return tuple(side for side in sides if side is not None)
 
     def kernel_selection(self) -> KernelSelection:
         """Return the chosen kernel, or how to estimate it; errors are those of :meth:`task`."""
@@ -234,7 +252,15 @@ class RunForm(QWidget):
 
     # Updates of the form
 
+    def _fill_microscope(self) -> None:
+        """Fill the model of the microscope with what is known about the plane that is shown."""
+        layer: Image | None = self.input.layer.value
+        # The viewer and its sliders outlive the dock and the layer.
+        if isalive(self) and layer is not None and layer in self._viewer.layers:
+            self.kernel.fill_from(layer, lambda: shown_index(layer, self._viewer.dims))
+
     def _on_input_changed(self) -> None:
+        self._fill_microscope()
         show_row(self.stack_kernel, self.input.is_stack)
         self._show_kernel_size()
         self._show_expected_time()
@@ -309,13 +335,14 @@ class RunForm(QWidget):
 
 
 def _tiff_of(layer: Image) -> str | None:
-    """Return the TIFF file a layer was read from, if its array has the layer's shape."""
+    """Return the TIFF file a layer was read from, if its only image has the layer's shape."""
     path = layer.source.path
     if path is None:
         return None
     data = full_data(layer)
     try:
         with tifffile.TiffFile(path) as tiff:
-            return path if tuple(tiff.series[0].shape) == tuple(data.shape) else None
+            shapes = [tuple(series.shape) for series in series_of(tiff)]
+            return path if shapes == [tuple(data.shape)] else None
     except Exception:  # the file has another format
         return None

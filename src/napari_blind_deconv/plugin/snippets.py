@@ -34,6 +34,8 @@ class Script:
         Settings that differ from the preset.
     kernel : KernelSelection
         The kernel, or how it is estimated.
+    pixel_size : tuple of float
+        Pixel size of the layer in µm along Y and X, or Z, Y and X; empty if it is unknown.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Script:
     preset: str
     changes: dict[str, Any]
     kernel: KernelSelection
+    pixel_size: tuple[float, ...] = ()
 
     @property
     def is_stack(self) -> bool:
@@ -84,6 +87,8 @@ class Script:
         choice = self.kernel.choice
         if self.is_stack:
             arguments += ["--axes", self.axes, "--kernel", choice.scope.value]
+        if self.pixel_size:  # napari's TIFF files do not state it
+            arguments += ["--pixel-size", ",".join(f"{side:.9g}" for side in self.pixel_size)]
         if any(item != ":" for item in self.index):
             arguments += ["--select", ",".join(self.index)]
         if not choice.is_found:

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Index
 from napari_blind_deconv.plugin.torch_loading import load_torch
-from napari_blind_deconv.results import TRACE_DTYPE, BlockResult, Snapshot, StackResult, Stage
+from napari_blind_deconv.results import (
+    TRACE_DTYPE,
+    BlockResult,
+    Notice,
+    Snapshot,
+    StackResult,
+    StackStep,
+    Stage,
+)
 from napari_blind_deconv.steps import Run
 from napari_blind_deconv.task import Task
 
@@ -122,8 +130,12 @@ class _Reporter:
         self._last_text = ""
         self._next_report = -math.inf  # seconds on the monotonic clock
 
-    def reports(self, step: Snapshot | BlockResult) -> Generator[Progress, None, None]:
+    def reports(self, step: StackStep) -> Generator[Progress, None, None]:
         """Yield what the panel shows after a report of the run; often nothing."""
+        if isinstance(step, Notice):
+            self._last_text = step.text
+            yield Progress(step.text, self._device)
+            return
         if isinstance(step, BlockResult):
             yield Progress(self._last_text, self._device, block=step)
             return

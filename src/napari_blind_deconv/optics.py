@@ -1,0 +1,185 @@
+"""What is known about the optics that made an image: objective, immersion and emission."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+__all__ = ["Optics"]
+
+# An objective's aperture is below the refractive index of its immersion, which is below 1.8 for
+# every liquid in use. Fluorescence is emitted between the ultraviolet and the near infrared.
+_APERTURES = (0.0, 1.8)
+_INDICES = (1.0, 1.8)
+_WAVELENGTHS = (0.2, 2.0)  # µm
+
+
+@dataclass(frozen=True)
+class Optics:
+    """The optics of an image, as far as they are known.
+
+    Attributes
+    ----------
+    numerical_aperture : float or None
+        Numerical aperture of the objective, below the refractive index.
+    refractive_index : float or None
+        Refractive index of the immersion medium.
+    emission_wavelengths : tuple of float or None
+        Emission wavelength of each channel in µm, None where it is unknown; empty if all of them
+        are unknown.
+
+    Raises
+    ------
+    ValueError
+        If a value is impossible. :meth:`stated` leaves out such values instead.
+    """
+
+    numerical_aperture: float | None = None
+    refractive_index: float | None = None
+    emission_wavelengths: tuple[float | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        aperture, index = self.numerical_aperture, self.refractive_index
+        if aperture is not None and not _is_aperture(aperture):
+            raise ValueError(
+                f"Expected a numerical aperture above 0 and below {_APERTURES[1]}, such as 1.4, "
+                f"got {aperture:g}."
+            )
+        if index is not None and not _is_index(index):
+            raise ValueError(
+                f"Expected a refractive index of the immersion from {_INDICES[0]:g} (air) to "
+                f"{_INDICES[1]}, such as 1.515 for oil, got {index:g}."
+            )
+        if not _fit(aperture, index):
+            raise ValueError(
+                f"Expected a numerical aperture below the refractive index {index:g} of the "
+                f"immersion, got {aperture:g}; correct one of the two."
+            )
+        for wavelength in self.emission_wavelengths:
+            if wavelength is not None and not _is_wavelength(wavelength):
+                low, high = (1000 * limit for limit in _WAVELENGTHS)
+                raise ValueError(
+                    f"Expected an emission wavelength from {low:g} to {high:g} nm, got "
+                    f"{1000 * wavelength:g} nm."
+                )
+
+    @classmethod
+    def stated(
+        cls,
+        numerical_aperture: Any = None,
+        refractive_index: Any = None,
+        emission_wavelengths: Iterable[Any] = (),
+    ) -> Self:
+        """Return the optics that metadata state, without the values that cannot be true.
+
+        Parameters
+        ----------
+        numerical_aperture, refractive_index : object
+            Numbers, or what stands in their place. If the aperture is not below the index, one of
+            them is wrong, and neither is believed.
+        emission_wavelengths : iterable
+            In µm, one for each channel. They are rounded to 1 pm, because they were converted.
+        """
+        aperture, index = _number(numerical_aperture), _number(refractive_index)
+        aperture = aperture if aperture is not None and _is_aperture(aperture) else None
+        index = index if index is not None and _is_index(index) else None
+        if not _fit(aperture, index):
+            aperture = index = None
+        numbers = map(_number, emission_wavelengths)
+        wavelengths = [
+            round(n, 6) if n is not None and _is_wavelength(n) else None for n in numbers
+        ]
+        return cls(aperture, index, _known(wavelengths))
+
+    @classmethod
+    def of_record(cls, record: Any) -> Self:
+        """Return the optics in a record of :meth:`as_record`; nothing is known of other values."""
+        if not isinstance(record, Mapping):
+            return cls()
+        wavelengths = record.get("emission_wavelengths")
+        return cls.stated(
+            record.get("numerical_aperture"),
+            record.get("refractive_index"),
+            wavelengths if isinstance(wavelengths, list | tuple) else (),
+        )
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the optics as a dictionary that can be written as JSON."""
+        return {**asdict(self), "emission_wavelengths": list(self.emission_wavelengths)}
+
+    def corrected(self, given: Optics) -> Self:
+        """Return the optics with the values that a user gave in place of these.
+
+        A value of these that contradicts a given one is left out.
+        """
+        aperture = given.numerical_aperture or self.numerical_aperture
+        index = given.refractive_index or self.refractive_index
+        if not _fit(aperture, index):
+            aperture, index = given.numerical_aperture, given.refractive_index
+        wavelengths = given.emission_wavelengths or self.emission_wavelengths
+        return replace(
+            self,
+            numerical_aperture=aperture,
+            refractive_index=index,
+            emission_wavelengths=wavelengths,
+        )
+
+    def of_channels(self, item: int | slice, channels: int) -> Self:
+        """Return the optics of one channel or some channels of an image with `channels` channels.
+
+        Wavelengths of another number of channels do not belong to this image, and are left out.
+        """
+        wavelengths = self.emission_wavelengths
+        if len(wavelengths) != channels:
+            wavelengths = ()
+        elif isinstance(item, int):
+            wavelengths = (wavelengths[item],)
+        else:
+            wavelengths = wavelengths[item]
+        return replace(self, emission_wavelengths=_known(wavelengths))
+
+    @property
+    def described(self) -> str:
+        """What is known, in words, with wavelengths in nm; empty if nothing is known."""
+        aperture, index = self.numerical_aperture, self.refractive_index
+        texts = []
+        if aperture is not None:
+            texts.append(f"NA {aperture:g}")
+        if index is not None:
+            texts.append(f"refractive index {index:g}")
+        if self.emission_wavelengths:
+            waves = ["?" if w is None else f"{1000 * w:.4g}" for w in self.emission_wavelengths]
+            texts.append(f"emission {', '.join(waves)} nm")
+        return ", ".join(texts)
+
+
+def _number(value: Any) -> float | None:
+    """Return a value of metadata as a number; None for any other value."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _is_aperture(value: float) -> bool:
+    return _APERTURES[0] < value < _APERTURES[1]  # false for NaN
+
+
+def _is_index(value: float) -> bool:
+    return _INDICES[0] <= value <= _INDICES[1]
+
+
+def _is_wavelength(value: float) -> bool:
+    return _WAVELENGTHS[0] <= value <= _WAVELENGTHS[1]
+
+
+def _fit(aperture: float | None, index: float | None) -> bool:
+    return aperture is None or index is None or aperture < index
+
+
+def _known(wavelengths: Iterable[float | None]) -> tuple[float | None, ...]:
+    known = tuple(wavelengths)
+    return known if any(wavelength is not None for wavelength in known) else ()

@@ -1,0 +1,149 @@
+"""The optics of a layer: from the file that it was read from, else from its metadata."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tifffile
+from napari.layers import Image
+
+from napari_blind_deconv.io.optics_metadata import (
+    elements,
+    optics_of_ome,
+    optics_of_properties,
+    properties_in,
+)
+from napari_blind_deconv.io.stacks import open_image
+from napari_blind_deconv.optics import Optics
+from napari_blind_deconv.plugin.axes import axis_letter
+from napari_blind_deconv.plugin.geometry import full_data
+
+__all__ = ["LayerOptics"]
+
+_MAX_PROPERTIES = 20_000  # of larger metadata, only this many are searched
+
+
+class LayerOptics(NamedTuple):
+    """What is known about the optics of a layer.
+
+    Attributes
+    ----------
+    optics : Optics
+        The optics, with the wavelengths of all channels of the file.
+    channel_axis : int or None
+        Axis of the layer along which the channels lie; None if there is none.
+    channel : int or None
+        Channel that the layer contains, if it is one of several in the file; None if unknown.
+    """
+
+    optics: Optics = Optics()
+    channel_axis: int | None = None
+    channel: int | None = None
+
+    @classmethod
+    def of(cls, layer: Image) -> LayerOptics:
+        """Read the optics of a layer, but no pixels; nothing is known if this fails."""
+        for read in (_of_file, _of_metadata):
+            try:
+                found = read(layer)
+            except Exception:  # readers of files and metadata may raise any exception
+                continue
+            if found.optics != Optics():
+                return found
+        return cls()
+
+    def wavelength_at(self, position: Sequence[int]) -> float | None:
+        """Return the emission wavelength in µm at a pixel of the layer; None if it is unknown."""
+        wavelengths = self.optics.emission_wavelengths
+        if len(wavelengths) == 1:
+            return wavelengths[0]
+        channel = self.channel if self.channel_axis is None else position[self.channel_axis]
+        is_known = channel is not None and channel < len(wavelengths)
+        return wavelengths[channel] if channel is not None and is_known else None
+
+
+def _of_file(layer: Image) -> LayerOptics:
+    path = layer.source.path
+    if path is None:
+        return LayerOptics()
+    with open_image(Path(path)) as opened:
+        image = opened.image
+    # A layer with as many pixels as the file contains all channels; another one, some of them.
+    is_complete = math.prod(image.pixels.shape) == math.prod(full_data(layer).shape)
+    axis = _channel_axis(layer, image.channels, is_complete=is_complete)
+    return LayerOptics(image.optics, axis, _named_channel(layer, image.channel_names))
+
+
+def _of_metadata(layer: Image) -> LayerOptics:
+    described = list(_ome_in(layer.metadata))
+    if not described:
+        properties = list(islice(properties_in(layer.metadata), _MAX_PROPERTIES))
+        return LayerOptics(optics_of_properties(properties, 1))
+    images = [(ome, image) for ome in described for image in elements(ome, "Image")]
+    found = {
+        optics_of_ome(ome, image): _channel_names(image)
+        for ome, image in images
+        if _fits(layer, image)
+    }
+    if len(found) != 1:
+        return LayerOptics()
+    [(optics, names)] = found.items()
+    axis = _channel_axis(layer, len(names), is_complete=False)
+    return LayerOptics(optics, axis, _named_channel(layer, names))
+
+
+def _channel_names(image: Mapping[str, Any]) -> list[str]:
+    channels = elements(elements(image, "Pixels"), "Channel")
+    return [str(channel.get("Name") or "") for channel in channels]
+
+
+def _channel_axis(layer: Image, channels: int, *, is_complete: bool) -> int | None:
+    """Return the only axis of the layer that can be that of the channels, or None."""
+    fitting = [
+        axis for axis in range(layer.ndim - 2) if full_data(layer).shape[axis] == channels > 1
+    ]
+    labelled = [axis for axis in fitting if axis_letter(layer, axis) == "C"]
+    axes = labelled or (fitting if is_complete else [])
+    return axes[0] if len(axes) == 1 else None
+
+
+def _named_channel(layer: Image, names: Sequence[str]) -> int | None:
+    """Return the channel whose name is that of the layer, or alone is a word in it."""
+    for fits in (
+        lambda name: name == layer.name,
+        lambda name: re.search(rf"(?<!\w){re.escape(name)}(?!\w)", layer.name),
+    ):
+        found = [number for number, name in enumerate(names) if name and fits(name)]
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
+def _ome_in(metadata: Mapping[Any, Any]) -> Iterator[Mapping[str, Any]]:
+    """Return the OME metadata in the metadata of a layer, as `tifffile.xml2dict` returns them.
+
+    Readers put them there as XML, as a model of the package ome-types, or as dictionaries.
+    """
+    nested = [value for value in metadata.values() if isinstance(value, Mapping)]
+    for value in [metadata, *metadata.values(), *(v for node in nested for v in node.values())]:
+        ome = value
+        if hasattr(ome, "to_xml"):
+            ome = ome.to_xml()
+        if isinstance(ome, str) and "<OME" in ome:
+            ome = tifffile.xml2dict(ome)
+        if isinstance(ome, Mapping):
+            ome = ome.get("OME", ome)
+        if isinstance(ome, Mapping) and "Image" in ome:
+            yield ome
+
+
+def _fits(layer: Image, image: Mapping[str, Any]) -> bool:
+    """Whether an image of OME metadata has the rows and columns of the layer."""
+    pixels: Mapping[str, Any] = next(iter(elements(image, "Pixels")), {})
+    rows, columns = full_data(layer).shape[layer.ndim - 2 : layer.ndim]
+    return (str(pixels.get("SizeY")), str(pixels.get("SizeX"))) == (str(rows), str(columns))

@@ -43,7 +43,7 @@ class Exposure:
     def resampled(
         self, function: Callable[[NDArray[Any], int], NDArray[Any]], order: int
     ) -> Exposure:
-        """Return this exposure resampled with splines of an order, and the truth with cubic ones."""
+        """Return this exposure resampled with splines of an order, its truth with cubic ones."""
         scored = function(self.scored.astype(float), 1) > 1 - 1e-6
         return Exposure(function(self.observed, order), function(self.truth, 3), scored)
 

@@ -118,7 +118,7 @@ class NoiseShape:
 
     @property
     def neighbour_correlation(self) -> float:
-        """Correlation of the noise of adjacent pixels, averaged over both axes; 0 if it is white."""
+        """Correlation of the noise of adjacent pixels, averaged over both axes; 0 if white."""
         if self.spectrum is None:
             return 0.0
         cosine = np.cos(2 * np.pi * fft.fftfreq(_PATCH))

@@ -196,8 +196,9 @@ def noise_deviation(
     The parameters are those of `Spectrum.of`.
 
     White noise is measured in the corners of the spectrum, beyond π radians per pixel, where blur
-    leaves no signal; filtered noise, at lower frequencies. Photon noise, which depends on brightness, is white on average. The detail of
-    a sharp image counts as noise, so that the estimate is an upper bound. All axes are spatial.
+    leaves no signal; filtered noise, at lower frequencies. Photon noise, which depends on
+    brightness, is white on average. The detail of a sharp image counts as noise, so that the
+    estimate is an upper bound. All axes are spatial.
     """
     return math.sqrt(Spectrum.of(image, valid_share, noise).noise_variance)
 

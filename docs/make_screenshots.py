@@ -19,6 +19,8 @@ PIXEL = 0.1  # µm; the sample has no pixel size
 REGION = np.array([[85, 20], [85, 140], [190, 140], [190, 20]]) - 0.4  # of the scene
 REPEATS = 5  # of the planes of the sample, so that some are not done yet
 
+HOT_PIXELS = 12
+
 
 def wait(condition: Callable[[], bool], seconds: float = 300) -> None:
     """Process Qt events until a condition holds."""
@@ -98,6 +100,23 @@ class Walk:
         self.unfold("Result")
         self.shoot("result")
 
+    def left_out(self) -> None:
+        """Show the pixels that were left out: a gap, a scale bar and hot pixels."""
+        self.open("scene")
+        layer = self.viewer.layers["scene"]
+        limits = layer.contrast_limits
+        pixels = np.array(layer.data)
+        brightest = pixels.max()
+        pixels[:, :6] = 0
+        pixels[-22:-16, -80:-20] = 2 * brightest
+        pixels[tuple(np.random.default_rng(0).integers(8, 150, (2, HOT_PIXELS)))] = 4 * brightest
+        layer.data, layer.contrast_limits = pixels, limits
+        self.panel.start()
+        self.wait_for_run()
+        self.unfold("Result")
+        self.panel.result.left_out.button.click()
+        self.shoot("left_out")
+
     def region(self) -> None:
         """Show the result of a drawn rectangle."""
         panel = self.panel
@@ -155,6 +174,7 @@ def main() -> None:
         walk.running,
         walk.slider,
         walk.result,
+        walk.left_out,
         walk.region,
         walk.kernel,
         walk.stack,

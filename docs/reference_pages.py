@@ -10,7 +10,7 @@ from typing import Any
 
 from napari_blind_deconv.kernel import KernelScope, KernelSource
 from napari_blind_deconv.presets import PRESET_HELP
-from napari_blind_deconv.reasons import QualityFlag, StopReason
+from napari_blind_deconv.reasons import Finding, QualityFlag, StopReason
 from napari_blind_deconv.results import Stage
 from napari_blind_deconv.settings import Settings
 
@@ -24,6 +24,7 @@ def pages() -> dict[str, str]:
         "presets.md": _presets(),
         "stop-reasons.md": _sentences(StopReason),
         "warnings.md": _sentences(QualityFlag),
+        "findings.md": _sentences(Finding),
         "kernel-sources.md": _commented(KernelSource),
         "kernel-scopes.md": _commented(KernelScope),
         "stages.md": _commented(Stage),
@@ -110,7 +111,7 @@ def _presets() -> str:
     return _table(("preset", "what it is for", "differs from the default in"), rows)
 
 
-def _sentences(kind: type[StopReason] | type[QualityFlag]) -> str:
+def _sentences(kind: type[StopReason] | type[QualityFlag] | type[Finding]) -> str:
     rows = [(f"`{each.name}`", f"`{each.value}`", each.sentence) for each in kind]
     return _table(("name", "value", "sentence"), rows)
 

@@ -124,5 +124,5 @@ def test_a_plane_that_fails_leaves_no_file(folder):
     tifffile.imwrite(folder / "in" / "b.ome.tif", np.full((40, 48), np.nan, np.float32))
     reports = [report for _, report in run_batch(jobs_of(folder)[:2])]
     assert "Expected an image with some contrast" in reports[0].trouble
-    assert "NaN or infinite" in reports[1].trouble
+    assert "NaN or infinity" in reports[1].trouble
     assert list((folder / "out").iterdir()) == []

@@ -174,6 +174,8 @@ def create_files(example: Example) -> None:
         tifffile.imwrite("INPUT.tif", stack if "--select" in text else stack[0], imagej=True)
     if "STACK.tif" in text or "RESULT.ome.zarr.json" in text:
         tifffile.imwrite("STACK.tif", stack[:2], imagej=True, metadata={"axes": "ZYX"})
+    if "--mask MASK.tif" in text:
+        tifffile.imwrite("MASK.tif", (stack[0] > 0.9 * stack[0].max()).astype(np.uint8))
     if "--psf K.tif" in text:
         tifffile.imwrite("K.tif", psf)
     if "in/*.tif" in text:

@@ -536,12 +536,6 @@ class TestSolvers:
 GOOD = np.random.default_rng(0).random((20, 24))
 
 
-def with_value(value):
-    image = GOOD.copy()
-    image[3, 4] = value
-    return image
-
-
 @pytest.fixture(scope="module")
 def blurred() -> np.ndarray:
     kernel = gaussian_kernel((15, 15), 2.0)
@@ -629,8 +623,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("image", "error", "sentence"),
         [
-            (with_value(np.nan), ValueError, "1 NaN or infinite"),
-            (with_value(-np.inf), ValueError, "1 NaN or infinite"),
+            (np.full((20, 20), np.nan), ValueError, "got NaN or infinity in every pixel"),
             (np.full((20, 20), 7), ValueError, "the value 7 in every pixel"),
             (GOOD.astype(complex), TypeError, "complex128"),
             (GOOD > 0.5, TypeError, "bool"),

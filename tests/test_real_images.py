@@ -21,6 +21,7 @@ from benchmarks.suites.real import real_pair
 
 from napari_blind_deconv import Settings
 from napari_blind_deconv.numerics.optics import gaussian_kernel
+from napari_blind_deconv.reasons import Finding
 
 LINEAR = Settings(solver="wiener", kernel_start=1.5)
 
@@ -95,9 +96,12 @@ class TestContactSheet:
         assert before.images[0].get_array().std() < after.images[0].get_array().std()
         assert kernel.images[0].get_array().shape == entry.outcome.kernel.shape
 
-    def test_the_verdict_states_kernel_and_warnings(self, small_scene):
-        entry = entry_of("scene 0", small_scene[1], LINEAR)
+    def test_the_verdict_states_kernel_warnings_and_findings(self, small_scene):
+        image = small_scene[1].copy()
+        image[20, 30] = 20
+        entry = entry_of("scene 0", image, LINEAR)
         assert entry.verdict.startswith("scene 0, 48 × 48: kernel set, 3.5 × 3.5 px; signal to")
+        assert Finding.HOT.text(1) in entry.verdict
         assert all(flag.sentence in entry.verdict for flag in entry.outcome.flags)
 
     def test_an_error_is_the_verdict(self):

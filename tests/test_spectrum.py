@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from napari_blind_deconv.numerics.optics import gaussian_kernel
-from napari_blind_deconv.numerics.spectrum import Spectrum, periodic_component, white_noise
+from napari_blind_deconv.numerics.spectrum import Spectrum, noise_deviation, periodic_component
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_only_jumps_at_the_border_are_removed(axes):
 def test_noise_of_a_volume_is_found():
     smooth = ndimage.gaussian_filter(np.random.default_rng(0).random((24, 32, 32)), 3)
     noise = 0.03 * np.random.default_rng(1).standard_normal(smooth.shape)
-    assert white_noise(smooth + noise) == pytest.approx(0.03, rel=0.1)
+    assert noise_deviation(smooth + noise) == pytest.approx(0.03, rel=0.1)
 
 
 def test_the_transfer_of_a_blur_of_a_volume():
@@ -54,7 +54,7 @@ def test_the_transfer_of_a_blur_of_a_volume():
 def test_noise_is_found(sharp):
     blurred = ndimage.gaussian_filter(sharp, 2, mode="wrap")
     noisy = blurred + 0.03 * np.random.default_rng(1).standard_normal(blurred.shape)
-    assert white_noise(noisy) == pytest.approx(0.03, rel=0.1)
+    assert noise_deviation(noisy) == pytest.approx(0.03, rel=0.1)
 
 
 @pytest.mark.parametrize("sigma", [1.0, 2.0, 4.0])

@@ -11,12 +11,13 @@ from tests import guard
 
 from napari_blind_deconv import BlockResult, Settings, deconvolve
 from napari_blind_deconv.io.images import read_psf
+from napari_blind_deconv.numerics.pixel_faults import PixelFault
 from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin.axes import read_axes, stack_axes
 from napari_blind_deconv.plugin.planes import stack_of
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 from napari_blind_deconv.plugin.worker import Progress
-from napari_blind_deconv.reasons import QualityFlag
+from napari_blind_deconv.reasons import Finding, QualityFlag
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 QUICK = Settings(max_iterations=2, channels=(8,), kernel_features=16)
@@ -110,9 +111,32 @@ def test_warnings_are_counted_and_shown_for_each_plane(dock, qtbot):
     assert result_of(dock).metadata["blind_deconvolution"]["warnings"][sentence] == 4
 
 
+def test_pixels_left_out_are_counted_and_shown_plane_by_plane(dock, qtbot):
+    hot = np.stack([gaussian_filter(plane.astype(np.float32), 2) for plane in STACK])
+    hot[1, 5, 7] = hot[3, [6, 9], [4, 11]] = 20 * hot.max()
+    dock._viewer.layers["cells"].data = hot
+    dock.start()
+    finish(dock, qtbot)
+    left_out = dock.result.left_out
+    assert f"2 planes: {Finding.HOT.text(3)}" in left_out.notes.text()
+    record = result_of(dock).metadata["blind_deconvolution"]["findings"]
+    assert record["hot or dead"] == {"planes": 2, "count": 3}
+    left_out.button.click()
+    layer = dock._viewer.layers["cells [left out]"]
+    assert layer.data.shape == hot.shape
+    np.testing.assert_array_equal(
+        np.argwhere(np.asarray(layer.data) == PixelFault.HOT), [(1, 5, 7), (3, 6, 4), (3, 9, 11)]
+    )
+    np.testing.assert_allclose(layer.translate, result_of(dock).translate)
+    dock._viewer.dims.set_current_step(0, 3)
+    assert left_out.notes.text() == Finding.HOT.text(2)
+    dock._viewer.dims.set_current_step(0, 2)
+    assert not left_out.notes.text()
+
+
 def test_a_failed_plane_has_no_result_to_save(dock, qtbot):
     bad = STACK.astype(np.float32)
-    bad[2, 3, 3] = np.nan
+    bad[2] = np.nan
     dock._viewer.layers["cells"].data = bad
     dock.start()
     finish(dock, qtbot)
@@ -190,7 +214,7 @@ def test_stopping_keeps_the_planes_that_are_done(dock, qtbot):
 
 def test_a_failed_plane_is_reported_and_the_others_are_done(dock, qtbot):
     bad = STACK.astype(np.float32)
-    bad[2, 3, 3] = np.nan
+    bad[2] = np.nan
     dock._viewer.layers["cells"].data = bad
     dock.start()
     finish(dock, qtbot)

@@ -175,7 +175,7 @@ def pool(request) -> Iterator[Executor]:
 class TestExecutors:
     def test_all_executors_give_the_same_planes(self, stack, pool):
         broken = stack.copy()
-        broken[1, 1, 3, 3] = np.nan
+        broken[1, 1] = np.nan
         _, expected = run(broken, axes="CZYX")
         blocks, result = run(broken, axes="CZYX", executor=pool)
         assert {block.index for block in blocks} == set(np.ndindex(2, 3))
@@ -330,7 +330,7 @@ class TestKernels:
         planes[:] = 255, 240, 230
         [statistics] = channel_statistics(Image(planes, "ZYXS"))
         assert statistics.sharpest is None
-        planes[1, 10:20, 10:20] = 20
+        planes[1, :, :24] = 20
         [statistics] = channel_statistics(Image(planes, "ZYXS"))
         assert statistics.sharpest == (1,)
 
@@ -435,7 +435,7 @@ class TestRuntime:
 class TestBadPlanes:
     def test_a_bad_plane_is_reported_and_the_others_continue(self, stack):
         broken = stack[0].copy()
-        broken[1, 3, 3] = np.nan
+        broken[1] = np.nan
         blocks, result = run(broken, axes="ZYX")
         assert list(result.failures) == [(1,)]
         assert "NaN" in result.failures[1,]
@@ -468,10 +468,8 @@ class TestBadPlanes:
             run(np.zeros((20, 20)), axes="YX")
         with pytest.raises(ValueError, match="at least 16 pixels per side"):
             run(np.zeros((0, 20)), axes="YX")
-        plane = stack[0, 0].copy()
-        plane[3, 3] = np.nan
-        with pytest.raises(ValueError, match="1 NaN or infinite pixels"):
-            run(plane, axes="YX")
+        with pytest.raises(ValueError, match="NaN or infinity in every pixel"):
+            run(np.full((20, 20), np.nan), axes="YX")
 
     @pytest.mark.parametrize("kernel", ["per-channel", gaussian_kernel((9, 9), 1.5)])
     def test_a_plane_beyond_single_precision_does_not_change_others(self, stack, kernel):

@@ -11,17 +11,20 @@ import pytest
 from napari.layers import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QPushButton, QScrollArea, QWidget
+from scipy import ndimage
 from superqt import QCollapsible
 from tests import guard
 
 from napari_blind_deconv import DeconvolutionError, Settings
 from napari_blind_deconv.io.images import read_plane
+from napari_blind_deconv.numerics.pixel_faults import PixelFault
 from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin import runtime_estimator, sample_data, worker
 from napari_blind_deconv.plugin.axes import stack_axes
 from napari_blind_deconv.plugin.commands import deconvolve_selected
 from napari_blind_deconv.plugin.preferences import Preferences
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
+from napari_blind_deconv.reasons import Finding
 
 PIXELS = np.random.default_rng(0).random((24, 28)).astype(np.float32)
 CALIBRATION = {"scale": (0.2, 0.1), "translate": (5, -3), "units": ("um", "um")}
@@ -50,6 +53,12 @@ def dock(make_napari_viewer, qtbot, fresh_panel) -> Iterator[BlindDeconvolutionW
     for run in list(run_module._active):
         run.stop_and_keep()
     qtbot.waitUntil(lambda: not run_module._active, timeout=guard.MILLISECONDS)
+
+
+def with_hot_pixels(image: np.ndarray, *pixels: tuple[int, int]) -> np.ndarray:
+    hot = image.copy()
+    hot[tuple(np.transpose(pixels))] = 20 * image.max()
+    return hot
 
 
 def set_form(widget: BlindDeconvolutionWidget, **values: object) -> None:
@@ -436,6 +445,34 @@ class TestAfterwards:
         dock._show_status("Something else.")
         assert not dock.warnings.text()
 
+    def test_pixels_that_were_left_out_are_told_and_shown_on_request(self, dock, wait):
+        image = viewer_of(dock).layers["cells"]
+        image.data = with_hot_pixels(ndimage.gaussian_filter(PIXELS, 2), (5, 7), (12, 20))
+        assert not dock.result.left_out.button.isEnabled()
+        dock.start()
+        wait(idle(dock))
+        left_out = dock.result.left_out
+        assert Finding.HOT.text(2) in left_out.notes.text()
+        assert "⚠ Hot" not in dock.warnings.text()
+        assert "cells [left out]" not in names(dock)
+        left_out.button.click()
+        left_out.button.click()
+        assert names(dock).count("cells [left out]") == 1
+        layer = viewer_of(dock).layers["cells [left out]"]
+        np.testing.assert_array_equal(np.argwhere(layer.data == PixelFault.HOT), [(5, 7), (12, 20)])
+        assert layer.units == image.units
+        np.testing.assert_allclose(layer.data_to_world((5, 7)), image.data_to_world((5, 7)))
+        assert layer.get_status(image.data_to_world((5, 7)), world=True)["value"].endswith(
+            "left out: hot or dead"
+        )
+
+    def test_nothing_is_shown_as_left_out_of_a_clean_image(self, dock, wait):
+        dock.start()
+        wait(idle(dock))
+        assert not dock.result.left_out.notes.text()
+        assert not dock.result.left_out.button.isEnabled()
+        assert "No pixel was left out" in dock.result.left_out.button.toolTip()
+
     def test_an_error_can_be_copied_with_its_details(self, dock, wait, monkeypatch):
         shown = []
         monkeypatch.setattr(
@@ -615,7 +652,7 @@ class TestForm:
 
     def test_impossible_input_is_refused_and_leaves_no_layer(self, dock, notifications):
         bad = {
-            "400 NaN or infinite": np.full((20, 20), np.nan),
+            "NaN or infinity in every pixel": np.full((20, 20), np.nan),
             "got the value 0 in every pixel": np.zeros((20, 20)),
             "at least 16 pixels per side": PIXELS[:10],
         }

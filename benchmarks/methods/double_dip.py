@@ -88,6 +88,7 @@ class DoubleDip:
             "seconds_per_iteration": result.seconds / len(result.trace),
             "kernel_source": result.kernel.source.value,
             "flags": [flag.name for flag in result.flags],
+            "findings": {finding.value: count for finding, count in result.findings.items()},
         }
         if self.to_the_end:
             # The result is not the estimate that early stopping would have kept.

@@ -76,7 +76,7 @@ class _Run:
             "kernel": result.kernel.source.value,
             "width": result.kernel.widths.principal[0],
             "flags": [flag.name for flag in result.flags],
-            "told": list(getattr(result, "notes", ())),
+            "told": [finding.value for finding in result.findings],
         }
 
 

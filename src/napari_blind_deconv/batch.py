@@ -28,10 +28,13 @@ class FileReport(NamedTuple):
         Why the job, or some of its planes, failed; empty if it succeeded.
     warnings : tuple of str
         Reasons to doubt the result, as sentences.
+    notes : tuple of str
+        What was found in the image besides the scene, as sentences.
     """
 
     trouble: str = ""
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def plan_batch(patterns: Sequence[str], folder: Path, suffix: str) -> list[tuple[Path, Path]]:
@@ -148,4 +151,4 @@ def _run(job: Job, resume: bool, overwrite: bool) -> FileReport:
         # A single plane has an empty index, and its failure needs no number of planes.
         planes = f"{len(summary.failures)} plane(s) failed; plane {index}: " if index else ""
         trouble = f"{planes}{reason}"
-    return FileReport(trouble, tuple(summary.warning_lines()))
+    return FileReport(trouble, tuple(summary.warning_lines()), tuple(summary.finding_lines()))

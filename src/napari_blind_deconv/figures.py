@@ -86,7 +86,8 @@ def report_figure(report: Report) -> Figure:
         axes.set_axis_off()
     lines = [f"{name:<36}{value}" for name, value in _numbers(report)]
     text.text(0, 1, "\n".join(lines), va="top", family="monospace", size=8.5)
-    verdict = textwrap.fill(f"{report.verdict} {report.stop}", 95)
+    paragraphs = (f"{report.verdict} {report.stop}", *report.notes)
+    verdict = "\n".join(textwrap.fill(paragraph, 95) for paragraph in paragraphs)
     text.text(0, 0, verdict, va="bottom", size=9.5)
     return figure
 

@@ -16,6 +16,7 @@ import psutil
 from numpy.typing import NDArray
 
 from napari_blind_deconv.errors import first_line
+from napari_blind_deconv.masks import as_mask
 from napari_blind_deconv.optics import Optics
 
 __all__ = ["Image", "Index", "PixelArray", "Region", "moved_origin"]
@@ -71,7 +72,8 @@ class Image:
         Objective, immersion, and emission wavelength of each channel, as far as they are known.
     masked : ndarray or None
         Mask of the pixels to leave out, because they are not part of the image: of the shape of a
-        block, or of the stack. None: no pixel.
+        block, or of the stack, then also as a dask array. None: no pixel. :meth:`with_mask` adds
+        one.
 
     Raises
     ------
@@ -101,9 +103,10 @@ class Image:
             self.block_shape,
             self.stack_shape + self.block_shape,
         ):
+            stack = f" or {self.stack_shape + self.block_shape}" if self.stack_axes else ""
             raise ValueError(
-                f"Expected a mask of shape {self.block_shape}, that of the image, got "
-                f"{self.masked.shape}."
+                f"Expected a mask of shape {self.block_shape}{stack}, as the image without "
+                f"colours, got {self.masked.shape}."
             )
 
     @classmethod
@@ -223,12 +226,10 @@ class Image:
             )
         try:
             block = np.asarray(self.pixels[index])
+            masked = self._masked_at(index)
         except Exception as error:  # the decoder of a damaged file may raise any exception
             name = f"The plane {index}" if index else "The image"
             raise ValueError(f"{name} cannot be read ({first_line(error)}).") from error
-        masked = self.masked
-        if masked is not None and masked.ndim > len(self.space):
-            masked = masked[index]
         return replace(
             self,
             pixels=block,
@@ -259,6 +260,12 @@ class Image:
         starts = dict(zip(self.axes, index, strict=False))
         return moved_origin(self.origin, self.spacing, starts)
 
+    def _masked_at(self, index: Index) -> NDArray[np.bool_] | None:
+        """Return the mask of a block."""
+        if self.masked is None or self.masked.ndim == len(self.space):
+            return self.masked
+        return np.asarray(self.masked[index])
+
     def _optics_at(self, index: Index) -> Optics:
         """Return the optics of what is left when the first axes have an index."""
         axis = self.stack_axes.find("C")
@@ -282,6 +289,30 @@ class Image:
         if self.is_colour:
             pixels = pixels[..., :3].mean(axis=-1, dtype=np.float64)
         return pixels.astype(np.float64)
+
+    def with_mask(self, mask: Any) -> Self:
+        """Return a copy that leaves out the pixels of a mask, too.
+
+        Parameters
+        ----------
+        mask : array_like
+            Booleans or whole numbers; pixels where it is not 0 are left out. It has the axes of a
+            block, and then holds for all blocks, or also axes of the stack, from the last one on.
+            It has no colour axis. Of a dask array, only the blocks that are read are computed.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :func:`~napari_blind_deconv.masks.as_mask`; also if the shape is another.
+        """
+        masked = as_mask(mask)
+        shape = self.stack_shape + self.block_shape
+        if masked.ndim == len(self.space):
+            masked = np.asarray(masked)
+        elif masked.ndim > len(self.space) and masked.shape == shape[-masked.ndim :]:
+            masked = np.broadcast_to(masked, shape)
+        added = replace(self, masked=masked)  # this checks the shape
+        return added if self.masked is None else replace(self, masked=masked | self.masked)
 
     def with_pixels(self, pixels: PixelArray) -> Self:
         """Return a copy with other pixels of the same shape, such as an estimate."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from napari_blind_deconv.errors import first_line
+from napari_blind_deconv.findings import FoundInPlanes, added_up, finding_lines, findings_in
 from napari_blind_deconv.image import Index
 from napari_blind_deconv.io.identity import content_hash, file_identity
 from napari_blind_deconv.io.images import read_psf
@@ -23,7 +24,7 @@ from napari_blind_deconv.io.scaling import PixelType, Scaling
 from napari_blind_deconv.io.stacks import OpenImage, open_image
 from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelScope, KernelSource
 from napari_blind_deconv.optics import Optics
-from napari_blind_deconv.reasons import StopReason
+from napari_blind_deconv.reasons import Finding, StopReason
 from napari_blind_deconv.settings import Settings
 
 __all__ = [
@@ -68,6 +69,8 @@ class Job(BaseModel):
         File of a known PSF; it is used as it is.
     psf_guess : Path or None
         File of a PSF that the estimate of the kernel starts from.
+    mask : Path or None
+        File of a mask, as in `open_image`: pixels where it is not 0 are left out.
     reference : tuple of int or None
         Index of the plane that the kernel is estimated on; None: the plane with the most contrast.
     dtype : PixelType
@@ -90,6 +93,7 @@ class Job(BaseModel):
     series: str | None = None
     psf: Path | None = None
     psf_guess: Path | None = None
+    mask: Path | None = None
     reference: tuple[int, ...] | None = None
     dtype: PixelType = PixelType.FLOAT32
     warm_start: bool = True
@@ -149,6 +153,7 @@ class Job(BaseModel):
             series=self.series,
             pixel_size=self.pixel_size,
             optics=self.optics,
+            mask=self.mask,
         )
 
     def kernel_choice(self) -> KernelChoice:
@@ -172,7 +177,7 @@ class Job(BaseModel):
         return self.model_dump(mode="json")
 
     def inputs(self) -> dict[str, Any]:
-        """Return the identities of the input and of the PSF file, ready for JSON.
+        """Return the identities of the input, the PSF file and the mask, ready for JSON.
 
         Raises
         ------
@@ -183,6 +188,7 @@ class Job(BaseModel):
         return {
             "input": file_identity(self.input),
             "PSF": None if psf is None else content_hash(psf),
+            "mask": None if self.mask is None else content_hash(self.mask),
         }
 
 
@@ -209,6 +215,9 @@ class Summary:
         far; of a stack, the finished planes are kept.
     scaling : Scaling or None
         How the output stores its values as 16-bit integers; None if it contains the values.
+    findings : mapping
+        What was found in the planes besides the scene, with the number of planes and of pixels or
+        lines.
     """
 
     finished: bool
@@ -219,6 +228,7 @@ class Summary:
     seconds: float
     stopped: bool = False
     scaling: Scaling | None = None
+    findings: Mapping[Finding, FoundInPlanes] = field(default_factory=dict)
 
     @classmethod
     def of_records(
@@ -243,7 +253,12 @@ class Summary:
             seconds=seconds,
             stopped=stopped,
             scaling=scaling,
+            findings=added_up(findings_in(record) for record in records.values()),
         )
+
+    def finding_lines(self) -> list[str]:
+        """Return the findings as lines; for a stack, each with its number of planes."""
+        return finding_lines(self.findings, self.planes)
 
     def warning_lines(self) -> list[str]:
         """Return the warnings as lines; for a stack, each with its number of planes."""
@@ -293,11 +308,12 @@ def result_record(job: Job) -> dict[str, Any] | None:
 
 
 def _is_current(job: Job, record: dict[str, Any]) -> bool:
-    """Whether the input and the PSF are still those of a provenance."""
+    """Whether the input, the PSF and the mask are still those of a provenance."""
     if "input" not in record:  # as in the sidecars of the first draft of 0.1.0
         return job.output.stat().st_mtime >= job.input.stat().st_mtime
     inputs = job.inputs()
-    return record.get("PSF") == inputs["PSF"] and inputs["input"].items() <= record["input"].items()
+    same_files = all(record.get(name) == inputs[name] for name in ("PSF", "mask"))
+    return same_files and inputs["input"].items() <= record["input"].items()
 
 
 def recorded_provenance(output: Path) -> dict[str, Any]:

@@ -220,6 +220,7 @@ def _origin(job: Job, image: Image) -> dict[str, Any]:
         # Not as "shape": tifffile takes a description with that key for its own.
         "input": {**inputs["input"], "array": f"{image.pixels.dtype} {image.pixels.shape}"},
         "PSF": inputs["PSF"],
+        "mask": inputs["mask"],
         "version": __version__,
     }
 
@@ -229,10 +230,9 @@ def _check_paths(job: Job, *, resume: bool, overwrite: bool) -> None:
     # single plane that was stopped early.
     replaces = resume and (may_replace(job.output) or result_record(job) is not None)
     check_output(job.output, overwrite=overwrite or replaces, suffixes=OUTPUT_SUFFIXES)
-    if os.path.realpath(job.input) == os.path.realpath(job.output):
-        raise ValueError(
-            f"Expected different files for input and output, got {job.input} for both."
-        )
+    for path in (job.input, job.psf, job.psf_guess, job.mask):
+        if path is not None and os.path.realpath(path) == os.path.realpath(job.output):
+            raise ValueError(f"Expected different files for input and output, got {path} for both.")
     if has_planes(job.output) and not (resume or overwrite):
         raise ValueError(
             f"{partial_folder(job.output)} contains planes of an interrupted run; --resume "

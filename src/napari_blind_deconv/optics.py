@@ -64,6 +64,14 @@ class Optics:
                     f"{1000 * wavelength:g} nm."
                 )
 
+    @property
+    def finest_period(self) -> float | None:
+        """Finest period in µm that the objective resolves in any channel; None if unknown."""
+        known = [wavelength for wavelength in self.emission_wavelengths if wavelength is not None]
+        if self.numerical_aperture is None or not known:
+            return None
+        return min(known) / (2 * self.numerical_aperture)
+
     @classmethod
     def stated(
         cls,

@@ -5,6 +5,7 @@ Each has a readable sentence.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Self
 
@@ -12,16 +13,21 @@ __all__ = ["Finding", "QualityFlag", "StopReason"]
 
 
 class _Reason(StrEnum):
-    """A reason: its value is a short name, its `sentence` explains it to the user."""
+    """A reason: its value is a short name, its `sentence` explains it to the user.
+
+    `unit` is what a number beside it counts; empty without one.
+    """
 
     sentence: str
+    unit: str
 
     # The sentence is optional because a lookup by value, such as ``StopReason("stopped")``, passes
     # the value alone.
-    def __new__(cls, value: str, sentence: str = "") -> Self:
+    def __new__(cls, value: str, sentence: str = "", unit: str = "") -> Self:
         member = str.__new__(cls, value)
         member._value_ = value
         member.sentence = sentence
+        member.unit = unit
         return member
 
 
@@ -64,8 +70,23 @@ class QualityFlag(_Reason):
     )
     NO_BLUR = (
         "no blur found",
-        "No blur was found: the image is as sharp as its pixels allow, or too noisy to tell. If it "
-        "looks blurred, try a larger region or start from a Gaussian kernel.",
+        "No blur was found: the image shows detail down to the size of its pixels. If it looks "
+        "blurred, start from a Gaussian kernel.",
+    )
+    TOO_COARSE = (
+        "pixels too coarse to show blur",
+        "The pixels are too coarse to show the blur of the microscope: nothing was deconvolved. "
+        "Use a higher magnification or smaller pixels.",
+    )
+    TOO_NOISY = (
+        "noise hides the blur",
+        "Noise hides how the image is blurred: noise was removed, but nothing was deconvolved. "
+        "Start from a Gaussian kernel or use the microscope's PSF, or expose longer.",
+    )
+    TOO_SMALL = (
+        "too small to show blur",
+        "The image is too small to tell how it is blurred: nothing was deconvolved. Choose a larger "
+        "region, or start from a Gaussian kernel or the microscope's PSF.",
     )
     KERNEL_FILLS_WINDOW = (
         "kernel fills its window",
@@ -93,36 +114,50 @@ class QualityFlag(_Reason):
 
 
 class Finding(_Reason):
-    """What was found in an image that is not the scene; `sentence` states what was done."""
+    """What was found in an image that is not the scene; `sentence` states what was done.
+
+    Attributes
+    ----------
+    unit : str
+        What is counted: "pixel", "row", "column", or "times" that each pixel is repeated. Empty if
+        the finding concerns the whole image.
+    """
 
     NOT_FINITE = (
         "not finite",
         "Pixels that are not finite numbers were left out and kept as they are.",
+        "pixel",
     )
     MASKED = (
         "masked",
         "Masked pixels were left out and kept as they are.",
+        "pixel",
     )
     FLAT = (
         "without image",
         "Areas of one value that end abruptly, such as gaps, scale bars and stuck lines, were left "
         "out and kept as they are.",
+        "pixel",
     )
     HOT = (
         "hot or dead",
         "Hot or dead pixels were left out and replaced.",
+        "pixel",
     )
     SATURATED = (
         "saturated",
-        "Saturated pixels were left out: their true brightness is unknown.",
+        "Saturated pixels, whose true brightness is unknown, were left out.",
+        "pixel",
     )
     ROW_OFFSETS = (
         "offsets of rows",
         "Rows have offsets, which were subtracted.",
+        "row",
     )
     COLUMN_OFFSETS = (
         "offsets of columns",
         "Columns have offsets, which were subtracted.",
+        "column",
     )
     FILTERED = (
         "filtered noise",
@@ -136,6 +171,21 @@ class Finding(_Reason):
     )
     REPEATED = (
         "repeated pixels",
-        "Each pixel is repeated: the image was deconvolved on the grid on which it was sampled, "
-        "and the kernel is in pixels of that grid.",
+        "The image was deconvolved on the grid on which it was sampled, and its kernel is in "
+        "pixels of that grid, because each pixel is repeated.",
+        "times",
     )
+
+    def text(self, count: int | None) -> str:
+        """Return the sentence, with the number of pixels, lines or repeats at its end."""
+        if count is None or not self.unit:
+            return self.sentence
+        unit = self.unit if self.unit == "times" or count == 1 else f"{self.unit}s"
+        return f"{self.sentence.removesuffix('.')} ({count} {unit})."
+
+    def total(self, counts: Sequence[int | None]) -> int | None:
+        """Return the number for several planes: a sum, but repeats of pixels do not add up."""
+        numbers = [count for count in counts if count is not None]
+        if not numbers or not self.unit:
+            return None
+        return max(numbers) if self.unit == "times" else sum(numbers)

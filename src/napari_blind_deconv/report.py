@@ -9,9 +9,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_blind_deconv.engine.inspection import Inspection
-from napari_blind_deconv.engine.quality import judge
 from napari_blind_deconv.engine.repeats import error_of_repeats
+from napari_blind_deconv.engine.sampling import judge_block
+from napari_blind_deconv.findings import Findings
 from napari_blind_deconv.image import Image, Index
 from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.job import Job, kernel_in, planes_in, sidecar_of
@@ -39,6 +39,8 @@ class Report:
         Residual, noise, resolution and the other numbers.
     flags : tuple of QualityFlag
         Reasons to doubt the result, gravest first.
+    findings : mapping
+        What was found in the image besides the scene, as in `Result`.
     stop : str
         Why the run ended, as a sentence.
     """
@@ -49,6 +51,7 @@ class Report:
     kernel: Kernel
     trust: TrustReport
     flags: tuple[QualityFlag, ...]
+    findings: Findings
     stop: str
     _saved: _SavedPlane = field(repr=False)
 
@@ -70,8 +73,8 @@ class Report:
         """
         saved = _SavedPlane.read(result, plane)
         reason = StopReason(saved.record["stop_reason"])
-        trust, flags, _ = judge(
-            Inspection.of(saved.before),
+        trust, flags, findings = judge_block(
+            saved.before,
             saved.image,
             saved.kernel,
             reason=reason,
@@ -84,6 +87,7 @@ class Report:
             kernel=saved.kernel,
             trust=trust,
             flags=flags,
+            findings=findings,
             stop=reason.sentence,
             _saved=saved,
         )
@@ -97,6 +101,11 @@ class Report:
                 "blurred again, it matches the image to within the noise."
             )
         return " ".join(flag.sentence for flag in self.flags)
+
+    @property
+    def notes(self) -> list[str]:
+        """A sentence for each finding."""
+        return [finding.text(count) for finding, count in self.findings.items()]
 
     def expected_error(self, *, repeats: int = 4, device: str = "auto") -> Image:
         """Return a map of the expected error, with the pixel size of the result.
@@ -122,6 +131,7 @@ class Report:
             "result": self.title,
             "verdict": self.verdict,
             "warnings": [flag.value for flag in self.flags],
+            "findings": {finding.value: count for finding, count in self.findings.items()},
             "stop": self.stop,
             "optics": self._saved.after.optics.as_record(),
             **self.trust.as_record(),

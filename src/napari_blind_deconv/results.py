@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_blind_deconv.findings import Findings, FoundInPlanes
 from napari_blind_deconv.image import Index
 from napari_blind_deconv.kernel import Kernel
 from napari_blind_deconv.plan import StackPlan
@@ -197,7 +198,8 @@ class Result:
     flags : tuple of QualityFlag
         Reasons to doubt the result, most serious first.
     findings : mapping
-        What was found in the input that is no image, with the number of pixels or lines.
+        What was found in the input besides the scene, with the number of pixels or lines that
+        `Finding.text` states; None if it concerns the whole input.
     tiles : int
         Number of tiles that were deconvolved separately, without those that have no contrast.
         `trace` and `noise` are those of the tile that took longest.
@@ -223,7 +225,7 @@ class Result:
     seconds: float
     trust: TrustReport
     flags: tuple[QualityFlag, ...] = ()
-    findings: Mapping[Finding, int] = field(default_factory=dict)
+    findings: Findings = field(default_factory=dict)
     tiles: int = 1
     chosen_by_hand: bool = False
     slowed_at: int | None = None
@@ -313,6 +315,9 @@ class StackResult:
     done, missing : int
         Number of planes computed in this run, and number of planes still missing, which neither
         this run nor an earlier one computed.
+    findings : mapping
+        What was found in the planes of this run besides the scene, with the number of planes and
+        of pixels or lines.
     """
 
     image: NDArray[np.float32] | None
@@ -321,3 +326,4 @@ class StackResult:
     flags: Mapping[QualityFlag, int]
     done: int
     missing: int
+    findings: Mapping[Finding, FoundInPlanes] = field(default_factory=dict)

@@ -51,6 +51,7 @@ class Task:
         axes: str | None,
         kernel: KernelChoice | Kernel | ArrayLike | None,
         intensity_range: tuple[float, float] | None = None,
+        mask: ArrayLike | None = None,
     ) -> Self:
         """Make a task from the arguments of the public functions.
 
@@ -63,7 +64,7 @@ class Task:
                 "volume as a stack of planes."
             )
         return cls(
-            converted,
+            converted if mask is None else converted.with_mask(mask),
             (settings or Settings()).with_changes(**changes),
             KernelChoice.of(kernel),
             intensity_range,

@@ -14,6 +14,7 @@ from napari_blind_deconv.cli.options import (
     DtypeOption,
     ImmersionOption,
     KernelOption,
+    MaskOption,
     OverwriteOption,
     PixelSizeOption,
     PresetOption,
@@ -35,6 +36,7 @@ from napari_blind_deconv.cli.output import (
     console,
     errors,
     one_sentence_errors,
+    print_lines,
     print_result_summary,
     progress_bar,
 )
@@ -91,6 +93,7 @@ def run(
     psf_guess: Annotated[
         Path | None, typer.Option(help="TIFF of an approximate PSF, which the fit corrects.")
     ] = None,
+    mask: MaskOption = None,
     kernel_out: Annotated[
         Path | None, typer.Option(help="TIFF for the kernels, one page per channel or plane.")
     ] = None,
@@ -136,6 +139,7 @@ def run(
                 series=series,
                 psf=psf,
                 psf_guess=psf_guess,
+                mask=mask,
                 reference=parse_index(reference),
                 dtype=pixel_type(dtype),
             )
@@ -177,6 +181,7 @@ def batch(
     series: SeriesOption = None,
     kernel: KernelOption = "per-channel",
     psf: Annotated[Path | None, typer.Option(help="TIFF of a known PSF, for all images.")] = None,
+    mask: MaskOption = None,
     jobs: Annotated[
         int, typer.Option(min=1, help="Number of files at a time; they share the cores.")
     ] = 1,
@@ -203,11 +208,12 @@ def batch(
             "dtype": pixel_type(dtype),
             "kernel": kernel_scope(kernel),
             "psf": psf,
+            "mask": mask,
         }
         pairs = plan_batch(images, out, suffix)
         out.mkdir(parents=True, exist_ok=True)
         all_jobs = [Job(input=source, output=target, **common) for source, target in pairs]
-        troubles, warnings = {}, {}
+        troubles, reports = {}, {}
         with progress_bar() as progress:
             task = progress.add_task("deconvolving", total=len(all_jobs), unit="files")
             ended = run_batch(all_jobs, at_a_time=jobs, resume=resume, overwrite=overwrite)
@@ -215,13 +221,12 @@ def batch(
                 progress.advance(task)
                 if report.trouble:
                     troubles[job.input] = report.trouble
-                if report.warnings:
-                    warnings[job.input] = report.warnings
+                reports[job.input] = report
         for path, trouble in troubles.items():
             errors.print(f"{path}: {trouble}", soft_wrap=True)
-        for path, lines in warnings.items():
-            for line in lines:
-                errors.print(f"{path}: warning: {line}", soft_wrap=True)
+        for path, report in reports.items():
+            print_lines("note", report.notes, path)
+            print_lines("warning", report.warnings, path)
         errors.print(f"{len(all_jobs) - len(troubles)} of {len(all_jobs)} files done, in {out}.")
     if troubles:
         raise typer.Exit(SOME_FAILED)
@@ -335,6 +340,6 @@ def _demonstrate(pixels: Any, name: str, out: Path, settings: Settings) -> tuple
     write_traces(trace, "", {(): result.trace.tolist()})
     write_summary(out / f"{name}_summary.png", pixels, result, name)
     print_result_summary(result, image)
-    for flag in result.flags:
-        errors.print(f"warning: {flag.sentence}", soft_wrap=True)
+    print_lines("note", [finding.text(n) for finding, n in result.findings.items()])
+    print_lines("warning", [flag.sentence for flag in result.flags])
     return result, interrupted

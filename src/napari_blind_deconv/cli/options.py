@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,7 @@ __all__ = [
     "DtypeOption",
     "ImmersionOption",
     "KernelOption",
+    "MaskOption",
     "OverwriteOption",
     "PixelSizeOption",
     "PresetOption",
@@ -55,6 +57,10 @@ KernelOption = Annotated[
 SeriesOption = Annotated[
     str | None,
     typer.Option(help="Number (from 0) or name of the image in a file that contains several."),
+]
+MaskOption = Annotated[
+    Path | None,
+    typer.Option(help="TIFF or OME-Zarr of a mask: pixels where it is not 0 are left out."),
 ]
 DtypeOption = Annotated[
     str,

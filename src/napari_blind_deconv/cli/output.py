@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ __all__ = [
     "console",
     "errors",
     "one_sentence_errors",
+    "print_lines",
     "print_result_summary",
     "print_stack_summary",
     "progress_bar",
@@ -93,6 +94,13 @@ def print_result_summary(result: Result, output: Path) -> None:
         f"{result.seconds:.0f} s on {result.device}. {result.stop_reason.sentence}",
         soft_wrap=True,
     )
+
+
+def print_lines(kind: str, lines: Iterable[str], name: Path | None = None) -> None:
+    """Print lines that begin with their kind, such as "warning", after the name of their file."""
+    where = "" if name is None else f"{name}: "
+    for line in lines:
+        errors.print(f"{where}{kind}: {line}", soft_wrap=True)
 
 
 def print_stack_summary(summary: Summary, output: Path) -> None:

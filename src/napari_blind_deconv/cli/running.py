@@ -16,6 +16,7 @@ from napari_blind_deconv.cli.output import (
     INTERRUPTED,
     SOME_FAILED,
     errors,
+    print_lines,
     print_result_summary,
     print_stack_summary,
     progress_bar,
@@ -40,7 +41,7 @@ def run_job_with_progress(
     """
     from napari_blind_deconv.jobs import run_job
 
-    check_distinct(job.input, job.psf, job.psf_guess, job.output, kernel_out, trace_out)
+    check_distinct(job.input, job.psf, job.psf_guess, job.mask, job.output, kernel_out, trace_out)
     with progress_bar() as progress, _interrupt_flag() as interrupted:
         bar = _RunBar(progress, job.input.name)
         run = run_job(
@@ -59,8 +60,8 @@ def run_job_with_progress(
         print_stack_summary(summary, job.output)
     if summary.scaling is not None:
         errors.print(f"The pixels are 16-bit integers: {summary.scaling.equation}.", soft_wrap=True)
-    for line in summary.warning_lines():
-        errors.print(f"warning: {line}", soft_wrap=True)
+    print_lines("note", summary.finding_lines())
+    print_lines("warning", summary.warning_lines())
     if summary.stopped or not summary.finished:
         return INTERRUPTED
     return SOME_FAILED if summary.failures else 0

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from scipy import ndimage
-
 from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.image import Image, Index
 from napari_blind_deconv.numerics.intensity import IntensityMap
+from napari_blind_deconv.numerics.spectrum import Spectrum
 
 __all__ = ["ChannelStatistics", "channel_statistics"]
 
@@ -24,30 +22,29 @@ class ChannelStatistics:
         Lowest and highest intensity of all planes, without hot pixels; None if no plane has any
         contrast.
     sharpest : tuple of int or None
-        Index of the plane with the strongest gradients.
-    contrast : float
-        Mean squared gradient of the sharpest plane.
+        Index of the plane that tells most about the kernel.
+    information : float
+        How much it tells, as `Spectrum.information`.
     """
 
     intensity_range: tuple[float, float] | None = None
     sharpest: Index | None = None
-    contrast: float = -1.0
+    information: float = -1.0
 
     def with_plane(self, index: Index, plane: Image) -> ChannelStatistics:
         """Return a copy that includes one more plane, unless this plane cannot be deconvolved."""
         try:
-            channels = Inspection.of(plane).channels
+            inspection = Inspection.of(plane)
         except (ValueError, TypeError):
             return self
-        intensity = IntensityMap.of(channels)
+        intensity = IntensityMap.of(inspection.channels)
         low, high = self.intensity_range or (intensity.low, intensity.high)
-        gradients = ndimage.gaussian_gradient_magnitude(channels.mean(axis=0), 1.0)
-        contrast = float(np.square(gradients).mean())
-        is_sharper = contrast > self.contrast
+        spectrum = Spectrum.of(inspection.luminance, inspection.valid_share, inspection.noise)
+        is_sharper = spectrum.information > self.information
         return ChannelStatistics(
             (min(low, intensity.low), max(high, intensity.high)),
             index if is_sharper else self.sharpest,
-            contrast if is_sharper else self.contrast,
+            spectrum.information if is_sharper else self.information,
         )
 
 

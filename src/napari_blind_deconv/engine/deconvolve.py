@@ -41,6 +41,7 @@ def deconvolve(
     kernel: KernelChoice | Kernel | ArrayLike | None = None,
     axes: str | None = None,
     intensity_range: tuple[float, float] | None = None,
+    mask: ArrayLike | None = None,
     should_stop: Callable[[], bool] | None = None,
     on_snapshot: Callable[[Snapshot], None] | None = None,
     **changes: Any,
@@ -68,6 +69,10 @@ def deconvolve(
     intensity_range : tuple of float, optional
         Intensities that become 0 and 1 in the fit, in the units of the image. Default: the range of
         the image without hot pixels. Use one range for planes that are to be compared.
+    mask : array_like, optional
+        Pixels to leave out, because they are not part of the image: booleans or whole numbers of
+        the shape of the image, without a colour axis; not 0 where a pixel is left out. These pixels
+        have no influence on the result, and keep the values of the input.
     should_stop : callable, optional
         Called several times per second, also during the search for the kernel. If it returns True,
         the run ends with the best estimate so far.
@@ -85,7 +90,7 @@ def deconvolve(
     Raises
     ------
     ValueError, TypeError
-        If the image, the kernel or a setting is not valid.
+        If the image, the kernel, the mask or a setting is not valid.
     DeconvolutionError
         If the computation fails, for example because it runs out of memory.
 
@@ -107,6 +112,7 @@ def deconvolve(
         kernel=kernel,
         axes=axes,
         intensity_range=intensity_range,
+        mask=mask,
         should_stop=should_stop,
         preview_seconds=math.inf if on_snapshot is None else _PREVIEW_SECONDS,
         **changes,
@@ -121,6 +127,7 @@ def iterate(
     kernel: KernelChoice | Kernel | ArrayLike | None = None,
     axes: str | None = None,
     intensity_range: tuple[float, float] | None = None,
+    mask: ArrayLike | None = None,
     should_stop: Callable[[], bool] | None = None,
     preview_seconds: float = _PREVIEW_SECONDS,
     **changes: Any,
@@ -141,7 +148,13 @@ def iterate(
         An iterator of `Snapshot`; its ``result()`` is the `Result`.
     """
     task = Task.of(
-        image, settings, changes, axes=axes, kernel=kernel, intensity_range=intensity_range
+        image,
+        settings,
+        changes,
+        axes=axes,
+        kernel=kernel,
+        intensity_range=intensity_range,
+        mask=mask,
     )
     control = RunControl(should_stop or (lambda: False), preview_seconds)
     return Run(on_sampled_grid(run_task, task, control))

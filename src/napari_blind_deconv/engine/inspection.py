@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
@@ -12,13 +11,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_blind_deconv.engine.inputs import MIN_SIDE, check_block, has_contrast
+from napari_blind_deconv.findings import Findings
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.numerics.line_offsets import line_offsets
 from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseColour, NoiseShape
 from napari_blind_deconv.numerics.pixel_faults import PixelFault, counted, fill, find_faults
 from napari_blind_deconv.reasons import Finding
 
-__all__ = ["Inspection"]
+__all__ = ["Inspection", "fault_map"]
 
 # Somewhere in the image, a square of `MIN_SIDE` pixels per side must have this share of valid ones.
 _MIN_VALID_SHARE = 0.5
@@ -47,14 +47,14 @@ class Inspection:
     noise : NoiseShape
         How the power of the noise depends on frequency.
     findings : mapping
-        What was found, with the number of pixels or lines.
+        What was found, with the number of pixels or lines; None for the whole image.
     """
 
     block: Image
     channels: NDArray[np.float64]
     faults: NDArray[np.uint8]
     noise: NoiseShape = field(default_factory=NoiseShape)
-    findings: Mapping[Finding, int] = field(default_factory=dict)
+    findings: Findings = field(default_factory=dict)
 
     @classmethod
     def of(cls, block: Image) -> Self:
@@ -67,18 +67,18 @@ class Inspection:
         """
         check_block(block)
         channels = block.by_channel()
-        faults = np.stack([_faults_of(channel, block.masked) for channel in channels])
+        faults = _faults(block)
         _check_valid(block, faults)
         filled = np.stack([fill(c, f == 0) for c, f in zip(channels, faults, strict=True)])
-        findings = {Finding[fault.name]: count for fault, count in counted(faults).items()}
+        findings: dict[Finding, int | None] = {**_counts(faults)}
         if len(block.space) == 2:
-            filled, offsets = _without_offsets(filled)
+            filled, offsets = _without_offsets(filled, faults == PixelFault.NONE)
             findings |= offsets
         noise = WHITE_NOISE
         if len(block.space) == 2:
             noise = NoiseShape.of(filled.mean(axis=0), (faults == PixelFault.NONE).all(axis=0))
             if noise.colour in _COLOURS:
-                findings[_COLOURS[noise.colour]] = filled[0].size
+                findings[_COLOURS[noise.colour]] = None
         inspection = cls(block, filled, faults, noise, findings)
         if not has_contrast(inspection.luminance):
             raise ValueError("Expected an image with some contrast, got none in its valid pixels.")
@@ -117,6 +117,19 @@ class Inspection:
         return np.where(np.isin(self.faults, _KEPT), given, with_limit).astype(np.float32)
 
 
+def fault_map(block: Image) -> NDArray[np.uint8]:
+    """Return the `PixelFault` of each pixel ``(*space)``; of several channels, the highest.
+
+    Unlike :meth:`Inspection.of`, it accepts blocks that have too few valid pixels.
+    """
+    return np.asarray(_faults(block).max(axis=0))
+
+
+def _faults(block: Image) -> NDArray[np.uint8]:
+    """Return the faults of all channels ``(C, *space)``."""
+    return np.stack([_faults_of(channel, block.masked) for channel in block.by_channel()])
+
+
 def _faults_of(channel: NDArray[np.float64], masked: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
     """Return the faults of a channel ``(*space)``, found plane by plane."""
     given = channel if masked is None else np.where(masked, np.nan, channel)
@@ -127,6 +140,12 @@ def _faults_of(channel: NDArray[np.float64], masked: NDArray[np.bool_] | None) -
     return faults
 
 
+def _counts(faults: NDArray[np.uint8]) -> dict[Finding, int]:
+    """Return the number of pixels of each fault; a pixel counts once, not in each channel."""
+    counts = counted(faults.max(axis=0))
+    return {Finding[fault.name]: count for fault, count in counts.items()}
+
+
 def _check_valid(block: Image, faults: NDArray[np.uint8]) -> None:
     """Raise `ValueError` if there is no region with enough valid pixels."""
     valid = (faults == PixelFault.NONE).all(axis=0)
@@ -134,9 +153,7 @@ def _check_valid(block: Image, faults: NDArray[np.uint8]) -> None:
         return
     shares = ndimage.uniform_filter(valid.astype(np.float32), MIN_SIDE, mode="constant")
     if not valid.any() or shares.max() < _MIN_VALID_SHARE:
-        found = ", ".join(
-            f"{count} {Finding[fault.name].value}" for fault, count in counted(faults).items()
-        )
+        found = ", ".join(f"{count} {finding.value}" for finding, count in _counts(faults).items())
         raise ValueError(
             f"Expected an image with a region of {MIN_SIDE} pixels per side that is at least half "
             f"valid, got {int(valid.sum())} valid pixels of {valid.size} ({found})."
@@ -144,14 +161,15 @@ def _check_valid(block: Image, faults: NDArray[np.uint8]) -> None:
 
 
 def _without_offsets(
-    channels: NDArray[np.float64],
+    channels: NDArray[np.float64], valid: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], dict[Finding, int]]:
     """Subtract the offsets of rows and columns; return also how many lines have one."""
     cleaned, found = channels.copy(), {}
     for axis, finding in enumerate(_LINES):
-        for channel in cleaned:
-            offsets = line_offsets(channel, axis)
+        for channel, known in zip(cleaned, valid, strict=True):
+            offsets = line_offsets(channel, axis, known)
             if offsets.any():
-                channel -= np.expand_dims(offsets, 1 - axis)
-                found[finding] = len(offsets)
+                # Pixels that are not valid are filled again, because they had no offset.
+                channel[:] = fill(channel - np.expand_dims(offsets, 1 - axis), known)
+                found[finding] = int(np.count_nonzero(offsets))
     return cleaned, found

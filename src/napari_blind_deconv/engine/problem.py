@@ -212,18 +212,20 @@ class Problem:
             # shift is undone here.
             moved = moved_back(estimate, [-c for c in self.centroid])
             image = crop_to_field_of_view(moved, self.window)
-        values = self.intensity.from_unit(_with_flux_of(self.observed, image))
+        scaled = _with_flux_of(self.observed, image, self.inspection.valid)
+        values = self.intensity.from_unit(scaled)
         return self.task.image.with_channels(self.inspection.with_kept_pixels(values)), weights
 
 
-def _with_flux_of(observed: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale each channel of an estimate to the mean of the input.
+def _with_flux_of(
+    observed: NDArray[np.float32], image: NDArray[np.float32], valid: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Scale each channel of an estimate to the mean of the valid pixels of the input.
 
     The Huber loss and early stopping leave the mean a few percent off.
     """
     space = tuple(range(1, observed.ndim))
-    target = observed.mean(axis=space, keepdims=True)
-    mean = image.mean(axis=space, keepdims=True)
+    target, mean = (a.mean(axis=space, keepdims=True, where=valid) for a in (observed, image))
     return image * np.where((target > 0) & (mean > 0), target / np.maximum(mean, 1e-6), 1)
 
 

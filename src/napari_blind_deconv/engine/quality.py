@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,14 +10,17 @@ import torch
 from numpy.typing import NDArray
 
 from napari_blind_deconv.engine.inspection import Inspection
+from napari_blind_deconv.findings import Findings
+from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.location import centre_kernel, origin_at_centroid
 from napari_blind_deconv.numerics.pixel_faults import fill
 from napari_blind_deconv.numerics.resolution import resolution
-from napari_blind_deconv.reasons import Finding, QualityFlag, StopReason
+from napari_blind_deconv.reasons import QualityFlag, StopReason
 from napari_blind_deconv.results import TrustReport
+from napari_blind_deconv.units import in_unit
 
 __all__ = ["Judgement", "judge", "quality_flags"]
 
@@ -28,6 +30,9 @@ _MIN_SIGNAL_TO_NOISE = 1.0
 # A residual above one of these limits is more than noise.
 _MAX_RESIDUAL_LEVEL = 1.5  # standard deviations of the noise
 _MAX_RESIDUAL_CORRELATION = 0.4
+# If no blur is found, the image resolves periods of at most so many pixels, or noise hides the blur.
+_MAX_SHARP_PERIOD = 4.0
+_MIN_SIDE_FOR_BLUR = 64  # pixels; smaller images have too few frequencies
 _MIN_RESOLUTION_GAIN = 0.02  # relative
 # Below this period, in pixels, the camera limits the resolution, or a linear motion spares one
 # direction. The resolution then does not show what a result gains.
@@ -45,7 +50,7 @@ class Judgement(NamedTuple):
 
     trust: TrustReport
     flags: tuple[QualityFlag, ...]
-    findings: Mapping[Finding, int]
+    findings: Findings
 
 
 def judge(
@@ -85,8 +90,25 @@ def judge(
         reason,
         slowed_at,
         noise_correlation=inspection.noise.neighbour_correlation,
+        no_blur=_reason_for_no_blur(inspection.block, trust),
     )
     return Judgement(trust, flags, inspection.findings)
+
+
+def _reason_for_no_blur(block: Image, trust: TrustReport) -> QualityFlag:
+    """Return what it means if no blur is found in an image."""
+    if min(block.block_shape) < _MIN_SIDE_FOR_BLUR:
+        return QualityFlag.TOO_SMALL
+    if trust.resolution_before is None or trust.resolution_before > _MAX_SHARP_PERIOD:
+        return QualityFlag.TOO_NOISY
+    return QualityFlag.TOO_COARSE if _is_undersampled(block) else QualityFlag.NO_BLUR
+
+
+def _is_undersampled(block: Image) -> bool:
+    """Return whether the pixels are known to be too coarse for the microscope."""
+    limit = block.optics.finest_period
+    sides = [in_unit(side, block.unit, "µm") for side in block.pixel_size or ()]
+    return limit is not None and any(side is not None and side > limit / 2 for side in sides)
 
 
 def _trust_report(
@@ -127,6 +149,7 @@ def quality_flags(
     slowed_at: int | None = None,
     *,
     noise_correlation: float = 0.0,
+    no_blur: QualityFlag = QualityFlag.NO_BLUR,
 ) -> tuple[QualityFlag, ...]:
     """Return the quality flags of a result, the most serious first.
 
@@ -141,7 +164,9 @@ def quality_flags(
     reason, slowed_at
         As in :func:`judge`.
     noise_correlation : float
-        Correlation of the noise of adjacent pixels; that of the residual is expected to have it.
+        Correlation of the noise of adjacent pixels; the residual is expected to have it, too.
+    no_blur : QualityFlag
+        Flag to raise if no blur was found.
     """
     level, correlation = trust.residual_level, trust.residual_correlation
     before, after = trust.resolution_before, trust.resolution_after
@@ -152,7 +177,7 @@ def quality_flags(
             level > _MAX_RESIDUAL_LEVEL
             or correlation > _MAX_RESIDUAL_CORRELATION + noise_correlation
         ),
-        QualityFlag.NO_BLUR: source is KernelSource.NO_BLUR,
+        no_blur: source is KernelSource.NO_BLUR,
         QualityFlag.KERNEL_FILLS_WINDOW: (
             source is not KernelSource.GIVEN and trust.kernel_border > _MAX_BORDER_SHARE
         ),
@@ -210,4 +235,5 @@ def _neighbour_correlation(residual: NDArray[np.float32]) -> float:
     if variance == 0:
         return 0.0
     products = (clipped[1:] * clipped[:-1], clipped[:, 1:] * clipped[:, :-1])
-    return float(np.mean([np.nanmean(product) for product in products]) / variance)
+    known = [product for product in products if np.isfinite(product).any()]
+    return float(np.mean([np.nanmean(product) for product in known]) / variance) if known else 0.0

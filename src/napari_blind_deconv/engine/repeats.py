@@ -52,6 +52,7 @@ def error_of_repeats(
     result: Repeatable,
     *,
     axes: str | None = None,
+    mask: ArrayLike | None = None,
     repeats: int = 4,
     should_stop: Callable[[], bool] | None = None,
     on_snapshot: Callable[[int, Snapshot], None] | None = None,
@@ -72,6 +73,8 @@ def error_of_repeats(
         The result, or an object with the same image, kernel and settings, read from files.
     axes : str, optional
         Axes of an array, as in `deconvolve`.
+    mask : array_like, optional
+        Pixels to leave out, as in `deconvolve`.
     repeats : int
         Number of runs, each as long as the first. More runs make the map less noisy.
     should_stop : callable, optional
@@ -94,6 +97,8 @@ def error_of_repeats(
     """
     stop = should_stop or (lambda: False)
     block = Image.of(image, axes)
+    if mask is not None:
+        block = block.with_mask(mask)
     inspection = Inspection.of(block)
     valid = inspection.valid_luminance
     # The repeats leave out the same pixels, which do not carry simulated noise.

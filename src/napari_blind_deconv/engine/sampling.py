@@ -14,13 +14,17 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_blind_deconv.engine.inspection import Inspection, fault_map
+from napari_blind_deconv.engine.quality import Judgement, judge
 from napari_blind_deconv.engine.solver import RunControl
+from napari_blind_deconv.findings import Findings
 from napari_blind_deconv.image import Image
-from napari_blind_deconv.reasons import Finding
-from napari_blind_deconv.results import Result, Snapshot
+from napari_blind_deconv.kernel import Kernel, KernelSource
+from napari_blind_deconv.reasons import Finding, StopReason
+from napari_blind_deconv.results import Result, Snapshot, TrustReport
 from napari_blind_deconv.task import Task
 
-__all__ = ["SampledGrid", "on_sampled_grid"]
+__all__ = ["SampledGrid", "faults_of", "judge_block", "on_sampled_grid"]
 
 _Run: TypeAlias = Generator[Snapshot, None, Result]
 
@@ -50,13 +54,21 @@ class SampledGrid:
 
     def reduced(self, block: Image) -> Image:
         """Return a block with one pixel for each sample, and with the pixel size of the samples."""
-        firsts = [np.unique(samples, return_index=True)[1] for samples in self.samples]
         spacing = dict(block.spacing)
         for axis, factor in zip(block.space, self.factors, strict=True):
             if axis in spacing:
                 spacing[axis] *= factor
-        masked = None if block.masked is None else block.masked[np.ix_(*firsts)]
-        return replace(block, pixels=block.array[np.ix_(*firsts)], spacing=spacing, masked=masked)
+        masked = block.masked
+        if masked is not None:
+            for number, samples in enumerate(self.samples):  # no pixel of a sample may be masked
+                firsts = np.unique(samples, return_index=True)[1]
+                masked = np.logical_or.reduceat(masked, firsts, axis=number)
+        return replace(block, pixels=self.sampled(block.array), spacing=spacing, masked=masked)
+
+    def sampled(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Return the first pixel of each sample; the opposite of :meth:`expanded`."""
+        firsts = [np.unique(samples, return_index=True)[1] for samples in self.samples]
+        return np.asarray(pixels[np.ix_(*firsts)])
 
     def expanded(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Repeat the pixels of a block ``(*space)`` or ``(*space, samples)``."""
@@ -69,13 +81,16 @@ def on_sampled_grid(
     """Run a task on the grid of its samples, and return a result with the pixels of its image.
 
     A kernel that was given, and not found in an image, is on the grid of the pixels. The task then
-    runs on that grid.
+    runs on that grid. If `run` checks the task when it is called, so does this function.
     """
-    known = task.kernel.kernel
-    grid = None if known is not None and not known.source.is_found else SampledGrid.of(task.image)
+    grid = _grid(task.image, task.kernel.kernel)
     if grid is None:
-        return (yield from run(task, control))
-    steps = run(replace(task, image=grid.reduced(task.image)), control)
+        return run(task, control)
+    return _on_pixels(run(replace(task, image=grid.reduced(task.image)), control), grid)
+
+
+def _on_pixels(steps: _Run, grid: SampledGrid) -> _Run:
+    """Repeat the pixels of the snapshots and of the result of a run on the samples."""
     while True:
         try:
             snapshot = next(steps)
@@ -85,20 +100,76 @@ def on_sampled_grid(
         yield replace(snapshot, image=image)
 
 
+def judge_block(
+    block: Image,
+    estimate: NDArray[np.floating[Any]],
+    kernel: Kernel,
+    *,
+    reason: StopReason,
+    slowed_at: int | None = None,
+) -> Judgement:
+    """Judge an estimate of a block as :func:`judge`, on the grid of its samples."""
+    grid = _grid(block, kernel)
+    if grid is None:
+        inspection = Inspection.of(block)
+        return judge(inspection, estimate, kernel, reason=reason, slowed_at=slowed_at)
+    inspection, samples = Inspection.of(grid.reduced(block)), grid.sampled(estimate)
+    judgement = judge(inspection, samples, kernel, reason=reason, slowed_at=slowed_at)
+    return judgement._replace(
+        trust=_expanded_trust(judgement.trust, grid),
+        findings=_with_repeats(judgement.findings, grid),
+    )
+
+
+def faults_of(block: Image, kernel: Kernel | None) -> NDArray[np.uint8]:
+    """Return what :func:`fault_map` finds in a block on the grid that suits its kernel.
+
+    Parameters
+    ----------
+    block : Image
+        A block in memory.
+    kernel : Kernel or None
+        The kernel that it was deconvolved with, or that the run was given.
+
+    Returns
+    -------
+    ndarray
+        `PixelFault` of each pixel ``(*space)`` of the block.
+    """
+    grid = _grid(block, kernel)
+    return fault_map(block) if grid is None else grid.expanded(fault_map(grid.reduced(block)))
+
+
+def _grid(block: Image, kernel: Kernel | None) -> SampledGrid | None:
+    """Return the grid for a block; None if it is that of the pixels, as with a given kernel."""
+    is_given = kernel is not None and kernel.source in (KernelSource.GIVEN, KernelSource.GUESS)
+    return None if is_given else SampledGrid.of(block)
+
+
 def _expanded(result: Result, grid: SampledGrid) -> Result:
-    trust = replace(result.trust, residual=grid.expanded(result.trust.residual))
     return replace(
         result,
         image=grid.expanded(result.image),
-        trust=trust,
-        findings={**result.findings, Finding.REPEATED: max(grid.factors)},
+        trust=_expanded_trust(result.trust, grid),
+        findings=_with_repeats(result.findings, grid),
     )
+
+
+def _expanded_trust(trust: TrustReport, grid: SampledGrid) -> TrustReport:
+    return replace(trust, residual=grid.expanded(trust.residual))
+
+
+def _with_repeats(findings: Findings, grid: SampledGrid) -> Findings:
+    return {**findings, Finding.REPEATED: max(grid.factors)}
 
 
 def _samples(pixels: NDArray[Any], axis: int) -> tuple[int, NDArray[np.int64]]:
     """Return how often pixels are repeated along an axis, and the sample of each of them."""
     lines = np.moveaxis(pixels, axis, 0)
-    changes = 1 + np.flatnonzero((lines[1:] != lines[:-1]).reshape(len(lines) - 1, -1).any(axis=1))
+    first, second = lines[1:], lines[:-1]
+    is_number = (first == first) | (second == second)  # NaN repeats NaN
+    differs = ((first != second) & is_number).any(axis=tuple(range(1, lines.ndim)))
+    changes = 1 + np.flatnonzero(differs)
     factor = math.gcd(*np.diff(changes).tolist()) if len(changes) > 1 else 1
     if factor == 1:
         return 1, np.arange(len(lines))

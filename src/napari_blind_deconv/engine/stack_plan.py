@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from napari_blind_deconv.engine.channel_statistics import ChannelStatistics, channel_statistics
 from napari_blind_deconv.engine.devices import choose_device
-from napari_blind_deconv.engine.inputs import check_block, check_kernel
+from napari_blind_deconv.engine.inputs import check_kernel
+from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.engine.planes import find_kernel
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.tiles import largest_tile
@@ -86,10 +87,9 @@ def _raise_no_usable_plane(image: Image) -> None:
     """Raise `ValueError` for a stack without a plane that can be deconvolved."""
     first = image.read((0,) * len(image.stack_shape))  # raises if the plane cannot be read
     if image.blocks == 1:
-        check_block(first)  # raises the exact reason
+        Inspection.of(first)  # raises the exact reason
     raise ValueError(
-        "Expected at least one plane with some contrast and only finite pixels, got none in the "
-        "stack."
+        "Expected at least one plane with some contrast in its valid pixels, got none in the stack."
     )
 
 
@@ -102,7 +102,7 @@ def _find_kernels(
 ) -> Generator[Snapshot, None, tuple[Kernel | None, ...]]:
     """Find the kernel of each channel, or one kernel for all channels."""
     if plan.choice.scope is KernelScope.STACK:
-        sharpest = max(statistics, key=lambda channel: channel.contrast).sharpest
+        sharpest = max(statistics, key=lambda channel: channel.information).sharpest
         kernel = yield from _find_kernel(image, plan, reference or sharpest, control)
         return (kernel,) * len(statistics)
     kernels = []

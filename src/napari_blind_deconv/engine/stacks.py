@@ -13,11 +13,12 @@ from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from napari_blind_deconv.engine.blocks import compute_blocks, submit_blocks
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.stack_plan import make_plan
+from napari_blind_deconv.findings import Findings, added_up
 from napari_blind_deconv.image import Image, Index, PixelArray
 from napari_blind_deconv.kernel import Kernel, KernelChoice
 from napari_blind_deconv.plan import StackPlan
@@ -35,6 +36,7 @@ def deconvolve_stack(
     *,
     axes: str | None = None,
     kernel: KernelChoice | Kernel | NDArray[Any] | str | None = None,
+    mask: ArrayLike | None = None,
     reference: Index | None = None,
     warm_start: bool = True,
     plan: StackPlan | None = None,
@@ -60,6 +62,9 @@ def deconvolve_stack(
         channel, then held. ``"shared"``: found on the sharpest plane of the stack, then held.
         ``"per-slice"``: found on each plane, which is slower and follows a blur that changes with
         depth. A kernel or an array: a known PSF, held.
+    mask : array_like, optional
+        Pixels to leave out, as in `deconvolve`: of the shape of a plane, and then used for every
+        plane, or of the stack. Of a dask array, one plane at a time is read.
     reference : tuple of int, optional
         Index of the plane on which the kernel is found, along the axes before Y, instead of the
         sharpest plane. With ``"per-channel"`` its index along C is ignored.
@@ -91,9 +96,9 @@ def deconvolve_stack(
     Raises
     ------
     ValueError, TypeError
-        If the axes, the kernel or a setting is not valid, or if no plane can be deconvolved. One of
-        several planes that cannot be deconvolved raises no error: it keeps its input and is
-        reported in `StackResult.failures`.
+        If the axes, the kernel, the mask or a setting is not valid, or if no plane can be
+        deconvolved. One of several planes that cannot be deconvolved raises no error: it keeps its
+        input and is reported in `StackResult.failures`.
     DeconvolutionError
         If the search for a kernel fails.
 
@@ -105,7 +110,7 @@ def deconvolve_stack(
     >>> [block.index for block in run], run.result().image.shape
     ([(0,), (1,)], (2, 32, 32))
     """
-    task = Task.of(data, settings, changes, axes=axes, kernel=kernel)
+    task = Task.of(data, settings, changes, axes=axes, kernel=kernel, mask=mask)
     steps = run_stack(
         task,
         RunControl() if should_stop is None else RunControl(should_stop),
@@ -162,6 +167,7 @@ def run_stack(
     estimate = np.zeros(image.pixels.shape, np.float32) if collect else None
     failures: dict[Index, str] = {}
     flags: Counter[Any] = Counter()
+    findings: list[Findings] = []
     done = 0
     remaining = _remaining(image, finished)
     steps: Iterator[StackStep] = iter(())
@@ -178,9 +184,11 @@ def run_stack(
             if step.failure is not None:
                 failures[step.index] = step.failure
             flags.update(step.result.flags if step.result else ())
+            findings.extend([step.result.findings] if step.result else ())
             done += 1
         yield step
-    return StackResult(estimate, plan, failures, flags, done, missing=len(remaining) - done)
+    missing = len(remaining) - done
+    return StackResult(estimate, plan, failures, flags, done, missing, added_up(findings))
 
 
 def _remaining(image: Image, finished: Collection[Index]) -> list[Index]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -12,26 +13,20 @@ import tifffile
 
 from napari_blind_deconv.errors import first_line
 from napari_blind_deconv.image import Image, moved_origin
+from napari_blind_deconv.io.masks import fitted_mask
 from napari_blind_deconv.io.stored_array import Closeable, StoredArray, UnsupportedFileError
+from napari_blind_deconv.io.stored_axes import (
+    AXES,
+    check_axes,
+    joined_axes,
+    with_assumed_axes,
+    with_named_axes,
+)
 from napari_blind_deconv.io.tiff import open_tiff
 from napari_blind_deconv.io.zarr_images import open_zarr
 from napari_blind_deconv.optics import Optics
 
 __all__ = ["OpenImage", "open_image"]
-
-_AXES = "TCZYXS"  # in the order of OME, with colour last
-_UNNAMED = {"I", "Q"}  # pages of a TIFF that does not state what they are
-_ASSUMED_AXES = "ZTC"  # assumed for them, the most likely first
-_MEANINGS = {  # of letters in TIFF files
-    "A": "angles",
-    "E": "wavelengths",
-    "H": "lifetimes",
-    "L": "exposures",
-    "M": "tiles of a mosaic",
-    "P": "phases or positions",
-    "R": "positions",
-    "V": "events",
-}
 
 
 @dataclass(frozen=True)
@@ -83,6 +78,7 @@ def open_image(
     pixel_size: Sequence[float] | None = None,
     optics: Optics | None = None,
     series: str | None = None,
+    mask: Path | None = None,
 ) -> OpenImage:
     """Open an image without reading its pixels.
 
@@ -103,6 +99,10 @@ def open_image(
         Optics in place of those in the file, where they are known.
     series : str, optional
         Number, counted from 0, or name of the image in a file that contains several.
+    mask : Path, optional
+        File or folder of a mask, of the same formats: pixels where it is not 0 are left out. Its
+        shape is that of the complete image or, with `select`, of the selected part, in both cases
+        without the colour axis. If it lacks axes, it holds for all planes along them.
 
     Returns
     -------
@@ -117,23 +117,29 @@ def open_image(
     OSError
         If the file does not exist or cannot be opened.
     """
-    reader = open_zarr if path.is_dir() else open_tiff
+    stored = _open(path, series)
     try:
-        stored = reader(path, series)
+        if pixel_size is not None:
+            stored = replace(stored, calibration=stored.calibration.with_pixel_size(pixel_size))
+        named = with_named_axes(path, stored, axes)
+        part = named if select is None else _select(path, named, select)
+        check_axes(path, part)
+        opened = _as_open_image(part, optics or Optics())
+        return opened if mask is None else _with_mask(opened, path, named, part, select, mask)
+    except BaseException:
+        stored.close()
+        raise
+
+
+def _open(path: Path, series: str | None = None, *, as_labels: bool = False) -> StoredArray:
+    try:
+        if path.is_dir():
+            return open_zarr(path, series)
+        return open_tiff(path, series, as_labels=as_labels)
     except (OSError, UnsupportedFileError):
         raise
     except Exception as error:  # the decoders raise any exception for a damaged file
         raise _unreadable(path, error) from error
-    try:
-        if pixel_size is not None:
-            stored = replace(stored, calibration=stored.calibration.with_pixel_size(pixel_size))
-        named = _with_named_axes(path, stored, axes)
-        part = named if select is None else _select(path, named, select)
-        _check_axes(path, part)
-        return _as_open_image(part, optics or Optics())
-    except BaseException:
-        stored.close()
-        raise
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:
@@ -153,7 +159,7 @@ def _unreadable(path: Path, error: Exception) -> ValueError:
 
 def _as_open_image(stored: StoredArray, given: Optics) -> OpenImage:
     """Put the axes in the order of OME, and the optics that the user gave in place of others."""
-    axes = "".join(axis for axis in _AXES if axis in stored.axes)
+    axes = "".join(axis for axis in AXES if axis in stored.axes)
     data = da.transpose(stored.data, [stored.axes.index(axis) for axis in axes])
     # Samples that are channels were one chunk.
     data = data.rechunk({number: 1 for number, axis in enumerate(axes) if axis in "TCZ"})
@@ -172,73 +178,37 @@ def _as_open_image(stored: StoredArray, given: Optics) -> OpenImage:
     return OpenImage(image, stored.notes, stored.source)
 
 
-# Axes
-
-
-def _with_named_axes(path: Path, stored: StoredArray, given: str | None) -> StoredArray:
-    """Name the axes as the user did, or assume names for unnamed axes; drop axes of length 1.
-
-    Axes of length 1 are kept if the user gave the axes.
-    """
-    axes = stored.axes
-    if given is not None:
-        axes = tuple(given.upper())
-        _check_given_axes(path, axes, stored.data.shape)
-    kept = [
-        number
-        for number, (axis, side) in enumerate(zip(axes, stored.data.shape, strict=True))
-        if axis in ("Y", "X") or side > 1 or (axis in ("T", "C", "Z") and given is not None)
-    ]
-    data = stored.data[tuple(slice(None) if n in kept else 0 for n in range(stored.data.ndim))]
-    axes = tuple(axes[number] for number in kept)
-    named = _with_assumed_axes(axes)
-    notes = stored.notes
-    if named != axes:
-        notes = (
-            *notes,
-            f"{path.name} does not state its axes; they are assumed to be {_joined(named)} "
-            "(--axes changes this).",
+def _with_mask(
+    opened: OpenImage,
+    path: Path,
+    whole: StoredArray,
+    part: StoredArray,
+    select: str | None,
+    mask: Path,
+) -> OpenImage:
+    """Leave out the pixels of the mask in a file; the parameters are those of `open_image`."""
+    stored = _open(mask, as_labels=True)
+    try:
+        fitted = fitted_mask(
+            stored, whole, part, lambda array: _select(path, array, select) if select else array
         )
-    return replace(stored, data=data, axes=named, notes=notes)
-
-
-def _with_assumed_axes(axes: tuple[str, ...]) -> tuple[str, ...]:
-    free = [axis for axis in _ASSUMED_AXES if axis not in axes]
-    return tuple(axis if axis not in _UNNAMED or not free else free.pop(0) for axis in axes)
-
-
-def _check_given_axes(path: Path, axes: tuple[str, ...], shape: tuple[int, ...]) -> None:
-    if len(axes) != len(shape) or not set(axes) <= set(_AXES) or len(set(axes)) < len(axes):
-        raise ValueError(
-            f"Expected one letter for each axis of {path}, from T, C, Z, Y, X and S (colour), each "
-            f"at most once, got {''.join(axes)!r} for an array of shape {shape}."
-        )
-
-
-def _check_axes(path: Path, stored: StoredArray) -> None:
-    axes = stored.axes
-    other = [axis for axis in axes if axis not in _AXES]
-    is_plane_or_stack = {"Y", "X"} <= set(axes) and len(set(axes)) == len(axes)
-    if is_plane_or_stack and not other:
-        return
-    advice = ""
-    if is_plane_or_stack:
-        names = [
-            f"{axis!r} ({_MEANINGS[axis]})" if axis in _MEANINGS else repr(axis) for axis in other
-        ]
-        items = ["0" if axis in other else ":" for axis in axes if axis != "S"]
-        advice = (
-            f"; take one index of {' and '.join(names)}, as with --select {','.join(items)} for "
-            "the first, or name the axes with --axes"
-        )
-    raise ValueError(
-        f"Expected axes from T, C, Z, Y, X and S (colour), each at most once and with Y and X, in "
-        f"{path}, got an array of shape {stored.data.shape} with axes {_joined(axes)}{advice}."
-    )
-
-
-def _joined(axes: Sequence[str]) -> str:
-    return ("" if all(len(axis) == 1 for axis in axes) else ", ").join(axes)
+        if fitted is None:
+            selected = "" if select is None else f" or {part.data.shape}, as the selected part"
+            raise ValueError(
+                f"Expected a mask of shape {whole.data.shape}, as {path}{selected}, or of one of "
+                f"its planes, got {mask} of shape {stored.data.shape}."
+            )
+        image = opened.image.with_mask(_as_open_image(fitted, Optics()).image.pixels)
+    except BaseException as error:
+        stored.close()
+        if not isinstance(error, Exception) or isinstance(error, OSError | ValueError | TypeError):
+            raise
+        raise _unreadable(mask, error) from error  # a mask of one plane is read here
+    files = ExitStack()
+    for file in (stored, opened.file):
+        if file is not None:
+            files.callback(file.close)
+    return replace(opened, image=image, file=files)
 
 
 # Selections
@@ -263,7 +233,7 @@ def _select(path: Path, stack: StoredArray, text: str) -> StoredArray:
         stack,
         data=stack.data[tuple(selected.get(n, slice(None)) for n in range(stack.data.ndim))],
         # A letter that is free now may be assumed for an axis that had none left.
-        axes=_with_assumed_axes(
+        axes=with_assumed_axes(
             tuple(a for n, a in enumerate(stack.axes) if not isinstance(selected.get(n), int))
         ),
         calibration=replace(calibration, origin=origin),
@@ -288,7 +258,7 @@ def _check_selection(
         for axis, item, side in zip(axes, items, lengths, strict=True)
     ):
         raise ValueError(
-            f"Expected an index or a range for each of the axes {_joined(axes)} of {path}, of "
+            f"Expected an index or a range for each of the axes {joined_axes(axes)} of {path}, of "
             f"lengths {lengths}, and ranges for rows and columns, got the selection {text!r}."
         )
 

@@ -40,7 +40,7 @@ _NO_INTENSITIES: dict[int, str] = {
 _STRAIGHT_LINE, _UNCALIBRATED = 0, 20  # numbers of ImageJ's calibration functions
 
 
-def open_tiff(path: Path, choice: str | None = None) -> StoredArray:
+def open_tiff(path: Path, choice: str | None = None, *, as_labels: bool = False) -> StoredArray:
     """Open a TIFF file without reading its pixels.
 
     Parameters
@@ -49,6 +49,9 @@ def open_tiff(path: Path, choice: str | None = None) -> StoredArray:
         The file.
     choice : str or None
         Number or name of an image, if the file contains several.
+    as_labels : bool
+        Whether to return the numbers as they are stored, because they are labels or a mask and not
+        intensities. Programs store masks as MinIsWhite, and labels with a palette.
 
     Raises
     ------
@@ -60,19 +63,24 @@ def open_tiff(path: Path, choice: str | None = None) -> StoredArray:
     """
     tiff = tifffile.TiffFile(path)  # stays open, since the array reads from it
     try:
-        return _from_tiff(path, tiff, choice)
+        return _from_tiff(path, tiff, choice, as_labels=as_labels)
     except BaseException:
         tiff.close()
         raise
 
 
-def _from_tiff(path: Path, tiff: tifffile.TiffFile, choice: str | None) -> StoredArray:
+def _from_tiff(
+    path: Path, tiff: tifffile.TiffFile, choice: str | None, *, as_labels: bool
+) -> StoredArray:
     series = _series(path, tiff, choice)
     metadata = TiffMetadata.of(path, tiff, series)
     page = series.keyframe
     imagej = tiff.imagej_metadata or {}
-    data, notes = _with_intensities(path, page, imagej, _lazy(series), tiff.is_ome)
-    if not imagej:  # whose calibration states the scaling
+    data = _lazy(series)
+    notes: tuple[str, ...] = ()
+    if not as_labels:
+        data, notes = _with_intensities(path, page, imagej, data, tiff.is_ome)
+    if not imagej and not as_labels:  # whose calibration states the scaling
         data, scaling_notes = with_scaling(path, data, lambda: provenance_in_tiff(tiff))
         notes = (*notes, *scaling_notes)
     data, axes, sample_notes = _with_named_samples(path, page, imagej, data, series.axes)

@@ -57,15 +57,16 @@ class CameraNoise:
     ) -> Self:
         """Estimate the noise of an image ``(H, W)``; the finest detail counts as noise.
 
-        Pixels that are not `valid` are left out, and so are the pixels beside them. `noise` states
-        how the power of the noise depends on frequency.
+        Pixels that are not `valid` are left out, and so are the pixels beside them, if others are
+        left. `noise` states how the power of the noise depends on frequency.
         """
         response = ndimage.convolve(image.astype(np.float64), _MASK) ** 2 / noise.response(_MASK)
         brightness = ndimage.gaussian_filter(image.astype(np.float64), _SMOOTHING)
         # A background that was clipped at 0 has no noise left, so it is left out.
         noisy = response > 0
         if valid is not None and not valid.all():
-            noisy &= ndimage.binary_erosion(valid, np.ones((3, 3)), border_value=1)
+            inner = ndimage.binary_erosion(valid, np.ones((3, 3)), border_value=1)
+            noisy &= inner if inner.any() else valid
         overall = float(np.median(response[noisy])) / _MEDIAN_SQUARE if noisy.any() else 0.0
         edges = np.linspace(brightness.min(), brightness.max(), _BINS + 1)
         bins = np.clip(np.digitize(brightness, edges) - 1, 0, _BINS - 1)

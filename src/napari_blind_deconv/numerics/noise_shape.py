@@ -87,7 +87,9 @@ class NoiseShape:
         dependence = sum(_correlation(lower, other, brightness) for other in (structures, upper))
         if trend > _MIN_TREND and dependence < _MAX_CORRELATIONS:
             return cls(NoiseColour.FILTERED, _noise_spectrum(spectra[flat].mean(axis=0)))
-        return cls(NoiseColour.PROCESSED) if trend > _MIN_PROCESSED_TREND else cls()
+        if trend > _MIN_PROCESSED_TREND:
+            return cls(NoiseColour.PROCESSED, _noise_spectrum(spectra.mean(axis=0), plateau=True))
+        return cls()
 
     @property
     def is_white(self) -> bool:
@@ -133,7 +135,7 @@ class NoiseShape:
 WHITE_NOISE = NoiseShape()
 
 
-def _noise_spectrum(spectrum: NDArray[np.float64]) -> NDArray[np.float64]:
+def _noise_spectrum(spectrum: NDArray[np.float64], *, plateau: bool = False) -> NDArray[np.float64]:
     """Return the shape of the noise from the mean spectrum of flat patches.
 
     At low frequencies, structures dominate even there. The shape is continued from the lower band
@@ -143,14 +145,14 @@ def _noise_spectrum(spectrum: NDArray[np.float64]) -> NDArray[np.float64]:
     frequency = fft.fftfreq(_PATCH)
     down, right = np.meshgrid(frequency, frequency, indexing="ij")
     radius = np.hypot(down, right)
-    radius[0, 0] = radius[0, 1] * 1e-3  # its direction is arbitrary
     band = _band(*_LOWER)
     logarithm = np.log(np.maximum(smooth, _FLOOR * smooth[band].max()))
     decay = -np.polyfit(np.square(radius[band]), logarithm[band], 1)[0]
-    low = radius < _LOWER[0]
+    low = (radius > 0) & (radius < _LOWER[0])
     edge = [_PATCH * along[low] * _LOWER[0] / radius[low] for along in (down, right)]
     at_edge = ndimage.map_coordinates(logarithm, edge, order=1, mode="grid-wrap")
-    logarithm[low] = at_edge + max(decay, 0.0) * (_LOWER[0] ** 2 - np.square(radius[low]))
+    logarithm[low] = at_edge + (0.0 if plateau else max(decay, 0.0)) * (_LOWER[0] ** 2 - np.square(radius[low]))
+    logarithm[0, 0] = (logarithm[0, 1] + logarithm[1, 0]) / 2  # it has no direction
     power = np.exp(logarithm)
     return np.asarray(power / power.mean())
 

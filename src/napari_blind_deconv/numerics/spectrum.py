@@ -38,6 +38,7 @@ _CLEAR_POWER = 4.0  # multiple of the noise variance above which power counts as
 # Radians per pixel. The level of filtered noise is measured between these frequencies: lower ones
 # show structures, and interpolation leaves little at higher ones.
 _NOISE_BAND = (0.22 * 2 * math.pi, 0.4 * 2 * math.pi)
+_RING_WIDTH = 0.1  # radians per pixel
 _SCORING_STEPS = 10
 _MAX_STEP = 2.0  # maximum change per step of the logarithm of the strength
 
@@ -136,6 +137,20 @@ class Spectrum:
         signal = np.clip(self.power - _CLEAR_POWER * self.noise_power, 0, None) * self.radius**3
         squares = float(np.square(signal).sum())
         return float(signal.sum()) ** 2 / squares if squares else 0.0
+
+    @cached_property
+    def information(self) -> float:
+        """How much the image tells about its kernel: its frequencies, weighted by their signal.
+
+        The weight is the square of the share of signal in the mean power of all frequencies of
+        nearly the same magnitude. It is 1 for clear signal and 0 for noise, whatever the brightness
+        of the image.
+        """
+        rings = np.digitize(self.radius, np.arange(0, math.pi, _RING_WIDTH))
+        counts = np.bincount(rings)
+        relative = np.bincount(rings, self.power / self.noise_power) / np.maximum(counts, 1)
+        share = np.clip(1 - 1 / np.maximum(relative, 1), 0, None)
+        return float(counts @ np.square(share))
 
     def transfer_of(self, kernel: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return |H|² ``(n,)`` of a kernel with as many axes as the image."""

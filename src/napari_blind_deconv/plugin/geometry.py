@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 from napari.components import Dims
-from napari.layers import Image
+from napari.layers import Image, Labels, Layer
 from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
@@ -21,6 +21,7 @@ __all__ = [
     "LayerGeometry",
     "LayerPlane",
     "Region",
+    "converted_points",
     "full_data",
     "pixel_size",
     "plane_axes",
@@ -237,7 +238,7 @@ def _white(dtype: np.dtype[Any]) -> float:
     return float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
 
 
-def full_data(layer: Image) -> Any:
+def full_data(layer: Image | Labels) -> Any:
     """Return the array of a layer; for a multiscale layer, the level of full resolution."""
     return layer.data[0] if layer.multiscale else layer.data
 
@@ -274,6 +275,22 @@ def pixel_size(layer: Image, dims: Dims) -> PixelSize:
     return read_pixel_size(layer, plane_axes(layer, dims)).size
 
 
+def converted_points(
+    points: NDArray[np.float64], source: Layer, target: Layer, dims: Dims
+) -> NDArray[np.float64]:
+    """Return points ``(N, source.ndim)`` of a layer as points ``(N, target.ndim)`` of another.
+
+    The axes of the layers correspond from the last one on. Along axes that only the target has, the
+    points lie at the viewer's sliders.
+    """
+    world = np.array([source.data_to_world(point) for point in points])
+    shared = min(source.ndim, target.ndim)
+    factors = unit_factors(source.units, target.units)
+    places = np.tile(viewer_position(target, dims), (len(points), 1))
+    places[:, -shared:] = world[:, -shared:] * factors[-shared:]
+    return np.array([target.world_to_data(place) for place in places])
+
+
 def shown_index(layer: Image, dims: Dims) -> tuple[int, ...]:
     """Return the index of the pixel of a layer that lies at the viewer's sliders."""
     centre = np.round(layer.world_to_data(viewer_position(layer, dims)))
@@ -281,7 +298,7 @@ def shown_index(layer: Image, dims: Dims) -> tuple[int, ...]:
     return tuple(map(int, np.clip(centre, 0, last)))
 
 
-def viewer_position(layer: Image, dims: Dims) -> NDArray[np.float64]:
+def viewer_position(layer: Layer, dims: Dims) -> NDArray[np.float64]:
     """Return the position of the viewer's sliders in the axes and units of a layer's world."""
     # A layer with fewer axes than the viewer corresponds to the viewer's last axes.
     point = np.asarray(dims.point, np.float64)[-layer.ndim :]

@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from magicgui.widgets import ComboBox, Label, RangeSlider
-from napari.layers import Image, Layer, Shapes
+from napari.layers import Image, Labels, Layer, Shapes
+from numpy.typing import NDArray
 
 from napari_blind_deconv.plugin.axes import read_axes, stack_axes
 from napari_blind_deconv.plugin.colours import ORANGE
@@ -21,6 +23,7 @@ from napari_blind_deconv.plugin.geometry import (
 )
 from napari_blind_deconv.plugin.layer_box import LayerBox
 from napari_blind_deconv.plugin.layers import is_output
+from napari_blind_deconv.plugin.masks import MaskFile, mask_file, mask_in_pixels
 from napari_blind_deconv.plugin.pixel_size import read_pixel_size
 from napari_blind_deconv.plugin.regions import can_hold_regions, drawn_region, visible_region
 from napari_blind_deconv.plugin.settings_form import show_row
@@ -70,7 +73,7 @@ class InputForm:
 
     Attributes
     ----------
-    layer, scope, span, reading : Widget
+    layer, scope, span, reading, mask : Widget
         The owner adds these widgets to its layout with :func:`form_rows` and then calls
         :meth:`follow_viewer`.
     """
@@ -96,6 +99,14 @@ class InputForm:
             "the layer's axis_labels, scale and units.",
         )
         self.reading.native.setWordWrap(True)
+        self.mask = LayerBox(
+            viewer.layers,
+            (Labels, Shapes),
+            label="Leave out",
+            tooltip="Labels or shapes over pixels that are not part of the image, such as a scale "
+            "bar or debris: they have no influence on the result, and stay as they are. A 2D layer "
+            "holds for all planes.",
+        )
 
     def follow_viewer(self) -> None:
         """Choose the selected layer, now and whenever the selection changes."""
@@ -134,6 +145,37 @@ class InputForm:
         """
         layer = self.chosen_layer()
         return LayerPlane.of(layer, self._viewer.dims, self._region(layer))
+
+    def masked(self) -> NDArray[np.bool_] | None:
+        """Return the mask of the pixels to leave out, of a plane or of the stack; None for no mask.
+
+        Raises
+        ------
+        ValueError
+            If the layer that is chosen for it is empty; also as :meth:`plane`.
+        """
+        mask: Labels | Shapes | None = self.mask.value
+        if mask is None:
+            return None
+        layer, dims = self.chosen_layer(), self._viewer.dims
+        sides = full_data(layer).shape[: layer.ndim]
+        if self.is_stack:
+            first, last = self.planes() or (0, sides[0] - 1)
+            pixels = [range(first, last + 1), *map(range, sides[1:])]
+            return mask_in_pixels(mask, layer, dims, (layer.ndim - 2, layer.ndim - 1), pixels)
+        geometry = LayerGeometry.of(layer, dims)
+        pixels = [range(index, index + 1) for index in geometry.position]
+        parts = self._region(layer) or (slice(None), slice(None))
+        for axis, part in zip(geometry.axes, parts, strict=True):
+            pixels[axis] = range(sides[axis])[part]
+        return mask_in_pixels(mask, layer, dims, geometry.axes, pixels)
+
+    def mask_file(self) -> MaskFile | None:
+        """Return the file of the mask for scripts; None for no mask."""
+        mask: Labels | Shapes | None = self.mask.value
+        if mask is None:
+            return None
+        return mask_file(mask, self.chosen_layer(), self._viewer.dims)
 
     def planes(self) -> tuple[int, int] | None:
         """Return the first and last plane along the first axis; None for all planes."""

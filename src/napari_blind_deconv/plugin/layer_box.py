@@ -1,4 +1,4 @@
-"""A combo box of the viewer's image layers."""
+"""A combo box of the viewer's layers."""
 
 from __future__ import annotations
 
@@ -6,25 +6,29 @@ from typing import Any
 
 from magicgui.widgets import ComboBox
 from napari.components import LayerList
-from napari.layers import Image
+from napari.layers import Image, Layer
 
 __all__ = ["LayerBox"]
 
 
 class LayerBox(ComboBox):
-    """A combo box of image layers, which may be empty; a renamed layer stays selected.
+    """A combo box of layers of some kinds, which may be empty; a renamed layer stays selected.
 
     Parameters
     ----------
     layers : LayerList
         Layers of the viewer.
+    kinds : tuple of type
+        Kinds of layers to choose from; default: images.
     **options
         Label and tooltip of the box.
     """
 
-    def __init__(self, layers: LayerList, **options: Any) -> None:
+    def __init__(
+        self, layers: LayerList, kinds: tuple[type[Layer], ...] = (Image,), **options: Any
+    ) -> None:
         super().__init__(
-            choices=lambda _box: [layer for layer in layers if isinstance(layer, Image)],
+            choices=lambda _box: [layer for layer in layers if isinstance(layer, kinds)],
             nullable=True,
             **options,
         )

@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 
 from napari_blind_deconv.plugin.geometry import (
     Region,
+    converted_points,
     full_data,
     plane_axes,
-    unit_factors,
-    viewer_position,
 )
 
-__all__ = ["can_hold_regions", "drawn_region", "visible_region"]
+__all__ = ["LINES", "can_hold_regions", "drawn_region", "visible_region"]
 
-_LINES = ("line", "path")  # types of shapes that enclose no area
+LINES = ("line", "path")
+"""Types of shapes that enclose no area."""
 
 
 def can_hold_regions(layer: Layer) -> TypeGuard[Shapes]:
     """Return whether a layer is a shapes layer for regions, and does not contain only lines."""
     if not isinstance(layer, Shapes):
         return False
-    return not len(layer.data) or any(kind not in _LINES for kind in layer.shape_type)
+    return not len(layer.data) or any(kind not in LINES for kind in layer.shape_type)
 
 
 def drawn_region(layer: Image, layers: LayerList, dims: Dims) -> Region:
@@ -41,13 +41,13 @@ def drawn_region(layer: Image, layers: LayerList, dims: Dims) -> Region:
         If there is no shape, or it lies outside of the layer.
     """
     for shapes in reversed([other for other in layers if can_hold_regions(other)]):
-        areas = [index for index, kind in enumerate(shapes.shape_type) if kind not in _LINES]
+        areas = [index for index, kind in enumerate(shapes.shape_type) if kind not in LINES]
         if areas and shapes.visible:
             index = max(shapes.selected_data & set(areas), default=areas[-1])
-            world = [shapes.data_to_world(corner) for corner in shapes.data[index]]
-            shared = min(layer.ndim, shapes.ndim)
-            factors = unit_factors(shapes.units, layer.units)
-            return _box(layer, dims, np.array(world)[:, -shared:] * factors[-shared:])
+            corners = converted_points(shapes.data[index], shapes, layer, dims)
+            pixels = corners[:, plane_axes(layer, dims)]
+            # The centre of a pixel has integer coordinates, so its edges are half a pixel away.
+            return _clipped(layer, dims, pixels.min(axis=0) + 0.5, pixels.max(axis=0) + 0.5)
     raise ValueError("No rectangle is drawn; add a shapes layer and draw one over the image.")
 
 
@@ -60,16 +60,6 @@ def visible_region(layer: Image, dims: Dims) -> Region:
         first, end = first * factors, end * factors
     axes = list(plane_axes(layer, dims))
     return _clipped(layer, dims, first[axes], end[axes])
-
-
-def _box(layer: Image, dims: Dims, world: NDArray[np.float64]) -> Region:
-    axes = list(plane_axes(layer, dims))
-    # The shapes may have fewer axes than the image; the current position gives the others.
-    points = np.tile(viewer_position(layer, dims), (len(world), 1))
-    points[:, -world.shape[1] :] = world
-    pixels = np.array([layer.world_to_data(point) for point in points])[:, axes]
-    # The centre of a pixel has integer coordinates, so its edges are half a pixel away.
-    return _clipped(layer, dims, pixels.min(axis=0) + 0.5, pixels.max(axis=0) + 0.5)
 
 
 def _clipped(

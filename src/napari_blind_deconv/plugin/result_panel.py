@@ -13,6 +13,7 @@ from napari_blind_deconv.io.images import write_plane
 from napari_blind_deconv.plugin.comparison import Comparison
 from napari_blind_deconv.plugin.estimate_slider import EstimateSlider
 from napari_blind_deconv.plugin.kernel_view import describe_widths
+from napari_blind_deconv.plugin.left_out import LeftOut
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -59,12 +60,13 @@ class ResultPanel(QWidget):
         self.slider.previewed.connect(self._preview)
         self.slider.chosen.connect(self._choose)
         self.comparison = Comparison(viewer)
+        self.left_out = LeftOut(viewer)
         buttons = QHBoxLayout()
         buttons.addWidget(self.save_button)
         buttons.addWidget(self.apply_button)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.slider, self.comparison, self.kernel_label):
+        for widget in (self.left_out, self.slider, self.comparison, self.kernel_label):
             column.addWidget(widget)
         column.addLayout(buttons)
         viewer.layers.events.removed.connect(self._on_removed)
@@ -80,6 +82,7 @@ class ResultPanel(QWidget):
         self._run = None
         self.slider.clear()
         self.comparison.compare(None)
+        self.left_out.show_run(None)
         self._show_kernel()
 
     def show_run(self, run: ViewerRun) -> None:
@@ -88,6 +91,7 @@ class ResultPanel(QWidget):
         self._index = run.index_shown()
         self._show_estimates()
         self.comparison.compare(run)
+        self.left_out.show_run(run)
         self._show_kernel()
 
     def save_kernel(self, path: Path) -> None:
@@ -140,6 +144,7 @@ class ResultPanel(QWidget):
         self._index = index
         self._show_estimates()
         self.comparison.refresh()
+        self.left_out.show_plane()
         self._show_kernel()
         self.plane_shown.emit(self._run.result_shown())
 

@@ -12,6 +12,7 @@ from napari.layers import Layer
 from napari.qt.threading import GeneratorWorker, create_worker
 from numpy.typing import NDArray
 
+from napari_blind_deconv.findings import FoundInPlanes, added_up
 from napari_blind_deconv.image import Image, Index
 from napari_blind_deconv.plan import all_kernels
 from napari_blind_deconv.plugin.geometry import LayerGeometry, viewer_position
@@ -24,6 +25,7 @@ from napari_blind_deconv.plugin.layers import (
     outputs_beside,
 )
 from napari_blind_deconv.plugin.worker import Failure, Progress, catch_errors, work
+from napari_blind_deconv.reasons import Finding
 from napari_blind_deconv.results import BlockResult, Result, StackResult
 from napari_blind_deconv.task import Task
 
@@ -164,6 +166,11 @@ class ViewerRun:
         """Return the result of the plane shown; None if it is not finished or has failed."""
         return self._results.get(self.index_shown())
 
+    @property
+    def findings(self) -> dict[Finding, FoundInPlanes]:
+        """What was found in the input besides the scene, added up over its planes."""
+        return added_up(result.findings for result in self._results.values())
+
     def planes_shown(self) -> tuple[Image, NDArray[Any]]:
         """Return the input of the plane shown, and the displayed pixels of its result.
 
@@ -196,14 +203,13 @@ class ViewerRun:
 
     def choose(self, index: int) -> Result:
         """Make an estimate the result, replace the layers accordingly, and return the result."""
-        # These import torch, which the run has loaded.
-        from napari_blind_deconv.engine.inspection import Inspection
-        from napari_blind_deconv.engine.quality import judge
+        # It imports torch, which the run has loaded.
+        from napari_blind_deconv.engine.sampling import judge_block
 
         estimate, before = self.preview(index), self._results[()]
         kernel = before.kernel.with_weights(estimate.kernel)
-        judgement = judge(
-            Inspection.of(self.task.image.read()),
+        judgement = judge_block(
+            self.task.image.read(),
             estimate.image,
             kernel,
             reason=before.stop_reason,
@@ -273,6 +279,7 @@ class ViewerRun:
             "kernel": "held" if choice.is_held else choice.scope.value,
             "failures": {str(index): reason for index, reason in result.failures.items()},
             "warnings": {flag.sentence: count for flag, count in result.flags.items()},
+            "findings": {finding.value: vars(n) for finding, n in result.findings.items()},
         }
         if result.plan is not None:
             record["intensity_ranges"] = [

@@ -106,7 +106,8 @@ class RunForm(QWidget):
         self.kernel_summary = Label(
             label="Kernel", tooltip="The choice in the section Kernel below."
         )
-        rows = [self.input.layer, self.input.scope, self.input.span, self.input.reading]
+        form = self.input
+        rows = [form.layer, form.scope, form.span, form.reading, form.mask]
         rows += [self.stack_kernel, self.preset, self.kernel_summary, self.expected_time]
         in_column(self, form_rows(rows))
         show_row(self.kernel_summary, False)
@@ -180,6 +181,9 @@ class RunForm(QWidget):
         geometry, image = self._plane() if not self.input.is_stack else self._stack()
         if choice.kernel is not None:
             check_kernel(choice.kernel, image)
+        masked = self.input.masked()
+        if masked is not None:
+            image = image.with_mask(masked)
         return geometry, Task(image, self.settings(), choice)
 
     def _plane(self) -> tuple[LayerGeometry, ImageData]:
@@ -205,6 +209,7 @@ class RunForm(QWidget):
             changes=settings.changes_from(Settings.preset(self.preset.value)),
             kernel=self.kernel_selection(),
             pixel_size=self._pixel_size_in_micrometres(layer),
+            mask=self.input.mask_file(),
         )
 
     def _pixel_size_in_micrometres(self, layer: Image) -> tuple[float, ...]:

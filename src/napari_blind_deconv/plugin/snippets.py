@@ -10,6 +10,7 @@ from typing import Any
 
 from napari_blind_deconv.plugin.kernel_form import KernelSelection
 from napari_blind_deconv.plugin.layers import file_name
+from napari_blind_deconv.plugin.masks import MaskFile
 
 __all__ = ["Script"]
 
@@ -36,6 +37,8 @@ class Script:
         The kernel, or how it is estimated.
     pixel_size : tuple of float
         Pixel size of the layer in µm along Y and X, or Z, Y and X; empty if it is unknown.
+    mask : MaskFile or None
+        File with the mask of the pixels to leave out.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Script:
     changes: dict[str, Any]
     kernel: KernelSelection
     pixel_size: tuple[float, ...] = ()
+    mask: MaskFile | None = None
 
     @property
     def is_stack(self) -> bool:
@@ -71,7 +75,8 @@ class Script:
                 *self._imports(),
                 "",
                 *self._notes(),
-                f"image = tifffile.imread({self.file!r}){self._subscript()}",
+                f"image = tifffile.imread({self.file!r}){_subscript(self.index)}",
+                *self._mask(),
                 f"settings = Settings.preset({self.preset!r}){self._changes_call()}",
                 *(self._stack_call() if self.is_stack else self._plane_call()),
                 f"tifffile.imwrite({self.output!r}, result.image, photometric={photometric!r})",
@@ -93,6 +98,8 @@ class Script:
             arguments += ["--select", ",".join(self.index)]
         if not choice.is_found:
             arguments += ["--psf" if choice.is_held else "--psf-guess", self.kernel.file]
+        if self.mask is not None:
+            arguments += ["--mask", self.mask.name]
         return "\n".join([*self._notes(), shlex.join(arguments), ""])
 
     def _imports(self) -> list[str]:
@@ -117,12 +124,19 @@ class Script:
             notes.append(f"# Save the layer {self.name!r} as {self.file!r} first.")
         if self.kernel.file and not Path(self.kernel.file).is_file():
             notes.append(f"# Save the kernel as {self.kernel.file!r} first.")
+        if self.mask is not None:
+            notes.append(f"# {self.mask.note}")
         return notes
 
-    def _subscript(self) -> str:
-        if all(item == ":" for item in self.index):
-            return ""
-        return f"[{', '.join(self.index)}]"
+    def _mask(self) -> list[str]:
+        if self.mask is None:
+            return []
+        part = _subscript(self.index[-self.mask.ndim :])
+        return [f"mask = tifffile.imread({self.mask.name!r}){part}"]
+
+    @property
+    def _mask_options(self) -> list[str]:
+        return [] if self.mask is None else ["mask=mask"]
 
     def _changes_call(self) -> str:
         if not self.changes:
@@ -131,6 +145,7 @@ class Script:
 
     def _plane_call(self) -> list[str]:
         options = [] if self.axes == "YX" else [f"axes={self.axes!r}"]
+        options += self._mask_options
         if self._starts_from_guess:
             options.append(f"kernel=KernelChoice.start_from({self.kernel.code})")
         elif self.kernel.code:
@@ -142,8 +157,13 @@ class Script:
         kernel = self.kernel.code or repr(choice.scope.value)
         if self._starts_from_guess:
             kernel = f"KernelChoice.start_from({self.kernel.code}, {choice.scope.value!r})"
-        call = f"deconvolve_stack(image, settings, axes={self.axes!r}, kernel={kernel})"
+        options = [f"axes={self.axes!r}", f"kernel={kernel}", *self._mask_options]
+        call = f"deconvolve_stack({', '.join(['image', 'settings', *options])})"
         return [f"result = {call}.result()"]
+
+
+def _subscript(index: tuple[str, ...]) -> str:
+    return "" if all(item == ":" for item in index) else f"[{', '.join(index)}]"
 
 
 def _command_value(value: Any) -> str:

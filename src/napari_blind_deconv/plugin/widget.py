@@ -97,7 +97,7 @@ class BlindDeconvolutionWidget(QWidget):
         column.setSpacing(4)
         column.addWidget(self.form)
         column.addLayout(in_row(self.run_button, self.stop_button))
-        for widget in (self.progress, self.status, self.warnings):
+        for widget in (self.progress, self.status, self.warnings, self.result.left_out.notes):
             column.addWidget(widget)
         column.addLayout(in_row(self.trace_plot, self.kernel_view))
         self.result_section = collapsible("Result", self.result)

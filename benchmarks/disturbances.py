@@ -21,7 +21,15 @@ from skimage.restoration import denoise_nl_means, richardson_lucy
 
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 
-__all__ = ["NOISE", "PIXELS", "RESAMPLED", "Exposure"]
+__all__ = [
+    "NOISE",
+    "PIXELS",
+    "RESAMPLED",
+    "Exposure",
+    "compressed",
+    "deconvolved",
+    "rectangle",
+]
 
 _REACH = 4  # pixels beside a disturbance that are not scored
 
@@ -51,7 +59,8 @@ class Exposure:
 Disturbance = Callable[[Exposure, int], Exposure]
 
 
-def _rectangle(exposure: Exposure, rows: slice, columns: slice) -> NDArray[np.bool_]:
+def rectangle(exposure: Exposure, rows: slice, columns: slice) -> NDArray[np.bool_]:
+    """Return the mask of a rectangle."""
     mask = np.zeros(exposure.observed.shape, bool)
     mask[rows, columns] = True
     return mask
@@ -59,24 +68,24 @@ def _rectangle(exposure: Exposure, rows: slice, columns: slice) -> NDArray[np.bo
 
 def _zero_border(exposure: Exposure, strength: int) -> Exposure:
     width = (1, 12)[strength]
-    return exposure.without(_rectangle(exposure, slice(None), slice(width)), np.array(0.0))
+    return exposure.without(rectangle(exposure, slice(None), slice(width)), np.array(0.0))
 
 
 def _mosaic(exposure: Exposure, strength: int) -> Exposure:
     side = (15, 40)[strength]
-    corners = _rectangle(exposure, slice(side), slice(70))
-    corners |= _rectangle(exposure, slice(-side // 2, None), slice(90, None))
+    corners = rectangle(exposure, slice(side), slice(70))
+    corners |= rectangle(exposure, slice(-side // 2, None), slice(90, None))
     return exposure.without(corners, np.array(0.0))
 
 
 def _gap(exposure: Exposure, strength: int) -> Exposure:
-    gap = _rectangle(exposure, slice(None), slice(80, 80 + (4, 20)[strength]))
+    gap = rectangle(exposure, slice(None), slice(80, 80 + (4, 20)[strength]))
     return exposure.without(gap, np.array(np.median(exposure.observed)))
 
 
 def _scale_bar(exposure: Exposure, strength: int) -> Exposure:
     level = (1.5 * exposure.observed.max(), 65535.0)[strength]
-    bar = _rectangle(exposure, slice(-14, -9), slice(-62, -12))
+    bar = rectangle(exposure, slice(-14, -9), slice(-62, -12))
     return exposure.without(bar, np.array(level))
 
 
@@ -88,7 +97,7 @@ def _time_stamp(exposure: Exposure, strength: int) -> Exposure:
 
 def _dead_column(exposure: Exposure, strength: int) -> Exposure:
     level = (0.0, 2 * exposure.observed.max())[strength]
-    return exposure.without(_rectangle(exposure, slice(None), slice(80, 81)), np.array(level))
+    return exposure.without(rectangle(exposure, slice(None), slice(80, 81)), np.array(level))
 
 
 def _hot_pixels(exposure: Exposure, strength: int) -> Exposure:
@@ -103,7 +112,7 @@ def _not_a_number(exposure: Exposure, strength: int) -> Exposure:
     random = np.random.default_rng(2)
     missing = random.random(exposure.observed.shape) < 1e-3
     if strength:
-        missing |= _rectangle(exposure, slice(30), slice(30))
+        missing |= rectangle(exposure, slice(30), slice(30))
     return exposure.without(missing, np.array(np.nan))
 
 
@@ -165,10 +174,15 @@ def _denoised(exposure: Exposure, strength: int) -> Exposure:
 
 
 def _jpeg(exposure: Exposure, strength: int) -> Exposure:
+    return compressed(exposure, (90, 60)[strength])
+
+
+def compressed(exposure: Exposure, quality: int) -> Exposure:
+    """Return this exposure after conversion to 8 bits and JPEG compression."""
     low, high = exposure.observed.min(), exposure.observed.max()
     scaled = (255 * (exposure.observed - low) / (high - low)).astype(np.uint8)
     file = io.BytesIO()
-    PillowImage.fromarray(scaled).save(file, "JPEG", quality=(90, 60)[strength])
+    PillowImage.fromarray(scaled).save(file, "JPEG", quality=quality)
     decoded = np.asarray(PillowImage.open(file), np.float64)
     return replace(exposure, observed=decoded * (high - low) / 255 + low)
 
@@ -191,10 +205,15 @@ def _repeated(exposure: Exposure, strength: int) -> Exposure:
 
 
 def _deconvolved(exposure: Exposure, strength: int) -> Exposure:
+    return deconvolved(exposure, 1.6, (10, 40)[strength])
+
+
+def deconvolved(exposure: Exposure, sigma: float, iterations: int) -> Exposure:
+    """Return this exposure after Richardson-Lucy iterations with a Gaussian of `sigma` pixels."""
     low, high = exposure.observed.min(), exposure.observed.max()
     scaled = (exposure.observed - low) / (high - low)
-    psf = gaussian_kernel((13, 13), 1.6)
-    sharp = richardson_lucy(scaled, psf, num_iter=(10, 40)[strength], clip=False)
+    psf = gaussian_kernel((13, 13), sigma)
+    sharp = richardson_lucy(scaled, psf, num_iter=iterations, clip=False)
     return replace(exposure, observed=sharp * (high - low) + low)
 
 

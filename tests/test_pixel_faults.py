@@ -46,7 +46,6 @@ AREAS = {
     "border on the right": (np.s_[:, -5:], lambda image: 0.0),
     "border at the bottom": (np.s_[-1:], lambda image: 0.0),
     "corner": (np.s_[:20, :30], lambda image: 0.0),
-    "gap at the median": (np.s_[:, 40:52], np.median),
     "scale bar": (np.s_[80:84, 50:80], lambda image: 2.0 * image.max()),
     "dead column": (np.s_[:, 50:51], lambda image: 0.0),
     "stuck row": (np.s_[30:31], lambda image: 2.0 * image.max()),
@@ -63,12 +62,21 @@ class TestFlatAreas:
         area, value = AREAS[name]
         expected = np.zeros(image.shape, bool)
         expected[area] = True
-        image[area] = value(image) if name != "gap at the median" else np.median(image)
+        image[area] = value(image)
         faults = find_faults(image)
         assert (faults[expected] == PixelFault.FLAT).all()
         beside = ndimage.binary_dilation(expected, np.ones((3, 3)), iterations=2)
         # Noise may have the value of the area by chance.
         assert np.count_nonzero(faults[~beside]) <= 10
+
+    @pytest.mark.parametrize("converted", [np.asarray, as_floats], ids=["16 bits", "floats"])
+    def test_a_gap_at_the_median_is_found(self, exposure, converted):
+        """With 8 bits, neighbours of one value are too frequent to tell."""
+        image = converted(exposure).copy()
+        image[:, 40:52] = np.median(image)
+        faults = find_faults(image)
+        assert (faults[:, 40:52] == PixelFault.FLAT).all()
+        assert np.count_nonzero(np.delete(faults, np.s_[38:54], 1)) <= 10
 
     def test_text_is_found(self, exposure):
         text = np.repeat(np.repeat(np.eye(5, dtype=bool) | np.eye(5, dtype=bool)[::-1], 3, 0), 3, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,28 +20,32 @@ from benchmarks.suites import Options, Task
 from benchmarks.tables import markdown
 from napari_blind_deconv import Settings, deconvolve
 
-__all__ = ["SUITE"]
+__all__ = ["CONTROL", "SUITE", "Condition", "Conditions", "expose"]
 
 CONTROL = "undisturbed"
 MICROGRAPHS = ("actin", "neuron", "filaments")
 STRENGTHS = ("weak", "strong")
 GROUPS = {"no image": PIXELS, "resampled, offsets": RESAMPLED, "processed": NOISE}
-SIDE, MARGIN = 192, 12  # pixels
 SIGMA, PHOTONS, OFFSET, READ_NOISE, BACKGROUND = 2.0, 500.0, 100.0, 1.5, 0.02
+MARGIN = 12  # pixels that the kernel reaches at most
+
+# Group, micrograph, disturbance, exposure.
+Condition = tuple[str, str, str, Exposure]
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Three micrographs with every disturbance at two strengths, and the undisturbed control."""
+    """Exposures with disturbances, and the undisturbed ones as controls."""
 
-    name: str = "conditions"
+    name: str
+    conditions: Callable[[Path], Iterator[Condition]]
     alone: bool = False
 
     def tasks(self, options: Options) -> Iterator[Task]:
         """Yield a task for each disturbance of each micrograph."""
         options.refuse_methods(self.name)
         version = version_of(Settings.preset("fast"))
-        for group, case, method, exposure in _cases(options.data):
+        for group, case, method, exposure in self.conditions(options.data):
             run = _Run(exposure, options)
             yield Task(group, case, method, run, options.seed, version)
 
@@ -86,9 +90,9 @@ def _psnr(exposure: Exposure, image: NDArray[np.floating[Any]]) -> float:
     return 10 * float(np.log10(np.ptp(truth) ** 2 / error))
 
 
-def _cases(data: Path) -> Iterator[tuple[str, str, str, Exposure]]:
+def _conditions(data: Path) -> Iterator[Condition]:
     for micrograph in MICROGRAPHS:
-        exposure = _exposure(data, micrograph)
+        exposure = expose(data, micrograph, lambda scene: ndimage.gaussian_filter(scene, SIGMA))
         yield CONTROL, micrograph, CONTROL, exposure
         for group, disturbances in GROUPS.items():
             for name, disturb in disturbances.items():
@@ -96,21 +100,27 @@ def _cases(data: Path) -> Iterator[tuple[str, str, str, Exposure]]:
                     yield group, micrograph, f"{name}, {label}", disturb(exposure, strength)
 
 
-def _exposure(data: Path, micrograph: str) -> Exposure:
-    """Return the centre of a sharp micrograph, blurred by a Gaussian and then exposed."""
+def expose(
+    data: Path,
+    micrograph: str,
+    blur: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    *,
+    photons: float = PHOTONS,
+    side: int = 192,
+) -> Exposure:
+    """Return the centre of a sharp micrograph, blurred and then exposed."""
     file, channel = TRUTHS[micrograph]
     stack = tifffile.imread(data / "micro-truth" / file)
     plane = (stack[channel] if stack.ndim > 2 else stack).astype(np.float64)
     low, high = np.percentile(plane, [0.5, 99.9])
     scene = np.clip((plane - low) / (high - low), 0, 1)
-    corner = [(length - SIDE) // 2 - MARGIN for length in scene.shape]
-    rows, columns = (slice(start, start + SIDE + 2 * MARGIN) for start in corner)
+    corner = [(length - side) // 2 - MARGIN for length in scene.shape]
+    rows, columns = (slice(start, start + side + 2 * MARGIN) for start in corner)
     scene, inner = scene[rows, columns], np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
-    blurred = ndimage.gaussian_filter(scene, SIGMA)[inner]
     random = np.random.default_rng(0)
-    counts = random.poisson(PHOTONS * (blurred + BACKGROUND))
+    counts = random.poisson(photons * (blur(scene)[inner] + BACKGROUND))
     observed = np.rint(counts + OFFSET + random.normal(0, READ_NOISE, counts.shape))
-    truth = PHOTONS * (scene[inner] + BACKGROUND) + OFFSET
+    truth = photons * (scene[inner] + BACKGROUND) + OFFSET
     return Exposure(observed, truth, np.ones(truth.shape, bool))
 
 
@@ -140,4 +150,4 @@ def _totals(runs: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-SUITE = Conditions()
+SUITE = Conditions("conditions", _conditions)

@@ -49,14 +49,26 @@ def flat_areas(plane: NDArray[np.floating[Any]], noise: float) -> NDArray[np.boo
     is_flat = abrupt > _MIN_ABRUPT_SHARE * boundary
     size = np.bincount(areas.ravel(), minlength=len(boundary))
     is_amid = (above > _MIN_SIDE_SHARE * boundary) & (above < (1 - _MIN_SIDE_SHARE) * boundary)
-    for area in np.flatnonzero(~is_flat & is_amid & (size >= _LARGE_AREA)):
-        value = plane.flat[int(np.argmax(areas == area))]
-        same = (np.abs(plane - value) <= _SAME_VALUE * step) & (areas != area)
-        is_flat[area] = same.any() and is_repeated[same].mean() < _MAX_EQUAL_SHARE
-    is_flat[0] = False  # the rest of the image
+    is_flat[0] = is_amid[0] = False  # the rest of the image
+    large = np.flatnonzero(~is_flat & is_amid & (size >= _LARGE_AREA))
+    if large.size:
+        values = np.zeros(len(size))
+        values[areas] = plane  # all pixels of an area have its value
+        limits = [values[large] + sign * _SAME_VALUE * step for sign in (-1, 1)]
+        same, equal = (
+            _count(pixels, *limits) - size[large] for pixels in (plane, plane[is_repeated])
+        )
+        is_flat[large] = equal < _MAX_EQUAL_SHARE * np.maximum(same, 1)
     if not is_flat.any():
         return np.zeros(plane.shape, bool)
     return ndimage.binary_dilation(is_flat[areas], np.ones((3, 3)), iterations=_GROWTH)
+
+
+def _count(pixels: NDArray[Any], lowest: NDArray[Any], highest: NDArray[Any]) -> NDArray[np.int64]:
+    """Count the pixels within each of several ranges of values."""
+    ordered = np.sort(pixels, axis=None)
+    up_to = np.searchsorted(ordered, highest, "right")
+    return np.asarray(up_to - np.searchsorted(ordered, lowest, "left"))
 
 
 def _boundaries(

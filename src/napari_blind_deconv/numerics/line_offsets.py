@@ -66,7 +66,7 @@ def line_offsets(
 
 
 def _is_independent(profile: NDArray[np.float64], noise_variance: float) -> bool:
-    """Return whether a profile has more than noise, and as much at high frequencies as at medium."""
+    """Return whether a profile is more than noise, and as strong at high frequencies."""
     power = np.abs(fft.rfft(profile - profile.mean())) ** 2 / len(profile)
     frequency = fft.rfftfreq(len(profile))
     medium, high = (

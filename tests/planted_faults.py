@@ -73,8 +73,8 @@ FAULTS = (
     Fault(
         "range: only that of the first plane",
         "engine/channel_statistics.py",
-        "(min(low, intensity.low), max(high, intensity.high))",
-        "(low, high)",
+        "return min(plane.low for plane in self.planes), max(plane.high for plane in self.planes)",
+        "return self.planes[0].low, self.planes[0].high",
         "stacks",
     ),
     Fault(
@@ -125,7 +125,7 @@ FAULTS = (
         "numerics/pixel_faults.py",
         "used &= valid[..., 1:] & valid[..., :-1]",
         "pass",
-        "inspection",
+        "pixel_faults",
     ),
     Fault(
         "a hot pixel in a corner is kept",
@@ -171,10 +171,10 @@ FAULTS = (
     ),
     Fault(
         "the linear estimate explains masked pixels",
-        "engine/wiener.py",
-        "wiener(channel, kernel, valid=valid, noise=noise, **options)",
-        "wiener(channel, kernel, noise=noise, **options)",
-        "inspection",
+        "numerics/wiener.py",
+        "blurred = torch.from_numpy(weights) * convolution.forward(",
+        "blurred = convolution.forward(",
+        "wiener",
     ),
     Fault(
         "Richardson-Lucy explains masked pixels",
@@ -316,8 +316,8 @@ FAULTS = (
     Fault(
         "reference: the least sharp plane",
         "engine/channel_statistics.py",
-        "is_sharper = spectrum.information > self.information",
-        "is_sharper = self.sharpest is None or spectrum.information < self.information",
+        "return max(self.planes, key=lambda plane: plane.information, default=None)",
+        "return min(self.planes, key=lambda plane: plane.information, default=None)",
         "stacks",
     ),
     Fault(

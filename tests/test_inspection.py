@@ -5,18 +5,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from napari_blind_deconv import KernelChoice, Settings, deconvolve
 from napari_blind_deconv.engine.inspection import Inspection
+from napari_blind_deconv.engine.objective import Objective
+from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.quality import judge
 from napari_blind_deconv.engine.repeats import error_of_repeats
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel
+from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.numerics.pixel_faults import PixelFault
 from napari_blind_deconv.reasons import Finding, QualityFlag, StopReason
 from napari_blind_deconv.synthetic import fluorescence_scene
+from napari_blind_deconv.task import Task
 
 KERNEL = gaussian_kernel((13, 13), 1.6)
 LINEAR = Settings(solver="wiener", kernel_start=1.6)
@@ -196,6 +201,20 @@ class TestResults:
             np.testing.assert_array_equal(result.image[~masked], known.image[~masked])
             np.testing.assert_array_equal(result.image[masked], image[masked].astype(np.float32))
             assert result.findings == {Finding.NOT_FINITE: masked.sum()}
+
+    def test_the_data_term_leaves_them_out(self, exposure, masked):
+        image = Image(exposure, masked=masked)
+        problem = Problem.of(
+            Task.of(image, DOUBLE_DIP.with_changes(device="cpu"), {}, axes=None, kernel=KERNEL)
+        )
+        other = np.where(masked, 0.5, problem.observed).astype(np.float32)
+        canvas = torch.rand((1, *problem.canvas_shape), generator=torch.Generator().manual_seed(0))
+        convolution = Convolution(torch.from_numpy(problem.kernel.weights))
+        one, same = (
+            Objective(replace(problem, observed=a)).of(canvas, convolution).data
+            for a in (problem.observed, other)
+        )
+        assert one == same
 
     @SOLVERS
     def test_kept_pixels_are_those_of_the_input(self, exposure, masked, settings, kernel):

@@ -272,3 +272,10 @@ def test_the_noise_is_measured_where_pixels_differ():
     noise[:, :60] = 0
     assert pixel_noise(noise) == pytest.approx(3, rel=0.1)
     assert pixel_noise(np.ones((9, 9))) == 0
+
+
+def test_the_noise_is_measured_in_valid_pixels():
+    noise = np.random.default_rng(0).normal(0, 3, (100, 100))
+    valid = np.ones(noise.shape, bool)
+    valid[:, :60] = False
+    assert pixel_noise(fill(noise, valid), valid) == pytest.approx(3, rel=0.1)

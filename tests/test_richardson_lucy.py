@@ -51,3 +51,13 @@ def test_a_guessed_kernel_moves_towards_the_true_one(scene):
     assert (kernel >= 0).all()
     assert (canvas >= 0).all()
     assert (kernel - KERNEL).norm() < 0.7 * (guess - KERNEL).norm()
+
+
+def test_pixels_that_are_not_valid_are_not_explained(scene):
+    observed = CONVOLUTION.forward(scene)
+    valid = torch.ones_like(observed, dtype=torch.bool)
+    valid[10:25, 12:30] = False
+    other = observed.clone()
+    other[10:25, 12:30] = observed[10:25, 12:30].flip(0)  # the mean stays
+    estimates = (nth(richardson_lucy(a, CONVOLUTION, valid), 4) for a in (observed, other))
+    torch.testing.assert_close(*estimates)

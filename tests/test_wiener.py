@@ -81,3 +81,21 @@ def test_the_periodic_filter_improves_the_interior(scene, kernel):
     estimate = wiener_periodic(recorded, kernel, noise_to_signal=1e-3)
     inside = tuple(slice(side // 4, -(side // 4)) for side in sharp.shape)
     assert error(estimate[inside], sharp[inside]) < 0.6 * error(recorded[inside], sharp[inside])
+
+
+def test_pixels_that_are_not_valid_are_not_explained():
+    random = np.random.default_rng(0)
+    observed = random.random((40, 48)).astype(np.float32)
+    valid = np.ones(observed.shape, bool)
+    valid[10:25, 12:30] = False
+    other = observed.copy()
+    other[~valid] = random.permutation(observed[~valid])
+    options = {"noise_to_signal": 1e-3, "exponent": 3.5, "valid": valid}
+    kernel = gaussian_kernel((9, 9), 1.5)
+    *_, one = wiener(observed, kernel, **options)
+    *_, same = wiener(other, kernel, **options)
+    np.testing.assert_allclose(one, same, atol=1e-4)
+    # A smooth scene is continued where nothing has to be explained.
+    step = np.where(np.arange(48) < 32, 5, 0) + np.where(valid, 0, 100)
+    *_, continued = wiener(step.astype(np.float32), kernel, **options)
+    assert continued[21, 24] == pytest.approx(5, abs=0.3)

@@ -39,7 +39,14 @@ from napari_blind_deconv.job import (
     sidecar_of,
 )
 from napari_blind_deconv.plan import StackPlan, all_kernels
-from napari_blind_deconv.results import BlockResult, Snapshot, StackResult, StackStep, versions
+from napari_blind_deconv.results import (
+    BlockResult,
+    Notice,
+    Snapshot,
+    StackResult,
+    StackStep,
+    versions,
+)
 from napari_blind_deconv.steps import Run
 from napari_blind_deconv.task import Task
 
@@ -253,7 +260,7 @@ def _executor(scheduler: str | None) -> Iterator[ClusterExecutor | None]:
 
 def _plan(
     job: Job, image: Image, should_stop: Callable[[], bool]
-) -> Generator[Snapshot, None, StackPlan]:
+) -> Generator[Snapshot | Notice, None, StackPlan]:
     """Determine what the planes share: intensity ranges and kernels."""
     from napari_blind_deconv.engine.solver import RunControl
     from napari_blind_deconv.engine.stack_plan import make_plan

@@ -85,8 +85,8 @@ class QualityFlag(_Reason):
     )
     TOO_SMALL = (
         "too small to show blur",
-        "The image is too small to tell how it is blurred: nothing was deconvolved. Choose a larger "
-        "region, or start from a Gaussian kernel or the microscope's PSF.",
+        "The image is too small to tell how it is blurred: nothing was deconvolved. Choose a "
+        "larger region, or start from a Gaussian kernel or the microscope's PSF.",
     )
     KERNEL_FILLS_WINDOW = (
         "kernel fills its window",

@@ -281,7 +281,7 @@ class BlockResult:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that holds up a run without being part of it, such as a wait for workers.
+    """Something to tell the user during a run, such as a wait for workers.
 
     Attributes
     ----------

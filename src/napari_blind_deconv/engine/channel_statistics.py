@@ -1,61 +1,101 @@
-"""Intensity range and sharpest plane of each channel, from one pass over a stack."""
+"""Intensity range and most informative planes of each channel, from one pass over a stack."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
 
 from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.image import Image, Index
 from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.spectrum import Spectrum
 
-__all__ = ["ChannelStatistics", "channel_statistics"]
+__all__ = ["ChannelStatistics", "PlaneStatistics", "channel_statistics"]
+
+# A plane that tells at least this share of what the best one tells can be compared with it.
+_MIN_COMPARED_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class PlaneStatistics:
+    """Statistics of one plane.
+
+    Attributes
+    ----------
+    index : tuple of int
+        Index of the plane in its stack.
+    low, high : float
+        Lowest and highest intensity, without hot pixels.
+    information : float
+        How much the plane tells about its kernel, as `Spectrum.information`.
+    """
+
+    index: Index
+    low: float
+    high: float
+    information: float
+
+    @classmethod
+    def of(cls, index: Index, plane: Image) -> Self:
+        """Compute the statistics; raises as `Inspection.of`."""
+        inspection = Inspection.of(plane)
+        intensity = IntensityMap.of(inspection.channels)
+        spectrum = Spectrum.of(inspection.luminance, inspection.valid_share, inspection.noise)
+        return cls(index, intensity.low, intensity.high, spectrum.information)
 
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """Statistics of the planes of one channel.
+    """Statistics of a channel.
 
     Attributes
     ----------
-    intensity_range : tuple of float or None
-        Lowest and highest intensity of all planes, without hot pixels; None if no plane has any
-        contrast.
-    sharpest : tuple of int or None
-        Index of the plane that tells most about the kernel.
-    information : float
-        How much it tells, as `Spectrum.information`.
+    planes : tuple of PlaneStatistics
+        Those of the planes that can be deconvolved, in the order of the stack.
     """
 
-    intensity_range: tuple[float, float] | None = None
-    sharpest: Index | None = None
-    information: float = -1.0
+    planes: tuple[PlaneStatistics, ...] = ()
 
-    def with_plane(self, index: Index, plane: Image) -> ChannelStatistics:
-        """Return a copy that includes one more plane, unless this plane cannot be deconvolved."""
-        try:
-            inspection = Inspection.of(plane)
-        except (ValueError, TypeError):
-            return self
-        intensity = IntensityMap.of(inspection.channels)
-        low, high = self.intensity_range or (intensity.low, intensity.high)
-        spectrum = Spectrum.of(inspection.luminance, inspection.valid_share, inspection.noise)
-        is_sharper = spectrum.information > self.information
-        return ChannelStatistics(
-            (min(low, intensity.low), max(high, intensity.high)),
-            index if is_sharper else self.sharpest,
-            spectrum.information if is_sharper else self.information,
-        )
+    @property
+    def intensity_range(self) -> tuple[float, float] | None:
+        """Lowest and highest intensity, without hot pixels; None without a usable plane."""
+        if not self.planes:
+            return None
+        return min(plane.low for plane in self.planes), max(plane.high for plane in self.planes)
+
+    @cached_property
+    def _best(self) -> PlaneStatistics | None:
+        return max(self.planes, key=lambda plane: plane.information, default=None)
+
+    @property
+    def sharpest(self) -> Index | None:
+        """Index of the plane that tells most about the kernel; None without a usable plane."""
+        return None if self._best is None else self._best.index
+
+    @property
+    def information(self) -> float:
+        """How much this plane tells; -1 without a usable plane."""
+        return self._best.information if self._best else -1.0
+
+    @property
+    def ends(self) -> tuple[Index, ...]:
+        """Indices of the first and the last plane that tell enough to be compared."""
+        least = _MIN_COMPARED_SHARE * self.information
+        compared = [plane.index for plane in self.planes if plane.information >= least]
+        return tuple(dict.fromkeys((*compared[:1], *compared[-1:])))
 
 
 def channel_statistics(image: Image) -> list[ChannelStatistics]:
-    """Compute the statistics of each channel. Planes that cannot be read are left out."""
-    statistics = [ChannelStatistics() for _ in range(image.channels)]
+    """Compute the statistics of each channel.
+
+    Planes that cannot be read or deconvolved are left out: the run reports these failures when it
+    comes to them.
+    """
+    planes: list[list[PlaneStatistics]] = [[] for _ in range(image.channels)]
     for index in image.indices():
         try:
-            plane = image.read(index)
-        except ValueError:
-            continue  # the run reports the failure when it comes to this plane
-        channel = image.channel_of(index)
-        statistics[channel] = statistics[channel].with_plane(index, plane)
-    return statistics
+            planes[image.channel_of(index)].append(PlaneStatistics.of(index, image.read(index)))
+        except (ValueError, TypeError):
+            continue
+    return [ChannelStatistics(tuple(of_channel)) for of_channel in planes]

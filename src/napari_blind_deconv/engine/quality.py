@@ -30,7 +30,8 @@ _MIN_SIGNAL_TO_NOISE = 1.0
 # A residual above one of these limits is more than noise.
 _MAX_RESIDUAL_LEVEL = 1.5  # standard deviations of the noise
 _MAX_RESIDUAL_CORRELATION = 0.4
-# If no blur is found, the image resolves periods of at most so many pixels, or noise hides the blur.
+# If no blur is found, it is absent in an image that resolves such short periods, in pixels, and
+# hidden by noise in others.
 _MAX_SHARP_PERIOD = 4.0
 _MIN_SIDE_FOR_BLUR = 64  # pixels; smaller images have too few frequencies
 _MIN_RESOLUTION_GAIN = 0.02  # relative

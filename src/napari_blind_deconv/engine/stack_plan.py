@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
 from napari_blind_deconv.engine.channel_statistics import ChannelStatistics, channel_statistics
 from napari_blind_deconv.engine.devices import choose_device
 from napari_blind_deconv.engine.inputs import check_kernel
 from napari_blind_deconv.engine.inspection import Inspection
+from napari_blind_deconv.engine.plane_agreement import disagreement
 from napari_blind_deconv.engine.planes import find_kernel
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.tiles import largest_tile
 from napari_blind_deconv.image import Image, Index
 from napari_blind_deconv.kernel import Kernel, KernelScope
 from napari_blind_deconv.plan import StackPlan
-from napari_blind_deconv.results import Snapshot
+from napari_blind_deconv.results import Notice, Snapshot
 from napari_blind_deconv.steps import mapped
 from napari_blind_deconv.task import Task
 
@@ -24,11 +25,11 @@ __all__ = ["make_plan"]
 
 def make_plan(
     task: Task, control: RunControl, *, reference: Index | None = None, warm_start: bool = True
-) -> Generator[Snapshot, None, StackPlan]:
+) -> Generator[Snapshot | Notice, None, StackPlan]:
     """Make the plan of a stack.
 
-    All planes are read once for the intensity range and the sharpest plane of each channel. The
-    kernels are then found on the sharpest planes.
+    All planes are read once for the intensity range of each channel and its plane that tells most
+    about the kernel. The kernels are then found on these planes.
 
     Parameters
     ----------
@@ -41,8 +42,8 @@ def make_plan(
 
     Yields
     ------
-    Snapshot
-        Snapshots of the search for the kernels.
+    Snapshot or Notice
+        Snapshots of the search for the kernels; a notice if planes are not blurred alike.
 
     Returns
     -------
@@ -80,7 +81,19 @@ def make_plan(
     if choice.is_held or choice.scope is KernelScope.PLANE:
         return plan
     kernels = yield from _find_kernels(image, plan, statistics, reference, control)
+    if not control.should_stop():
+        yield from _notices(image, choice.scope, statistics)
     return replace(plan, kernels=kernels)
+
+
+def _notices(
+    image: Image, scope: KernelScope, statistics: Sequence[ChannelStatistics]
+) -> Iterator[Notice]:
+    """Tell if planes that share a kernel are not blurred alike."""
+    compared = [of_channel.ends for of_channel in statistics]
+    groups = compared if scope is KernelScope.CHANNEL else [sum(compared, ())]
+    notices = (disagreement(image, indices) for indices in groups)
+    yield from (notice for notice in notices if notice is not None)
 
 
 def _raise_no_usable_plane(image: Image) -> None:

@@ -21,8 +21,8 @@ _MIN_AREA = 8  # pixels; chance seldom makes larger areas of one value in an ima
 _STEP_RATIO, _STEPS_OF_NOISE, _DIGITAL_STEPS = 4.0, 3.0, 3.0
 _MIN_ABRUPT_SHARE = 0.6  # of the boundary of an area
 # A large area that ends gradually was not imaged either if it is amid noise. Neither are all pixels
-# around it brighter nor all darker, as around saturated or clipped pixels, and pixels of nearly the
-# same value elsewhere are seldom equal to a neighbour, as they are where the digitisation is coarse.
+# around it brighter nor all darker, as around saturated or clipped pixels; and elsewhere, pixels of
+# nearly the same value seldom equal a neighbour, as they do where the digitisation is coarse.
 _LARGE_AREA, _MIN_SIDE_SHARE = 64, 0.15  # pixels; share of the boundary
 _SAME_VALUE, _MAX_EQUAL_SHARE = 2.0, 0.3  # digital steps; share of these pixels
 _GROWTH = 1  # pixels around an area, which interpolation or compression mixed with it

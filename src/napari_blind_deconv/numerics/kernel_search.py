@@ -7,6 +7,7 @@ search works in two dimensions only, because directions are angles.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from typing import Any
 
@@ -16,18 +17,19 @@ from numpy.typing import NDArray
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseShape
-from napari_blind_deconv.numerics.parametric_kernel import misfit, search_parametric
+from napari_blind_deconv.numerics.parametric_kernel import find_gaussian, misfit, search_parametric
 from napari_blind_deconv.numerics.regions import region_with_contrast
 from napari_blind_deconv.numerics.shape_search import search_shape
 from napari_blind_deconv.numerics.spectrum import Spectrum
 from napari_blind_deconv.steps import mapped
 
-__all__ = ["search_kernel"]
+__all__ = ["gaussian_width", "search_kernel"]
 
 # Side in pixels of the region that is searched.
 _REGION = 384
 # The blur cannot be determined from an image with fewer frequencies above the noise.
 _MIN_FREQUENCIES = 8.0
+_FWHM = math.sqrt(8 * math.log(2))  # of a Gaussian, in standard deviations
 _MIN_VALID_SHARE = 0.01  # keeps the spectrum of a region without valid pixels finite
 
 
@@ -72,13 +74,7 @@ def search_kernel(
     """
     if image.ndim != 2:
         raise ValueError(f"Expected a 2D image (rows, columns), got shape {image.shape}.")
-    part = region_with_contrast(image, _REGION)
-    region = image[part]
-    valid_share = 1.0 if valid is None else max(float(valid[part].mean()), _MIN_VALID_SHARE)
-    # The search for a shape measures the strength of edges against the range of the image. The
-    # range is determined here, so that the kernel does not depend on how the caller scales it.
-    region = IntensityMap.of(region[np.newaxis]).to_unit(region)
-    spectrum = Spectrum.of(region, valid_share, noise)
+    region, spectrum = _searched(image, valid, noise)
     if spectrum.frequencies_seen < _MIN_FREQUENCIES:
         return Kernel.point(source=KernelSource.NO_BLUR)
     best = yield from search_parametric(spectrum, max_side)
@@ -90,3 +86,34 @@ def search_kernel(
         return best
     weights_misfit = misfit(spectrum, spectrum.transfer_of(weights))
     return Kernel(weights, KernelSource.FREE, misfit=weights_misfit)
+
+
+def gaussian_width(
+    image: NDArray[np.floating[Any]],
+    valid: NDArray[np.bool_] | None = None,
+    noise: NoiseShape = WHITE_NOISE,
+) -> float | None:
+    """Return σ in pixels of the Gaussian that explains an image best; None if it shows no blur.
+
+    This takes a fraction of the time of a search. The parameters are those of `search_kernel`.
+    """
+    region, spectrum = _searched(image, valid, noise)
+    if spectrum.frequencies_seen < _MIN_FREQUENCIES:
+        return None
+    kernel = find_gaussian(spectrum, min(region.shape))
+    if kernel.source is KernelSource.NO_BLUR:
+        return None
+    return kernel.widths.principal[0] / _FWHM
+
+
+def _searched(
+    image: NDArray[np.floating[Any]], valid: NDArray[np.bool_] | None, noise: NoiseShape
+) -> tuple[NDArray[np.float32], Spectrum]:
+    """Return the region that is searched and its spectrum."""
+    part = region_with_contrast(image, _REGION)
+    region = image[part]
+    valid_share = 1.0 if valid is None else max(float(valid[part].mean()), _MIN_VALID_SHARE)
+    # The search for a shape measures the strength of edges against the range of the image. The
+    # range is determined here, so that the kernel does not depend on how the caller scales it.
+    region = IntensityMap.of(region[np.newaxis]).to_unit(region)
+    return region, Spectrum.of(region, valid_share, noise)

@@ -151,7 +151,8 @@ def _noise_spectrum(spectrum: NDArray[np.float64], *, plateau: bool = False) -> 
     low = (radius > 0) & (radius < _LOWER[0])
     edge = [_PATCH * along[low] * _LOWER[0] / radius[low] for along in (down, right)]
     at_edge = ndimage.map_coordinates(logarithm, edge, order=1, mode="grid-wrap")
-    logarithm[low] = at_edge + (0.0 if plateau else max(decay, 0.0)) * (_LOWER[0] ** 2 - np.square(radius[low]))
+    slope = 0.0 if plateau else max(decay, 0.0)
+    logarithm[low] = at_edge + slope * (_LOWER[0] ** 2 - np.square(radius[low]))
     logarithm[0, 0] = (logarithm[0, 1] + logarithm[1, 0]) / 2  # it has no direction
     power = np.exp(logarithm)
     return np.asarray(power / power.mean())

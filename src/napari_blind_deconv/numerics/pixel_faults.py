@@ -91,9 +91,7 @@ def fill(plane: NDArray[np.floating[Any]], valid: NDArray[np.bool_]) -> NDArray[
     return np.where(valid, known, _smooth(known, valid.astype(np.float64)))
 
 
-def pixel_noise(
-    plane: NDArray[np.floating[Any]], valid: NDArray[np.bool_] | None = None
-) -> float:
+def pixel_noise(plane: NDArray[np.floating[Any]], valid: NDArray[np.bool_] | None = None) -> float:
     """Return a robust estimate of the noise from differences of adjacent valid pixels.
 
     Equal pixels are left out: where an image was clipped, or where no photon was counted, there is

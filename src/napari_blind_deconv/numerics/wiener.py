@@ -83,7 +83,7 @@ def wiener(
         Estimate on the canvas ``(*canvas)``, float32, after every iteration of conjugate gradients.
         The last one is the linear estimate.
     """
-    level = observed.mean()
+    level = observed.mean() if valid is None else observed[valid].mean()
     weights = np.ones_like(observed) if valid is None else valid.astype(np.float32)
     convolution = Convolution(torch.from_numpy(kernel))
     right_side = convolution.adjoint(torch.from_numpy(weights * (observed - level))).numpy()

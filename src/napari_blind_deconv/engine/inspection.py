@@ -22,6 +22,7 @@ __all__ = ["Inspection", "fault_map"]
 
 # Somewhere in the image, a square of `MIN_SIDE` pixels per side must have this share of valid ones.
 _MIN_VALID_SHARE = 0.5
+_FOUND_AREAS = (PixelFault.FLAT, PixelFault.SATURATED)
 # Pixels that the result takes from the input, because there is no image to estimate.
 _KEPT = (PixelFault.NOT_FINITE, PixelFault.MASKED, PixelFault.FLAT)
 _COLOURS = {
@@ -67,8 +68,7 @@ class Inspection:
         """
         check_block(block)
         channels = block.by_channel()
-        faults = _faults(block)
-        _check_valid(block, faults)
+        faults = _with_region(block, _faults(block))
         filled = np.stack([fill(c, f == 0) for c, f in zip(channels, faults, strict=True)])
         findings: dict[Finding, int | None] = {**_counts(faults)}
         if len(block.space) == 2:
@@ -146,18 +146,35 @@ def _counts(faults: NDArray[np.uint8]) -> dict[Finding, int]:
     return {Finding[fault.name]: count for fault, count in counts.items()}
 
 
-def _check_valid(block: Image, faults: NDArray[np.uint8]) -> None:
-    """Raise `ValueError` if there is no region with enough valid pixels."""
+def _with_region(block: Image, faults: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return faults that leave a region with enough valid pixels.
+
+    If an image is mostly of one value, such as a drawing on white, that value is part of it.
+
+    Raises
+    ------
+    ValueError
+        If there is no such region even then.
+    """
+    if _has_region(faults):
+        return faults
+    reduced = np.where(np.isin(faults, _FOUND_AREAS), np.uint8(PixelFault.NONE), faults)
+    if _has_region(reduced):
+        return reduced
+    valid = (reduced == PixelFault.NONE).all(axis=0)
+    found = ", ".join(f"{count} {finding.value}" for finding, count in _counts(reduced).items())
+    raise ValueError(
+        f"Expected an image with a region of {MIN_SIDE} pixels per side that is at least half "
+        f"valid, got {int(valid.sum())} valid pixels of {valid.size} ({found})."
+    )
+
+
+def _has_region(faults: NDArray[np.uint8]) -> bool:
     valid = (faults == PixelFault.NONE).all(axis=0)
     if valid.all():
-        return
+        return True
     shares = ndimage.uniform_filter(valid.astype(np.float32), MIN_SIDE, mode="constant")
-    if not valid.any() or shares.max() < _MIN_VALID_SHARE:
-        found = ", ".join(f"{count} {finding.value}" for finding, count in _counts(faults).items())
-        raise ValueError(
-            f"Expected an image with a region of {MIN_SIDE} pixels per side that is at least half "
-            f"valid, got {int(valid.sum())} valid pixels of {valid.size} ({found})."
-        )
+    return bool(valid.any() and shares.max() >= _MIN_VALID_SHARE)
 
 
 def _without_offsets(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from napari_blind_deconv.engine.inspection import Inspection, fault_map
 from napari_blind_deconv.engine.quality import Judgement, judge
+from napari_blind_deconv.engine.inputs import MIN_SIDE
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.findings import Findings
 from napari_blind_deconv.image import Image
@@ -50,7 +51,10 @@ class SampledGrid:
         axes = range(len(block.block_shape))
         found = [_samples(block.array, axis) for axis in axes]
         factors = tuple(factor for factor, _ in found)
-        return None if max(factors) == 1 else cls(factors, tuple(samples for _, samples in found))
+        samples = tuple(of_axis for _, of_axis in found)
+        # A drawing with few edges has so few samples that they are no image.
+        is_image = min(int(of_axis[-1]) + 1 for of_axis in samples) >= MIN_SIDE
+        return cls(factors, samples) if is_image and max(factors) > 1 else None
 
     def reduced(self, block: Image) -> Image:
         """Return a block with one pixel for each sample, and with the pixel size of the samples."""

@@ -1,0 +1,1 @@
+"""Train the model of the width of the kernel, from made scenes only."""

@@ -1,0 +1,87 @@
+"""Made exposures with known kernels, and the features and targets for training."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from napari_blind_deconv.numerics.intensity import IntensityMap
+from napari_blind_deconv.numerics.spectrum import Spectrum
+from napari_blind_deconv.numerics.width_features import width_features
+from napari_blind_deconv.numerics.width_posterior import LEVELS
+from training.scenes import scene
+
+__all__ = ["exposure", "sample"]
+
+_CANVAS = 320  # pixels per side of a scene, wider than its exposure
+_SIDES = (256, 256, 256, 192, 128)
+_down = 2 * np.pi * fft.fftfreq(_CANVAS)[:, None]
+_right = 2 * np.pi * fft.rfftfreq(_CANVAS)
+_RADIUS = np.hypot(_down, _right)
+_EDGES = np.linspace(0, math.pi, 161)  # radians per pixel
+
+
+def exposure(
+    seed: int, sorts: tuple[str, ...] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+    """Draw an exposure ``(side, side)``, the transfer function of its blur, and its kind."""
+    random = np.random.default_rng(seed)
+    sharp = scene(random, _CANVAS, sorts)
+    transfer, kind = _transfer(random)
+    blurred = fft.irfft2(fft.rfft2(sharp) * transfer, sharp.shape)
+    side = int(random.choice(_SIDES))
+    start = (_CANVAS - side) // 2
+    blurred = blurred[start : start + side, start : start + side]
+    photons = math.exp(random.uniform(math.log(25), math.log(20_000)))
+    background = math.exp(random.uniform(math.log(0.005), math.log(0.5)))
+    counts = random.poisson(photons * (np.clip(blurred, 0, None) + background))
+    return counts + random.normal(0, random.uniform(0.5, 3), counts.shape), transfer, kind
+
+
+def sample(
+    seed: int, sorts: tuple[str, ...] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the features of an exposure, and the targets: log widths at each level."""
+    image, transfer, _ = exposure(seed, sorts)
+    unit = IntensityMap.of(image[np.newaxis]).to_unit(image)
+    return width_features(unit, Spectrum.of(unit)), log_widths(transfer)
+
+
+def log_widths(transfer: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ln σ of the Gaussians whose |H|² falls to each level where that of a blur does."""
+    rings = np.digitize(_RADIUS, _EDGES) - 1
+    used = rings < len(_EDGES) - 1
+    count = np.bincount(rings[used], minlength=len(_EDGES) - 1)
+    power = np.bincount(rings[used], np.square(transfer[used]), len(_EDGES) - 1) / count
+    centres = (_EDGES[1:] + _EDGES[:-1]) / 2
+    widths = []
+    for level in LEVELS:
+        below = np.flatnonzero(power < level)
+        if len(below):
+            first = max(int(below[0]), 1)
+            inner, outer = np.log(power[first - 1 : first + 1] + 1e-12)
+            share = (inner - math.log(level)) / max(inner - outer, 1e-9)
+            at = centres[first - 1] + float(np.clip(share, 0, 1)) * (centres[1] - centres[0])
+        else:  # beyond the limit of the pixels: continue like a Gaussian
+            at = centres[-1] * math.sqrt(math.log(level) / math.log(min(power[-1], 0.999)))
+        widths.append(math.log(math.sqrt(-math.log(level)) / at))
+    return np.array(widths)
+
+
+def _transfer(random: np.random.Generator) -> tuple[NDArray[np.float64], str]:
+    """Draw the transfer function of a Gaussian, or of an objective in focus or out of it."""
+    kind = random.random()
+    if kind < 0.45:
+        sigma = math.exp(random.uniform(math.log(0.45), math.log(5.5)))
+        return np.exp(-np.square(sigma * _RADIUS) / 2), "Gaussian"
+    cutoff = math.exp(random.uniform(math.log(0.7), math.log(3.1)))  # radians per pixel
+    waves = 0.0 if kind < 0.75 else random.uniform(0.2, 2.0)  # at the edge of the pupil
+    full = np.hypot(_down, 2 * np.pi * fft.fftfreq(_CANVAS)) / (cutoff / 2)
+    pupil = (full <= 1) * np.exp(2j * np.pi * waves * np.square(full))
+    psf = np.abs(fft.ifft2(pupil)) ** 2
+    softness = random.uniform(0, 0.6)
+    transfer = fft.rfft2(psf / psf.sum()).real * np.exp(-np.square(softness * _RADIUS) / 2)
+    return transfer, "defocused" if waves else "in focus"

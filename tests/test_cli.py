@@ -92,7 +92,7 @@ def test_presets_lists_every_preset():
     [
         (("nothing.tif", "out.tif"), "No such file or directory: "),
         (("text.tif", "out.tif"), "Expected a TIFF file or an OME-Zarr folder"),
-        (("nan.tif", "out.tif"), "400 NaN or infinite pixels"),
+        (("nan.tif", "out.tif"), "NaN or infinity in every pixel"),
         (("stack.tif", "out.tif"), "Expected at least one plane"),
         (("image.tif", "nan.tif"), "exists; it is replaced only with --overwrite"),
         (("image.tif", "image.tif"), "more than once"),

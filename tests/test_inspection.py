@@ -327,3 +327,11 @@ class TestRefusals:
     def test_a_mask_of_another_shape(self, exposure, masked):
         with pytest.raises(ValueError, match=r"mask of shape \(64, 72\).*got \(64, 71\)"):
             replace(Image(exposure), masked=masked[:, 1:])
+
+
+def test_a_drawing_on_white_is_an_image():
+    """If nothing would be left without the areas of one value, they are part of the image."""
+    drawing = np.full((64, 64), 255, np.uint8)
+    drawing[20:30, 22:34] = np.random.default_rng(0).integers(0, 200, (10, 12))
+    inspection = Inspection.of(Image(drawing))
+    assert inspection.valid.all()

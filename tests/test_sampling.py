@@ -142,8 +142,9 @@ class TestRuns:
         assert set(result.findings) == {Finding.REPEATED, Finding.MASKED}
 
     def test_errors_are_raised_before_the_first_iteration(self, exposure):
-        with pytest.raises(ValueError, match="at least 16 pixels per side"):
-            iterate(repeated(exposure[:10, :10], (4, 4)), LINEAR)
+        masked = np.ones((80, 80), bool)
+        with pytest.raises(ValueError, match="at least half valid"):
+            iterate(repeated(exposure[:20, :20], (4, 4)), LINEAR, mask=masked)
 
 
 def test_the_greatest_common_divisor_decides(exposure):
@@ -151,3 +152,9 @@ def test_the_greatest_common_divisor_decides(exposure):
     image = exposure[:20].copy()
     image[5] = image[4]
     assert SampledGrid.of(Image(repeated(image, (2, 1)))).factors == (math.gcd(2, 4), 1)
+
+
+def test_a_drawing_with_few_edges_has_no_grid():
+    drawing = np.zeros((80, 80))
+    drawing[20:40, 40:60] = 1
+    assert SampledGrid.of(Image(drawing)) is None

@@ -311,9 +311,9 @@ class TestKernels:
 
     def test_the_range_includes_all_planes_and_the_kernel_is_that_of_the_sharpest(self):
         scene = fluorescence_scene((64, 64)).observed.astype(np.float32)
-        planes = np.stack(
-            [level + ndimage.gaussian_filter(scene, sigma) for level, sigma in LEVELS_AND_SIGMAS]
-        )
+        blurred = [level + ndimage.gaussian_filter(scene, s) for level, s in LEVELS_AND_SIGMAS]
+        noise = np.random.default_rng(0).normal(0, 2, (3, *scene.shape)).astype(np.float32)
+        planes = np.stack(blurred) + noise
         [statistics] = channel_statistics(Image(planes, "ZYX"))
         ranges = [IntensityMap.of(plane[None]) for plane in planes]
         assert statistics.sharpest == (2,)

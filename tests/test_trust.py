@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 from scipy import ndimage
+from skimage.data import camera
 from typer.testing import CliRunner
 
 from napari_blind_deconv import Settings, deconvolve
@@ -23,6 +24,7 @@ from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.numerics.resolution import resolution
+from napari_blind_deconv.optics import Optics
 from napari_blind_deconv.reasons import QualityFlag, StopReason
 from napari_blind_deconv.report import Report
 from napari_blind_deconv.results import TrustReport
@@ -89,6 +91,38 @@ class TestLimits:
     def test_a_given_kernel_may_fill_its_window(self):
         assert self.flags(KernelSource.GIVEN, kernel_border=0.5) == ()
         assert self.flags(KernelSource.NO_BLUR) == (QualityFlag.NO_BLUR,)
+
+
+class TestNoBlur:
+    """Each reason why no blur is found has its own flag."""
+
+    def flags(self, image, **options):
+        plane = Inspection.of(Image(image, **options))
+        point = Kernel.point(source=KernelSource.NO_BLUR)
+        return judge(plane, image, point, reason=StopReason.COMPLETED).flags
+
+    @staticmethod
+    def sharp(side):
+        return camera()[100 : 100 + side, 180 : 180 + side].astype(np.float32)
+
+    def test_sharp(self):
+        assert QualityFlag.NO_BLUR in self.flags(self.sharp(128))
+
+    def test_too_small(self):
+        assert QualityFlag.TOO_SMALL in self.flags(self.sharp(48))
+
+    def test_noise(self):
+        scene = ndimage.gaussian_filter(np.random.default_rng(1).random((128, 128)), 4)
+        noisy = scene + np.random.default_rng(2).normal(0, scene.std(), scene.shape)
+        assert QualityFlag.TOO_NOISY in self.flags(noisy.astype(np.float32))
+
+    @pytest.mark.parametrize(("side", "is_coarse"), [(0.3, True), (0.05, False)])
+    def test_pixels_that_the_optics_know_to_be_coarse(self, side, is_coarse):
+        optics = Optics(numerical_aperture=1.2, emission_wavelengths=(0.52,))
+        options = {"spacing": {"Y": side, "X": side}, "unit": "µm", "optics": optics}
+        flags = self.flags(self.sharp(128), **options)
+        assert (QualityFlag.TOO_COARSE in flags) == is_coarse
+        assert (QualityFlag.NO_BLUR in flags) != is_coarse
 
 
 class TestCameraNoise:

@@ -14,7 +14,7 @@ from napari_blind_deconv.numerics.spectrum import Spectrum
 __all__ = ["ChannelStatistics", "PlaneStatistics", "channel_statistics"]
 
 # A plane that tells at least this share of what the best one tells can be compared with it.
-_MIN_COMPARED_SHARE = 0.3
+_MIN_COMPARED_SHARE = 0.15
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_blind_deconv.engine.inputs import MIN_SIDE
 from napari_blind_deconv.engine.inspection import Inspection, fault_map
 from napari_blind_deconv.engine.quality import Judgement, judge
-from napari_blind_deconv.engine.inputs import MIN_SIDE
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.findings import Findings
 from napari_blind_deconv.image import Image
@@ -53,7 +53,7 @@ class SampledGrid:
         factors = tuple(factor for factor, _ in found)
         samples = tuple(of_axis for _, of_axis in found)
         # A drawing with few edges has so few samples that they are no image.
-        is_image = min(int(of_axis[-1]) + 1 for of_axis in samples) >= MIN_SIDE
+        is_image = min(len(np.unique(of_axis)) for of_axis in samples) >= MIN_SIDE
         return cls(factors, samples) if is_image and max(factors) > 1 else None
 
     def reduced(self, block: Image) -> Image:

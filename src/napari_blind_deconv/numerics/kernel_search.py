@@ -100,7 +100,7 @@ def gaussian_width(
     region, spectrum = _searched(image, valid, noise)
     if spectrum.frequencies_seen < _MIN_FREQUENCIES:
         return None
-    kernel = find_gaussian(spectrum, min(region.shape))
+    kernel = find_gaussian(spectrum, (min(region.shape) - 1) | 1)
     if kernel.source is KernelSource.NO_BLUR:
         return None
     return kernel.widths.principal[0] / _FWHM

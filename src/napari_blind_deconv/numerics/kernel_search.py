@@ -17,10 +17,16 @@ from numpy.typing import NDArray
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseShape
-from napari_blind_deconv.numerics.parametric_kernel import find_gaussian, misfit, search_parametric
+from napari_blind_deconv.numerics.parametric_kernel import (
+    draw_gaussian,
+    find_gaussian,
+    misfit,
+    search_parametric,
+)
 from napari_blind_deconv.numerics.regions import region_with_contrast
 from napari_blind_deconv.numerics.shape_search import search_shape
 from napari_blind_deconv.numerics.spectrum import Spectrum
+from napari_blind_deconv.numerics.width_posterior import LEVELS, WidthPosterior
 from napari_blind_deconv.steps import mapped
 
 __all__ = ["gaussian_width", "search_kernel"]
@@ -29,6 +35,7 @@ __all__ = ["gaussian_width", "search_kernel"]
 _REGION = 384
 # The blur cannot be determined from an image with fewer frequencies above the noise.
 _MIN_FREQUENCIES = 8.0
+_LEVEL = LEVELS.index(0.1)  # of |H|², at which the posterior is asked
 _FWHM = math.sqrt(8 * math.log(2))  # of a Gaussian, in standard deviations
 _MIN_VALID_SHARE = 0.01  # keeps the spectrum of a region without valid pixels finite
 
@@ -80,12 +87,23 @@ def search_kernel(
     best = yield from search_parametric(spectrum, max_side)
     if not noise.is_white:
         return best
+    if best.source is KernelSource.GAUSSIAN:
+        best = _with_posterior(best, region, spectrum, max_side)
     search = search_shape(region, best.weights, max_side)
     weights = (yield from mapped(search, lambda _: best)).kernel
     if weights is None:
         return best
     weights_misfit = misfit(spectrum, spectrum.transfer_of(weights))
     return Kernel(weights, KernelSource.FREE, misfit=weights_misfit)
+
+
+def _with_posterior(
+    found: Kernel, region: NDArray[np.float32], spectrum: Spectrum, max_side: int
+) -> Kernel:
+    """Return a Gaussian whose width is the geometric mean of the one found and the posterior's."""
+    posterior = WidthPosterior.of(region, spectrum)
+    sigma = math.sqrt(found.widths.principal[0] / _FWHM * math.exp(posterior.means[_LEVEL]))
+    return draw_gaussian(sigma, max_side, misfit=found.misfit)
 
 
 def gaussian_width(

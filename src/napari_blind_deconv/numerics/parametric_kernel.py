@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Generator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from napari_blind_deconv.numerics.optics import elliptic_gaussian, gaussian_kern
 from napari_blind_deconv.numerics.spectrum import Spectrum, scene_power
 from napari_blind_deconv.steps import mapped
 
-__all__ = ["WIDEST_POINT", "find_gaussian", "misfit", "search_parametric"]
+__all__ = ["WIDEST_POINT", "draw_gaussian", "find_gaussian", "misfit", "search_parametric"]
 
 # σ in pixels. A narrower Gaussian is due to the pixels of the camera and does not count as blur.
 WIDEST_POINT = 0.7
@@ -101,8 +102,13 @@ def find_gaussian(spectrum: Spectrum, max_side: int) -> Kernel:
     sigma, best_misfit = math.exp(minimum.x), misfit(spectrum, transfer(minimum.x))
     if sigma <= WIDEST_POINT:
         return Kernel.point(source=KernelSource.NO_BLUR, misfit=best_misfit)
+    return draw_gaussian(sigma, max_side, misfit=best_misfit)
+
+
+def draw_gaussian(sigma: float, max_side: int, **options: Any) -> Kernel:
+    """Return the kernel of a round Gaussian with σ in pixels, with other attributes if given."""
     side = min(2 * math.ceil(_GAUSSIAN_EXTENT * sigma) + 1, max_side)
-    return Kernel(gaussian_kernel((side, side), sigma), KernelSource.GAUSSIAN, misfit=best_misfit)
+    return Kernel(gaussian_kernel((side, side), sigma), KernelSource.GAUSSIAN, **options)
 
 
 def _search_directional(

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from napari_blind_deconv.numerics.spectrum import Spectrum
 from napari_blind_deconv.numerics.width_features import width_features
 
-__all__ = ["LEVELS", "WidthModel", "WidthPosterior", "shipped_model"]
+__all__ = ["LEVELS", "MODEL_FILE", "WidthModel", "WidthPosterior", "shipped_model"]
 
 # Levels of |H|² at which the width is predicted: that of the Gaussian which falls to this level at
 # the same frequency as the kernel. For a Gaussian kernel, all of them are its σ.
 LEVELS = (0.75, 0.5, 0.25, 0.1, 0.03)
-_FILE = "width_model.npz"
+MODEL_FILE = "width_model.npz"
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,5 +111,5 @@ _CLIP = 5.0  # deviations; features beyond were not seen in training
 @cache
 def shipped_model() -> WidthModel:
     """Return the model that is part of the package."""
-    with as_file(files("napari_blind_deconv.numerics") / _FILE) as path:
+    with as_file(files("napari_blind_deconv.numerics") / MODEL_FILE) as path:
         return WidthModel.read(path)

@@ -11,7 +11,7 @@ XVFB_PACKAGES := xvfb xauth libgl1 libegl1 libglib2.0-0 libfontconfig1 libdbus-1
 # Test files that depend on the versions of the libraries.
 LIBRARY_TESTS := package cli doctor io jobs engine batch stacks hostile security
 
-.PHONY: demo test coverage lowest check bench contact-sheet format screenshots figures docs dist audit display clean
+.PHONY: demo test coverage lowest check bench contact-sheet kernel-model format screenshots figures docs dist audit display clean
 
 demo: $(VENV)/.base
 	$(BIN)/blind-deconv demo --out demo
@@ -60,6 +60,10 @@ bench: $(VENV)/.test
 # minutes on one core. The images are not part of the repository.
 contact-sheet: $(VENV)/.test
 	$(BIN)/python -m benchmarks.contact_sheet
+
+# The model of the width of the kernel, from made scenes. Takes a quarter of an hour on two cores.
+kernel-model: $(VENV)/.test
+	$(BIN)/python -m training
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix

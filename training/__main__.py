@@ -46,11 +46,11 @@ def main(
 
 
 def _samples(first: int, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    with ProcessPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        made = list(
-            track(pool.map(sample, range(first, first + count), chunksize=50), "scenes", count)
-        )
-    features, targets = map(np.array, zip(*made, strict=True))
+    workers = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    with ProcessPoolExecutor(os.cpu_count(), **workers) as pool:
+        made = pool.map(sample, range(first, first + count), chunksize=50)
+        both = list(track(made, "scenes", count))
+    features, targets = map(np.array, zip(*both, strict=True))
     used = targets.max(axis=1) < np.log(_WIDEST)
     return features[used], targets[used]
 

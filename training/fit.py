@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,7 @@ class _Ensemble(nn.Module):
         super().__init__()
         sides = [inputs, *[_HIDDEN] * _LAYERS, 2 * len(LEVELS)]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for rows, columns in zip(sides[:-1], sides[1:], strict=True):
+        for rows, columns in itertools.pairwise(sides):
             self.weights.append(torch.randn(_MEMBERS, rows, columns) / rows**0.5)
             self.biases.append(torch.zeros(_MEMBERS, 1, columns))
 
@@ -66,8 +68,8 @@ def fit(features: NDArray[Any], targets: NDArray[Any], seed: int = 0) -> WidthMo
         (weights.detach().double().numpy(), biases.detach().double().numpy())
         for weights, biases in zip(model.weights, model.biases, strict=True)
     )
-    fitted = WidthModel(centre, scale, layers, np.ones(len(LEVELS)))
+    fitted = WidthModel(centre, scale, layers, np.ones(len(LEVELS)), features[0])
     means, deviations = fitted.predict(features[held])
     # The factor with which 68 % of the held-out targets are within one deviation.
     factor = np.quantile(np.abs(targets[held] - means) / deviations, 0.6827, axis=0)
-    return WidthModel(centre, scale, layers, factor)
+    return replace(fitted, calibration=factor)

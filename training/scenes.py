@@ -99,7 +99,9 @@ def _discs(random: Random, side: int) -> Scene:
         rows, columns, distance = _ellipse(random, side, radius, radius)
         image[rows, columns][distance < 1] = random.random()
     image = ndimage.gaussian_filter(image, random.uniform(0.3, 1))
-    return image + random.uniform(0, 0.1) * _random_field(random, side, random.uniform(1.5, 4), 0.05)
+    return image + random.uniform(0, 0.1) * _random_field(
+        random, side, random.uniform(1.5, 4), 0.05
+    )
 
 
 def _textures(random: Random, side: int) -> Scene:

@@ -112,6 +112,7 @@ def _numbers(report: Report) -> list[tuple[str, str]]:
         ("resolution of the image, px", _format_value(trust.resolution_before)),
         ("resolution of the result, px", _format_value(trust.resolution_after)),
         ("kernel, full widths, px", f"{longest:.3g} × {shortest:.3g}"),
+        ("kernel, relative error of the widths", _format_value(report.kernel.width_deviation)),
         ("kernel, roundness", _format_value(trust.kernel_roundness)),
         ("kernel, share on window border", f"{100 * trust.kernel_border:.2g} %"),
     ]

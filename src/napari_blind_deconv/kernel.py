@@ -71,6 +71,9 @@ class Kernel:
         For a kernel that was found: the mismatch between the power spectrum that it predicts and
         that of the image, in nats per frequency. Noise alone gives 1; a larger value means a worse
         fit.
+    width_deviation : float or None
+        Standard deviation of the logarithm of the widths of a kernel that was found, which is about
+        their relative error; None if it is unknown.
 
     Raises
     ------
@@ -83,6 +86,7 @@ class Kernel:
     pixel_size: tuple[float, ...] | None = None
     unit: str = "pixel"
     misfit: float | None = None
+    width_deviation: float | None = None
 
     def __post_init__(self) -> None:
         total = float(self.weights.sum())
@@ -169,12 +173,13 @@ class Kernel:
             "pixel_size": self.pixel_size and list(self.pixel_size),
             "unit": self.unit,
             "misfit": self.misfit,
+            "width_deviation": self.width_deviation,
             "weights": self.weights.tolist(),
         }
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Self:
-        """Return the kernel of :meth:`as_record`; pixel size and misfit may be missing."""
+        """Return the kernel of :meth:`as_record`; attributes that older records lack are None."""
         size = record.get("pixel_size")
         return cls(
             np.array(record["weights"], np.float32),
@@ -182,6 +187,7 @@ class Kernel:
             None if size is None else tuple(map(float, size)),
             record.get("unit", "pixel"),
             record.get("misfit"),
+            record.get("width_deviation"),
         )
 
 

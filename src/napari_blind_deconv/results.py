@@ -247,6 +247,7 @@ class Result:
             "kernel_source": self.kernel.source.value,
             "kernel_is_held": self.kernel_is_held,
             "kernel_fwhm": list(self.kernel.widths.along_axes),
+            "kernel_width_deviation": self.kernel.width_deviation,
             "trust": self.trust.as_record(),
             "noise": self.noise,
             "intensity_range": list(self.intensity_range),

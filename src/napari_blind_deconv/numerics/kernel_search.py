@@ -18,6 +18,7 @@ from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseShape
 from napari_blind_deconv.numerics.parametric_kernel import (
+    WIDEST_POINT,
     draw_gaussian,
     find_gaussian,
     misfit,
@@ -100,10 +101,17 @@ def search_kernel(
 def _with_posterior(
     found: Kernel, region: NDArray[np.float32], spectrum: Spectrum, max_side: int
 ) -> Kernel:
-    """Return a Gaussian whose width is the geometric mean of the one found and the posterior's."""
+    """Return a Gaussian whose width is the geometric mean of the one found and the posterior's.
+
+    The errors of the two are nearly independent: the first assumes a power law, the second made
+    scenes. Their mean was better than either in all suites.
+    """
     posterior = WidthPosterior.of(region, spectrum)
     sigma = math.sqrt(found.widths.principal[0] / _FWHM * math.exp(posterior.means[_LEVEL]))
-    return draw_gaussian(sigma, max_side, misfit=found.misfit)
+    if sigma <= WIDEST_POINT:
+        return found
+    deviation = float(posterior.deviations[_LEVEL])
+    return draw_gaussian(sigma, max_side, misfit=found.misfit, width_deviation=deviation)
 
 
 def gaussian_width(

@@ -110,9 +110,7 @@ def _ring_features(spectrum: Spectrum) -> NDArray[np.float64]:
     return np.interp(np.arange(len(count)), known, logarithm[known])
 
 
-def _gradient_features(
-    image: NDArray[np.floating[Any]], spectrum: Spectrum
-) -> NDArray[np.float64]:
+def _gradient_features(image: NDArray[np.floating[Any]], spectrum: Spectrum) -> NDArray[np.float64]:
     """Return kurtosis, energy and sparsity of the gradients at several scales."""
     transformed = fft.rfft2(periodic_component(image).astype(np.float32))
     down, right = (along.astype(np.float32) for along in frequencies_of(image.shape))

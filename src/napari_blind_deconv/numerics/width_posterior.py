@@ -60,12 +60,16 @@ class WidthModel:
         For each layer, weights ``(members, inputs, outputs)`` and biases ``(members, 1, outputs)``.
     calibration : ndarray
         Factor for the deviation at each level, from scenes that were not trained on.
+    reference : ndarray
+        Features of the first training scene, which tell if the model fits the code that computes
+        them.
     """
 
     centre: NDArray[np.float64]
     scale: NDArray[np.float64]
     layers: tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
     calibration: NDArray[np.float64]
+    reference: NDArray[np.float64]
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -74,18 +78,20 @@ class WidthModel:
             arrays = {name: stored[name].astype(np.float64) for name in stored.files}
         count = sum(name.startswith("weights") for name in arrays)
         layers = tuple((arrays[f"weights{i}"], arrays[f"biases{i}"]) for i in range(count))
-        return cls(arrays["centre"], arrays["scale"], layers, arrays["calibration"])
+        names = ("calibration", "reference")
+        return cls(arrays["centre"], arrays["scale"], layers, *(arrays[name] for name in names))
 
     def write(self, path: Path) -> None:
         """Write the model in half precision."""
-        arrays = {"centre": self.centre, "scale": self.scale, "calibration": self.calibration}
+        names = ("centre", "scale", "calibration", "reference")
+        arrays = {name: getattr(self, name) for name in names}
         for number, (weights, biases) in enumerate(self.layers):
             arrays |= {f"weights{number}": weights, f"biases{number}": biases}
         half = {
             name: array.astype(np.float16 if name.startswith("weights") else np.float32)
             for name, array in arrays.items()
         }
-        np.savez_compressed(path, allow_pickle=False, **half)
+        np.savez_compressed(path, **half)  # type: ignore[arg-type]  # as numpy's stubs say
 
     def predict(
         self, features: NDArray[np.float64]

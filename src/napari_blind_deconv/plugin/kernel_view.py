@@ -8,7 +8,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QImage, QPainter, QPaintEvent
 from qtpy.QtWidgets import QWidget
 
-from napari_blind_deconv.kernel import KernelWidths
+from napari_blind_deconv.kernel import Kernel, KernelWidths
 
 __all__ = ["KernelView", "describe_widths"]
 
@@ -53,18 +53,17 @@ class KernelView(QWidget):
         painter.drawImage(self.rect().adjusted(left, top, -left, -top), self._view)
 
 
-def describe_widths(kernel: NDArray[np.float32], height: float, width: float, unit: str) -> str:
+def describe_widths(kernel: Kernel, height: float, width: float, unit: str) -> str:
     """Return the full widths at half maximum of a kernel as text.
 
     Parameters
     ----------
-    kernel : ndarray
-        Weights ``(rows, columns)``.
+    kernel : Kernel
     height, width : float
         Size of a pixel in `unit`.
     unit : str
     """
-    widths = KernelWidths.of(kernel, (height, width))
+    widths = KernelWidths.of(kernel.weights, (height, width))
     down, right = widths.along_axes
     longest, shortest = widths.principal
     text = f"FWHM {right:#.3g} × {down:#.3g} {unit} (x × y)"
@@ -73,4 +72,6 @@ def describe_widths(kernel: NDArray[np.float32], height: float, width: float, un
             f"; {longest:#.3g} × {shortest:#.3g} {unit} along its axes, "
             f"the longer one at {widths.angle:.0f}°"
         )
+    if kernel.width_deviation is not None:
+        text += f"; uncertain by {100 * kernel.width_deviation:.0f} %"
     return text

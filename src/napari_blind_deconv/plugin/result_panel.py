@@ -152,7 +152,7 @@ class ResultPanel(QWidget):
         result = None if self._run is None else self._run.result_shown()
         text = "The widths of the kernel appear here after a run."
         if self._run is not None and result is not None:
-            text = describe_widths(result.kernel.weights, *self._run.geometry.pixel_size)
+            text = describe_widths(result.kernel, *self._run.geometry.pixel_size)
         elif self._run is not None:
             text = "This plane has no kernel."
         self.kernel_label.setText(text)

@@ -46,8 +46,8 @@ def main(
 
 
 def _samples(first: int, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    workers = {"initializer": torch.set_num_threads, "initargs": (1,)}
-    with ProcessPoolExecutor(os.cpu_count(), **workers) as pool:
+    cores = os.cpu_count()
+    with ProcessPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         made = pool.map(sample, range(first, first + count), chunksize=50)
         both = list(track(made, "scenes", count))
     features, targets = map(np.array, zip(*both, strict=True))

@@ -75,7 +75,7 @@ def _transfer(random: np.random.Generator) -> tuple[NDArray[np.float64], str]:
     """Draw the transfer function of a Gaussian, or of an objective in focus or out of it."""
     kind = random.random()
     if kind < 0.45:
-        sigma = math.exp(random.uniform(math.log(0.45), math.log(5.5)))
+        sigma = math.exp(random.uniform(math.log(0.35), math.log(5.5)))
         return np.exp(-np.square(sigma * _RADIUS) / 2), "Gaussian"
     cutoff = math.exp(random.uniform(math.log(0.7), math.log(3.1)))  # radians per pixel
     waves = 0.0 if kind < 0.75 else random.uniform(0.2, 2.0)  # at the edge of the pupil

@@ -91,7 +91,7 @@ class WidthModel:
             name: array.astype(np.float16 if name.startswith("weights") else np.float32)
             for name, array in arrays.items()
         }
-        np.savez_compressed(path, **half)  # type: ignore[arg-type]  # as numpy's stubs say
+        np.savez_compressed(path, **half)
 
     def predict(
         self, features: NDArray[np.float64]

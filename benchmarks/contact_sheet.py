@@ -37,7 +37,7 @@ SHARP = 1  # the number of the sharp image of a pair, which is not deconvolved
 # Sizes on a page in pixels. A panel is twice as wide as the part of the image that it shows.
 DPI = 100
 PANEL, KERNEL_PANEL, GAP, LINE = 2 * SHOWN, 160, 16, 18
-LINES, COLUMNS = 7, 165  # of the text beneath an image
+LINES, COLUMNS = 7, 140  # of the text beneath an image
 WIDTH = 2 * PANEL + KERNEL_PANEL + 4 * GAP
 HEIGHT = PANEL + 2 * GAP + LINES * LINE
 console = Console(highlight=False, soft_wrap=True)

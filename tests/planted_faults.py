@@ -314,6 +314,27 @@ FAULTS = (
     ),
     # stacks and tiles
     Fault(
+        "posterior: its width is not used",
+        "numerics/kernel_search.py",
+        "sigma = math.sqrt(found.widths.principal[0] / _FWHM * math.exp(posterior.means[_LEVEL]))",
+        "sigma = found.widths.principal[0] / _FWHM",
+        "width_posterior",
+    ),
+    Fault(
+        "posterior: the noise does not enter the features",
+        "numerics/width_features.py",
+        "spectrum.power / spectrum.noise_power",
+        "spectrum.power",
+        "width_posterior",
+    ),
+    Fault(
+        "posterior: members count as one",
+        "numerics/width_posterior.py",
+        "variance = np.exp(2 * logarithms).mean(axis=0) + means.var(axis=0)",
+        "variance = np.exp(2 * logarithms).mean(axis=0) * 0 + 1e-9",
+        "width_posterior",
+    ),
+    Fault(
         "reference: the least sharp plane",
         "engine/channel_statistics.py",
         "return max(self.planes, key=lambda plane: plane.information, default=None)",

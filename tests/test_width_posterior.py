@@ -12,6 +12,7 @@ from training.scenes import SORTS, scene
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.kernel_search import search_kernel
+from napari_blind_deconv.numerics.parametric_kernel import find_gaussian
 from napari_blind_deconv.numerics.spectrum import Spectrum
 from napari_blind_deconv.numerics.width_features import FEATURES, explained_widths, width_features
 from napari_blind_deconv.numerics.width_posterior import (
@@ -93,6 +94,17 @@ class TestSearch:
         assert 0.01 < kernel.width_deviation < 1
         again = Kernel.from_record(kernel.as_record())
         assert again.width_deviation == kernel.width_deviation
+
+    def test_its_width_is_the_mean_of_two_opinions(self):
+        image = exposed(2.0)
+        unit = IntensityMap.of(image[np.newaxis]).to_unit(image)
+        spectrum = Spectrum.of(unit)
+        alone = find_gaussian(spectrum, 41).widths.principal[0]
+        posterior = WidthPosterior.of(unit, spectrum).means[LEVELS.index(0.1)]
+        expected = np.sqrt(alone * np.sqrt(8 * np.log(2)) * np.exp(posterior))
+        found = run_to_end(search_kernel(image, 41)).widths.principal[0]
+        assert found == pytest.approx(expected, rel=0.05)
+        assert abs(np.log(alone / found)) > 0.01  # the opinions differ in this image
 
     def test_fewer_photons_make_it_more_uncertain(self):
         bright, dim = (

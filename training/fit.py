@@ -41,7 +41,9 @@ class _Ensemble(nn.Module):
         return means, logarithms.clamp(-4, 1)
 
 
-def fit(features: NDArray[Any], targets: NDArray[Any], seed: int = 0) -> WidthModel:
+def fit(
+    features: NDArray[Any], targets: NDArray[Any], *, seed: int = 0, epochs: int = _EPOCHS
+) -> WidthModel:
     """Fit an ensemble by maximum likelihood, and calibrate its deviations on held-out samples."""
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
@@ -51,7 +53,7 @@ def fit(features: NDArray[Any], targets: NDArray[Any], seed: int = 0) -> WidthMo
     wanted = torch.from_numpy(targets).float()
     train = torch.from_numpy(np.flatnonzero(~held))
     model = _Ensemble(features.shape[1])
-    steps = _EPOCHS * (len(train) // _BATCH)
+    steps = epochs * (len(train) // _BATCH)
     optimiser = torch.optim.AdamW(model.parameters(), _RATE, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=steps)
     for _ in range(steps):

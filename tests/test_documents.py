@@ -68,7 +68,6 @@ NOT_RUN = {  # beginning of a command or of a line of a Python block: reason not
     "make format": "changes files",
     "make bench": "takes a quarter of an hour and images that are not part of the repository",
     "make kernel-model": "takes minutes and changes files",
-    "make contact-sheet": "takes minutes and images that are not part of the repository",
     "make screenshots": "takes minutes and changes files",
     "make figures": "takes minutes and changes files",
     "make docs": "creates an environment",

@@ -71,12 +71,12 @@ class Inspection:
         faults = _with_region(block, _faults(block))
         filled = np.stack([fill(c, f == 0) for c, f in zip(channels, faults, strict=True)])
         findings: dict[Finding, int | None] = {**_counts(faults)}
-        if len(block.space) == 2:
-            filled, offsets = _without_offsets(filled, faults == PixelFault.NONE)
-            findings |= offsets
         noise = WHITE_NOISE
         if len(block.space) == 2:
-            noise = NoiseShape.of(filled.mean(axis=0), (faults == PixelFault.NONE).all(axis=0))
+            valid = faults == PixelFault.NONE
+            filled, offsets = _without_offsets(filled, valid)
+            findings |= offsets
+            noise = NoiseShape.of(filled.mean(axis=0), valid.all(axis=0))
             if noise.colour in _COLOURS:
                 findings[_COLOURS[noise.colour]] = None
         inspection = cls(block, filled, faults, noise, findings)

@@ -25,7 +25,16 @@ from tests import guard
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path("src") / "napari_blind_deconv"
-COPIED = ("src", "tests", "benchmarks", "docs", "README.md", "CHANGELOG.md", "pyproject.toml")
+COPIED = (
+    "src",
+    "tests",
+    "benchmarks",
+    "training",
+    "docs",
+    "README.md",
+    "CHANGELOG.md",
+    "pyproject.toml",
+)
 
 
 @dataclass(frozen=True)

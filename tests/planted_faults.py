@@ -388,8 +388,8 @@ FAULTS = (
     Fault(
         "previews of a large plane show only a part",
         "engine/planes.py",
-        "region = yield from _fit_region(task, RunControl(control.should_stop))",
-        "region = yield from _fit_region(task, control)",
+        "region = yield from _fit_region_of(task, inspection, RunControl(control.should_stop))",
+        "region = yield from _fit_region_of(task, inspection, control)",
         "stacks",
     ),
     Fault(

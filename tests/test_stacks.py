@@ -559,10 +559,10 @@ def limit_memory(monkeypatch, max_values: int) -> None:
     """Let a fit of more than `max_values` numbers run out of memory."""
     fit = planes.run_task
 
-    def limited(task, control):
+    def limited(task, control, *inspected):
         if task.image.array.size > max_values:
             raise OutOfMemoryError("no memory")
-        return fit(task, control)
+        return fit(task, control, *inspected)
 
     monkeypatch.setattr(planes, "run_task", limited)
 
@@ -595,9 +595,9 @@ class TestTiles:
     def test_all_tiles_share_one_intensity_range(self, monkeypatch):
         ranges, fit = [], planes.run_task
 
-        def watched(task, control):
+        def watched(task, control, *inspected):
             ranges.append(task.intensity_range)
-            return fit(task, control)
+            return fit(task, control, *inspected)
 
         monkeypatch.setattr(planes, "run_task", watched)
         plane = fluorescence_scene((100, 160)).observed

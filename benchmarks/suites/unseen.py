@@ -1,4 +1,7 @@
-"""Other disturbances, micrographs and PSFs than those of ``conditions``: none was tuned on."""
+"""Other disturbances, PSFs and exposures than those of ``conditions``; none was tuned on.
+
+Their micrographs are among the truths of ``fluorescence``.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from napari_blind_deconv.numerics.optics import gaussian_kernel, widefield_psf
 
 __all__ = ["SUITE"]
 
-# Micrograph, photons, PSF. Actin is one of the micrographs of ``conditions``; its PSF is not.
+# Micrograph, photons, PSF. Actin is also a micrograph of ``conditions``.
 EXPOSURES = (
     ("DNA", 400.0, gaussian_kernel((25, 25), 1.7)),
     ("microtubules", 800.0, widefield_psf(31, **OBJECTIVE)),

@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from napari_blind_deconv.engine.double_dip import DoubleDip
+from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.engine.kernel_stage import find_kernel_start
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.quality import judge
@@ -160,13 +161,16 @@ def iterate(
     return Run(on_sampled_grid(run_task, task, control))
 
 
-def run_task(task: Task, control: RunControl) -> Generator[Snapshot, None, Result]:
+def run_task(
+    task: Task, control: RunControl, inspection: Inspection | None = None
+) -> Generator[Snapshot, None, Result]:
     """Run a task on one block, without tiles.
 
-    The task is checked by this call, before the first iteration, as by :func:`iterate`.
+    The task is checked by this call, before the first iteration, as by :func:`iterate`. A caller
+    that has inspected the block passes the `inspection`.
     """
     _check_solver(task)
-    return _run(Problem.of(task), control)
+    return _run(Problem.of(task, inspection), control)
 
 
 def _check_solver(task: Task) -> None:

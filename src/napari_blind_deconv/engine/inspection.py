@@ -54,7 +54,7 @@ class Inspection:
     block: Image
     channels: NDArray[np.float64]
     faults: NDArray[np.uint8]
-    noise: NoiseShape = field(default_factory=NoiseShape)
+    noise: NoiseShape = WHITE_NOISE
     findings: Findings = field(default_factory=dict)
 
     @classmethod

@@ -97,13 +97,17 @@ def _deconvolve_plane(task: Task, control: RunControl) -> _Run:
 
 
 def _fit_region(task: Task, control: RunControl) -> _Run:
+    return (yield from _fit_region_of(task, Inspection.of(task.image), control))
+
+
+def _fit_region_of(task: Task, inspection: Inspection, control: RunControl) -> _Run:
     # The region must hold the kernel window that was set, or the guess.
     guess = task.kernel.kernel
     min_side = int(
         np.max([*np.ravel(task.settings.kernel_size or 0), *(guess.shape if guess else ())])
     )
     side = max(min(_KERNEL_REGION_SIDE, task.tile_side or _KERNEL_REGION_SIDE), min_side)
-    region = region_with_contrast(Inspection.of(task.image).luminance, side)
+    region = region_with_contrast(inspection.luminance, side)
     return (yield from run_task(replace(task, image=task.image.part(region)), control))
 
 
@@ -116,7 +120,7 @@ def _deconvolve_tiles(task: Task, inspection: Inspection, control: RunControl) -
     requested = task
     if not requested.kernel.is_held:
         # Without previews, because those of a region do not have the shape of the plane.
-        region = yield from _fit_region(task, RunControl(control.should_stop))
+        region = yield from _fit_region_of(task, inspection, RunControl(control.should_stop))
         kernel, settings = KernelChoice.hold(region.kernel), warm_started(task.settings)
         task = replace(task, kernel=kernel, settings=settings)
     image, results = yield from _blended_tiles(task, control)
@@ -155,8 +159,9 @@ def _blended_tiles(
     for region in tiles(block.block_shape, side, overlap):
         tile = block.part(region)
         estimate = tile.array
-        if _is_usable(tile):
-            run = Run(run_task(replace(task, image=tile), without_previews))
+        inspection = _inspected(tile)
+        if inspection is not None:
+            run = Run(run_task(replace(task, image=tile), without_previews, inspection))
             for snapshot in run:
                 yield snapshot
             results.append(run.result())
@@ -173,13 +178,12 @@ def _blended_tiles(
     return _blended(image, weights, block), results
 
 
-def _is_usable(tile: Image) -> bool:
-    """Return whether a tile has contrast and valid pixels; others are left unchanged."""
+def _inspected(tile: Image) -> Inspection | None:
+    """Inspect a tile; return None without contrast or valid pixels: it is left unchanged."""
     try:
-        Inspection.of(tile)
+        return Inspection.of(tile)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _blended(

@@ -73,10 +73,13 @@ class Problem:
     centroid: tuple[float, ...]
 
     @classmethod
-    def of(cls, task: Task) -> Self:
-        """Check and prepare a task; raises the errors of `deconvolve`."""
+    def of(cls, task: Task, inspection: Inspection | None = None) -> Self:
+        """Check and prepare a task; raises the errors of `deconvolve`.
+
+        A block that was inspected before is not inspected again.
+        """
         image, choice = task.image, task.kernel
-        inspection = Inspection.of(image)
+        inspection = inspection or Inspection.of(image)
         if choice.kernel is not None:
             check_kernel(choice.kernel, image)
         channels = inspection.channels

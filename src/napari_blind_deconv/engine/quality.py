@@ -81,9 +81,7 @@ def judge(
         As `Result.slowed_at`.
     """
     valid = inspection.valid_luminance
-    luminance = inspection.block.with_pixels(estimate).luminance()
-    if not valid.all():
-        luminance = fill(luminance, valid)
+    luminance = fill(inspection.block.with_pixels(estimate).luminance(), valid)
     trust = _trust_report(inspection, luminance, kernel)
     flags = quality_flags(
         trust,

@@ -79,7 +79,8 @@ def _boundaries(
     labels = np.pad(areas, 3)
     rows, columns = np.nonzero(labels)
     counts = np.zeros((3, int(areas.max()) + 1), np.int64)
-    # Saturation is gradual where the optics are sharp, but it begins within two pixels.
+    # Beside saturated pixels, an image of sharp optics darkens gradually, but within two pixels: at
+    # the highest value, only a step to the very next pixel counts.
     highest = plane.max()
     for down, right in _DIRECTIONS:
         inside, first, second, third = (

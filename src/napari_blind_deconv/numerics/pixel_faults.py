@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from napari_blind_deconv.numerics.flat_areas import flat_areas
 
-__all__ = ["PixelFault", "fill", "find_faults", "pixel_noise"]
+__all__ = ["PixelFault", "counted", "fill", "find_faults", "pixel_noise"]
 
 # A hot or dead pixel: its distance from the median around it is more than this multiple of the
 # noise, and the second highest of its neighbours reaches less than this share of that distance.
@@ -59,7 +59,7 @@ def find_faults(plane: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     faults = np.where(finite, np.uint8(PixelFault.NONE), np.uint8(PixelFault.NOT_FINITE))
     if not finite.any():
         return faults
-    values = plane if finite.all() else fill(plane, finite)
+    values = fill(plane, finite)
     noise = pixel_noise(values, finite)
     flat = flat_areas(values, noise) & finite
     if flat.any() and (finite & ~flat).mean() >= _MIN_VALID_SHARE:

@@ -19,6 +19,7 @@ from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseShape
 from napari_blind_deconv.numerics.parametric_kernel import (
     WIDEST_POINT,
+    draw_ellipse,
     draw_gaussian,
     find_gaussian,
     misfit,
@@ -90,10 +91,8 @@ def search_kernel(
         return best
     search = search_shape(region, best.weights, max_side)
     weights = (yield from mapped(search, lambda _: best)).kernel
-    if weights is None and best.source is KernelSource.GAUSSIAN:
-        return _with_posterior(best, region, spectrum, max_side)
     if weights is None:
-        return best
+        return _with_posterior(best, region, spectrum, max_side)
     weights_misfit = misfit(spectrum, spectrum.transfer_of(weights))
     return Kernel(weights, KernelSource.FREE, misfit=weights_misfit)
 
@@ -106,12 +105,22 @@ def _with_posterior(
     The errors of the two are nearly independent: the first assumes a power law, the second made
     scenes. Their mean was better than either on the micrographs of the benchmarks.
     """
-    posterior = WidthPosterior.of(region, spectrum)
-    sigma = math.sqrt(found.widths.principal[0] / _FWHM * math.exp(posterior.means[_LEVEL]))
-    if sigma <= WIDEST_POINT:
+    if found.source not in (KernelSource.GAUSSIAN, KernelSource.ELLIPTIC):
         return found
-    deviation = float(posterior.deviations[_LEVEL])
-    return draw_gaussian(sigma, max_side, misfit=found.misfit, width_deviation=deviation)
+    posterior = WidthPosterior.of(region, spectrum)
+    mean, deviation = (float(part[_LEVEL]) for part in (posterior.means, posterior.deviations))
+    options: dict[str, Any] = {"misfit": found.misfit, "width_deviation": deviation}
+    along, across = (width / _FWHM for width in found.widths.principal)
+    if found.source is KernelSource.ELLIPTIC:
+        # The posterior is that of a round kernel. It corrects the mean variance of an ellipse as it
+        # corrects that of the round Gaussian that explains the spectrum best. The difference of the
+        # variances depends on no assumption about the scene.
+        variance = (along**2 + across**2) / 2 * math.exp(mean - posterior.explained)
+        half = (along**2 - across**2) / 2
+        variances = (variance + half, max(variance - half, 0.0))
+        return draw_ellipse(variances, found.widths.angle or 0.0, **options)
+    sigma = math.sqrt(along * math.exp(mean))
+    return found if sigma <= WIDEST_POINT else draw_gaussian(sigma, max_side, **options)
 
 
 def gaussian_width(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseShape
+from napari_blind_deconv.numerics.whittle import fit_strength
 
 __all__ = [
     "Explanation",
@@ -39,8 +40,6 @@ _CLEAR_POWER = 4.0  # multiple of the noise variance above which power counts as
 # show structures, and interpolation leaves little at higher ones.
 _NOISE_BAND = (0.22 * 2 * math.pi, 0.4 * 2 * math.pi)
 _RING_WIDTH = 0.1  # radians per pixel
-_SCORING_STEPS = 10
-_MAX_STEP = 2.0  # maximum change per step of the logarithm of the strength
 
 
 @dataclass(frozen=True)
@@ -174,19 +173,8 @@ class Spectrum:
         """
         shape = transfer * scene_power(self.radius, exponent) / self.noise_power
         power = self.power / self.noise_power
-        strength = math.log(max(power.sum(), 1.0) / shape.sum())
-        for _ in range(_SCORING_STEPS):  # Fisher scoring of the logarithm of the strength
-            model = 1 + math.exp(strength) * shape
-            signal = 1 - 1 / model
-            information = np.mean(signal**2)
-            if information == 0:  # the image contains only noise
-                break
-            step = np.mean(signal * (power / model - 1)) / information
-            strength += float(np.clip(step, -_MAX_STEP, _MAX_STEP))
-        model = 1 + math.exp(strength) * shape
-        # Whittle likelihood: each power is exponentially distributed around the model.
-        misfit = float(np.mean(np.log(model) + power / model))
-        return Explanation(misfit, math.exp(strength))
+        fit = fit_strength(shape, power, np.ones_like(power))
+        return Explanation(float(fit.misfit) / power.size, math.exp(fit.log_strength))
 
 
 def scene_power(radius: NDArray[np.floating], exponent: float) -> NDArray[np.float64]:

@@ -15,8 +15,15 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from napari_blind_deconv.numerics.spectrum import Spectrum, frequencies_of, periodic_component
+from napari_blind_deconv.numerics.whittle import fit_strength
 
-__all__ = ["FEATURES", "explained_widths", "width_features"]
+__all__ = [
+    "FEATURES",
+    "MOST_PROBABLE",
+    "explained_widths",
+    "most_probable_transfer",
+    "width_features",
+]
 
 # Edges of the rings of frequencies, in radians per pixel.
 _RINGS = np.concatenate([np.geomspace(0.06, 0.6, 13), np.linspace(0.6, math.pi, 27)[1:]])
@@ -27,14 +34,13 @@ _LEAST_ENERGY = 1e-3  # of gradients, relative to that of the noise
 _SIGMAS = np.geomspace(0.3, 8.0, 48)  # pixels
 _EXPONENTS = np.arange(1.0, 5.01, 0.5)
 _CORNERS = np.array([0.02, 0.06, 0.15, 0.4])  # radians per pixel; size of the objects
-_SCORING_STEPS = 12
-_MAX_STEP = 2.0
 # The likelihood is too sure of itself, because no scene follows a power law exactly. A prior on the
 # exponent with this mean and deviation therefore counts with this weight.
 _PRIOR_MEAN, _PRIOR_DEVIATION, _PRIOR_WEIGHT = 3.0, 0.3, 10.0
 _ASSUMED = (2.0, 3.0, 4.0)  # exponents for which a width is a feature
 
 FEATURES = len(_RINGS) - 1 + 3 * len(_SCALES) + len(_ASSUMED) + 2
+MOST_PROBABLE = FEATURES - 2  # index of the width for the most probable exponent
 
 
 def width_features(image: NDArray[np.floating[Any]], spectrum: Spectrum) -> NDArray[np.float64]:
@@ -53,40 +59,58 @@ def explained_widths(spectrum: Spectrum) -> NDArray[np.float64]:
         For scenes with each of the assumed exponents, then for the most probable exponent, and
         that exponent.
     """
-    misfits = _misfits(spectrum)
+    radius, power, count = _ring_means(spectrum, _FINE_RINGS)
+    used = count > 0
+    squared = np.square(radius[used])
+    transfers = np.exp(-np.square(_SIGMAS[:, np.newaxis]) * squared)
+    misfits = _misfits(transfers, squared, power[used], count[used])
     logarithms = np.log(_SIGMAS)
     assumed = [
         logarithms[misfits[:, int(np.argmin(np.abs(_EXPONENTS - e)))].min(axis=1).argmin()]
         for e in _ASSUMED
     ]
-    prior = np.square((_EXPONENTS - _PRIOR_MEAN) / _PRIOR_DEVIATION) / 2
-    posterior = misfits + _PRIOR_WEIGHT * prior[:, np.newaxis]
-    width, exponent, _ = np.unravel_index(posterior.argmin(), posterior.shape)
+    width, exponent = _most_probable(misfits)
     return np.array([*assumed, logarithms[width], _EXPONENTS[exponent]])
 
 
-def _misfits(spectrum: Spectrum) -> NDArray[np.float64]:
-    """Return the negative log-likelihoods ``(widths, exponents, corners)`` of a spectrum.
+def most_probable_transfer(
+    transfers: NDArray[np.float64],
+    squared: NDArray[np.float64],
+    power: NDArray[np.float64],
+    count: NDArray[np.float64],
+) -> int:
+    """Return which of some kernels explains a spectrum best, for the most probable scene.
 
-    All frequencies of a ring have the same model, so that their mean power is sufficient.
+    Parameters
+    ----------
+    transfers : ndarray
+        |H|² of the kernels ``(kernels, n)``.
+    squared, power, count : ndarray
+        Squared frequency, mean power relative to the noise, and number of the frequencies that are
+        counted together ``(n,)``.
     """
-    radius, power, count = _ring_means(spectrum, _FINE_RINGS)
-    used = count > 0
-    radius, power, count = radius[used], power[used], count[used]
-    transfer = np.exp(-np.square(_SIGMAS[:, np.newaxis] * radius))
-    scenes = (np.square(radius) + np.square(_CORNERS)[:, np.newaxis]) ** (
+    return _most_probable(_misfits(transfers, squared, power, count))[0]
+
+
+def _most_probable(misfits: NDArray[np.float64]) -> tuple[int, int]:
+    """Return the indices of kernel and exponent, with the prior on the exponent."""
+    prior = np.square((_EXPONENTS - _PRIOR_MEAN) / _PRIOR_DEVIATION) / 2
+    posterior = misfits + _PRIOR_WEIGHT * prior[:, np.newaxis]
+    kernel, exponent, _ = np.unravel_index(posterior.argmin(), posterior.shape)
+    return int(kernel), int(exponent)
+
+
+def _misfits(
+    transfers: NDArray[np.float64],
+    squared: NDArray[np.float64],
+    power: NDArray[np.float64],
+    count: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the negative log-likelihoods ``(kernels, exponents, corners)`` of a spectrum."""
+    scenes = (squared + np.square(_CORNERS)[:, np.newaxis]) ** (
         -_EXPONENTS[:, np.newaxis, np.newaxis] / 2
     )
-    shape = transfer[:, np.newaxis, np.newaxis] * scenes
-    strength = np.log(max(float((power * count).sum()), 1.0) / (shape @ count))
-    for _ in range(_SCORING_STEPS):  # Fisher scoring, as in `Spectrum.explained_by`
-        model = 1 + np.exp(strength)[..., np.newaxis] * shape
-        signal = 1 - 1 / model
-        information = np.maximum(np.square(signal) @ count, 1e-9)
-        step = (signal * (power / model - 1)) @ count / information
-        strength = strength + np.clip(step, -_MAX_STEP, _MAX_STEP)
-    model = 1 + np.exp(strength)[..., np.newaxis] * shape
-    return np.asarray((np.log(model) + power / model) @ count)
+    return fit_strength(transfers[:, np.newaxis, np.newaxis] * scenes, power, count).misfit
 
 
 def _ring_means(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_blind_deconv.numerics.spectrum import Spectrum
-from napari_blind_deconv.numerics.width_features import width_features
+from napari_blind_deconv.numerics.width_features import MOST_PROBABLE, width_features
 
 __all__ = ["LEVELS", "MODEL_FILE", "WidthModel", "WidthPosterior", "shipped_model"]
 
@@ -36,16 +36,21 @@ class WidthPosterior:
     ----------
     means, deviations : ndarray
         Shape ``(len(LEVELS),)``.
+    explained : float
+        ln σ of the Gaussian that explains the spectrum best, a feature from which the posterior is
+        predicted.
     """
 
     means: NDArray[np.float64]
     deviations: NDArray[np.float64]
+    explained: float
 
     @classmethod
     def of(cls, image: NDArray[np.floating[Any]], spectrum: Spectrum) -> Self:
         """Predict the posterior for an image ``(H, W)`` with white noise, and its spectrum."""
-        means, deviations = shipped_model().predict(width_features(image, spectrum))
-        return cls(means, deviations)
+        features = width_features(image, spectrum)
+        means, deviations = shipped_model().predict(features)
+        return cls(means, deviations, float(features[MOST_PROBABLE]))
 
 
 @dataclass(frozen=True, eq=False)

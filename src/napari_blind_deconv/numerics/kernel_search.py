@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseShape
+from napari_blind_deconv.numerics.orientation import AS_IT_IS, Orientation
 from napari_blind_deconv.numerics.parametric_kernel import (
     WIDEST_POINT,
     draw_ellipse,
@@ -50,7 +51,8 @@ def search_kernel(
 ) -> Generator[Kernel, None, Kernel]:
     """Search for the kernel that blurred an image.
 
-    The result does not depend on the offset and contrast of the image.
+    The result does not depend on the offset and contrast of the image. A flipped or transposed
+    image has the flipped or transposed kernel.
 
     Parameters
     ----------
@@ -83,6 +85,23 @@ def search_kernel(
     """
     if image.ndim != 2:
         raise ValueError(f"Expected a 2D image (rows, columns), got shape {image.shape}.")
+    # The shape of other noise belongs to the axes of the image.
+    orientation = Orientation.of(image) if noise.is_white else AS_IT_IS
+    oriented_valid = None if valid is None else orientation.applied(valid)
+
+    def restored(kernel: Kernel) -> Kernel:
+        return kernel.with_weights(orientation.undone(kernel.weights))
+
+    search = _search_oriented(orientation.applied(image), max_side, oriented_valid, noise)
+    return restored((yield from mapped(search, restored)))
+
+
+def _search_oriented(
+    image: NDArray[np.floating[Any]],
+    max_side: int,
+    valid: NDArray[np.bool_] | None,
+    noise: NoiseShape,
+) -> Generator[Kernel, None, Kernel]:
     region, spectrum = _searched(image, valid, noise)
     if spectrum.frequencies_seen < _MIN_FREQUENCIES:
         return Kernel.point(source=KernelSource.NO_BLUR)

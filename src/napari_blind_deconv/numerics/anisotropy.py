@@ -26,11 +26,17 @@ Array = NDArray[np.float64]
 
 _EDGES = np.concatenate([np.linspace(0.1, 0.6, 8), np.linspace(0.6, math.pi, 36)[1:]])  # of rings
 _ANGLES = 24  # sectors of half a turn
-_MIN_SIGNAL = 4.0  # standard deviations, for a ring to be used
-_STARTS = (0.5, 2.0)  # pixel²
+# The outermost ring that is used has a signal of at least this number of standard deviations, and
+# this part of that of the brightest ring, because the borders of the image spread some of it.
+_MIN_SIGNAL, _LEAKAGE = 4.0, 1e-5
 _MAX_EXPONENT = 30.0
 _LOWEST_VARIANCES = np.geomspace(0.05, 60, 60)  # pixel², across the direction
-_NOT_BLURRED = np.zeros(2)
+_NONE = np.zeros(2)  # neither texture nor blur
+_BLURS = [
+    size * np.array([math.cos(turn), math.sin(turn)])
+    for size in (0.25, 0.5, 1.0, 2.0, 4.0)  # pixel²
+    for turn in np.arange(8) * math.pi / 4
+]
 
 
 @dataclass(frozen=True)
@@ -64,14 +70,11 @@ class Anisotropy:
     def of(cls, spectrum: Spectrum) -> Self:
         """Fit directional texture, with and without directional blur, to a spectrum."""
         sectors = _Sectors.of(spectrum)
-        texture, without = _minimum(lambda t: sectors.misfit(t, _NOT_BLURRED), [np.zeros(2)])
-        blurs = [
-            size * np.array([math.cos(angle), math.sin(angle)])
-            for size in _STARTS
-            for angle in np.arange(4) * math.pi / 2
-        ]
-        best = min(blurs, key=lambda blur: sectors.misfit(_NOT_BLURRED, blur))
-        starts = [np.concatenate(pair) for pair in ((texture, _NOT_BLURRED), (_NOT_BLURRED, best))]
+        texture, without = _minimum(lambda t: sectors.misfit(t, _NONE), [_NONE])
+        # The misfit has several minima, so that the joint fit starts from those of both alone.
+        start = min(_BLURS, key=lambda blur: sectors.misfit(_NONE, blur))
+        blur, _ = _minimum(lambda blur: sectors.misfit(_NONE, blur), [start])
+        starts = [np.concatenate(pair) for pair in ((texture, _NONE), (_NONE, blur))]
         both, with_blur = _minimum(lambda both: sectors.misfit(both[:2], both[2:]), starts)
         blur = both[2:]
         half = math.hypot(*blur)
@@ -107,17 +110,13 @@ class _Sectors:
 
         power = mean(spectrum.power / spectrum.noise_power)
         number = count.sum(axis=1)
-        excess = (count * power).sum(axis=1) - number
-        seen = np.flatnonzero(excess > _MIN_SIGNAL * np.sqrt(number))
-        rings_used = slice(int(seen[-1]) + 1 if len(seen) else 0)
-        everything = (
-            count,
-            power,
-            mean(spectrum.radius**2),
-            mean(np.cos(twice)),
-            mean(np.sin(twice)),
-        )
-        return cls(*(values[rings_used] for values in everything))
+        excess = (count * power).sum(axis=1) / np.maximum(number, 1) - 1
+        limit = np.maximum(_MIN_SIGNAL / np.sqrt(np.maximum(number, 1)), _LEAKAGE * excess.max())
+        filled = np.flatnonzero(number > 0)  # a small image has no frequency in some rings
+        hidden = np.flatnonzero(excess[filled] < limit[filled])
+        seen = filled[: hidden[0]] if len(hidden) else filled
+        means = (mean(values) for values in (spectrum.radius**2, np.cos(twice), np.sin(twice)))
+        return cls(*(values[seen] for values in (count, power, *means)))
 
     def misfit(self, texture: Array, blur: Array) -> float:
         """Return the negative log-likelihood, with the best power for each ring.

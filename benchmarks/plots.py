@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,13 @@ from matplotlib.figure import Figure
 from benchmarks.methods.double_dip import SCORING_INTERVAL
 from benchmarks.tables import gains
 
-__all__ = ["plot_curves", "plot_gains", "plot_ratios", "plot_stopping_gaps"]
+__all__ = [
+    "plot_curves",
+    "plot_gains",
+    "plot_ratios",
+    "plot_reliability",
+    "plot_stopping_gaps",
+]
 
 
 def plot_gains(frame: pd.DataFrame, path: Path) -> str:
@@ -89,3 +96,15 @@ def _save(figure: Figure, path: Path, title: str) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
     return f"![{title}]({path.parent.name}/{path.name})"
+
+
+def plot_reliability(frame: pd.DataFrame, path: Path) -> str:
+    """Plot how often a width is within a multiple of its deviation, and how often it should be."""
+    ratio = np.sort(frame["error"].abs() / frame["told"])
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    axes = figure.subplots()
+    normal = np.array([math.erf(value / math.sqrt(2)) for value in ratio])
+    axes.plot(normal, np.arange(1, len(ratio) + 1) / len(ratio))
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+    axes.set(xlabel="share expected within the interval", ylabel="share found within it")
+    return _save(figure, path, "Reliability of the interval that is told for a width")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-__all__ = ["SORTS", "scene"]
+__all__ = ["HELD_OUT", "SORTS", "scene"]
 
 Scene = NDArray[np.float64]
 Random = np.random.Generator
@@ -27,12 +27,12 @@ def scene(random: Random, side: int, sorts: tuple[str, ...] | None = None) -> Sc
     side : int
         Side in pixels.
     sorts : tuple of str, optional
-        Names in `SORTS` to draw from. Default: all.
+        Names in `SORTS` or `HELD_OUT` to draw from. Default: all in `SORTS`.
     """
     names = sorts or tuple(SORTS)
     total = np.zeros((side, side))
     for _ in range(random.integers(1, _MAX_COMPONENTS + 1)):
-        part = SORTS[names[random.integers(len(names))]](random, side)
+        part = _ALL[names[random.integers(len(names))]](random, side)
         total += _normalised(part) * _log_uniform(random, 0.2, 1.0)
     if random.random() < 0.4:  # haze
         haze = ndimage.gaussian_filter(random.standard_normal((side, side)), random.uniform(10, 40))
@@ -115,6 +115,24 @@ def _textures(random: Random, side: int) -> Scene:
     return np.abs(field) if kind < 0.6 else field
 
 
+def _sections(random: Random, side: int) -> Scene:
+    """Draw a stained section in transmitted light: fibrous tissue with nuclei and gaps."""
+    field = _random_field(random, 2 * side, random.uniform(2, 4), _log_uniform(random, 0.03, 0.3))
+    stretched = ndimage.zoom(field, (1, random.uniform(1.5, 4)), order=1)[:, : 2 * side]
+    turned = ndimage.rotate(stretched, random.uniform(0, 180), reshape=False, order=1)
+    start = side // 2
+    fibres = turned[start : start + side, start : start + side]
+    density = np.exp(random.uniform(0.2, 0.8) * fibres)
+    density[_random_field(random, side, 4, 0.05) > random.uniform(0.8, 2)] = 0.05  # gaps
+    typical = random.uniform(3, 14)
+    for _ in range(int(random.integers(20, 300))):  # nuclei
+        long = typical * random.uniform(0.7, 1.5)
+        rows, columns, distance = _ellipse(random, side, long, long * random.uniform(0.4, 1.0))
+        density[rows, columns][distance < 1] += random.uniform(0.5, 2)
+    density = ndimage.gaussian_filter(density, _log_uniform(random, 0.3, 1.5))
+    return np.asarray(np.exp(-random.uniform(0.3, 1.2) * density))
+
+
 SORTS: dict[str, Callable[[Random, int], Scene]] = {
     "spots": _spots,
     "filaments": _filaments,
@@ -122,6 +140,8 @@ SORTS: dict[str, Callable[[Random, int], Scene]] = {
     "discs": _discs,
     "textures": _textures,
 }
+HELD_OUT: dict[str, Callable[[Random, int], Scene]] = {"sections": _sections}  # never trained on
+_ALL = SORTS | HELD_OUT
 
 
 def _random_field(random: Random, side: int, exponent: float, corner: float) -> Scene:

@@ -169,6 +169,11 @@ class Finding(_Reason):
         "Noise was removed from flat parts, as by denoising, compression or an earlier "
         "deconvolution: fine detail cannot be trusted. Where possible, use the original image.",
     )
+    UNEVEN = (
+        "uneven blur",
+        "The quarters of the image are blurred differently, so that one kernel does not suit all "
+        "of them. Try parts of the image on their own.",
+    )
     REPEATED = (
         "repeated pixels",
         "The image was deconvolved on the grid on which it was sampled, and its kernel is in "

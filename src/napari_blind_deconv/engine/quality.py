@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_blind_deconv.engine.blur_agreement import varies_over_field
 from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.findings import Findings
 from napari_blind_deconv.image import Image
@@ -18,7 +19,7 @@ from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.location import centre_kernel, origin_at_centroid
 from napari_blind_deconv.numerics.pixel_faults import fill
 from napari_blind_deconv.numerics.resolution import resolution
-from napari_blind_deconv.reasons import QualityFlag, StopReason
+from napari_blind_deconv.reasons import Finding, QualityFlag, StopReason
 from napari_blind_deconv.results import TrustReport
 from napari_blind_deconv.units import in_unit
 
@@ -41,6 +42,8 @@ _MIN_COMPARED_PERIOD = 3.0
 # The residual is computed where this share of the kernel lies within the field of view.
 _MIN_KERNEL_SHARE = 0.995
 _MIN_INTERIOR_SIDE = 8  # pixels
+# Sources of kernels that parts of the image could have at another width.
+_EVEN_SOURCES = (KernelSource.GAUSSIAN, KernelSource.ELLIPTIC)
 _OUTLIER_LIMIT = 5.0  # standard deviations
 # Standard deviation of a normal distribution over its median absolute deviation (MAD).
 _DEVIATION_PER_MAD = 1.4826
@@ -91,7 +94,10 @@ def judge(
         noise_correlation=inspection.noise.neighbour_correlation,
         no_blur=_reason_for_no_blur(inspection.block, trust),
     )
-    return Judgement(trust, flags, inspection.findings)
+    findings = dict(inspection.findings)
+    if kernel.source in _EVEN_SOURCES and varies_over_field(inspection):
+        findings[Finding.UNEVEN] = None
+    return Judgement(trust, flags, findings)
 
 
 def _reason_for_no_blur(block: Image, trust: TrustReport) -> QualityFlag:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
+from napari_blind_deconv.engine.blur_agreement import disagreement
 from napari_blind_deconv.engine.channel_statistics import ChannelStatistics, channel_statistics
 from napari_blind_deconv.engine.devices import choose_device
 from napari_blind_deconv.engine.inputs import check_kernel
 from napari_blind_deconv.engine.inspection import Inspection
-from napari_blind_deconv.engine.plane_agreement import disagreement
 from napari_blind_deconv.engine.planes import find_kernel
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.tiles import largest_tile

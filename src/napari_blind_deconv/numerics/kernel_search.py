@@ -22,13 +22,13 @@ from napari_blind_deconv.numerics.parametric_kernel import (
     WIDEST_POINT,
     draw_ellipse,
     draw_gaussian,
-    find_gaussian,
     misfit,
     search_parametric,
 )
 from napari_blind_deconv.numerics.regions import region_with_contrast
 from napari_blind_deconv.numerics.shape_search import search_shape
 from napari_blind_deconv.numerics.spectrum import Spectrum
+from napari_blind_deconv.numerics.width_features import explained_width
 from napari_blind_deconv.numerics.width_posterior import LEVELS, WidthPosterior
 from napari_blind_deconv.steps import mapped
 
@@ -52,7 +52,7 @@ def search_kernel(
     """Search for the kernel that blurred an image.
 
     The result does not depend on the offset and contrast of the image. A flipped or transposed
-    image has the flipped or transposed kernel.
+    image has the flipped or transposed kernel, unless its shape is free.
 
     Parameters
     ----------
@@ -85,35 +85,27 @@ def search_kernel(
     """
     if image.ndim != 2:
         raise ValueError(f"Expected a 2D image (rows, columns), got shape {image.shape}.")
+    region, valid_share = _searched(image, valid)
     # The shape of other noise belongs to the axes of the image.
-    orientation = Orientation.of(image) if noise.is_white else AS_IT_IS
-    oriented_valid = None if valid is None else orientation.applied(valid)
+    orientation = Orientation.of(region) if noise.is_white else AS_IT_IS
+    oriented = orientation.applied(region)
+    spectrum = Spectrum.of(oriented, valid_share, noise)
+    if spectrum.frequencies_seen < _MIN_FREQUENCIES:
+        return Kernel.point(source=KernelSource.NO_BLUR)
 
     def restored(kernel: Kernel) -> Kernel:
         return kernel.with_weights(orientation.undone(kernel.weights))
 
-    search = _search_oriented(orientation.applied(image), max_side, oriented_valid, noise)
-    return restored((yield from mapped(search, restored)))
-
-
-def _search_oriented(
-    image: NDArray[np.floating[Any]],
-    max_side: int,
-    valid: NDArray[np.bool_] | None,
-    noise: NoiseShape,
-) -> Generator[Kernel, None, Kernel]:
-    region, spectrum = _searched(image, valid, noise)
-    if spectrum.frequencies_seen < _MIN_FREQUENCIES:
-        return Kernel.point(source=KernelSource.NO_BLUR)
-    best = yield from search_parametric(spectrum, max_side)
+    parametric = yield from mapped(search_parametric(spectrum, max_side), restored)
+    best = restored(parametric)
     if not noise.is_white:
         return best
     search = search_shape(region, best.weights, max_side)
     weights = (yield from mapped(search, lambda _: best)).kernel
     if weights is None:
-        return _with_posterior(best, region, spectrum, max_side)
-    weights_misfit = misfit(spectrum, spectrum.transfer_of(weights))
-    return Kernel(weights, KernelSource.FREE, misfit=weights_misfit)
+        return restored(_with_posterior(parametric, oriented, spectrum, max_side))
+    transfer = spectrum.transfer_of(orientation.applied(weights))
+    return Kernel(weights, KernelSource.FREE, misfit=misfit(spectrum, transfer))
 
 
 def _with_posterior(
@@ -149,25 +141,23 @@ def gaussian_width(
 ) -> float | None:
     """Return σ in pixels of the Gaussian that explains an image best; None if it shows no blur.
 
-    This takes a fraction of the time of a search. The parameters are those of `search_kernel`.
+    The exponent of the scene is fitted, too. This takes a fraction of the time of a search. The
+    parameters are those of `search_kernel`.
     """
-    region, spectrum = _searched(image, valid, noise)
+    spectrum = Spectrum.of(*_searched(image, valid), noise)
     if spectrum.frequencies_seen < _MIN_FREQUENCIES:
         return None
-    kernel = find_gaussian(spectrum, (min(region.shape) - 1) | 1)
-    if kernel.source is KernelSource.NO_BLUR:
-        return None
-    return kernel.widths.principal[0] / _FWHM
+    sigma = math.exp(explained_width(spectrum))
+    return sigma if sigma > WIDEST_POINT else None
 
 
 def _searched(
-    image: NDArray[np.floating[Any]], valid: NDArray[np.bool_] | None, noise: NoiseShape
-) -> tuple[NDArray[np.float32], Spectrum]:
-    """Return the region that is searched and its spectrum."""
+    image: NDArray[np.floating[Any]], valid: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.float32], float]:
+    """Return the region that is searched, and the share of its pixels that are not filled."""
     part = region_with_contrast(image, _REGION)
     region = image[part]
     valid_share = 1.0 if valid is None else max(float(valid[part].mean()), _MIN_VALID_SHARE)
     # The search for a shape measures the strength of edges against the range of the image. The
     # range is determined here, so that the kernel does not depend on how the caller scales it.
-    region = IntensityMap.of(region[np.newaxis]).to_unit(region)
-    return region, Spectrum.of(region, valid_share, noise)
+    return IntensityMap.of(region[np.newaxis]).to_unit(region), valid_share

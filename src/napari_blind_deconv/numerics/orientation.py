@@ -55,7 +55,8 @@ class Orientation:
     def undone(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return an array that is in this orientation as it was before."""
         rows, columns = self.flips
-        return np.ascontiguousarray((array.T if self.is_transposed else array)[::rows, ::columns])
+        turned = array.T if self.is_transposed else array
+        return np.ascontiguousarray(turned[::rows, ::columns])
 
 
 AS_IT_IS = Orientation()

@@ -20,6 +20,7 @@ from napari_blind_deconv.numerics.whittle import fit_strength
 __all__ = [
     "FEATURES",
     "MOST_PROBABLE",
+    "explained_width",
     "explained_widths",
     "most_probable_transfer",
     "width_features",
@@ -71,6 +72,11 @@ def explained_widths(spectrum: Spectrum) -> NDArray[np.float64]:
     ]
     width, exponent = _most_probable(misfits)
     return np.array([*assumed, logarithms[width], _EXPONENTS[exponent]])
+
+
+def explained_width(spectrum: Spectrum) -> float:
+    """Return ln σ of the Gaussian that explains a spectrum best, for the most probable exponent."""
+    return float(explained_widths(spectrum)[MOST_PROBABLE - FEATURES])
 
 
 def most_probable_transfer(

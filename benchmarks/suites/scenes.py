@@ -33,7 +33,7 @@ from napari_blind_deconv.steps import run_to_end
 __all__ = ["SUITE"]
 
 FIRST_SEED = 50_000_000
-SEARCHED = 1000
+SEARCHED = 400
 ESTIMATED = 5  # of every so many, the estimate is computed, too
 LARGEST = 81  # side in pixels of the largest kernel
 LEVEL = LEVELS.index(0.1)
@@ -83,7 +83,7 @@ BLURS: tuple[Callable[[np.random.Generator], Blur], ...] = (
 
 @dataclass(frozen=True)
 class Scenes:
-    """Kernels found in a thousand made exposures, and the estimates of two hundred."""
+    """Kernels found in four hundred made exposures, and the estimates of eighty."""
 
     name: str = "scenes"
     alone: bool = False

@@ -40,7 +40,7 @@ _STEEPEST = max(_EXPONENTS)
 _SIGMAS = np.geomspace(0.3, 14.0, 30)  # pixels
 _GAUSSIAN_EXTENT = 3.5  # standard deviations at which a Gaussian is cut off
 # Nats by which directional blur must explain the angles better than texture alone. Of 600 made
-# scenes with a round kernel, 3 % are above it.
+# scenes with a round kernel, 2 % are above it.
 _MIN_EVIDENCE = 20.0
 # Pixels. A shorter line cannot be told from an ellipse, nor from texture if there is no other blur.
 _MIN_LENGTH = 5.0

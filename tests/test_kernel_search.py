@@ -14,6 +14,7 @@ from napari_blind_deconv.numerics.metrics import kernel_similarity, kernel_width
 from napari_blind_deconv.numerics.optics import elliptic_gaussian, gaussian_kernel, line_kernel
 from napari_blind_deconv.numerics.shape_search import search_shape
 from napari_blind_deconv.numerics.sparsity_ratio import sparsity_ratio
+from napari_blind_deconv.numerics.width_posterior import LEVELS, WidthPosterior
 from napari_blind_deconv.steps import run_to_end
 from napari_blind_deconv.synthetic import astigmatic_kernel, cell_crop, fluorescence_scene
 
@@ -230,6 +231,17 @@ def test_small_images_have_a_kernel(shape):
 def test_a_kernel_is_never_larger_than_allowed():
     recorded = exposure(gaussian_kernel((21, 21), 2.5), 0.01)
     assert find_kernel(recorded, 9).weights.shape == (9, 9)
+
+
+def test_an_ellipse_that_the_posterior_widens_is_not_larger_either(monkeypatch):
+    observed = unit(fluorescence_scene((160, 160)).observed.astype(float))
+    side = max(find_kernel(observed, 61).weights.shape)
+    wide = WidthPosterior(np.full(len(LEVELS), 2.0), np.full(len(LEVELS), 0.1), 0.5)
+    monkeypatch.setattr(WidthPosterior, "of", lambda image, spectrum: wide)
+    assert max(find_kernel(observed, 61).weights.shape) > side
+    found = find_kernel(observed, side)
+    assert found.source == "elliptic Gaussian"
+    assert max(found.weights.shape) <= side
 
 
 @pytest.mark.parametrize("window", [(5, 5), (21, 13), (31, 31)])

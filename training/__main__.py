@@ -28,7 +28,7 @@ def main(
     tested: Annotated[int, typer.Option(min=100, help="Number of other scenes to test on.")] = 1000,
     out: Annotated[Path, typer.Option(help="File of the model.")] = MODEL,
 ) -> None:
-    """Train the model of the width of the kernel; half an hour on two cores."""
+    """Train the model of the width of the kernel; about ten minutes on two cores."""
     features, targets = _samples(0, scenes)
     model = fit(features, targets)
     model.write(out)

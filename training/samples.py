@@ -15,7 +15,7 @@ from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.spectrum import Spectrum
 from napari_blind_deconv.numerics.width_features import width_features
 from napari_blind_deconv.numerics.width_posterior import LEVELS
-from training.scenes import scene
+from training.scenes import log_uniform, scene
 
 __all__ = ["Blur", "Exposure", "draw_blur", "exposure", "frequencies", "log_widths", "sample"]
 
@@ -74,9 +74,9 @@ def draw_blur(random: np.random.Generator) -> Blur:
     """Draw a Gaussian, or an objective in focus or out of it."""
     kind = random.random()
     if kind < 0.45:
-        sigma = math.exp(random.uniform(math.log(0.35), math.log(5.5)))
+        sigma = log_uniform(random, 0.35, 5.5)
         return Blur(np.exp(-np.square(sigma * _RADIUS) / 2), "Gaussian")
-    cutoff = math.exp(random.uniform(math.log(0.7), math.log(3.1)))  # radians per pixel
+    cutoff = log_uniform(random, 0.7, 3.1)  # radians per pixel
     waves = 0.0 if kind < 0.75 else random.uniform(0.2, 2.0)  # at the edge of the pupil
     full = np.hypot(_down, 2 * np.pi * fft.fftfreq(_CANVAS)) / (cutoff / 2)
     pupil = (full <= 1) * np.exp(2j * np.pi * waves * np.square(full))
@@ -99,8 +99,8 @@ def exposure(
     side = int(random.choice(_SIDES))
     start = (_CANVAS - side) // 2
     field = np.s_[start : start + side, start : start + side]
-    photons = math.exp(random.uniform(math.log(25), math.log(20_000)))
-    background = math.exp(random.uniform(math.log(0.005), math.log(0.5)))
+    photons = log_uniform(random, 25, 20_000)
+    background = log_uniform(random, 0.005, 0.5)
     counts = random.poisson(photons * (np.clip(blurred[field], 0, None) + background))
     image = counts + random.normal(0, random.uniform(0.5, 3), counts.shape)
     return Exposure(image, photons * (sharp[field] + background), blur, photons)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-__all__ = ["HELD_OUT", "SORTS", "scene"]
+__all__ = ["HELD_OUT", "SORTS", "log_uniform", "scene"]
 
 Scene = NDArray[np.float64]
 Random = np.random.Generator
@@ -33,27 +33,27 @@ def scene(random: Random, side: int, sorts: tuple[str, ...] | None = None) -> Sc
     total = np.zeros((side, side))
     for _ in range(random.integers(1, _MAX_COMPONENTS + 1)):
         part = _ALL[names[random.integers(len(names))]](random, side)
-        total += _normalised(part) * _log_uniform(random, 0.2, 1.0)
+        total += _normalised(part) * log_uniform(random, 0.2, 1.0)
     if random.random() < 0.4:  # haze
         haze = ndimage.gaussian_filter(random.standard_normal((side, side)), random.uniform(10, 40))
         total += random.uniform(0, 1) * _normalised(haze)
     if random.random() < 0.35:  # objects that are soft by themselves
-        total = ndimage.gaussian_filter(total, _log_uniform(random, 0.4, 3.0))
+        total = ndimage.gaussian_filter(total, log_uniform(random, 0.4, 3.0))
     if random.random() < 0.5:  # detail finer than anything else, such as unbound dye
         total += random.uniform(0, 0.02) * total.mean() * random.standard_normal((side, side))
     return _normalised(total)
 
 
 def _spots(random: Random, side: int) -> Scene:
-    count = int(_log_uniform(random, 15, 1500))
+    count = int(log_uniform(random, 15, 1500))
     image = np.zeros((side, side))
     where = tuple(random.integers(0, side, (2, count)))
     np.add.at(image, where, random.gamma(random.uniform(0.5, 3), 1, count))
-    return ndimage.gaussian_filter(image, _log_uniform(random, 0.35, 4))
+    return ndimage.gaussian_filter(image, log_uniform(random, 0.35, 4))
 
 
 def _filaments(random: Random, side: int) -> Scene:
-    count, steps = int(_log_uniform(random, 5, 150)), int(random.uniform(100, 600))
+    count, steps = int(log_uniform(random, 5, 150)), int(random.uniform(100, 600))
     bend = np.cumsum(random.normal(0, random.uniform(0.002, 0.05), (steps, count)), axis=0)
     start = random.uniform(0, 2 * math.pi, count)
     if random.random() < 0.3:  # a bundle
@@ -70,7 +70,7 @@ def _filaments(random: Random, side: int) -> Scene:
             weight = np.abs(1 - down - part[0]) * np.abs(1 - right - part[1])
             at = ((whole[0] + down) % side, (whole[1] + right) % side)
             np.add.at(image, at, brightness * weight)
-    return ndimage.gaussian_filter(image, _log_uniform(random, 0.3, 2.5))
+    return ndimage.gaussian_filter(image, log_uniform(random, 0.3, 2.5))
 
 
 def _cells(random: Random, side: int) -> Scene:
@@ -84,8 +84,8 @@ def _cells(random: Random, side: int) -> Scene:
             inside &= distance > 1 - 2.5 / long
         part = image[rows, columns]
         np.maximum(part, inside * random.uniform(0.3, 1), out=part)
-    image = ndimage.gaussian_filter(image, _log_uniform(random, 0.3, 2.5))
-    texture = _random_field(random, side, random.uniform(1.5, 5), _log_uniform(random, 0.02, 0.5))
+    image = ndimage.gaussian_filter(image, log_uniform(random, 0.3, 2.5))
+    texture = _random_field(random, side, random.uniform(1.5, 5), log_uniform(random, 0.02, 0.5))
     return image * (1 + random.uniform(0, 0.8) * np.clip(texture, -1, 3))
 
 
@@ -105,7 +105,7 @@ def _discs(random: Random, side: int) -> Scene:
 
 
 def _textures(random: Random, side: int) -> Scene:
-    field = _random_field(random, side, random.uniform(1.2, 5), _log_uniform(random, 0.01, 0.8))
+    field = _random_field(random, side, random.uniform(1.2, 5), log_uniform(random, 0.01, 0.8))
     kind = random.random()
     if kind < 0.3:
         return np.exp(random.uniform(0.3, 1.5) * field)
@@ -117,7 +117,7 @@ def _textures(random: Random, side: int) -> Scene:
 
 def _sections(random: Random, side: int) -> Scene:
     """Draw a stained section in transmitted light: fibrous tissue with nuclei and gaps."""
-    field = _random_field(random, 2 * side, random.uniform(2, 4), _log_uniform(random, 0.03, 0.3))
+    field = _random_field(random, 2 * side, random.uniform(2, 4), log_uniform(random, 0.03, 0.3))
     stretched = ndimage.zoom(field, (1, random.uniform(1.5, 4)), order=1)[:, : 2 * side]
     turned = ndimage.rotate(stretched, random.uniform(0, 180), reshape=False, order=1)
     start = side // 2
@@ -129,7 +129,7 @@ def _sections(random: Random, side: int) -> Scene:
         long = typical * random.uniform(0.7, 1.5)
         rows, columns, distance = _ellipse(random, side, long, long * random.uniform(0.4, 1.0))
         density[rows, columns][distance < 1] += random.uniform(0.5, 2)
-    density = ndimage.gaussian_filter(density, _log_uniform(random, 0.3, 1.5))
+    density = ndimage.gaussian_filter(density, log_uniform(random, 0.3, 1.5))
     return np.asarray(np.exp(-random.uniform(0.3, 1.2) * density))
 
 
@@ -173,5 +173,6 @@ def _normalised(image: Scene) -> Scene:
     return np.clip((image - low) / max(high - low, 1e-9), 0, 1)
 
 
-def _log_uniform(random: Random, low: float, high: float) -> float:
+def log_uniform(random: Random, low: float, high: float) -> float:
+    """Draw a number whose logarithm is uniform between those of `low` and `high`."""
     return float(math.exp(random.uniform(math.log(low), math.log(high))))

@@ -18,12 +18,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import fft
 from training.samples import Blur, Exposure, draw_blur, exposure, frequencies, log_widths
-from training.scenes import HELD_OUT
+from training.scenes import HELD_OUT, log_uniform
 
 from benchmarks.plots import plot_reliability
 from benchmarks.suites import Options, Task
 from benchmarks.tables import markdown
 from napari_blind_deconv import Kernel, KernelChoice, Settings, deconvolve
+from napari_blind_deconv.kernel import KernelSource
 from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.kernel_search import search_kernel
 from napari_blind_deconv.numerics.metrics import psnr_up_to_shift
@@ -49,7 +50,7 @@ PHOTONS = (25, 200, 2000, 20_000)
 
 
 def _elliptic(random: np.random.Generator) -> Blur:
-    across = math.exp(random.uniform(math.log(0.8), math.log(2.5)))
+    across = log_uniform(random, 0.8, 2.5)
     along = across * random.uniform(1.3, 2.2)
     down, right = _turned(random)
     transfer = np.exp(-(np.square(along * right) + np.square(across * down)) / 2)
@@ -201,14 +202,8 @@ def _found(part: pd.DataFrame) -> dict[str, Any]:
         "as expected, %": 100 * float(part["found"].isin(EXPECTED[kind]).mean()),
         **{
             f"{source}, %": 100 * float(share.get(source, 0.0))
-            for source in (
-                "none",
-                "Gaussian",
-                "elliptic Gaussian",
-                "elongated",
-                "linear motion",
-                "free",
-            )
+            for source in KernelSource
+            if source.is_found
         },
         "s, median": float(part["seconds"].astype(float).median()),
     }

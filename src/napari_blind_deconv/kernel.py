@@ -46,6 +46,11 @@ class KernelSource(StrEnum):
         return cls.LINEAR_MOTION if value == "drift" else None  # its value in version 0.1.0
 
     @property
+    def is_gaussian(self) -> bool:
+        """Whether the kernel is a Gaussian that was found, round or elliptic."""
+        return self in (KernelSource.GAUSSIAN, KernelSource.ELLIPTIC)
+
+    @property
     def is_found(self) -> bool:
         """Whether the kernel was found in the image."""
         return self not in (KernelSource.GIVEN, KernelSource.GUESS, KernelSource.SET)

@@ -42,8 +42,6 @@ _MIN_COMPARED_PERIOD = 3.0
 # The residual is computed where this share of the kernel lies within the field of view.
 _MIN_KERNEL_SHARE = 0.995
 _MIN_INTERIOR_SIDE = 8  # pixels
-# Sources of kernels that parts of the image could have at another width.
-_EVEN_SOURCES = (KernelSource.GAUSSIAN, KernelSource.ELLIPTIC)
 _OUTLIER_LIMIT = 5.0  # standard deviations
 # Standard deviation of a normal distribution over its median absolute deviation (MAD).
 _DEVIATION_PER_MAD = 1.4826
@@ -95,7 +93,7 @@ def judge(
         no_blur=_reason_for_no_blur(inspection.block, trust),
     )
     findings = dict(inspection.findings)
-    if kernel.source in _EVEN_SOURCES and varies_over_field(inspection):
+    if kernel.source.is_gaussian and varies_over_field(inspection):
         findings[Finding.UNEVEN] = None
     return Judgement(trust, flags, findings)
 

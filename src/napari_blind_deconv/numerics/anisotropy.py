@@ -29,7 +29,7 @@ _ANGLES = 24  # sectors of half a turn
 # The outermost ring that is used has a signal of at least this number of standard deviations, and
 # this part of that of the brightest ring, because the borders of the image spread some of it.
 _MIN_SIGNAL, _LEAKAGE = 4.0, 1e-5
-_MAX_EXPONENT = 30.0
+_MAX_EXPONENT = 30.0  # of the power at an angle relative to its ring, so that it stays finite
 _LOWEST_VARIANCES = np.geomspace(0.05, 60, 60)  # pixel², across the direction
 _NONE = np.zeros(2)  # neither texture nor blur
 _BLURS = [

@@ -28,7 +28,7 @@ from napari_blind_deconv.numerics.parametric_kernel import (
 from napari_blind_deconv.numerics.regions import region_with_contrast
 from napari_blind_deconv.numerics.shape_search import search_shape
 from napari_blind_deconv.numerics.spectrum import Spectrum
-from napari_blind_deconv.numerics.width_features import explained_width
+from napari_blind_deconv.numerics.width_features import MOST_PROBABLE, explained_widths
 from napari_blind_deconv.numerics.width_posterior import LEVELS, WidthPosterior
 from napari_blind_deconv.steps import mapped
 
@@ -116,7 +116,7 @@ def _with_posterior(
     The errors of the two are nearly independent: the first assumes a power law, the second made
     scenes. Their mean was better than either on the micrographs of the benchmarks.
     """
-    if found.source not in (KernelSource.GAUSSIAN, KernelSource.ELLIPTIC):
+    if not found.source.is_gaussian:
         return found
     posterior = WidthPosterior.of(region, spectrum)
     mean, deviation = (float(part[_LEVEL]) for part in (posterior.means, posterior.deviations))
@@ -129,7 +129,8 @@ def _with_posterior(
         variance = (along**2 + across**2) / 2 * math.exp(mean - posterior.explained)
         half = (along**2 - across**2) / 2
         variances = (variance + half, max(variance - half, 0.0))
-        return draw_ellipse(variances, found.widths.angle or 0.0, **options)
+        corrected = draw_ellipse(variances, found.widths.angle or 0.0, **options)
+        return corrected if max(corrected.shape) <= max_side else found
     sigma = math.sqrt(along * math.exp(mean))
     return found if sigma <= WIDEST_POINT else draw_gaussian(sigma, max_side, **options)
 
@@ -147,7 +148,7 @@ def gaussian_width(
     spectrum = Spectrum.of(*_searched(image, valid), noise)
     if spectrum.frequencies_seen < _MIN_FREQUENCIES:
         return None
-    sigma = math.exp(explained_width(spectrum))
+    sigma = math.exp(explained_widths(spectrum)[MOST_PROBABLE])
     return sigma if sigma > WIDEST_POINT else None
 
 

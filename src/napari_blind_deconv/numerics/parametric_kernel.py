@@ -50,7 +50,9 @@ _DRAWN_VARIANCE = 1 / 6  # pixel², which bilinear interpolation adds to a line 
 # Required improvement in misfit of a line over an ellipse, in nats per frequency. They differ only
 # at the frequencies that a line erases, so that it is small.
 _LINE_PENALTY = 0.002
-_OPTICAL_RATIO = 2.0  # of length to width, which the PSF of a microscope hardly exceeds
+# Ratio of length to width, which the PSF of a microscope hardly exceeds. It was chosen when the
+# exposures with a drift in the suite "fluorescence" had been seen.
+_OPTICAL_RATIO = 2.0
 _STEPS = (1.0, 8.0, 0.3)  # of the initial simplex: length (pixels), angle (degrees), σ (pixels)
 
 Transfer = Callable[[float, float, float], NDArray[np.float64]]

@@ -20,7 +20,6 @@ from napari_blind_deconv.numerics.whittle import fit_strength
 __all__ = [
     "FEATURES",
     "MOST_PROBABLE",
-    "explained_width",
     "explained_widths",
     "most_probable_transfer",
     "width_features",
@@ -41,7 +40,7 @@ _PRIOR_MEAN, _PRIOR_DEVIATION, _PRIOR_WEIGHT = 3.0, 0.3, 10.0
 _ASSUMED = (2.0, 3.0, 4.0)  # exponents for which a width is a feature
 
 FEATURES = len(_RINGS) - 1 + 3 * len(_SCALES) + len(_ASSUMED) + 2
-MOST_PROBABLE = FEATURES - 2  # index of the width for the most probable exponent
+MOST_PROBABLE = -2  # index of the width for the most probable exponent, from the end
 
 
 def width_features(image: NDArray[np.floating[Any]], spectrum: Spectrum) -> NDArray[np.float64]:
@@ -72,11 +71,6 @@ def explained_widths(spectrum: Spectrum) -> NDArray[np.float64]:
     ]
     width, exponent = _most_probable(misfits)
     return np.array([*assumed, logarithms[width], _EXPONENTS[exponent]])
-
-
-def explained_width(spectrum: Spectrum) -> float:
-    """Return ln σ of the Gaussian that explains a spectrum best, for the most probable exponent."""
-    return float(explained_widths(spectrum)[MOST_PROBABLE - FEATURES])
 
 
 def most_probable_transfer(

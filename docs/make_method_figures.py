@@ -25,10 +25,10 @@ from napari_blind_deconv import (
     Result,
     Settings,
     Snapshot,
-    Stage,
     deconvolve,
     iterate,
 )
+from napari_blind_deconv.engine.expected_error import expected_error
 from napari_blind_deconv.engine.kernel_stage import find_kernel_start
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.solver import RunControl
@@ -195,9 +195,8 @@ def draw_stages() -> None:
     curve = []
 
     def record(snapshot: Snapshot) -> None:
-        if snapshot.stage is not Stage.DOUBLE_DIP or snapshot.image is None:
-            return
-        curve.append(psnr_up_to_shift(truth, snapshot.image, peak=1.0))
+        if snapshot.iteration and snapshot.image is not None:
+            curve.append(psnr_up_to_shift(truth, snapshot.image, peak=1.0))
 
     result = run_to_end(mapped(run, record))
     figure = Figure(figsize=(13, 3.6), layout="constrained")
@@ -212,6 +211,35 @@ def draw_stages() -> None:
     axes.set(xlabel="iteration", ylabel="PSNR of the current estimate, dB")
     axes.legend()
     save(figure, "method_stages", dpi=90)
+
+
+def draw_log_gaussian() -> None:
+    """Show the linear and the log-gaussian estimate of an exposure, and the expected error."""
+    scene = fluorescence_scene()
+    linear, positive = (
+        deconvolve(scene.observed, solver=solver, kernel=scene.kernel)
+        for solver in ("wiener", "log-gaussian")
+    )
+    expected = expected_error(scene.observed, positive)
+    part, limits = np.s_[40:168, 40:168], display_limits(scene)
+    figure = Figure(figsize=(13, 2.7), layout="constrained")
+    *panels, errors, map_of_errors = figure.subplots(1, 6)
+    for panel, (image, name) in zip(
+        panels,
+        (
+            (scene.observed.astype(float), "image"),
+            (linear.image, "2: linear"),
+            (positive.image, "3: log-gaussian"),
+            (scene.truth, "truth"),
+        ),
+        strict=True,
+    ):
+        title = name if name == "truth" else f"{name}, {scene.psnr(image):.1f} dB"
+        show(panel, image[part], title, limits)
+    span = (0.0, float(np.percentile(expected, 99.5)))
+    show(errors, np.abs(positive.image - scene.truth)[part], "error", span)
+    show(map_of_errors, expected[part], "expected error", span)
+    save(figure, "method_log_gaussian", dpi=90)
 
 
 def draw_model() -> None:
@@ -387,3 +415,4 @@ if __name__ == "__main__":
     draw_spectrum()
     draw_kernels()
     draw_stages()
+    draw_log_gaussian()

@@ -71,12 +71,41 @@ class Fault:
 
 
 FAULTS = (
+    # the log-gaussian estimate
+    Fault(
+        "log-gaussian: every pixel has the same noise",
+        "numerics/log_gaussian.py",
+        "variance = np.square(camera.deviation(blurred))",
+        "variance = np.square(camera.deviation(np.full_like(blurred, blurred.mean())))",
+        "log_gaussian",
+    ),
+    Fault(
+        "log-gaussian: nothing is darker than the image",
+        "numerics/log_gaussian.py",
+        "return min(float(observed.min()), darkest)",
+        "return float(observed.min())",
+        "log_gaussian",
+    ),
+    Fault(
+        "log-gaussian: detail is equally strong everywhere",
+        "numerics/log_gaussian.py",
+        "amplitude=local_amplitude(linear, kernel, penalty),",
+        "amplitude=np.ones_like(linear),",
+        "log_gaussian",
+    ),
+    Fault(
+        "trace: the stages before are forgotten",
+        "engine/solver.py",
+        "np.concatenate([earlier, ",
+        "np.concatenate([",
+        "engine",
+    ),
     # intensity
     Fault(
         "flux: an estimate is not scaled to the mean of the input",
         "engine/problem.py",
-        "from_unit(scaled)",
-        "from_unit(image)",
+        "if not has_converged:",
+        "if False:",
         "engine",
     ),
     Fault(
@@ -204,7 +233,7 @@ FAULTS = (
         "engine/problem.py",
         "keepdims=True, where=valid)",
         "keepdims=True)",
-        "inspection",
+        "engine",
     ),
     Fault(
         "masked pixels are judged",

@@ -55,7 +55,9 @@ def test_run_writes_image_kernel_and_trace(image, tmp_path):
         assert tiff.pages.first.get_resolution() == pytest.approx((10, 10))
     assert tifffile.imread(kernel).sum() == pytest.approx(1, abs=1e-5)
     rows = list(csv.DictReader(trace.read_text().splitlines()))
-    assert [row["iteration"] for row in rows] == ["1", "2", "3", "4"]
+    assert [row["iteration"] for row in rows] == [str(n + 1) for n in range(len(rows))]
+    assert [row["stage"] for row in rows].count("double-dip") == 4
+    assert "double-dip (kept)" in done.stderr
     assert "iteration limit" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         ["image.tif", "out.tif", "out.tif.json", "k.tif", "t.csv"]

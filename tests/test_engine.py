@@ -37,7 +37,8 @@ from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.location import kernel_centroid
 from napari_blind_deconv.numerics.metrics import kernel_similarity, psnr_up_to_shift
 from napari_blind_deconv.numerics.optics import gaussian_kernel
-from napari_blind_deconv.reasons import QualityFlag
+from napari_blind_deconv.reasons import QualityFlag, SkipReason
+from napari_blind_deconv.results import TRACE_DTYPE, stage_starts
 from napari_blind_deconv.synthetic import Scene, fluorescence_scene
 from napari_blind_deconv.task import Task
 
@@ -51,6 +52,11 @@ TINY = Settings(
     max_iterations=30,
     stop_at_noise=False,
 )
+
+
+def fitted(result: Result) -> np.ndarray:
+    """Return the trace of the networks."""
+    return result.trace[result.trace["stage"] == Stage.DOUBLE_DIP]
 
 
 def steps_of(run: Iterable[Snapshot], stage: Stage) -> Iterator[Snapshot]:
@@ -86,11 +92,14 @@ class TestDeconvolution:
 
     def test_the_trace_records_every_iteration(self, deconvolved):
         trace = deconvolved.trace
-        assert trace.dtype.names == ("iteration", "loss", "data", "regulariser", "variance")
+        assert trace.dtype == TRACE_DTYPE
         assert trace["iteration"].tolist() == list(range(1, len(trace) + 1))
-        assert np.isnan(trace["variance"][:4]).all()
-        assert np.isfinite(trace["variance"][4:]).all()
-        watched = trace[TINY.window - 1 :]
+        assert list(stage_starts(trace)) == ["wiener", "double-dip"]
+        for first in stage_starts(trace).values():
+            assert np.isnan(trace["variance"][first - 1 : first + 3]).all()
+            assert np.isfinite(trace["variance"][first + 3])
+        watched = fitted(deconvolved)[TINY.window - 1 :]
+        assert np.isfinite(watched["variance"]).all()
         assert deconvolved.stop_iteration == watched["iteration"][np.argmin(watched["variance"])]
 
     def test_the_misfit_decreases_from_a_random_start(self, small_scene):
@@ -152,7 +161,8 @@ class TestDeconvolution:
     def test_without_early_stopping_the_last_estimate_is_kept(self, small_scene):
         quick = TINY.with_changes(max_iterations=40, window=3, patience=2, early_stopping=False)
         result = deconvolve(small_scene[1], quick)
-        assert (result.stop_iteration, len(result.trace)) == (40, 40)
+        assert len(fitted(result)) == 40
+        assert result.stop_iteration == len(result.trace)
         assert result.stop_reason is StopReason.ITERATION_LIMIT
 
 
@@ -213,14 +223,26 @@ class TestContracts:
         with pytest.raises(ValueError, match="There is no setting 'psf'"):
             iterate(small_scene[1], psf=np.eye(3))
 
-    def test_a_result_has_the_mean_of_its_input_however_wrong_the_estimate(self, small_scene):
+    @pytest.mark.parametrize("masked", [0, 20])
+    def test_an_estimate_that_was_stopped_has_the_mean_of_its_input(self, small_scene, masked):
         image = 200 * small_scene[1] + 100
-        problem = Problem.of(Task(Image(image), TINY))
-        margin = [(side // 2, side // 2) for side in problem.window]
-        canvas = 0.8 * np.pad(problem.observed, [(0, 0), *margin], mode="edge")
-        kernel = gaussian_kernel(problem.window, 1.8)
-        estimate, _ = problem.to_output(torch.from_numpy(canvas), torch.from_numpy(kernel))
-        assert estimate.mean() == pytest.approx(image.mean(), rel=1e-4)
+        mask = np.zeros(image.shape, bool)
+        mask[:masked, :masked] = True
+        random = TINY.with_changes(image_start="random", max_iterations=1)
+        result = deconvolve(image, random, mask=mask)
+        assert result.image[~mask].mean() == pytest.approx(image[~mask].mean(), rel=5e-3)
+
+    def test_an_estimate_that_has_converged_has_the_flux_that_explains_the_image(self):
+        # A bright spot at the border: a part of its light is outside the field of view.
+        scene = np.zeros((64, 64), np.float32)
+        scene[20:30, 2:8] = 1000
+        blurred = 100 + ndimage.gaussian_filter(scene, 3, mode="constant")
+        noisy = np.random.default_rng(0).poisson(blurred)
+        psf = gaussian_kernel((19, 19), 3.0)
+        result = deconvolve(noisy, Settings(solver="log-gaussian"), kernel=psf)
+        light = result.image.sum() - 100 * result.image.size
+        assert light == pytest.approx(scene.sum(), rel=0.05)
+        assert light > 1.02 * (noisy.sum() - 100 * noisy.size)
 
     @pytest.mark.parametrize("shift", [(3, -2), (-4, 1)])
     def test_a_shifted_estimate_is_shifted_back(self, small_scene, shift):
@@ -289,7 +311,8 @@ class TestEnding:
     def test_the_iterator_yields_every_iteration_and_returns(self, small_scene):
         run = iterate(small_scene[1], TINY, preview_seconds=0)
         snapshots = list(itertools.islice(steps_of(run, Stage.DOUBLE_DIP), 10))
-        assert [snapshot.iteration for snapshot in snapshots] == list(range(1, 11))
+        first = snapshots[0].iteration
+        assert [snapshot.iteration for snapshot in snapshots] == list(range(first, first + 10))
         assert all(snapshot.image.shape == (48, 48) for snapshot in snapshots)
         run.close()
 
@@ -327,11 +350,13 @@ class TestEnding:
             should_stop=lambda: len(list(steps_of(seen, Stage.DOUBLE_DIP))) >= after,
         )
         assert result.stop_reason is StopReason.STOPPED
-        assert len(result.trace) == after == seen[-1].iteration
-        assert result.stop_iteration <= after
+        assert len(fitted(result)) == after
+        assert result.stop_iteration <= seen[-1].iteration == len(result.trace)
         assert np.isfinite(result.image).all()
 
-    @pytest.mark.parametrize("stage", [Stage.KERNEL, Stage.WIENER, Stage.DOUBLE_DIP])
+    @pytest.mark.parametrize(
+        "stage", [Stage.KERNEL, Stage.WIENER, Stage.LOG_GAUSSIAN, Stage.DOUBLE_DIP]
+    )
     def test_every_stage_reports_and_can_be_stopped(self, blurred, stage):
         """Also during a search, and while a stage prepares and has no estimate yet."""
         seen: list[Snapshot] = []
@@ -342,7 +367,7 @@ class TestEnding:
             should_stop=lambda: any(each.stage is stage for each in seen),
         )
         assert result.stop_reason is StopReason.STOPPED
-        assert [each.stage for each in seen].count(stage) == (1 if stage is not Stage.WIENER else 2)
+        assert [each.stage for each in seen].count(stage) == 1
         assert result.image.shape == blurred.shape
         assert np.isfinite(result.image).all()
         assert np.isfinite(result.trace["loss"]).all()
@@ -351,7 +376,30 @@ class TestEnding:
         monkeypatch.setattr(pipeline, "DoubleDip", None)
         result = deconvolve(blurred)
         assert result.stop_reason is StopReason.NOISE
-        assert (result.stop_iteration, len(result.trace)) == (1, 1)
+        assert result.stop_iteration == len(result.trace)
+        assert result.skipped == {Stage.DOUBLE_DIP: SkipReason.ONLY_NOISE_LEFT}
+        assert result.stages == "wiener, log-gaussian (kept); double-dip (only noise is left)"
+        assert result.provenance()["stages"] == result.stages
+
+    def test_without_noise_the_linear_estimate_is_corrected_by_the_networks(self, small_scene):
+        rows, columns = np.mgrid[:64, :64]
+        sharp = ((rows // 9 + columns // 9) % 2).astype(np.float64)
+        clear = ndimage.gaussian_filter(sharp, 1.8)
+        result = deconvolve(clear, TINY.with_changes(max_iterations=2))
+        assert result.skipped == {Stage.LOG_GAUSSIAN: SkipReason.LITTLE_NOISE}
+        assert list(stage_starts(result.trace)) == ["wiener", "double-dip"]
+
+    def test_the_log_gaussian_estimate_can_be_requested(self, small_scene, monkeypatch):
+        monkeypatch.setattr(pipeline, "DoubleDip", None)
+        positive = TINY.with_changes(solver="log-gaussian")
+        result = deconvolve(small_scene[1], positive)
+        assert result.stop_reason is StopReason.COMPLETED
+        assert list(stage_starts(result.trace)) == ["wiener", "log-gaussian"]
+        assert result.skipped == {}
+        linear = deconvolve(small_scene[1], TINY.with_changes(solver="wiener"))
+        inner = np.s_[4:-4, 4:-4]
+        truth = small_scene[0]
+        assert psnr(truth[inner], result.image[inner]) > psnr(truth[inner], linear.image[inner])
 
     def test_the_linear_estimate_can_be_requested(self, small_scene, monkeypatch):
         monkeypatch.setattr(pipeline, "DoubleDip", None)
@@ -369,7 +417,8 @@ class TestEnding:
         settings = TINY.with_changes(max_iterations=1000, patience=3, window=3)
         result = deconvolve(small_scene[1], settings)
         assert result.stop_reason is StopReason.EARLY_STOPPING
-        assert len(result.trace) == result.stop_iteration + 3 < 1000
+        assert len(result.trace) == result.stop_iteration + 3
+        assert len(fitted(result)) < 1000
 
     def test_the_limit_ends_the_run(self, small_scene):
         result = deconvolve(small_scene[1], TINY.with_changes(max_iterations=2))
@@ -447,9 +496,11 @@ class TestEnding:
         rates = []
         calls = itertools.count()
         original, step = objective.mean_huber, double_dip.DoubleDip.step
+        first = self.first_fitted(small_scene[1])
 
-        def faulty(residual, delta):  # iteration 4 after the linear estimate, and again
-            return original(residual, delta) * (math.nan if next(calls) in (4, 5) else 1)
+        def faulty(residual, delta):  # iteration 4 of the networks, and again
+            is_faulty = next(calls) - first in (2, 3)
+            return original(residual, delta) * (math.nan if is_faulty else 1)
 
         def watched(self, iteration):
             estimate = step(self, iteration)
@@ -460,28 +511,34 @@ class TestEnding:
         monkeypatch.setattr(objective, "mean_huber", faulty)
         monkeypatch.setattr(double_dip.DoubleDip, "step", watched)
         result = deconvolve(small_scene[1], TINY.with_changes(stop_at_noise=False))
-        assert result.slowed_at == 4
+        assert result.slowed_at == first + 3
         assert torch.equal(weights_at[3], weights_at[2]), "the last finite weights are restored"
         assert rates[3] == pytest.approx(rates[2] / 10)
-        assert len(result.trace) == TINY.max_iterations
+        assert len(fitted(result)) == TINY.max_iterations
         assert np.isfinite(result.trace["loss"]).all()
         assert np.isfinite(result.image).all()
         assert QualityFlag.UNSTABLE in result.flags
-        assert result.provenance()["slowed_at"] == 4
+        assert result.provenance()["slowed_at"] == first + 3
+
+    def first_fitted(self, image: np.ndarray) -> int:
+        """Return the first iteration of the networks; the objective is computed in each one."""
+        linear = deconvolve(image, TINY.with_changes(solver="wiener"))
+        return len(linear.trace) + 1
 
     def test_a_fit_that_stays_not_finite_keeps_the_best_estimate_before(
         self, small_scene, monkeypatch
     ):
         calls = itertools.count()
         original = objective.mean_huber
+        first = self.first_fitted(small_scene[1])
         monkeypatch.setattr(
             objective,
             "mean_huber",
-            lambda r, delta: original(r, delta) * (math.inf if next(calls) > 4 else 1),
+            lambda r, delta: original(r, delta) * (math.inf if next(calls) > first + 2 else 1),
         )
         result = deconvolve(small_scene[1], TINY.with_changes(stop_at_noise=False))
         assert result.stop_reason is StopReason.DIVERGED
-        assert result.stop_iteration <= len(result.trace) == 4
+        assert result.stop_iteration <= len(result.trace) == first + 3
         assert np.isfinite(result.image).all()
         assert QualityFlag.UNSTABLE in result.flags
 
@@ -730,7 +787,7 @@ class TestDefault:
 
     def test_continues_beyond_the_noise_if_requested(self, scene):
         settings = Settings(stop_at_noise=False, max_iterations=3, channels=(8, 8))
-        assert len(deconvolve(scene.observed, settings).trace) == 3
+        assert len(fitted(deconvolve(scene.observed, settings))) == 3
 
 
 class TestInputs:

@@ -7,19 +7,21 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from skimage.restoration import denoise_nl_means
 
 from napari_blind_deconv import KernelChoice, Settings, deconvolve
+from napari_blind_deconv.engine.expected_error import expected_error
 from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.engine.objective import Objective
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.quality import judge
-from napari_blind_deconv.engine.repeats import error_of_repeats
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel
 from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.numerics.pixel_faults import PixelFault
-from napari_blind_deconv.reasons import Finding, QualityFlag, StopReason
+from napari_blind_deconv.reasons import Finding, QualityFlag, SkipReason, StopReason
+from napari_blind_deconv.results import Stage
 from napari_blind_deconv.synthetic import fluorescence_scene
 from napari_blind_deconv.task import Task
 
@@ -113,6 +115,14 @@ class TestFindings:
         filtered = inspected(ndimage.gaussian_filter(image, 0.7))
         assert set(filtered.findings) == {Finding.FILTERED}
         assert not filtered.noise.is_white
+
+    def test_an_image_whose_noise_was_removed_has_no_noise_by_pixel(self, exposure):
+        exposure = fluorescence_scene((192, 192)).observed.astype(float)
+        denoised = denoise_nl_means(exposure, h=4.0, sigma=4.0, patch_size=5, patch_distance=6)
+        inspection = inspected(denoised)
+        assert Finding.PROCESSED in inspection.findings
+        result = deconvolve(denoised, Settings(max_iterations=1))
+        assert result.skipped[Stage.LOG_GAUSSIAN] is SkipReason.PROCESSED_NOISE
 
     def test_every_finding_has_a_sentence(self):
         for finding in Finding:
@@ -295,7 +305,7 @@ class TestJudgement:
     def test_the_map_of_expected_errors_leaves_them_out(self, exposure, masked):
         image = Image(np.where(masked, 1e6, exposure), masked=masked)
         result = deconvolve(image, LINEAR)
-        error = error_of_repeats(image, result, repeats=1)
+        error = expected_error(image, result)
         np.testing.assert_array_equal(np.isnan(error), masked)
         assert np.nanmax(error) < 500
 

@@ -145,25 +145,29 @@ def test_real_files_open_with_their_calibration(shared_data):
 
 
 def test_the_trace_is_written_as_csv(tmp_path):
-    trace = np.array([(1, 0.5, 0.4, 0.1, np.nan), (2, 0.25, 0.2, 0.1, 0.01)], TRACE_DTYPE)
+    trace = np.array(
+        [(1, "wiener", 0.5, 0.4, 0.1, np.nan), (2, "double-dip", 0.25, 0.2, 0.1, 0.01)],
+        TRACE_DTYPE,
+    )
     path = tmp_path / "trace.csv"
     write_traces(path, "", {(): trace.tolist()})
     lines = path.read_text().splitlines()
     assert lines == [
-        "iteration,loss,data,regulariser,variance",
-        "1,0.5,0.4,0.1,nan",
-        "2,0.25,0.2,0.1,0.01",
+        "iteration,stage,loss,data,regulariser,variance",
+        "1,wiener,0.5,0.4,0.1,nan",
+        "2,double-dip,0.25,0.2,0.1,0.01",
     ]
 
 
 def test_traces_of_a_stack_start_with_the_index_of_the_plane(tmp_path):
     path = tmp_path / "trace.csv"
-    traces = {(1, 0): [(1, 0.5, 0.4, 0.1, 0.0)], (0, 2): [(1, 2.0, 1.5, 0.5, 0.0)], (0, 1): []}
+    row = (1, "wiener", 0.5, 0.4, 0.1, 0.0)
+    traces = {(1, 0): [row], (0, 2): [row], (0, 1): []}
     write_traces(path, "CZ", traces)
     assert path.read_text().splitlines() == [
-        "c,z,iteration,loss,data,regulariser,variance",
-        "0,2,1,2.0,1.5,0.5,0.0",
-        "1,0,1,0.5,0.4,0.1,0.0",
+        "c,z,iteration,stage,loss,data,regulariser,variance",
+        "0,2,1,wiener,0.5,0.4,0.1,0.0",
+        "1,0,1,wiener,0.5,0.4,0.1,0.0",
     ]
 
 

@@ -19,7 +19,7 @@ from napari_blind_deconv import (
     deconvolve_stack,
     iterate,
 )
-from napari_blind_deconv.engine.repeats import error_of_repeats
+from napari_blind_deconv.engine.expected_error import expected_error
 from napari_blind_deconv.engine.sampling import SampledGrid
 from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.jobs import Job, run_job, sidecar_of
@@ -78,7 +78,7 @@ class TestInMemory:
 
     def test_the_expected_error_leaves_it_out(self):
         result = deconvolve(PLANE, QUICK, mask=MASK)
-        error = error_of_repeats(PLANE, result, mask=MASK, repeats=1)
+        error = expected_error(PLANE, result, mask=MASK)
         assert np.isnan(error[MASK]).all()
         assert np.isfinite(error[~MASK]).all()
 

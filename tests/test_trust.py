@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from napari_blind_deconv import Settings, deconvolve
 from napari_blind_deconv.cli import app
+from napari_blind_deconv.engine.expected_error import expected_error
 from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.engine.quality import judge, quality_flags
-from napari_blind_deconv.engine.repeats import error_of_repeats
 from napari_blind_deconv.figures import write_report
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.io.images import write_json
@@ -229,25 +229,36 @@ class TestTrustReport:
             assert flag.sentence.endswith(".")
 
 
-class TestRepeats:
-    def test_the_map_has_the_magnitude_of_the_true_error(self, scene):
-        result = deconvolve(scene.observed)
-        expected = error_of_repeats(scene.observed, result, repeats=2)
-        error = np.abs(result.image - scene.truth)
+class TestExpectedError:
+    def test_the_map_has_the_magnitude_of_the_true_error(self, scene, known):
+        expected = expected_error(scene.observed, known)
+        error = known.image - scene.truth
         assert expected.shape == scene.observed.shape
-        assert 0.3 < np.median(expected) / np.median(error) < 3
+        inner = np.s_[8:-8, 8:-8]
+        sizes = [np.sqrt(np.mean(np.square(each[inner]))) for each in (expected, error)]
+        assert 0.7 < sizes[0] / sizes[1] < 1.5
+        assert 0.5 < (np.abs(error) < expected)[inner].mean() < 0.9
 
-    def test_the_repeats_can_be_stopped(self, scene):
-        result = deconvolve(scene.observed, Settings(max_iterations=2))
-        seen = []
-        stopped = error_of_repeats(
-            scene.observed,
-            result,
-            should_stop=lambda: bool(seen),
-            on_snapshot=lambda repeat, _: seen.append(repeat),
+    def test_an_uncertain_kernel_makes_the_edges_uncertain(self, scene, known):
+        unsure = replace(
+            known,
+            kernel=replace(known.kernel, source=KernelSource.GAUSSIAN, width_deviation=0.3),
+            kernel_is_held=False,
         )
-        assert set(seen) == {0}
-        assert np.isnan(stopped).all()
+        certain, uncertain = (expected_error(scene.observed, each) for each in (known, unsure))
+        assert (uncertain >= 0.999 * certain).all()
+        assert uncertain.max() > certain.max()
+
+    def test_the_map_of_a_colour_image_is_grey(self, scene):
+        colour = np.repeat(scene.observed[:48, :48, None], 3, axis=2)
+        result = deconvolve(colour, Settings(solver="log-gaussian"), axes="YXS")
+        assert expected_error(colour, result, axes="YXS").shape == (48, 48)
+
+    def test_repeated_pixels_have_one_error(self, scene):
+        coarse = np.repeat(np.repeat(scene.observed, 3, axis=0), 3, axis=1)
+        result = deconvolve(coarse, Settings(solver="log-gaussian"))
+        error = expected_error(coarse, result)
+        np.testing.assert_array_equal(error[::3, ::3], error[1::3, 2::3])
 
 
 class TestReport:
@@ -272,16 +283,15 @@ class TestReport:
         write_report(tmp_path / "page.png", Report.of(written))
         assert (tmp_path / "page.png").stat().st_size > 10_000
 
-    def test_the_map_of_expected_errors_is_that_of_repeats(self, written, tmp_path):
+    def test_the_map_of_expected_errors_is_written(self, written, tmp_path):
         out = tmp_path / "error.tif"
         arguments = ["report", str(written), "--plane", "1", "--error-out", str(out)]
-        done = CliRunner().invoke(app, [*arguments, "--repeats", "2", "--device", "cpu"])
+        done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 0, done.output
         error = tifffile.imread(out)
         assert error.shape == (64, 64)
         assert (error > 0).all()
-        again = Report.of(written, (1,)).expected_error(repeats=2, device="cpu")
-        np.testing.assert_array_equal(error, again.array)
+        np.testing.assert_array_equal(error, Report.of(written, (1,)).expected_error)
         again = CliRunner().invoke(app, arguments)
         assert again.exit_code == 2
         assert "replaced only with --overwrite" in again.output
@@ -290,7 +300,7 @@ class TestReport:
         for path in (written, sidecar_of(written)):
             before = path.read_bytes()
             arguments = ["report", str(written), "--error-out", str(path), "--overwrite"]
-            done = CliRunner().invoke(app, [*arguments, "--repeats", "2", "--device", "cpu"])
+            done = CliRunner().invoke(app, arguments)
             assert done.exit_code == 2
             assert "more than once" in done.output.replace("\n", " ")
             assert path.read_bytes() == before

@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from napari_blind_deconv import Image, KernelChoice, Settings, Stage, StopReason
 from napari_blind_deconv.engine.double_dip import DoubleDip
+from napari_blind_deconv.engine.log_gaussian import LogGaussian
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.richardson_lucy import RichardsonLucy
 from napari_blind_deconv.engine.solver import RunControl, Solver, SolverOutcome, run_solver
@@ -50,13 +51,16 @@ def error(problem: Problem, outcome: SolverOutcome, truth: np.ndarray) -> float:
     return float(np.mean(np.square(estimate - truth)))
 
 
-@pytest.mark.parametrize("name", [Stage.WIENER, Stage.RICHARDSON_LUCY, Stage.DOUBLE_DIP])
+@pytest.mark.parametrize(
+    "name", [Stage.WIENER, Stage.LOG_GAUSSIAN, Stage.RICHARDSON_LUCY, Stage.DOUBLE_DIP]
+)
 def test_every_solver_improves_a_volume(volume, problem, name):
     truth, recorded = volume
     wiener = Wiener(problem, KERNEL)
     linear = outcome_of(problem, wiener)
     solvers = {
         Stage.WIENER: lambda: wiener,
+        Stage.LOG_GAUSSIAN: lambda: LogGaussian(problem, wiener),
         Stage.RICHARDSON_LUCY: lambda: RichardsonLucy(problem),
         Stage.DOUBLE_DIP: lambda: DoubleDip(problem, wiener.canvas),
     }

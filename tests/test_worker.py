@@ -27,9 +27,10 @@ def test_iterations_of_all_solvers_are_reported(small_scene, solver):
     result = reports[-1].block.result
     shown = [progress for progress in reports if progress.iteration]
     assert shown[0].iteration == 1
-    assert shown[0].max_iterations == 5
+    assert shown[0].max_iterations == (60 if solver == "auto" else 5)
     rows = np.concatenate([progress.trace for progress in shown])
-    for name in ("iteration", "loss", "data", "regulariser"):
+    assert {Stage.DOUBLE_DIP, Stage.RICHARDSON_LUCY} & set(rows["stage"])
+    for name in ("iteration", "stage", "loss", "data", "regulariser"):
         np.testing.assert_array_equal(rows[name], result.trace[name][: len(rows)])
 
 

@@ -1,8 +1,9 @@
 """The controlled experiments of sections 3 and 4 of the paper, at a size for a CPU.
 
-The photographs have 96² pixels in place of 256² and 1000 × 700. The runs use our compact image
-network in place of 128 channels, and take 400 iterations from a Gaussian kernel in place of 10 000
-from a flat one. Results at this size are hints about the published size, not proofs.
+The photographs have 96² pixels in place of 256² and 1000 × 700. The runs use the preset
+`paper-small`: our compact image network in place of 128 channels, and 400 iterations from a
+Gaussian kernel in place of 10 000 from a flat one. Results at this size are hints about the
+published size, not proofs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from benchmarks.cases import Case, Degradation, natural
 from benchmarks.comparison import compare
 from benchmarks.methods import Context, Method
 from benchmarks.methods.classical import Input
-from benchmarks.methods.double_dip import GAUSSIAN_START, DoubleDip, Kernel, reduced
+from benchmarks.methods.double_dip import DoubleDip, Kernel, reduced
 from benchmarks.plots import plot_stopping_gaps
 from benchmarks.suites import Options, Task
 from benchmarks.tables import markdown, origin
@@ -38,8 +39,8 @@ __all__ = ["SUITE"]
 FIELD = 96
 PHOTOGRAPHS = (("camera", 1), ("brick", 5))
 SIDES = (64, 128)  # pixels, of the experiment on the size of the image
-PAPER = reduced("paper-synthetic", **GAUSSIAN_START)
-SELFDEBLUR = reduced("selfdeblur", kernel_start=GAUSSIAN_START["kernel_start"])
+PAPER = Settings.preset("paper-small")
+SELFDEBLUR = reduced("selfdeblur", kernel_start=PAPER.kernel_start)
 # The paper increases the saturation of colours. These photographs are grey and overexposed.
 OVEREXPOSURE = 1.5
 SATURATION_NOISE = 1e-4

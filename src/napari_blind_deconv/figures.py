@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_blind_deconv.io.images import write_atomically
 from napari_blind_deconv.report import Report
-from napari_blind_deconv.results import Result
+from napari_blind_deconv.results import Result, stage_starts
 
 __all__ = ["report_figure", "summary_figure", "write_report", "write_summary"]
 
@@ -24,7 +24,7 @@ _RESIDUAL_RANGE = 4  # in units of the expected noise
 def summary_figure(image: NDArray[Any], result: Result, title: str) -> Figure:
     """Draw image and result at the same contrast, the kernel, and the trace of the variance.
 
-    The trace is left out if the run recorded no variance, as for a linear estimate.
+    The trace is left out if the run recorded no variance, because it was stopped early.
     """
     has_trace = bool(np.isfinite(result.trace["variance"]).any())
     count = 4 if has_trace else 3
@@ -53,6 +53,9 @@ def _draw_kernel(axes: Axes, kernel: NDArray[np.float32]) -> None:
 def _draw_trace(axes: Axes, result: Result) -> None:
     axes.set(title="early stopping", xlabel="iteration", ylabel="windowed variance")
     axes.semilogy(result.trace["iteration"], result.trace["variance"], color="tab:blue")
+    for stage, first in stage_starts(result.trace).items():
+        axes.axvline(first, color="0.8", linewidth=0.8)
+        axes.annotate(stage, (first, 1), xycoords=("data", "axes fraction"), fontsize="x-small")
     axes.axvline(result.stop_iteration, color="tab:orange", label="kept")
     axes.legend()
 
@@ -64,10 +67,10 @@ def write_summary(path: Path, image: NDArray[Any], result: Result, title: str) -
 
 
 def report_figure(report: Report) -> Figure:
-    """Draw a page with image, result, residual and kernel, and with numbers and verdict."""
+    """Draw a page: image, result, residual, expected error, kernel, numbers and verdict."""
     figure = Figure(figsize=(8.3, 11.7), layout="constrained")
     figure.suptitle(report.title)
-    panels = figure.subplots(3, 2, height_ratios=(1, 1, 0.9))
+    panels = figure.subplots(4, 2, height_ratios=(1, 1, 0.8, 0.3))
     low, high = np.percentile(report.image, (0.1, 99.9))
     for axes, pixels, name in (
         (panels[0, 0], report.image, "image"),
@@ -75,20 +78,23 @@ def report_figure(report: Report) -> Figure:
     ):
         axes.imshow(pixels, cmap="gray", vmin=low, vmax=high)
         axes.set(title=name, xticks=[], yticks=[])
-    residual, kernel = panels[1]
+    residual, expected = panels[1]
     span = {"vmin": -_RESIDUAL_RANGE, "vmax": _RESIDUAL_RANGE}
     heatmap = residual.imshow(report.trust.residual, cmap="RdBu_r", **span)
     residual.set(title="image minus result blurred again", xticks=[], yticks=[])
     figure.colorbar(heatmap, ax=residual, label="expected noise, σ", shrink=0.7)
-    _draw_kernel(kernel, report.kernel.weights)
-    text = figure.add_subplot(panels[2, 0].get_gridspec()[2, :])
-    for axes in (*panels[2], text):
+    heatmap = expected.imshow(report.expected_error, cmap="magma", vmin=0)
+    expected.set(title="expected error of the result", xticks=[], yticks=[])
+    figure.colorbar(heatmap, ax=expected, label="in units of the image", shrink=0.7)
+    _draw_kernel(panels[2, 1], report.kernel.weights)
+    text = figure.add_subplot(panels[3, 0].get_gridspec()[3, :])
+    for axes in (panels[2, 0], *panels[3], text):
         axes.set_axis_off()
-    lines = [f"{name:<36}{value}" for name, value in _numbers(report)]
-    text.text(0, 1, "\n".join(lines), va="top", family="monospace", size=8.5)
+    lines = [f"{name:<37}{value}" for name, value in _numbers(report)]
+    panels[2, 0].text(0, 1, "\n".join(lines), va="top", family="monospace", size=8.5)
     paragraphs = (f"{report.verdict} {report.stop}", *report.notes)
     verdict = "\n".join(textwrap.fill(paragraph, 95) for paragraph in paragraphs)
-    text.text(0, 0, verdict, va="bottom", size=9.5)
+    text.text(0, 1, verdict, va="top", size=9.5)
     return figure
 
 

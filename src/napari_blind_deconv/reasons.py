@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Self
 
-__all__ = ["Finding", "QualityFlag", "StopReason"]
+__all__ = ["Finding", "QualityFlag", "SkipReason", "StopReason"]
 
 
 class _Reason(StrEnum):
@@ -57,6 +57,27 @@ class StopReason(_Reason):
     DIVERGED = (
         "unstable",
         "The fit became unstable twice, and the best estimate before that was kept.",
+    )
+
+
+class SkipReason(_Reason):
+    """Why a stage was left out; `sentence` explains it to the user."""
+
+    ONLY_NOISE_LEFT = (
+        "only noise is left",
+        "The estimate, blurred again, matches the image to within its noise.",
+    )
+    FILTERED_NOISE = (
+        "the noise is filtered",
+        "The networks would fit filtered noise first, because it is as smooth as the scene.",
+    )
+    PROCESSED_NOISE = (
+        "the noise was processed",
+        "Noise was removed from flat parts, so that the noise of each pixel is not known.",
+    )
+    LITTLE_NOISE = (
+        "there is little noise",
+        "The error of the kernel, not noise, limits the estimate.",
     )
 
 

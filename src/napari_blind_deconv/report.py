@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_blind_deconv.engine.repeats import error_of_repeats
+from napari_blind_deconv.engine.expected_error import expected_error
 from napari_blind_deconv.engine.sampling import judge_block
 from napari_blind_deconv.findings import Findings
 from napari_blind_deconv.image import Image, Index
@@ -18,7 +19,6 @@ from napari_blind_deconv.job import Job, kernel_in, planes_in, sidecar_of
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.reasons import QualityFlag, StopReason
 from napari_blind_deconv.results import TrustReport
-from napari_blind_deconv.settings import Settings
 
 __all__ = ["Report"]
 
@@ -107,23 +107,15 @@ class Report:
         """A sentence for each finding."""
         return [finding.text(count) for finding, count in self.findings.items()]
 
-    def expected_error(self, *, repeats: int = 4, device: str = "auto") -> Image:
-        """Return a map of the expected error, with the pixel size of the result.
+    @cached_property
+    def expected_error(self) -> NDArray[np.float32]:
+        """Expected error of each pixel, as :func:`.engine.expected_error.expected_error`."""
+        return expected_error(self._saved.before, self._saved)
 
-        Parameters
-        ----------
-        repeats : int
-            Number of runs, as in `error_of_repeats`. More runs make the map less noisy, and each
-            takes as long as the first run did.
-        device : str
-            Device for these runs. It replaces the device in the settings of the result, which may
-            come from another computer.
-        """
-        saved = self._saved
-        settings = saved.settings.with_changes(device=device)
-        error = error_of_repeats(saved.before, replace(saved, settings=settings), repeats=repeats)
-        after = saved.after
-        return Image(error, "YX", after.spacing, after.unit, origin=after.origin)
+    def error_image(self) -> Image:
+        """Return the map of the expected error with the pixel size of the result."""
+        after = self._saved.after
+        return Image(self.expected_error, "YX", after.spacing, after.unit, origin=after.origin)
 
     def as_record(self) -> dict[str, Any]:
         """Return the report, without its arrays, as a dictionary that can be written as JSON."""
@@ -142,7 +134,7 @@ class Report:
 class _SavedPlane:
     """A plane before and after its run, with the record of the run.
 
-    It has the attributes that `error_of_repeats` needs of a `Result`.
+    It has the attributes of a `Result` that tell its expected error.
     """
 
     index: Index
@@ -150,7 +142,6 @@ class _SavedPlane:
     after: Image
     kernel: Kernel
     record: dict[str, Any]
-    settings: Settings
 
     @classmethod
     def read(cls, result: Path, plane: Index | None) -> Self:
@@ -171,7 +162,6 @@ class _SavedPlane:
                 after=after.read(index),
                 kernel=kernel,
                 record=record,
-                settings=job.settings,
             )
 
     @property

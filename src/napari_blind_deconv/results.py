@@ -17,7 +17,7 @@ from napari_blind_deconv.findings import Findings, FoundInPlanes
 from napari_blind_deconv.image import Index
 from napari_blind_deconv.kernel import Kernel
 from napari_blind_deconv.plan import StackPlan
-from napari_blind_deconv.reasons import Finding, QualityFlag, StopReason
+from napari_blind_deconv.reasons import Finding, QualityFlag, SkipReason, StopReason
 from napari_blind_deconv.settings import Settings
 
 __all__ = [
@@ -30,18 +30,27 @@ __all__ = [
     "StackStep",
     "Stage",
     "TrustReport",
+    "stage_starts",
     "versions",
 ]
 
 TRACE_DTYPE = np.dtype(
     [
         ("iteration", np.int32),
+        ("stage", "U16"),
         ("loss", np.float64),
         ("data", np.float64),
         ("regulariser", np.float64),
         ("variance", np.float64),
     ]
 )
+
+
+def stage_starts(trace: NDArray[np.void]) -> dict[str, int]:
+    """Return the first iteration of each stage in a trace of `TRACE_DTYPE`, in order."""
+    stages, rows = np.unique(trace["stage"], return_index=True)
+    order = np.argsort(rows)
+    return dict(zip(stages[order].tolist(), trace["iteration"][rows[order]].tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,7 @@ class Stage(StrEnum):
 
     KERNEL = "kernel"  # search for the kernel
     WIENER = "wiener"  # linear estimate with that kernel
+    LOG_GAUSSIAN = "log-gaussian"  # estimate that knows the noise of each pixel and positivity
     RICHARDSON_LUCY = "richardson-lucy"  # iterations with a given PSF, instead of double-DIP
     DOUBLE_DIP = "double-dip"  # fit of two networks that correct kernel and estimate
 
@@ -128,16 +138,16 @@ class Snapshot:
     stage : Stage
         The current stage.
     iteration : int
-        Number of iterations completed in this stage; 0 while the stage searches or prepares.
+        Number of iterations completed in the run; 0 while a stage searches or prepares.
     loss, data, regulariser : float
         Objective of Eq. 21, its data term, and its sparse-gradient term before it is multiplied by
         λ. NaN at iteration 0.
     variance : float
-        Windowed moving variance; NaN until its window is full.
+        Windowed moving variance of the estimates of this stage; NaN until its window is full.
     best_iteration : int or None
         Iteration that early stopping would keep if the run ended now.
     max_iterations : int
-        Maximum number of iterations in this stage.
+        Number of iterations of the run at which this stage ends at the latest.
     image, kernel : ndarray or None
         Current estimates as in `Result`, but recentred by the kernel alone. None in most snapshots,
         because a preview is made only from time to time.
@@ -176,7 +186,8 @@ class Result:
     kernel_is_held : bool
         Whether the kernel was given and held, so that only the image was estimated.
     trace : ndarray
-        One record per iteration: iteration, loss, data, regulariser, variance (`TRACE_DTYPE`).
+        One record per iteration of the run: iteration, stage, loss, data, regulariser, variance
+        (`TRACE_DTYPE`). All stages are measured by the same objective, Eq. 21.
     stop_reason : StopReason
         Why the run ended.
     stop_iteration : int
@@ -209,6 +220,8 @@ class Result:
         Iteration at which the objective or its gradients were not finite, so that the fit returned
         to the last finite weights and continued at a tenth of its learning rates. None if this did
         not happen.
+    skipped : mapping
+        Stages that were left out, with the reason.
     """
 
     image: NDArray[np.float32]
@@ -229,6 +242,18 @@ class Result:
     tiles: int = 1
     chosen_by_hand: bool = False
     slowed_at: int | None = None
+    skipped: Mapping[Stage, SkipReason] = field(default_factory=dict)
+
+    @property
+    def stages(self) -> str:
+        """The stages of the run that have iterations, which of them was kept, and those left out.
+
+        For example: "wiener, log-gaussian (kept); double-dip (only noise is left)".
+        """
+        kept = self.trace["stage"][self.trace["iteration"] == self.stop_iteration]
+        run = [f"{stage} (kept)" if stage in kept else stage for stage in stage_starts(self.trace)]
+        left_out = [f"{stage} ({reason})" for stage, reason in self.skipped.items()]
+        return "; ".join(", ".join(stages) for stages in (run, left_out) if stages)
 
     def provenance(self) -> dict[str, Any]:
         """Return all but the arrays, ready for JSON: the record kept with a file or a layer."""
@@ -241,6 +266,7 @@ class Result:
             "stop_iteration": self.stop_iteration,
             "chosen_by_hand": self.chosen_by_hand,
             "iterations": len(self.trace),
+            "stages": self.stages,
             "slowed_at": self.slowed_at,
             "warnings": [flag.sentence for flag in self.flags],
             "findings": {finding.value: count for finding, count in self.findings.items()},

@@ -65,8 +65,9 @@ class ImageStart(StrEnum):
 class SolverName(StrEnum):
     """The solver that gives the result."""
 
-    AUTO = "auto"  # double-DIP, or the linear estimate if that leaves only noise
+    AUTO = "auto"  # all stages that the image needs
     WIENER = "wiener"  # the linear estimate
+    LOG_GAUSSIAN = "log-gaussian"  # the linear estimate, then positivity and noise by pixel
     RICHARDSON_LUCY = "richardson-lucy"  # Richardson-Lucy with a given PSF
 
 
@@ -137,9 +138,11 @@ class Settings(BaseModel):
     None: half the image, as published."""
 
     solver: SolverName = Field(SolverName.AUTO, title="Solver")
-    """Method that gives the result. `auto`: double-DIP, or the linear estimate if that already
-    explains the image to within its noise. `wiener`: always the linear estimate, that of a Wiener
-    filter, in seconds. `richardson-lucy`: Richardson-Lucy iterations, which need a given PSF."""
+    """Method that gives the result. `auto`: the linear estimate, then the log-gaussian one where
+    noise limits it, then double-DIP where more than noise is left. `wiener`: always the linear
+    estimate, that of a Wiener filter. `log-gaussian`: from there to the most probable positive
+    image, given how the noise grows with brightness and how much detail each area has.
+    `richardson-lucy`: Richardson-Lucy iterations, which need a given PSF."""
 
     max_iterations: int = Field(150, ge=1, le=100_000, title="Iterations")
     """Maximum number of iterations. Raising it takes longer, and can give a sharper result only if
@@ -242,9 +245,9 @@ class Settings(BaseModel):
     longer."""
 
     image_start: ImageStart = Field(ImageStart.WIENER, title="Image start")
-    """Estimate from which the image network starts. `wiener`: the linear estimate for the starting
-    kernel, which the network then corrects. `random`, as published: the output of the untrained
-    network, from which the estimate emerges over hundreds of iterations."""
+    """Estimate from which the image network starts. `wiener`: the estimate of the stages before,
+    which begin with a Wiener filter; the network then corrects it. `random`, as published: the
+    output of the untrained network, from which the estimate emerges over hundreds of iterations."""
 
     kernel_network: Annotated[str, AfterValidator(_known_network)] = Field(
         "siren", title="Kernel network"
@@ -275,7 +278,7 @@ class Settings(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63, title="Seed")
     """Seed of the random numbers with which the networks start. On the CPU, the same image,
     settings, seed and machine give exactly the same result. Another seed gives another, equally
-    valid, result, unless the run ends with the linear estimate, which uses no random numbers."""
+    valid, result, unless the run ends before the networks, which alone use random numbers."""
 
     def __init__(self, **values: Any) -> None:
         try:

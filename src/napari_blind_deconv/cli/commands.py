@@ -242,12 +242,8 @@ def report(
         str | None, typer.Option(metavar="T,C,Z", help="Plane of a stack; default: the first.")
     ] = None,
     error_out: Annotated[
-        Path | None, typer.Option(help="TIFF for a map of the expected error; slow to compute.")
+        Path | None, typer.Option(help="TIFF for a map of the expected error.")
     ] = None,
-    repeats: Annotated[
-        int, typer.Option(min=1, help="Number of runs for this map; more make it less noisy.")
-    ] = 4,
-    device: DeviceOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Report how far a result can be trusted: numbers as JSON; with --out, a page with figures."""
@@ -270,10 +266,9 @@ def report(
             write_report(out, judged)
             errors.print(f"{out}: {judged.verdict}", soft_wrap=True)
         if error_out is not None:
-            with errors.status(f"Deconvolving {repeats} more times …"):
-                error = judged.expected_error(repeats=repeats, device=device or "auto")
-            write_plane(error_out, error, {"expected_error_of": judged.title})
-            errors.print(f"{error_out}: median {np.median(error.array):.4g}", soft_wrap=True)
+            write_plane(error_out, judged.error_image(), {"expected_error_of": judged.title})
+            median = np.nanmedian(judged.expected_error)
+            errors.print(f"{error_out}: median {median:.4g}", soft_wrap=True)
 
 
 @app.command()

@@ -91,7 +91,8 @@ def print_result_summary(result: Result, output: Path) -> None:
     """Print how the run of a single plane ended."""
     errors.print(
         f"{output}: kept iteration {result.stop_iteration} of {len(result.trace)}, "
-        f"{result.seconds:.0f} s on {result.device}. {result.stop_reason.sentence}",
+        f"{result.seconds:.0f} s on {result.device}. {result.stop_reason.sentence} "
+        f"Stages: {result.stages}.",
         soft_wrap=True,
     )
 

@@ -32,13 +32,17 @@ class BestEstimate:
     """Running mean of the estimates, their windowed variance, and the estimate to return.
 
     The estimate to return is the one with the smallest windowed variance. It is the latest estimate
-    as long as the variance is not known or early stopping is off.
+    as long as the variance is not known or early stopping is off, in the settings or by the caller.
 
     Parameters
     ----------
     problem : Problem
     averaging : float
         Weight of the past in the running mean; 0 switches averaging off.
+    window : int
+        Number of estimates over which the variance is computed.
+    stops_early : bool
+        Whether the variance decides which estimate to return.
 
     Attributes
     ----------
@@ -49,22 +53,26 @@ class BestEstimate:
         Estimate to return.
     """
 
-    def __init__(self, problem: Problem, averaging: float) -> None:
+    def __init__(
+        self, problem: Problem, averaging: float, window: int, *, stops_early: bool
+    ) -> None:
         settings = problem.settings
         self._averaging = averaging
         self._pixels = _monitored_pixels(problem).to(problem.device)
-        self._variance = WindowedVariance(settings.window, len(self._pixels))
-        self._stops_early = settings.early_stopping
+        self._variance = WindowedVariance(window, len(self._pixels))
+        self._stops_early = settings.early_stopping and stops_early
         self.stopping = EarlyStopping(settings.patience)
+        self._updates = 0
         self.latest: Iterate
         self.best: Iterate
 
     def update(self, iteration: int, canvas: Tensor, kernel: Tensor) -> float:
         """Add the estimate of an iteration and return the windowed variance."""
         variance = self._variance.update(canvas.mean(0).flatten()[self._pixels].cpu().numpy())
-        if iteration > 1:
+        if self._updates:
             # averaging · previous mean + (1 - averaging) · estimate
             canvas = torch.lerp(canvas, self.latest.canvas, self._averaging)
+        self._updates += 1
         self.latest = Iterate(iteration, canvas, kernel)
         monitored = variance if self._stops_early else math.nan
         if self.stopping.update(iteration, monitored) or math.isnan(monitored):

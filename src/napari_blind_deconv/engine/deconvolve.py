@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -12,17 +13,20 @@ from numpy.typing import ArrayLike
 from napari_blind_deconv.engine.double_dip import DoubleDip
 from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.engine.kernel_stage import find_kernel_start
+from napari_blind_deconv.engine.log_gaussian import LogGaussian
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.quality import judge
 from napari_blind_deconv.engine.richardson_lucy import RichardsonLucy
 from napari_blind_deconv.engine.sampling import on_sampled_grid
 from napari_blind_deconv.engine.solver import RunControl, SolverOutcome, run_solver
-from napari_blind_deconv.engine.wiener import Wiener
+from napari_blind_deconv.engine.wiener import Converging, Wiener
 from napari_blind_deconv.errors import DeconvolutionError, OutOfMemoryError, first_line
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel, KernelChoice
-from napari_blind_deconv.reasons import StopReason
-from napari_blind_deconv.results import Result, Snapshot, versions
+from napari_blind_deconv.numerics.noise_shape import NoiseColour
+from napari_blind_deconv.numerics.wiener import is_limited_by_noise
+from napari_blind_deconv.reasons import SkipReason, StopReason
+from napari_blind_deconv.results import Result, Snapshot, Stage, versions
 from napari_blind_deconv.settings import ImageStart, Settings, SolverName
 from napari_blind_deconv.steps import Run, mapped, run_to_end
 from napari_blind_deconv.task import Task
@@ -178,18 +182,21 @@ def _check_solver(task: Task) -> None:
     if settings.solver is SolverName.RICHARDSON_LUCY and not choice.is_held:
         raise ValueError("Expected a PSF for Richardson-Lucy, got none; try another solver.")
     is_flat = choice.kernel is None and settings.kernel_start == "flat"
-    if settings.solver is SolverName.WIENER and is_flat:
+    if settings.solver in (SolverName.WIENER, SolverName.LOG_GAUSSIAN) and is_flat:
         raise ValueError(
-            "Expected kernel_start 'auto' or a width in pixels, or a PSF, for the linear estimate, "
-            "got kernel_start 'flat'."
+            "Expected kernel_start 'auto' or a width in pixels, or a PSF, for solver "
+            f"'{settings.solver}', got kernel_start 'flat'."
         )
 
 
 def _run(problem: Problem, control: RunControl) -> Generator[Snapshot, None, Result]:
     started = time.monotonic()
     try:
-        problem, end = yield from _stages(problem, control)
-        image, weights = problem.to_output(end.best.canvas, end.best.kernel)
+        skipped: dict[Stage, SkipReason] = {}
+        problem, end = yield from _stages(problem, control, skipped)
+        image, weights = problem.to_output(
+            end.best.canvas, end.best.kernel, has_converged=end.has_converged
+        )
         kernel = problem.estimated_kernel(weights)
         judgement = judge(
             problem.inspection, image, kernel, reason=end.reason, slowed_at=end.slowed_at
@@ -212,34 +219,68 @@ def _run(problem: Problem, control: RunControl) -> Generator[Snapshot, None, Res
         versions=versions(),
         seconds=time.monotonic() - started,
         slowed_at=end.slowed_at,
+        skipped=skipped,
         **judgement._asdict(),
     )
 
 
 def _stages(
-    problem: Problem, control: RunControl
+    problem: Problem, control: RunControl, skipped: dict[Stage, SkipReason]
 ) -> Generator[Snapshot, None, tuple[Problem, SolverOutcome]]:
-    """Run the stages: kernel, linear estimate, double-DIP.
+    """Run the stages: kernel, linear estimate, log-gaussian estimate, double-DIP.
 
-    The run ends with the linear estimate if this explains the image down to its noise.
+    A stage that the image does not need is left out and added to `skipped`.
     """
     if problem.settings.solver is SolverName.RICHARDSON_LUCY:
         return problem, (yield from run_solver(problem, RichardsonLucy(problem), control))
     problem = yield from find_kernel_start(problem, control)
     settings, kernel = problem.settings, problem.kernel_start
-    linear, start = None, None
+    before, start = None, None
     is_linear = settings.solver is SolverName.WIENER
-    if kernel is not None and (is_linear or settings.image_start is ImageStart.WIENER):
+    has_networks = settings.solver is SolverName.AUTO
+    if kernel is not None and (not has_networks or settings.image_start is ImageStart.WIENER):
         wiener = Wiener(problem, kernel)
-        linear = yield from run_solver(problem, wiener, control)
-        # The networks would fit filtered noise first, because it is as smooth as the scene.
-        is_noise_left = settings.stop_at_noise and not problem.inspection.noise.is_white
-        if is_linear or is_noise_left or linear.reason is not StopReason.COMPLETED:
-            return problem, linear
-        start = wiener.canvas
-    # The networks are made only now, because to prepare them takes longer than the linear estimate.
+        solver: Converging = wiener
+        before = yield from run_solver(problem, wiener, control)
+        if is_linear or before.reason is StopReason.STOPPED:
+            return problem, _ended(problem, before)
+        reason = _reason_against_log_gaussian(problem, wiener)
+        if reason is None or settings.solver is SolverName.LOG_GAUSSIAN:
+            solver = LogGaussian(problem, wiener)
+            before = yield from run_solver(problem, solver, control, before)
+        else:
+            skipped[Stage.LOG_GAUSSIAN] = reason
+        before = _ended(problem, before)
+        if not has_networks or before.reason is StopReason.STOPPED:
+            return problem, before
+        if before.reason is StopReason.NOISE:
+            skipped[Stage.DOUBLE_DIP] = SkipReason.ONLY_NOISE_LEFT
+            return problem, before
+        if settings.stop_at_noise and not problem.inspection.noise.is_white:
+            skipped[Stage.DOUBLE_DIP] = SkipReason.FILTERED_NOISE
+            return problem, before
+        start = solver.canvas
+    # The networks are made only now, because to prepare them takes longer than the estimates above.
     network = DoubleDip(problem, start)
-    return problem, (yield from run_solver(problem, network, control, linear))
+    return problem, (yield from run_solver(problem, network, control, before))
+
+
+def _reason_against_log_gaussian(problem: Problem, wiener: Wiener) -> SkipReason | None:
+    """Return why the log-gaussian estimate would be no better than the linear one, if so."""
+    if problem.inspection.noise.colour is NoiseColour.PROCESSED:
+        return SkipReason.PROCESSED_NOISE
+    if not is_limited_by_noise(wiener.noise_to_signal):
+        return SkipReason.LITTLE_NOISE
+    return None
+
+
+def _ended(problem: Problem, outcome: SolverOutcome) -> SolverOutcome:
+    """Return an outcome with the reason that only noise is left, if one of its stages says so."""
+    last_of_stage = {row["stage"]: float(row["data"]) for row in outcome.trace}
+    is_explained = any(map(problem.is_explained_by, last_of_stage.values()))
+    if outcome.reason is StopReason.COMPLETED and is_explained:
+        return replace(outcome, reason=StopReason.NOISE)
+    return outcome
 
 
 def _deconvolution_error(error: BaseException, problem: Problem) -> DeconvolutionError:

@@ -53,9 +53,10 @@ class DoubleDip:
 
     stage = Stage.DOUBLE_DIP
     at_the_limit = StopReason.ITERATION_LIMIT
+    fits_noise = True
 
     def __init__(self, problem: Problem, start: NDArray[np.float32] | None = None) -> None:
-        self.limit = problem.settings.max_iterations
+        self.limit, self.window = problem.settings.max_iterations, problem.settings.window
         self.averaging = problem.settings.averaging
         self.slowed_at: int | None = None
         self._problem, self._device = problem, problem.device

@@ -183,11 +183,11 @@ class Problem:
         return self.settings.sparsity
 
     def to_output(
-        self, canvas: Tensor, kernel: Tensor, *, search: bool = True
+        self, canvas: Tensor, kernel: Tensor, *, search: bool = True, has_converged: bool = False
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Locate an estimate (Algorithm 1, line 15) and convert it to the units of the input.
 
-        The image gets the mean of the input in each channel. The call waits for the GPU.
+        The call waits for the GPU.
 
         Parameters
         ----------
@@ -198,6 +198,9 @@ class Problem:
         search : bool
             Whether to search the location in the input. If False, the kernel alone defines the
             location, which is faster.
+        has_converged : bool
+            Whether the estimate explains the flux of the image. If False, it was stopped on the
+            way, and is scaled to the mean of the input in each channel.
 
         Returns
         -------
@@ -215,8 +218,9 @@ class Problem:
             # shift is undone here.
             moved = moved_back(estimate, [-c for c in self.centroid])
             image = crop_to_field_of_view(moved, self.window)
-        scaled = _with_flux_of(self.observed, image, self.inspection.valid)
-        values = self.intensity.from_unit(scaled)
+        if not has_converged:
+            image = _with_flux_of(self.observed, image, self.inspection.valid)
+        values = self.intensity.from_unit(image)
         return self.task.image.with_channels(self.inspection.with_kept_pixels(values)), weights
 
 

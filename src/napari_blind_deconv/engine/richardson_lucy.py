@@ -25,11 +25,12 @@ class RichardsonLucy:
     stage = Stage.RICHARDSON_LUCY
     at_the_limit = StopReason.ITERATION_LIMIT
     averaging = 0.0
+    fits_noise = True
     slowed_at = None
 
     def __init__(self, problem: Problem) -> None:
         assert problem.kernel is not None
-        self.limit = problem.settings.max_iterations
+        self.limit, self.window = problem.settings.max_iterations, problem.settings.window
         kernel = torch.from_numpy(problem.kernel.weights).to(problem.device)
         light = torch.from_numpy(problem.observed).to(problem.device)
         valid = torch.from_numpy(problem.inspection.valid).to(problem.device)

@@ -31,9 +31,9 @@ class RuntimeModel:
     Attributes
     ----------
     start : float
-        Seconds per pixel until the linear estimate of a plane with a known kernel.
+        Seconds per pixel until the log-gaussian estimate of a plane with a known kernel.
     search : float
-        Seconds per pixel until the linear estimate of a plane whose kernel must be found.
+        Seconds per pixel until the log-gaussian estimate of a plane whose kernel must be found.
     step : float
         Seconds per pixel for one iteration of the fit.
     network : float
@@ -133,7 +133,7 @@ def _times(image: NDArray[Any], settings: Settings, psf: NDArray[Any] | None) ->
         if not snapshot.iteration:
             continue
         elapsed = time.perf_counter() - started
-        if snapshot.stage is Stage.WIENER:
+        if snapshot.stage in (Stage.WIENER, Stage.LOG_GAUSSIAN):
             linear = elapsed
         else:
             steps.append(elapsed)

@@ -25,7 +25,7 @@ from napari_blind_deconv.reasons import Finding, StopReason
 from napari_blind_deconv.results import Result, Snapshot, TrustReport
 from napari_blind_deconv.task import Task
 
-__all__ = ["SampledGrid", "faults_of", "judge_block", "on_sampled_grid"]
+__all__ = ["SampledGrid", "faults_of", "grid_for", "judge_block", "on_sampled_grid"]
 
 _Run: TypeAlias = Generator[Snapshot, None, Result]
 
@@ -87,7 +87,7 @@ def on_sampled_grid(
     A kernel that was given, and not found in an image, is on the grid of the pixels. The task then
     runs on that grid. If `run` checks the task when it is called, so does this function.
     """
-    grid = _grid(task.image, task.kernel.kernel)
+    grid = grid_for(task.image, task.kernel.kernel)
     if grid is None:
         return run(task, control)
     return _on_pixels(run(replace(task, image=grid.reduced(task.image)), control), grid)
@@ -113,7 +113,7 @@ def judge_block(
     slowed_at: int | None = None,
 ) -> Judgement:
     """Judge an estimate of a block as :func:`judge`, on the grid of its samples."""
-    grid = _grid(block, kernel)
+    grid = grid_for(block, kernel)
     if grid is None:
         inspection = Inspection.of(block)
         return judge(inspection, estimate, kernel, reason=reason, slowed_at=slowed_at)
@@ -140,11 +140,11 @@ def faults_of(block: Image, kernel: Kernel | None) -> NDArray[np.uint8]:
     ndarray
         `PixelFault` of each pixel ``(*space)`` of the block.
     """
-    grid = _grid(block, kernel)
+    grid = grid_for(block, kernel)
     return fault_map(block) if grid is None else grid.expanded(fault_map(grid.reduced(block)))
 
 
-def _grid(block: Image, kernel: Kernel | None) -> SampledGrid | None:
+def grid_for(block: Image, kernel: Kernel | None) -> SampledGrid | None:
     """Return the grid for a block; None if it is that of the pixels, as with a given kernel."""
     is_given = kernel is not None and kernel.source in (KernelSource.GIVEN, KernelSource.GUESS)
     return None if is_given else SampledGrid.of(block)

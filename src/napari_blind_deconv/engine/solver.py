@@ -56,8 +56,13 @@ class Solver(Protocol):
         Reason of the stop when the limit is reached.
     averaging : float
         Weight of the past in the running mean of the estimates; 0 switches averaging off.
+    window : int
+        Number of estimates over which their variance is computed.
+    fits_noise : bool
+        Whether more iterations begin to fit the noise, so that the run ends at the noise or by
+        early stopping. If False, the estimates converge to the one that is wanted.
     slowed_at : int or None
-        As in `Result`.
+        As in `Result`, counted from the first iteration of the solver.
     """
 
     @property
@@ -69,13 +74,17 @@ class Solver(Protocol):
     @property
     def averaging(self) -> float: ...  # noqa: D102
     @property
+    def window(self) -> int: ...  # noqa: D102
+    @property
+    def fits_noise(self) -> bool: ...  # noqa: D102
+    @property
     def slowed_at(self) -> int | None: ...  # noqa: D102
 
     def prepare(self) -> Iterable[None]:
         """Prepare the first iteration in small parts. The caller may stop after any of them."""
 
-    def step(self, iteration: int) -> Step:
-        """Run one iteration.
+    def step(self, iteration: int) -> Step | None:
+        """Run one iteration, counted from 1; return None if the estimate has converged.
 
         Raises
         ------
@@ -108,11 +117,13 @@ class SolverOutcome:
     Attributes
     ----------
     best : Iterate
-        Estimate to return.
+        Estimate to return; its iteration is that of the run.
     trace : ndarray
-        One record of `TRACE_DTYPE` for each iteration.
+        One record of `TRACE_DTYPE` for each iteration of the run, those of earlier stages included.
     reason : StopReason
         Reason of the stop.
+    has_converged : bool
+        Whether the solver converges, as `Problem.to_output` asks.
     slowed_at : int or None
         As in `Result`.
     """
@@ -120,6 +131,7 @@ class SolverOutcome:
     best: Iterate
     trace: NDArray[np.void]
     reason: StopReason
+    has_converged: bool
     slowed_at: int | None
 
 
@@ -134,8 +146,9 @@ def run_solver(
     solver : Solver
     control : RunControl
     before : SolverOutcome, optional
-        Outcome of the stage before, such as the linear estimate. If the run is stopped while the
-        solver prepares, it returns this outcome. Without it, the solver runs one iteration.
+        Outcome of the stage before, such as the linear estimate, whose trace is continued. If the
+        run is stopped while the solver prepares, it returns this outcome. Without it, the solver
+        runs one iteration.
 
     Yields
     ------
@@ -150,46 +163,56 @@ def run_solver(
     FloatingPointError
         If the first iteration is not finite. A later one ends the run as diverged.
     """
+    earlier = np.zeros(0, TRACE_DTYPE) if before is None else before.trace
+    done = len(earlier)
     for _ in solver.prepare():
-        yield Snapshot.waiting(solver.stage, solver.limit)
+        yield Snapshot.waiting(solver.stage, done + solver.limit)
         if control.should_stop():
             if before is not None:
                 return replace(before, reason=StopReason.STOPPED)
             break
-    estimates = BestEstimate(problem, solver.averaging)
-    trace = np.zeros(solver.limit, dtype=TRACE_DTYPE)
+    estimates = BestEstimate(
+        problem, solver.averaging, solver.window, stops_early=solver.fits_noise
+    )
+    rows: list[tuple[int | float | str, ...]] = []
     reason = solver.at_the_limit
     # The first iteration has a preview, unless previews are off.
     preview_due = math.inf if math.isinf(control.preview_seconds) else -math.inf
-    for iteration in range(1, solver.limit + 1):
+    for iteration in range(done + 1, done + solver.limit + 1):
         try:
-            step = solver.step(iteration)
+            step = solver.step(iteration - done)
         except FloatingPointError:
-            if iteration == 1:
+            if not rows:
                 raise
             reason = StopReason.DIVERGED
             break
+        if step is None:
+            break
         variance = estimates.update(iteration, step.canvas, step.kernel)
-        row = (iteration, step.loss, step.data, step.regulariser, variance)
-        trace[iteration - 1] = row
-        completed = iteration
+        measures = (step.loss, step.data, step.regulariser, variance)
+        rows.append((iteration, solver.stage, *measures))
         image, kernel = None, None
         if control.preview_seconds == 0 or time.monotonic() >= preview_due:
             started, latest = time.monotonic(), estimates.latest
-            image, kernel = problem.to_output(latest.canvas, latest.kernel, search=False)
+            image, kernel = problem.to_output(
+                latest.canvas, latest.kernel, search=False, has_converged=not solver.fits_noise
+            )
             elapsed = time.monotonic() - started
             preview_due = started + max(control.preview_seconds, elapsed / _MAX_PREVIEW_SHARE)
         best_iteration = estimates.stopping.best_iteration
-        yield Snapshot(solver.stage, *row, best_iteration, solver.limit, image, kernel)
+        limit = done + solver.limit
+        yield Snapshot(solver.stage, iteration, *measures, best_iteration, limit, image, kernel)
         if control.should_stop():
             reason = StopReason.STOPPED
             break
         # Only noise is left to explain, and more iterations would fit the noise.
-        if problem.is_explained_by(step.data):
+        if solver.fits_noise and problem.is_explained_by(step.data):
             reason = StopReason.NOISE
             estimates.best = estimates.latest
             break
         if estimates.stopping.exhausted:
             reason = StopReason.EARLY_STOPPING
             break
-    return SolverOutcome(estimates.best, trace[:completed].copy(), reason, solver.slowed_at)
+    trace = np.concatenate([earlier, np.array(rows, dtype=TRACE_DTYPE)])
+    slowed_at = None if solver.slowed_at is None else done + solver.slowed_at
+    return SolverOutcome(estimates.best, trace, reason, not solver.fits_noise, slowed_at)

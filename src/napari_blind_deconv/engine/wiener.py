@@ -1,8 +1,9 @@
-"""The stage ``wiener``: the linear estimate for a kernel, in one iteration."""
+"""The stage ``wiener``: the linear estimate for a kernel."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Self
 
 import numpy as np
 import torch
@@ -17,11 +18,64 @@ from napari_blind_deconv.numerics.wiener import EXPONENT, KERNEL_ERROR, noise_to
 from napari_blind_deconv.reasons import StopReason
 from napari_blind_deconv.results import Stage
 
-__all__ = ["Wiener", "wiener_canvases"]
+__all__ = ["Converging", "Wiener", "wiener_canvases"]
 
 
-class Wiener:
-    """Solver that returns the Wiener estimate for a kernel.
+class Converging:
+    """Solver whose estimates for a known kernel converge, with any method that computes them.
+
+    Parameters
+    ----------
+    problem : Problem
+    kernel : ndarray
+        Weights of the kernel.
+    channels : list of iterators
+        For each channel, its estimates ``(*problem.canvas_shape)``, one per iteration.
+
+    Attributes
+    ----------
+    canvas : ndarray
+        The latest estimate ``(C, *canvas)``, not clipped.
+    """
+
+    stage: Stage
+    limit = 60
+    at_the_limit = StopReason.COMPLETED
+    averaging = 0.0
+    window = 5
+    fits_noise = False
+    slowed_at = None
+
+    def __init__(
+        self,
+        problem: Problem,
+        kernel: NDArray[np.float32],
+        channels: list[Iterator[NDArray[np.float32]]],
+    ) -> None:
+        self._canvases = _zip_to_longest(channels)
+        self._ceiling = 1 + problem.settings.headroom
+        self._device = problem.device
+        self._objective = Objective(problem)
+        self._convolution = Convolution(torch.from_numpy(kernel).to(problem.device))
+        self.canvas = np.zeros((len(channels), *problem.canvas_shape), np.float32)
+
+    def prepare(self) -> tuple[()]:
+        """Return nothing: this solver needs no preparation."""
+        return ()
+
+    def step(self, iteration: int) -> Step | None:
+        """Run one iteration in each channel; its estimate is clipped to [0, 1 + headroom]."""
+        canvas = next(self._canvases, None)
+        if canvas is None:
+            return None
+        self.canvas = canvas
+        clipped = torch.from_numpy(canvas.clip(0, self._ceiling)).to(self._device)
+        terms = self._objective.of(clipped, self._convolution)
+        return Step.of(clipped, self._convolution.kernel, terms)
+
+
+class Wiener(Converging):
+    """Solver that finds the Wiener estimate for a kernel by conjugate gradients.
 
     Parameters
     ----------
@@ -31,59 +85,66 @@ class Wiener:
 
     Attributes
     ----------
-    canvas : ndarray
-        The latest estimate ``(C, *canvas)``, not clipped.
+    noise_to_signal : float
+        Noise-to-signal ratio of all channels together, for this kernel.
     """
 
     stage = Stage.WIENER
-    limit = 1
-    at_the_limit = StopReason.COMPLETED
-    averaging = 0.0
-    slowed_at = None
 
     def __init__(self, problem: Problem, kernel: NDArray[np.float32]) -> None:
-        self._problem, self._kernel = problem, kernel
-        self.canvas = np.zeros((len(problem.observed), *problem.canvas_shape), np.float32)
+        self.kernel = kernel
+        self.noise_to_signal = _noise_to_signal(problem, kernel)
+        super().__init__(problem, kernel, _runs(problem, kernel, self.noise_to_signal))
 
-    def prepare(self) -> Iterator[None]:
-        """Compute the estimate by conjugate gradients, one iteration at a time."""
-        for canvas in wiener_canvases(self._problem, self._kernel):
-            self.canvas = canvas
-            yield
-
-    def step(self, iteration: int) -> Step:
-        """Return the estimate, clipped to [0, 1 + headroom]."""
-        clipped = self.canvas.clip(0, 1 + self._problem.settings.headroom)
-        device = self._problem.device
-        canvas = torch.from_numpy(clipped).to(device)
-        kernel = torch.from_numpy(self._kernel).to(device)
-        terms = Objective(self._problem).of(canvas, Convolution(kernel))
-        return Step.of(canvas, kernel, terms)
+    @classmethod
+    def solved(cls, problem: Problem) -> Self:
+        """Return a solver that has found the estimate for the kernel of a problem."""
+        kernel = problem.kernel_start
+        assert kernel is not None
+        solver = cls(problem, kernel)
+        for canvas in solver._canvases:
+            solver.canvas = canvas
+        return solver
 
 
 def wiener_canvases(problem: Problem, kernel: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     """Yield successively better estimates ``(C, *problem.canvas_shape)`` of all channels."""
-    noise = problem.inspection.noise
-    spectrum = Spectrum.of(problem.luminance, problem.inspection.valid_share, noise)
-    ratio = noise_to_signal(spectrum, kernel)
-    options = {"noise_to_signal": ratio, "exponent": EXPONENT, "kernel_error": KERNEL_ERROR}
-    channels = [
-        wiener(channel, kernel, valid=valid, noise=noise, **options)
-        for channel, valid in zip(problem.observed, problem.inspection.valid, strict=True)
+    return _zip_to_longest(_runs(problem, kernel, _noise_to_signal(problem, kernel)))
+
+
+def _noise_to_signal(problem: Problem, kernel: NDArray[np.float32]) -> float:
+    inspection = problem.inspection
+    spectrum = Spectrum.of(problem.luminance, inspection.valid_share, inspection.noise)
+    return noise_to_signal(spectrum, kernel)
+
+
+def _runs(
+    problem: Problem, kernel: NDArray[np.float32], ratio: float
+) -> list[Iterator[NDArray[np.float32]]]:
+    inspection = problem.inspection
+    return [
+        wiener(
+            channel,
+            kernel,
+            noise_to_signal=ratio,
+            exponent=EXPONENT,
+            kernel_error=KERNEL_ERROR,
+            valid=valid,
+            noise=inspection.noise,
+        )
+        for channel, valid in zip(problem.observed, inspection.valid, strict=True)
     ]
-    for estimates in _zip_to_longest(channels):
-        yield np.stack(estimates)
 
 
 def _zip_to_longest(
-    runs: Sequence[Iterator[NDArray[np.float32]]],
-) -> Iterator[tuple[NDArray[np.float32], ...]]:
-    """Yield the latest estimate of every run until all runs have ended."""
+    runs: list[Iterator[NDArray[np.float32]]],
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the latest estimates of all runs, stacked, until all of them have ended."""
     latest = [next(run) for run in runs]
-    yield tuple(latest)
+    yield np.stack(latest)
     while True:
         estimates = [next(run, None) for run in runs]
         if all(estimate is None for estimate in estimates):
             return
         latest = [old if new is None else new for old, new in zip(latest, estimates, strict=True)]
-        yield tuple(latest)
+        yield np.stack(latest)

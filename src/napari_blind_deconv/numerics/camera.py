@@ -1,4 +1,4 @@
-"""Estimate how the noise variance of a camera grows with brightness, from a single plane."""
+"""Estimate how the noise variance of a camera grows with brightness, from a single image."""
 
 from __future__ import annotations
 
@@ -55,17 +55,22 @@ class CameraNoise:
         valid: NDArray[np.bool_] | None = None,
         noise: NoiseShape = WHITE_NOISE,
     ) -> Self:
-        """Estimate the noise of an image ``(H, W)``; the finest detail counts as noise.
+        """Estimate the noise of an image ``(..., H, W)``; the finest detail counts as noise.
+
+        Detail is measured within planes, because the planes of a volume are farther apart than its
+        pixels.
 
         Pixels that are not `valid` are left out, and so are the pixels beside them, if others are
         left. `noise` states how the power of the noise depends on frequency.
         """
-        response = ndimage.convolve(image.astype(np.float64), _MASK) ** 2 / noise.response(_MASK)
+        of_plane = (1,) * (image.ndim - 2)
+        mask = _MASK.reshape(of_plane + _MASK.shape)
+        response = ndimage.convolve(image.astype(np.float64), mask) ** 2 / noise.response(_MASK)
         brightness = ndimage.gaussian_filter(image.astype(np.float64), _SMOOTHING)
         # A background that was clipped at 0 has no noise left, so it is left out.
         noisy = response > 0
         if valid is not None and not valid.all():
-            inner = ndimage.binary_erosion(valid, np.ones((3, 3)), border_value=1)
+            inner = ndimage.binary_erosion(valid, np.ones((*of_plane, 3, 3)), border_value=1)
             noisy &= inner if inner.any() else valid
         overall = float(np.median(response[noisy])) / _MEDIAN_SQUARE if noisy.any() else 0.0
         edges = np.linspace(brightness.min(), brightness.max(), _BINS + 1)

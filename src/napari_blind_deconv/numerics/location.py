@@ -9,6 +9,7 @@ an image has channels, they are its first axis.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ __all__ = [
     "content_shift",
     "crop_or_pad",
     "kernel_centroid",
+    "kernel_covariance",
     "moved_back",
     "origin_at_centroid",
     "recentre",
@@ -69,6 +71,12 @@ def kernel_centroid(kernel: NDArray[np.float32]) -> tuple[float, ...]:
     content = np.clip(kernel - _PEDESTAL * kernel.max(), 0, None)
     centroid = ndimage.center_of_mass(content)
     return tuple(index - side // 2 for index, side in zip(centroid, kernel.shape, strict=True))
+
+
+def kernel_covariance(kernel: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return the covariance ``(axes, axes)`` of a kernel along its axes, in square pixels."""
+    positions = np.indices(kernel.shape).reshape(kernel.ndim, -1)
+    return np.cov(positions, ddof=0, aweights=kernel.ravel()).reshape(kernel.ndim, kernel.ndim)
 
 
 def centre_kernel(

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_blind_deconv.numerics.location import kernel_covariance
 from napari_blind_deconv.numerics.parametric_kernel import WIDEST_POINT, find_gaussian
 from napari_blind_deconv.numerics.regions import region_with_contrast
 from napari_blind_deconv.numerics.sparse_kernel import sparse_gradient_kernels
-from napari_blind_deconv.numerics.sparsity_ratio import kernel_covariance, sparsity_ratio
+from napari_blind_deconv.numerics.sparsity_ratio import sparsity_ratio
 from napari_blind_deconv.numerics.spectrum import Spectrum
 
 __all__ = ["FirstLook", "ShapeSearch", "search_shape"]

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from napari_blind_deconv.numerics.location import kernel_covariance
 from napari_blind_deconv.numerics.losses import gradient_sparsity
 from napari_blind_deconv.numerics.optics import elliptic_gaussian
 from napari_blind_deconv.numerics.spectrum import Spectrum
 from napari_blind_deconv.numerics.wiener import noise_to_signal, wiener_periodic
 
-__all__ = ["kernel_covariance", "sparsity_ratio"]
+__all__ = ["sparsity_ratio"]
 
 # Border that is left out: half a kernel plus this number of pixels, up to a fraction of the image.
 _MARGIN = 4
@@ -69,14 +69,6 @@ def sparsity_ratio(
         return gradient_sparsity(torch.from_numpy(np.ascontiguousarray(estimate))).item()
 
     return sparsity(kernel) / min(sparsity(baseline), sparsity(_elliptic_gaussian_like(kernel)))
-
-
-def kernel_covariance(kernel: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Return the covariance ``(2, 2)`` of a kernel along rows and columns, in square pixels."""
-    offsets = np.indices(kernel.shape) - np.reshape(ndimage.center_of_mass(kernel), (2, 1, 1))
-    weights = kernel / kernel.sum()
-    covariance: NDArray[np.float64] = np.einsum("ihw,jhw,hw->ij", offsets, offsets, weights)
-    return covariance
 
 
 def _elliptic_gaussian_like(kernel: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.fft import dctn, fftn, idctn, irfftn, rfftn
+from scipy.fft import irfftn, rfftn
 
 from napari_blind_deconv.numerics.convolution import Convolution
+from napari_blind_deconv.numerics.cosines import cosine_frequencies, filtered, power_of_kernel
 from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseShape
 from napari_blind_deconv.numerics.spectrum import (
     Spectrum,
@@ -26,7 +27,16 @@ from napari_blind_deconv.numerics.spectrum import (
     scene_power,
 )
 
-__all__ = ["EXPONENT", "KERNEL_ERROR", "noise_to_signal", "wiener", "wiener_periodic"]
+__all__ = [
+    "EXPONENT",
+    "KERNEL_ERROR",
+    "MIN_CURVATURE",
+    "is_limited_by_noise",
+    "noise_to_signal",
+    "scene_penalty",
+    "wiener",
+    "wiener_periodic",
+]
 
 # Exponent with which the power of a sharp image falls. It is steeper than in the search for the
 # kernel, so that uncertain detail is left out of the estimate.
@@ -35,10 +45,12 @@ EXPONENT = 3.5
 KERNEL_ERROR = 1e-3
 # Added to the noise-to-signal ratio, because no image follows the model exactly.
 _MODEL_ERROR = 1e-3
-_TOLERANCE = 1e-4  # relative norm of the residual at which the iterations end
+# Relative norm of the residual at which the iterations end: without noise, and with noise, which
+# hides the change of further iterations and lets a third of them do.
+_TOLERANCE, _TOLERANCE_WITH_NOISE = 1e-4, 1e-3
 _MAX_ITERATIONS = 60
 # Bounds the preconditioner where the borders make it a poor approximation.
-_MIN_CURVATURE = 0.02
+MIN_CURVATURE = 0.02
 
 
 def wiener(
@@ -88,26 +100,30 @@ def wiener(
     convolution = Convolution(torch.from_numpy(kernel))
     right_side = convolution.adjoint(torch.from_numpy(weights * (observed - level))).numpy()
     shape = right_side.shape
-    frequencies = _cosine_frequencies(shape)
-    ratio = _with_shape(noise_to_signal, noise, frequencies)
-    penalty = (ratio / scene_power(lengths(frequencies), exponent) + kernel_error).astype(
-        np.float32
+    penalty = scene_penalty(
+        shape,
+        noise_to_signal=noise_to_signal,
+        exponent=exponent,
+        kernel_error=kernel_error,
+        noise=noise,
     )
-    curvature = _cosine_power(kernel, shape) + penalty + _MIN_CURVATURE
+    curvature = power_of_kernel(kernel, shape) + penalty + MIN_CURVATURE
     preconditioner = (1 / curvature).astype(np.float32)
 
     def normal(canvas: NDArray[np.float32]) -> NDArray[np.float32]:
         # Left side of the normal equations: (TKᵀTK + L) x, where T leaves out what is not valid.
         blurred = torch.from_numpy(weights) * convolution.forward(torch.from_numpy(canvas))
-        return np.asarray(convolution.adjoint(blurred).numpy() + _filtered(canvas, penalty))
+        return np.asarray(convolution.adjoint(blurred).numpy() + filtered(canvas, penalty))
 
     # Preconditioned conjugate gradients (Hestenes and Stiefel). The solver of scipy is not used,
     # because it cannot yield the estimate after each iteration.
     canvas, residual = np.zeros(shape, np.float32), right_side
-    target = _TOLERANCE**2 * _dot(right_side, right_side)
+    has_noise = is_limited_by_noise(noise_to_signal)
+    tolerance = _TOLERANCE_WITH_NOISE if has_noise else _TOLERANCE
+    target = tolerance**2 * _dot(right_side, right_side)
     direction, alignment = np.zeros(shape, np.float32), math.inf
     for _ in range(_MAX_ITERATIONS):
-        preconditioned = _filtered(residual, preconditioner)
+        preconditioned = filtered(residual, preconditioner)
         previous, alignment = alignment, _dot(residual, preconditioned)
         direction = preconditioned + np.float32(alignment / previous) * direction
         normal_direction = normal(direction)
@@ -158,26 +174,41 @@ def wiener_periodic(
     return estimate + (observed - periodic)
 
 
+def scene_penalty(
+    shape: tuple[int, ...],
+    *,
+    noise_to_signal: float,
+    exponent: float = EXPONENT,
+    kernel_error: float = 0.0,
+    noise: NoiseShape = WHITE_NOISE,
+) -> NDArray[np.float32]:
+    """Return the weight L of the squared cosines of a scene, as :func:`wiener` describes it."""
+    frequencies = cosine_frequencies(shape)
+    ratio = _with_shape(noise_to_signal, noise, frequencies)
+    penalty = ratio / scene_power(lengths(frequencies), exponent) + kernel_error
+    return np.asarray(penalty, np.float32)
+
+
 def noise_to_signal(spectrum: Spectrum, kernel: NDArray[np.floating[Any]]) -> float:
     """Return the noise-to-signal ratio that :func:`wiener` needs for an image and a kernel."""
     explanation = spectrum.explained_by(spectrum.transfer_of(kernel), EXPONENT)
     return spectrum.noise_variance / explanation.strength + _MODEL_ERROR
 
 
+def is_limited_by_noise(ratio: float) -> bool:
+    """Return whether noise is a larger part of the ratio than the error of the model.
+
+    Parameters
+    ----------
+    ratio : float
+        Result of :func:`noise_to_signal`.
+    """
+    return ratio > 2 * _MODEL_ERROR
+
+
 def _dot(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     """Return the inner product, without BLAS, whose threads compete with those of torch."""
     return float((first * second).sum(dtype=np.float64))
-
-
-def _filtered(canvas: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Multiply each cosine of a canvas by a weight."""
-    filtered: NDArray[np.float32] = idctn(weights * dctn(canvas, norm="ortho"), norm="ortho")
-    return filtered
-
-
-def _cosine_frequencies(shape: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
-    """Return the frequencies of the cosines on a canvas, in radians per pixel (broadcast)."""
-    return np.ix_(*(np.pi * np.arange(side) / side for side in shape))
 
 
 def _with_shape(
@@ -188,9 +219,3 @@ def _with_shape(
         return noise_to_signal
     # The error of the model has the spectrum of the scene, whatever the noise looks like.
     return np.maximum(noise_to_signal * noise.power(frequencies), _MODEL_ERROR)
-
-
-def _cosine_power(kernel: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return |H|² at the frequencies of the cosines: exact for symmetric kernels only."""
-    power = np.abs(fftn(kernel, s=[2 * side for side in shape])) ** 2
-    return power[tuple(slice(side) for side in shape)].astype(np.float32)

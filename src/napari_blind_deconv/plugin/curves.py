@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 __all__ = ["Curve", "CurvePlot"]
 
 _MARGIN = 4
+_SECTION_COLOR = "#8f8f8f"
 _GAP = 8  # pixels between the names in the caption
 _MAX_DENSITY = 4  # points per column of pixels above which a curve is thinned out
 
@@ -60,6 +61,7 @@ class CurvePlot(QWidget):
         self.placeholder, self._shared = placeholder, shared
         self._curves: list[Curve] = []
         self._mark: tuple[float, str, str] | None = None
+        self._sections: dict[str, int] = {}
 
     @property
     def curves(self) -> list[Curve]:
@@ -70,11 +72,20 @@ class CurvePlot(QWidget):
         """Return a size at which a curve is readable in a narrow dock."""
         return QSize(160, 96)
 
-    def draw(self, curves: Sequence[Curve], mark: tuple[float, str, str] | None = None) -> None:
-        """Replace all curves, and mark a position on the x axis: ``(x, text, colour)``."""
+    def draw(
+        self,
+        curves: Sequence[Curve],
+        mark: tuple[float, str, str] | None = None,
+        sections: Mapping[str, int] | None = None,
+    ) -> None:
+        """Replace all curves, and mark a position on the x axis: ``(x, text, colour)``.
+
+        A grey line marks where each of the `sections` begins, with its name if there is room.
+        """
         finite = [curve.finite() for curve in curves]
         self._curves = [curve for curve in finite if len(curve.x)]
         self._mark = mark
+        self._sections = dict(sections or {})
         self.update()
 
     def paintEvent(self, _event: QPaintEvent | None) -> None:  # noqa: N802 (Qt's name)
@@ -89,6 +100,7 @@ class CurvePlot(QWidget):
             wrapped = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
             painter.drawText(frame, int(wrapped), self.placeholder)
             return
+        self._draw_sections(painter, frame)
         caption = QRectF(frame.left(), frame.bottom(), frame.width(), line_height)
         for curve in self._curves:
             painter.setPen(QPen(QColor(curve.color), 1.5))
@@ -103,6 +115,17 @@ class CurvePlot(QWidget):
             x = float(self._x(np.array(position), frame))
             painter.drawLine(QPointF(x, frame.top()), QPointF(x, frame.bottom()))
             painter.drawText(caption, Qt.AlignmentFlag.AlignRight, text)
+
+    def _draw_sections(self, painter: QPainter, frame: QRectF) -> None:
+        painter.setPen(QPen(QColor(_SECTION_COLOR), 0.5))
+        right = frame.right()
+        for name, start in reversed(self._sections.items()):
+            left = float(self._x(np.array(start), frame))
+            painter.drawLine(QPointF(left, frame.top()), QPointF(left, frame.bottom()))
+            room = QRectF(left + _MARGIN, frame.top(), right - left - _MARGIN, frame.height())
+            if painter.fontMetrics().horizontalAdvance(name) <= room.width():
+                painter.drawText(room, Qt.AlignmentFlag.AlignLeft, name)
+            right = left
 
     def _draw_curve(self, painter: QPainter, curve: Curve, frame: QRectF) -> None:
         low, high = self._span(curve)

@@ -77,9 +77,10 @@ def kernel_layer(
 def trace_layer(geometry: LayerGeometry, result: Result, metadata: dict[str, Any]) -> LayerData:
     """Return the variance curve as points beside the image, with the stopping point marked.
 
-    There is one point per iteration. Its height is the logarithm of the variance, and the numbers
-    of the trace are the layer's features. The variance is not known before the first complete
-    window; the points of those iterations lie under the first point with a variance.
+    There is one point per iteration of the run. Its height is the logarithm of the variance, and
+    the numbers of the trace are the layer's features. The last point of each stage is larger and
+    has the name of the stage beside it. The variance of a stage is not known before its first
+    complete window; the points of those iterations are as high as the first one that is known.
 
     Parameters
     ----------
@@ -97,19 +98,21 @@ def trace_layer(geometry: LayerGeometry, result: Result, metadata: dict[str, Any
     height = max(rows / 3, rows - top - 2 * gap)
     beside = geometry.right_of_plane(top + gap, (height, width))
     is_kept = trace["iteration"] == kept
+    ends = np.append(trace["stage"][1:] != trace["stage"][:-1], True)
     iterations, variances = _drawable(trace)
     # Rows count downwards, so the largest variance is at row 0.
     points = np.stack([1 - _normalised(np.log(variances)), _normalised(iterations)], axis=1)
     upright = np.where(geometry.mirrored, 1 - points, points)  # iterations from left to right
     features = {name: trace[name] for name in trace.dtype.names or ()}
     features["kept"] = is_kept
-    features["label"] = np.where(is_kept, f"kept: {kept}", "")
+    names = np.where(ends, trace["stage"], "")
+    features["label"] = np.where(is_kept, f"kept: {kept}", names)
     dot = width / 60
     colors = np.where(is_kept, _KEPT_COLOR, _CURVE_COLOR)
     arguments = {
         "name": f"{geometry.name} [ES trace]",
         "features": features,
-        "size": np.where(is_kept, 3 * dot, dot),
+        "size": np.select([is_kept, ends], [3 * dot, 2 * dot], dot),
         "face_color": colors,
         "border_color": colors,  # the border of small points is visible even at width 0
         "border_width": 0,
@@ -126,14 +129,15 @@ def trace_layer(geometry: LayerGeometry, result: Result, metadata: dict[str, Any
 
 
 def _drawable(trace: NDArray[np.void]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return iterations and positive variances; earlier iterations repeat the first known one."""
+    """Return iterations and positive variances; one that is unknown is the next that is known."""
     variances = trace["variance"].astype(np.float64)
     known = np.flatnonzero(np.isfinite(variances))
-    first = known[0] if len(known) else 0
-    iterations = np.maximum(trace["iteration"], trace["iteration"][first]).astype(np.float64)
-    variances[:first] = variances[first]
+    if len(known):
+        following = np.searchsorted(known, np.arange(len(variances)))
+        variances = variances[known[np.minimum(following, len(known) - 1)]]
     # The logarithm follows, so zeros become the smallest positive number.
-    return iterations, np.maximum(np.nan_to_num(variances, nan=1.0), np.finfo(np.float64).tiny)
+    positive = np.maximum(np.nan_to_num(variances, nan=1.0), np.finfo(np.float64).tiny)
+    return trace["iteration"].astype(np.float64), positive
 
 
 def _normalised(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -49,10 +49,11 @@ def format_time_left(seconds: float | None, qualifier: str) -> str:
 
 
 def result_sentence(result: Result) -> str:
-    """Return how the run of a single plane ended, and which iteration it kept."""
+    """Return how the run of a single plane ended, which iteration it kept, and its stages."""
     return (
         f"{result.stop_reason.sentence} Kept the estimate of iteration {result.stop_iteration} of "
-        f"{len(result.trace)}, after {result.seconds:.0f} s on the {result.device.upper()}."
+        f"{len(result.trace)}, after {result.seconds:.0f} s on the {result.device.upper()}. "
+        f"Stages: {result.stages}."
     )
 
 

@@ -1,4 +1,4 @@
-"""A live plot of variance and loss over iterations, with the stopping point marked."""
+"""A live plot of variance and loss over all iterations, with stages and stopping point marked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from napari_blind_deconv.plugin.colours import BLUE, ORANGE
 from napari_blind_deconv.plugin.curves import Curve, CurvePlot
-from napari_blind_deconv.results import TRACE_DTYPE
+from napari_blind_deconv.results import TRACE_DTYPE, stage_starts
 
 __all__ = ["TracePlot"]
 
@@ -27,9 +27,9 @@ class TracePlot(CurvePlot):
         super().__init__(placeholder, shared=False)
         self.setToolTip(
             "<p>Windowed moving variance of the estimate and loss of the fit over iterations, on "
-            "logarithmic scales. The variance falls while the estimate gets sharper and rises "
-            "when the fit begins to reproduce noise. The estimate at the orange line is "
-            "kept.</p>"
+            "logarithmic scales. Grey lines mark where a stage begins. In the last stage, "
+            "double-DIP, the variance falls while the estimate gets sharper and rises when the "
+            "fit begins to reproduce noise. The estimate at the orange line is kept.</p>"
         )
         self._trace = np.zeros(0, TRACE_DTYPE)
         self._kept: int | None = None
@@ -58,7 +58,8 @@ class TracePlot(CurvePlot):
         """Mark the iteration whose estimate is kept; None removes the mark."""
         self._kept = kept
         mark = None if kept is None else (float(kept), f"kept {kept}", _KEPT)
-        self.draw([self._curve("variance", _VARIANCE), self._curve("loss", _LOSS)], mark)
+        curves = [self._curve("variance", _VARIANCE), self._curve("loss", _LOSS)]
+        self.draw(curves, mark, stage_starts(self._trace))
 
     def _curve(self, name: str, color: str) -> Curve:
         values = self._trace[name].copy()

@@ -173,8 +173,8 @@ class BlindDeconvolutionWidget(QWidget):
         """Show the progress of a single plane."""
         assert progress.kernel is not None
         self.kernel_view.show_kernel(progress.kernel)
-        if not progress.iteration:  # this is the linear estimate, before the fit
-            return
+        if progress.max_iterations != self.progress.maximum():  # a new stage has another speed
+            self._first_report = None
         self.progress.setRange(0, progress.max_iterations)
         self.progress.setValue(progress.iteration)
         left = self._seconds_left(progress.iteration, progress.max_iterations)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, TypeVar
 
@@ -47,7 +47,7 @@ class Progress:
     device : str
         Type of the device that computes; empty until it is known.
     iteration, max_iterations : int
-        Iteration of the fit and their maximum; 0 before the fit.
+        Iteration of the run, and the last that its stage can have; 0 before there is an estimate.
     best_iteration : int or None
         Iteration that early stopping would keep.
     image, kernel : ndarray or None
@@ -140,7 +140,7 @@ class _Reporter:
             yield Progress(self._last_text, self._device, block=step)
             return
         text = self._describe(step.stage, step.index)
-        if step.iteration and step.stage not in (Stage.KERNEL, Stage.WIENER):
+        if step.iteration:
             self._rows.append(tuple(getattr(step, name) for name in TRACE_DTYPE.names or ()))
         if step.image is not None:
             yield self._with_estimate(text, step)
@@ -152,16 +152,16 @@ class _Reporter:
         self._next_report = time.monotonic() + _SECONDS_BETWEEN_REPORTS
 
     def _with_estimate(self, text: str, step: Snapshot) -> Progress:
-        progress = Progress(text, self._device, image=step.image, kernel=step.kernel)
-        if not self._rows:  # the fit has not begun yet
-            return progress
         trace = np.array(self._rows, dtype=TRACE_DTYPE)
         self._rows.clear()
-        return replace(
-            progress,
+        return Progress(
+            text,
+            self._device,
             iteration=step.iteration,
             max_iterations=step.max_iterations,
             best_iteration=step.best_iteration,
+            image=step.image,
+            kernel=step.kernel,
             trace=trace,
         )
 
@@ -175,4 +175,6 @@ class _Reporter:
             return "Estimating the kernel …"
         if stage is Stage.WIENER:
             return "Computing the linear estimate …"
+        if stage is Stage.LOG_GAUSSIAN:
+            return "Computing the log-gaussian estimate …"
         return f"Deconvolving on the {self._device.upper()} …"

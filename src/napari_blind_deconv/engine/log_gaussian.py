@@ -1,0 +1,79 @@
+"""The stage ``log-gaussian``: positivity, noise by pixel and local amplitude, after ``wiener``."""
+
+from __future__ import annotations
+
+from napari_blind_deconv.engine.problem import Problem
+from napari_blind_deconv.engine.wiener import Converging, Wiener
+from napari_blind_deconv.numerics.camera import CameraNoise
+from napari_blind_deconv.numerics.log_gaussian import LocalModel, log_gaussian
+from napari_blind_deconv.numerics.wiener import KERNEL_ERROR, scene_penalty
+from napari_blind_deconv.results import Stage
+
+__all__ = ["LogGaussian", "local_models", "width_error"]
+
+# Relative errors of the width of a kernel: of one that was measured or computed, and of one that
+# was found without a statement of its error.
+_ERROR_GIVEN = 0.05
+_ERROR_UNKNOWN = 0.2
+
+
+class LogGaussian(Converging):
+    """Solver that finds the most probable positive estimate for a kernel by L-BFGS.
+
+    Parameters
+    ----------
+    problem : Problem
+    linear : Wiener
+        Solver that has found the linear estimate for the kernel.
+    """
+
+    stage = Stage.LOG_GAUSSIAN
+
+    def __init__(self, problem: Problem, linear: Wiener) -> None:
+        kernel = problem.kernel
+        assert kernel is not None
+        error = width_error(kernel.width_deviation, is_held=problem.is_held)
+        models = local_models(problem, linear, error)
+        runs = [
+            log_gaussian(observed, model, start)
+            for observed, model, start in zip(problem.observed, models, linear.canvas, strict=True)
+        ]
+        super().__init__(problem, linear.kernel, runs)
+
+
+def local_models(problem: Problem, linear: Wiener, error: float) -> list[LocalModel]:
+    """Return the model of each channel; `error` is the relative error of the kernel's width."""
+    inspection = problem.inspection
+    penalty = scene_penalty(
+        problem.canvas_shape,
+        noise_to_signal=linear.noise_to_signal,
+        kernel_error=KERNEL_ERROR,
+        noise=inspection.noise,
+    )
+    return [
+        LocalModel.of(
+            observed,
+            linear.kernel,
+            canvas,
+            camera=CameraNoise.of(observed, valid, inspection.noise),
+            penalty=penalty,
+            width_error=error,
+            valid=valid,
+        )
+        for observed, canvas, valid in zip(
+            problem.observed, linear.canvas, inspection.valid, strict=True
+        )
+    ]
+
+
+def width_error(told: float | None, *, is_held: bool) -> float:
+    """Return the relative error of the width of a kernel.
+
+    Parameters
+    ----------
+    told : float or None
+        Error that was told when the kernel was found.
+    is_held : bool
+        Whether the kernel was given and held.
+    """
+    return _ERROR_GIVEN if is_held else told or _ERROR_UNKNOWN

@@ -202,7 +202,7 @@ def draw_stages() -> None:
     figure = Figure(figsize=(13, 3.6), layout="constrained")
     *panels, axes = figure.subplots(1, 4)
     for panel, (image, name) in zip(
-        panels, ((scene, "image"), (start, "2: linear"), (result.image, "3: fitted")), strict=True
+        panels, ((scene, "image"), (start, "2: linear"), (result.image, "4: fitted")), strict=True
     ):
         decibel = psnr_up_to_shift(truth, image, peak=1.0)
         show(panel, image[64:192, 64:192], f"{name}, {decibel:.1f} dB", (0, 1))

@@ -74,21 +74,21 @@ FAULTS = (
     # the log-gaussian estimate
     Fault(
         "log-gaussian: every pixel has the same noise",
-        "numerics/log_gaussian.py",
+        "numerics/local_model.py",
         "variance = np.square(camera.deviation(blurred))",
         "variance = np.square(camera.deviation(np.full_like(blurred, blurred.mean())))",
         "log_gaussian",
     ),
     Fault(
         "log-gaussian: nothing is darker than the image",
-        "numerics/log_gaussian.py",
+        "numerics/local_model.py",
         "return min(float(observed.min()), darkest)",
         "return float(observed.min())",
         "log_gaussian",
     ),
     Fault(
         "log-gaussian: detail is equally strong everywhere",
-        "numerics/log_gaussian.py",
+        "numerics/local_model.py",
         "amplitude=local_amplitude(linear, kernel, penalty),",
         "amplitude=np.ones_like(linear),",
         "log_gaussian",

@@ -14,14 +14,14 @@ from skimage import data
 from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.numerics.convolution import Convolution, crop_to_field_of_view
 from napari_blind_deconv.numerics.degrade import expose
-from napari_blind_deconv.numerics.log_gaussian import (
+from napari_blind_deconv.numerics.local_model import (
     LocalModel,
     dark_level,
     expected_deviation,
     local_amplitude,
-    log_gaussian,
     with_kernel_error,
 )
+from napari_blind_deconv.numerics.log_gaussian import log_gaussian
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.numerics.spectrum import Spectrum
 from napari_blind_deconv.numerics.wiener import (

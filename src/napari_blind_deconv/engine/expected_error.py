@@ -14,7 +14,7 @@ from napari_blind_deconv.engine.sampling import grid_for
 from napari_blind_deconv.engine.wiener import Wiener
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel, KernelChoice
-from napari_blind_deconv.numerics.log_gaussian import expected_deviation
+from napari_blind_deconv.numerics.local_model import expected_deviation
 from napari_blind_deconv.settings import Settings
 from napari_blind_deconv.task import Task
 

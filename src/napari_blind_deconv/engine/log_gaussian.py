@@ -5,7 +5,8 @@ from __future__ import annotations
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.wiener import Converging, Wiener
 from napari_blind_deconv.numerics.camera import CameraNoise
-from napari_blind_deconv.numerics.log_gaussian import LocalModel, log_gaussian
+from napari_blind_deconv.numerics.local_model import LocalModel
+from napari_blind_deconv.numerics.log_gaussian import log_gaussian
 from napari_blind_deconv.numerics.wiener import KERNEL_ERROR, scene_penalty
 from napari_blind_deconv.results import Stage
 

@@ -1,156 +1,27 @@
-"""Estimate for a known kernel that knows the noise of each pixel and that light is not negative.
-
-The linear filter of :mod:`.wiener` assumes one level of noise and one level of detail everywhere.
-In a micrograph neither holds: dark pixels have less noise than bright ones, and areas without
-structure lie beside areas full of it. Here the scene is x = φ(m + a·u), where u is a Gaussian field
-with the power spectrum of the linear filter and a the local amplitude of detail, taken from a first
-estimate. The link φ is a logarithm turned round for dark light, so that x is positive, and the
-identity for bright light. The estimate is the most probable field u, given the image and the
-variance of each pixel. Compare Selig and Enßlin, *D3PO*, A&A 574, A74 (2015), whose link is the
-exponential everywhere, and Wainwright and Simoncelli, *Scale mixtures of Gaussians*, NIPS (1999).
-
-Images and kernels have any number of axes, all spatial.
-"""
+"""The most probable positive scene, given the noise and detail that :mod:`.local_model` tells."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
-from napari_blind_deconv.numerics.camera import CameraNoise
-from napari_blind_deconv.numerics.convolution import Convolution, crop_to_field_of_view
-from napari_blind_deconv.numerics.cosines import (
-    cosine_frequencies,
-    cosines_of,
-    from_cosines,
-    power_of_kernel,
-)
-from napari_blind_deconv.numerics.location import kernel_covariance
-from napari_blind_deconv.numerics.spectrum import lengths
+from napari_blind_deconv.numerics.convolution import Convolution
+from napari_blind_deconv.numerics.cosines import cosines_of, from_cosines, power_of_kernel
+from napari_blind_deconv.numerics.local_model import Link, LocalModel
 from napari_blind_deconv.numerics.wiener import MIN_CURVATURE
 
-__all__ = [
-    "LocalModel",
-    "dark_level",
-    "expected_deviation",
-    "local_amplitude",
-    "log_gaussian",
-    "with_kernel_error",
-]
+__all__ = ["log_gaussian"]
 
-# Light below this share of the bright pixels is dark: the link is logarithmic there. Twice as much
-# flattens dim structures; half as much leaves more noise in the dark.
-_DARK = 0.1
-_DARKEST = 0.1  # percentile of the linear estimate below which there is only noise
-_BRIGHT = 99.5  # percentile of the image that counts as bright
-# A few bright points on black: the percentile is bounded by this share of the brightest pixel.
-_MIN_BRIGHT = 0.01
-# The start is raised to this share of the dark level, below which the field is minus infinity.
-_MIN_START = 0.1
-# Added to the local energy of detail, as a share of its mean. A window holds a dozen independent
-# samples of detail, so that its energy is uncertain by about this much.
-_MIN_ENERGY = 0.1
-# Range of the data per frequency for which the posterior variance is tabulated, and the points.
-_DATA, _TABULATED = (1e-4, 1e4), 60
-_SMOOTHING = 1.0  # pixels, of the blurred estimate before it is differentiated
 _MEMORY = 10  # steps that L-BFGS remembers
 _EVALUATIONS = 8  # of the objective in a step, at most
 # The estimate is found if a step decreases the objective by less than this, in nats per pixel.
 _TOLERANCE = 1e-4
-
-
-@dataclass(frozen=True, eq=False)
-class LocalModel:
-    """What is known of an image before the fit: kernel, noise by pixel, local amplitude of detail.
-
-    Attributes
-    ----------
-    kernel : ndarray
-        Kernel ``(*kernel)`` with sum 1.
-    variance : ndarray
-        Variance of each pixel of the image ``(*image)``. Raising it at a pixel lets the estimate
-        differ more from the image there.
-    valid : ndarray
-        Mask ``(*image)`` of the pixels that the estimate has to explain.
-    penalty : ndarray
-        Weight of the squared cosines ``(*canvas)``, as :func:`.wiener.scene_penalty` gives it for
-        the mean variance. Raising it gives a smoother estimate.
-    amplitude : ndarray
-        Local amplitude of detail ``(*canvas)``. Raising it lets the estimate vary more there.
-    dark : float
-        Intensity without light, which the estimate exceeds everywhere. Lowering it allows darker
-        areas and leaves more noise in them.
-    bright : float
-        Brightness of the bright pixels above `dark`; a tenth of it is dark light for the link.
-    """
-
-    kernel: NDArray[np.float32]
-    variance: NDArray[np.float64]
-    valid: NDArray[np.bool_]
-    penalty: NDArray[np.float32]
-    amplitude: NDArray[np.float32]
-    dark: float
-    bright: float
-
-    @classmethod
-    def of(
-        cls,
-        observed: NDArray[np.float32],
-        kernel: NDArray[np.float32],
-        linear: NDArray[np.float32],
-        *,
-        camera: CameraNoise,
-        penalty: NDArray[np.float32],
-        width_error: float,
-        valid: NDArray[np.bool_] | None = None,
-    ) -> Self:
-        """Learn the model from an image and its linear estimate.
-
-        Parameters
-        ----------
-        observed : ndarray
-            Blurred image ``(*image)``.
-        kernel : ndarray
-            Kernel ``(*kernel)`` with sum 1.
-        linear : ndarray
-            Linear estimate on the canvas ``(*canvas)``.
-        camera : CameraNoise
-            How the variance of the noise grows with brightness.
-        penalty : ndarray
-            As the attribute.
-        width_error : float
-            Relative error of the kernel's width, as in :func:`with_kernel_error`.
-        valid : ndarray, optional
-            As the attribute. Default: all pixels.
-        """
-        known = np.ones(observed.shape, bool) if valid is None else valid
-        blurred = Convolution(torch.from_numpy(kernel)).forward(torch.from_numpy(linear)).numpy()
-        variance = np.square(camera.deviation(blurred))
-        light = observed[known]
-        dark = dark_level(light, linear, camera.offset)
-        bright = max(float(np.percentile(light, _BRIGHT)), _MIN_BRIGHT * float(light.max()))
-        return cls(
-            kernel=kernel,
-            variance=with_kernel_error(variance, blurred, kernel, width_error),
-            valid=known,
-            penalty=penalty,
-            amplitude=local_amplitude(linear, kernel, penalty),
-            dark=dark,
-            bright=max(bright - dark, math.ulp(1.0)),
-        )
-
-    @property
-    def noise(self) -> float:
-        """Mean variance of the valid pixels."""
-        return float(self.variance[self.valid].mean())
 
 
 def log_gaussian(
@@ -176,7 +47,7 @@ def log_gaussian(
     unit, dark = np.float32(math.sqrt(model.noise)), np.float32(model.dark)
     light, linear = (observed - dark) / unit, (start - dark) / unit
     fit = _Fit(light, model)
-    level, link = float(light[model.valid].mean()), _Link(model.bright / float(unit))
+    level, link = float(light[model.valid].mean()), Link(model.bright / float(unit))
     field = (link.inverse(linear) - level) / model.amplitude
     coefficients = torch.from_numpy(cosines_of(field)) / fit.preconditioner
     coefficients.requires_grad_()
@@ -213,164 +84,6 @@ def log_gaussian(
         if not before - loss > _TOLERANCE * light.size:
             return
         before = loss
-
-
-def expected_deviation(
-    estimate: NDArray[np.floating[Any]], model: LocalModel
-) -> NDArray[np.float64]:
-    """Return the standard deviation of the scene around an estimate, given the image.
-
-    Around the estimate, link and noise are taken as constant over the reach of the kernel; the
-    deviation is then that of a Gaussian field with as much data as each pixel has.
-
-    Parameters
-    ----------
-    estimate : ndarray
-        Estimate in the field of view ``(*image)``.
-    model : LocalModel
-        What is known of the image.
-
-    Returns
-    -------
-    ndarray
-        Deviation ``(*image)``, in the units of the image. It does not contain errors of the kernel
-        that are larger than the model assumes, nor those of the model itself.
-    """
-    amplitude = crop_to_field_of_view(model.amplitude, model.kernel.shape)
-    reach = amplitude * _Link(model.bright).slope(estimate - model.dark)
-    # Per frequency, in units of the noise: 1 / (penalty + data · |H|²), where data grows with the
-    # reach of the field and falls with the variance of the pixel. Its mean is interpolated.
-    data = np.square(reach) * model.noise / model.variance
-    power = power_of_kernel(model.kernel, model.penalty.shape)
-    tabulated = np.geomspace(*_DATA, _TABULATED)
-    means = [float(np.mean(1 / (model.penalty + each * power))) for each in tabulated]
-    mean = np.exp(np.interp(np.log(np.maximum(data, _DATA[0])), np.log(tabulated), np.log(means)))
-    return reach * np.sqrt(model.noise * mean)
-
-
-def dark_level(
-    observed: NDArray[np.float32], estimate: NDArray[np.float32], offset: float | None
-) -> float:
-    """Return the intensity without light, as far as an image and its linear estimate tell.
-
-    Before it was blurred, a scene was darker in places than the darkest pixel of the image, but not
-    darker than the camera's offset, nor than the linear estimate shows.
-
-    Parameters
-    ----------
-    observed : ndarray
-        Valid pixels of the image.
-    estimate : ndarray
-        Linear estimate.
-    offset : float, optional
-        Intensity at which the noise of the camera would vanish, as `CameraNoise.offset`.
-    """
-    darkest = float(np.percentile(estimate, _DARKEST))
-    if offset is not None:
-        darkest = max(darkest, offset)
-    return min(float(observed.min()), darkest)
-
-
-def local_amplitude(
-    estimate: NDArray[np.float32],
-    kernel: NDArray[np.float32],
-    penalty: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """Return the local amplitude of detail in a linear estimate, with a mean square of 1.
-
-    It is the root of the energy of the gradient, smoothed over the distance at which detail that
-    the linear filter resolves is correlated, so that every amplitude is the mean of a dozen
-    independent samples.
-
-    Parameters
-    ----------
-    estimate : ndarray
-        Linear estimate ``(*canvas)``.
-    kernel, penalty : ndarray
-        Those of the linear filter, which determine what it resolves.
-
-    Returns
-    -------
-    ndarray
-        Amplitude ``(*canvas)``, float32.
-    """
-    energy = np.zeros(estimate.shape)
-    for slope in np.gradient(estimate.astype(np.float64)):
-        # np.gradient returns an array for each of two or more axes.
-        energy += np.square(slope)
-    energy = ndimage.gaussian_filter(energy, _correlation_length(kernel, penalty), mode="reflect")
-    energy += _MIN_ENERGY * energy.mean()
-    mean = float(energy.mean())
-    return np.sqrt(energy / mean).astype(np.float32) if mean > 0 else np.ones_like(estimate)
-
-
-def _correlation_length(kernel: NDArray[np.float32], penalty: NDArray[np.float32]) -> float:
-    """Return the length in pixels over which the gradient of a linear estimate is correlated.
-
-    The area of correlation of a random field with the power P(ω) is (2π)² ∫P² / (∫P)².
-    """
-    shape = penalty.shape
-    radius = lengths(cosine_frequencies(shape))
-    gain = power_of_kernel(kernel, shape)
-    gain = gain / (gain + penalty)
-    # The scene's power is proportional to 1 / penalty, where this is not the error of the kernel.
-    power = np.where(radius <= math.pi, np.square(radius * gain) / penalty, 0)
-    samples = float(power.sum()) ** 2 / float(np.square(power).sum())
-    return (power.size / samples) ** (1 / power.ndim)
-
-
-def with_kernel_error(
-    variance: NDArray[np.floating[Any]],
-    blurred: NDArray[np.float32],
-    kernel: NDArray[np.float32],
-    deviation: float,
-) -> NDArray[np.float64]:
-    """Add to the variance of each pixel what an error of the kernel's width makes there.
-
-    A change of the kernel's variance by δ changes the blurred image by δ/2 times its Laplacian. The
-    addition is at most as large as the variance of the noise, so that a nearly noiseless image is
-    not smoothed because of it.
-
-    Parameters
-    ----------
-    variance : ndarray
-        Variance of the noise ``(*image)``.
-    blurred : ndarray
-        Image without noise ``(*image)``.
-    kernel : ndarray
-        Kernel with as many axes.
-    deviation : float
-        Standard deviation of the logarithm of the kernel's width, about its relative error. Raising
-        it gives less weight to the edges of bright objects.
-    """
-    width = float(np.trace(kernel_covariance(kernel))) / kernel.ndim
-    curvature = ndimage.gaussian_laplace(blurred.astype(np.float64), _SMOOTHING)
-    error = ndimage.gaussian_filter(np.square(deviation * width * curvature), _SMOOTHING)
-    bounded: NDArray[np.float64] = error * variance / np.maximum(error + variance, math.ulp(0.0))
-    return variance + bounded
-
-
-class _Link:
-    """φ(z) = c·ln(1 + exp(z/c)): z itself where it is much larger than c, and positive below.
-
-    c is a share of the brightness of bright pixels.
-    """
-
-    def __init__(self, bright: float) -> None:
-        self._dark = _DARK * float(bright)
-
-    def __call__(self, field: Tensor) -> Tensor:
-        return self._dark * torch.nn.functional.softplus(field / self._dark)
-
-    def inverse(self, light: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the field of an estimate, whose pixels are raised to a positive minimum."""
-        scaled = np.maximum(light / self._dark, _MIN_START)
-        field: NDArray[np.float32] = self._dark * (scaled + np.log(-np.expm1(-scaled)))
-        return field
-
-    def slope(self, light: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Return the derivative of the link where its value is the light of an estimate."""
-        return -np.expm1(-np.maximum(light, 0) / self._dark).astype(np.float64)
 
 
 class _Fit:

@@ -17,7 +17,7 @@ from napari_blind_deconv.engine.kernel_networks import kernel_network
 from napari_blind_deconv.engine.objective import Objective
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.solver import Step
-from napari_blind_deconv.engine.wiener import wiener_canvases
+from napari_blind_deconv.engine.wiener import Wiener
 from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.image_prior import ImagePrior
 from napari_blind_deconv.numerics.kernel_prior import FixedKernel, fit_kernel
@@ -165,7 +165,7 @@ def _image_prior(
 ) -> ImagePrior:
     settings = problem.settings
     if start is None and settings.image_start is ImageStart.WIENER:
-        *_, start = wiener_canvases(problem, kernel_prior().detach().numpy())
+        start = Wiener.solved(problem, kernel_prior().detach().numpy()).canvas
     return ImagePrior(
         problem.canvas_shape,
         outputs=problem.observed.shape[0],

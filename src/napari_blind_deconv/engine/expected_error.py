@@ -87,7 +87,8 @@ def _expected_error(
 ) -> NDArray[np.float32]:
     held = KernelChoice.hold(replace(result.kernel, pixel_size=None))
     problem = Problem.of(Task(block, Settings(), held))
-    linear = Wiener.solved(problem)
+    assert problem.kernel is not None
+    linear = Wiener.solved(problem, problem.kernel.weights)
     told = result.kernel.width_deviation
     models = local_models(problem, linear, width_error(told, is_held=result.kernel_is_held))
     channels = problem.intensity.to_unit(block.with_pixels(estimate).by_channel())

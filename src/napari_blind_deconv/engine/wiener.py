@@ -18,7 +18,7 @@ from napari_blind_deconv.numerics.wiener import EXPONENT, KERNEL_ERROR, noise_to
 from napari_blind_deconv.reasons import StopReason
 from napari_blind_deconv.results import Stage
 
-__all__ = ["Converging", "Wiener", "wiener_canvases"]
+__all__ = ["Converging", "Wiener"]
 
 
 class Converging:
@@ -97,19 +97,12 @@ class Wiener(Converging):
         super().__init__(problem, kernel, _runs(problem, kernel, self.noise_to_signal))
 
     @classmethod
-    def solved(cls, problem: Problem) -> Self:
-        """Return a solver that has found the estimate for the kernel of a problem."""
-        kernel = problem.kernel_start
-        assert kernel is not None
+    def solved(cls, problem: Problem, kernel: NDArray[np.float32]) -> Self:
+        """Return a solver that has found the estimate."""
         solver = cls(problem, kernel)
         for canvas in solver._canvases:
             solver.canvas = canvas
         return solver
-
-
-def wiener_canvases(problem: Problem, kernel: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """Yield successively better estimates ``(C, *problem.canvas_shape)`` of all channels."""
-    return _zip_to_longest(_runs(problem, kernel, _noise_to_signal(problem, kernel)))
 
 
 def _noise_to_signal(problem: Problem, kernel: NDArray[np.float32]) -> float:

@@ -89,7 +89,7 @@ FAULTS = (
     Fault(
         "log-gaussian: detail is equally strong everywhere",
         "numerics/local_model.py",
-        "amplitude=local_amplitude(linear, kernel, penalty),",
+        "amplitude=local_amplitude(linear, power, penalty),",
         "amplitude=np.ones_like(linear),",
         "log_gaussian",
     ),
@@ -104,7 +104,7 @@ FAULTS = (
     Fault(
         "flux: an estimate is not scaled to the mean of the input",
         "engine/problem.py",
-        "if not has_converged:",
+        "if not converges:",
         "if False:",
         "engine",
     ),

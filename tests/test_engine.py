@@ -381,7 +381,7 @@ class TestEnding:
         assert result.stages == "wiener, log-gaussian (kept); double-dip (only noise is left)"
         assert result.provenance()["stages"] == result.stages
 
-    def test_without_noise_the_linear_estimate_is_corrected_by_the_networks(self, small_scene):
+    def test_without_noise_the_linear_estimate_is_corrected_by_the_networks(self):
         rows, columns = np.mgrid[:64, :64]
         sharp = ((rows // 9 + columns // 9) % 2).astype(np.float64)
         clear = ndimage.gaussian_filter(sharp, 1.8)

@@ -13,6 +13,7 @@ from skimage import data
 
 from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.numerics.convolution import Convolution, crop_to_field_of_view
+from napari_blind_deconv.numerics.cosines import power_of_kernel
 from napari_blind_deconv.numerics.degrade import expose
 from napari_blind_deconv.numerics.local_model import (
     LocalModel,
@@ -137,7 +138,7 @@ class TestQuality:
         turned.linear = turn(exposure.linear).copy()
         parts = {name: turn(getattr(exposure.model, name)) for name in ("variance", "amplitude")}
         if turn is np.transpose:
-            parts["penalty"] = exposure.model.penalty.T
+            parts |= {"power": exposure.model.power.T, "penalty": exposure.model.penalty.T}
         turned.model = replace(exposure.model, **{n: p.copy() for n, p in parts.items()})
         turned.model = replace(turned.model, valid=np.ones(turned.observed.shape, bool))
         expected = turn(exposure.estimate())
@@ -206,14 +207,16 @@ class TestLocalAmplitude:
         estimate[:, 45:] = 5
         estimate[:, :45] += 2 * ndimage.gaussian_filter(noise, 1)
         penalty = scene_penalty(estimate.shape, noise_to_signal=0.1)
-        amplitude = local_amplitude(estimate, KERNEL, penalty)
+        amplitude = local_amplitude(estimate, power_of_kernel(KERNEL, estimate.shape), penalty)
         assert np.mean(np.square(amplitude)) == pytest.approx(1, rel=1e-4)
         assert amplitude[:, :35].mean() > 2 * amplitude[:, 60:].mean()
 
     def test_a_constant_has_one_amplitude(self):
         flat = np.full((40, 40), 3, np.float32)
         penalty = scene_penalty(flat.shape, noise_to_signal=0.1)
-        np.testing.assert_array_equal(local_amplitude(flat, KERNEL, penalty), 1)
+        np.testing.assert_array_equal(
+            local_amplitude(flat, power_of_kernel(KERNEL, flat.shape), penalty), 1
+        )
 
 
 class TestKernelError:

@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from napari_blind_deconv.engine.converging import Converging
 from napari_blind_deconv.engine.double_dip import DoubleDip
 from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.engine.kernel_stage import find_kernel_start
@@ -19,7 +20,7 @@ from napari_blind_deconv.engine.quality import judge
 from napari_blind_deconv.engine.richardson_lucy import RichardsonLucy
 from napari_blind_deconv.engine.sampling import on_sampled_grid
 from napari_blind_deconv.engine.solver import RunControl, SolverOutcome, run_solver
-from napari_blind_deconv.engine.wiener import Converging, Wiener
+from napari_blind_deconv.engine.wiener import Wiener
 from napari_blind_deconv.errors import DeconvolutionError, OutOfMemoryError, first_line
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel, KernelChoice
@@ -195,7 +196,7 @@ def _run(problem: Problem, control: RunControl) -> Generator[Snapshot, None, Res
         skipped: dict[Stage, SkipReason] = {}
         problem, end = yield from _stages(problem, control, skipped)
         image, weights = problem.to_output(
-            end.best.canvas, end.best.kernel, has_converged=end.has_converged
+            end.best.canvas, end.best.kernel, converges=end.converges
         )
         kernel = problem.estimated_kernel(weights)
         judgement = judge(

@@ -53,7 +53,7 @@ class DoubleDip:
 
     stage = Stage.DOUBLE_DIP
     at_the_limit = StopReason.ITERATION_LIMIT
-    fits_noise = True
+    converges = False
 
     def __init__(self, problem: Problem, start: NDArray[np.float32] | None = None) -> None:
         self.limit, self.window = problem.settings.max_iterations, problem.settings.window

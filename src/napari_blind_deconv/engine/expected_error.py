@@ -85,6 +85,7 @@ def expected_error(
 def _expected_error(
     block: Image, estimate: NDArray[np.float32], result: Judged
 ) -> NDArray[np.float32]:
+    # The run has compared the pixel sizes of kernel and image.
     held = KernelChoice.hold(replace(result.kernel, pixel_size=None))
     problem = Problem.of(Task(block, Settings(), held))
     assert problem.kernel is not None

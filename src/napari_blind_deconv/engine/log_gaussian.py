@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from napari_blind_deconv.engine.converging import Converging
 from napari_blind_deconv.engine.problem import Problem
-from napari_blind_deconv.engine.wiener import Converging, Wiener
+from napari_blind_deconv.engine.wiener import Wiener
 from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.numerics.local_model import LocalModel
 from napari_blind_deconv.numerics.log_gaussian import log_gaussian

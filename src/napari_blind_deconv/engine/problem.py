@@ -183,7 +183,7 @@ class Problem:
         return self.settings.sparsity
 
     def to_output(
-        self, canvas: Tensor, kernel: Tensor, *, search: bool = True, has_converged: bool = False
+        self, canvas: Tensor, kernel: Tensor, *, search: bool = True, converges: bool = False
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Locate an estimate (Algorithm 1, line 15) and convert it to the units of the input.
 
@@ -198,7 +198,7 @@ class Problem:
         search : bool
             Whether to search the location in the input. If False, the kernel alone defines the
             location, which is faster.
-        has_converged : bool
+        converges : bool
             Whether the estimate explains the flux of the image. If False, it was stopped on the
             way, and is scaled to the mean of the input in each channel.
 
@@ -218,7 +218,7 @@ class Problem:
             # shift is undone here.
             moved = moved_back(estimate, [-c for c in self.centroid])
             image = crop_to_field_of_view(moved, self.window)
-        if not has_converged:
+        if not converges:
             image = _with_flux_of(self.observed, image, self.inspection.valid)
         values = self.intensity.from_unit(image)
         return self.task.image.with_channels(self.inspection.with_kept_pixels(values)), weights

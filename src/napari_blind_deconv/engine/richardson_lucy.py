@@ -25,7 +25,7 @@ class RichardsonLucy:
     stage = Stage.RICHARDSON_LUCY
     at_the_limit = StopReason.ITERATION_LIMIT
     averaging = 0.0
-    fits_noise = True
+    converges = False
     slowed_at = None
 
     def __init__(self, problem: Problem) -> None:

@@ -58,9 +58,9 @@ class Solver(Protocol):
         Weight of the past in the running mean of the estimates; 0 switches averaging off.
     window : int
         Number of estimates over which their variance is computed.
-    fits_noise : bool
-        Whether more iterations begin to fit the noise, so that the run ends at the noise or by
-        early stopping. If False, the estimates converge to the one that is wanted.
+    converges : bool
+        Whether the estimates converge to the one that is wanted. If False, more iterations begin
+        to fit the noise, so that the run ends at the noise or by early stopping.
     slowed_at : int or None
         As in `Result`, counted from the first iteration of the solver.
     """
@@ -76,7 +76,7 @@ class Solver(Protocol):
     @property
     def window(self) -> int: ...  # noqa: D102
     @property
-    def fits_noise(self) -> bool: ...  # noqa: D102
+    def converges(self) -> bool: ...  # noqa: D102
     @property
     def slowed_at(self) -> int | None: ...  # noqa: D102
 
@@ -122,8 +122,8 @@ class SolverOutcome:
         One record of `TRACE_DTYPE` for each iteration of the run, those of earlier stages included.
     reason : StopReason
         Reason of the stop.
-    has_converged : bool
-        Whether the solver converges, as `Problem.to_output` asks.
+    converges : bool
+        As in `Solver`.
     slowed_at : int or None
         As in `Result`.
     """
@@ -131,7 +131,7 @@ class SolverOutcome:
     best: Iterate
     trace: NDArray[np.void]
     reason: StopReason
-    has_converged: bool
+    converges: bool
     slowed_at: int | None
 
 
@@ -172,7 +172,7 @@ def run_solver(
                 return replace(before, reason=StopReason.STOPPED)
             break
     estimates = BestEstimate(
-        problem, solver.averaging, solver.window, stops_early=solver.fits_noise
+        problem, solver.averaging, solver.window, stops_early=not solver.converges
     )
     rows: list[tuple[int | float | str, ...]] = []
     reason = solver.at_the_limit
@@ -195,7 +195,7 @@ def run_solver(
         if control.preview_seconds == 0 or time.monotonic() >= preview_due:
             started, latest = time.monotonic(), estimates.latest
             image, kernel = problem.to_output(
-                latest.canvas, latest.kernel, search=False, has_converged=not solver.fits_noise
+                latest.canvas, latest.kernel, search=False, converges=solver.converges
             )
             elapsed = time.monotonic() - started
             preview_due = started + max(control.preview_seconds, elapsed / _MAX_PREVIEW_SHARE)
@@ -206,7 +206,7 @@ def run_solver(
             reason = StopReason.STOPPED
             break
         # Only noise is left to explain, and more iterations would fit the noise.
-        if solver.fits_noise and problem.is_explained_by(step.data):
+        if not solver.converges and problem.is_explained_by(step.data):
             reason = StopReason.NOISE
             estimates.best = estimates.latest
             break
@@ -215,4 +215,4 @@ def run_solver(
             break
     trace = np.concatenate([earlier, np.array(rows, dtype=TRACE_DTYPE)])
     slowed_at = None if solver.slowed_at is None else done + solver.slowed_at
-    return SolverOutcome(estimates.best, trace, reason, not solver.fits_noise, slowed_at)
+    return SolverOutcome(estimates.best, trace, reason, solver.converges, slowed_at)

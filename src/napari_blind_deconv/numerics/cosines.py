@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.fft import dctn, fftn, idctn
+from scipy.fft import dctn, idctn, rfftn
 
 __all__ = ["cosine_frequencies", "cosines_of", "filtered", "from_cosines", "power_of_kernel"]
 
@@ -37,7 +37,7 @@ def filtered(canvas: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArr
 
 def power_of_kernel(kernel: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Return |H|² at the frequencies of the cosines: exact for symmetric kernels only."""
-    power = np.abs(fftn(kernel, s=[2 * side for side in shape])) ** 2
+    power = np.abs(rfftn(kernel, s=[2 * side for side in shape])) ** 2
     return power[tuple(slice(side) for side in shape)].astype(np.float32)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -39,7 +40,7 @@ __all__ = [
     "with_kernel_error",
 ]
 
-# Light below this share of the bright pixels is dark: the link is logarithmic there. Twice as much
+# Light below this share of the bright pixels is dark: the link is exponential there. Twice as much
 # flattens dim structures; half as much leaves more noise in the dark.
 _DARK = 0.1
 _DARKEST = 0.1  # percentile of the linear estimate below which there is only noise
@@ -69,6 +70,8 @@ class LocalModel:
         differ more from the image there.
     valid : ndarray
         Mask ``(*image)`` of the pixels that the estimate has to explain.
+    power : ndarray
+        |H|² of the kernel at the frequencies of the cosines ``(*canvas)``.
     penalty : ndarray
         Weight of the squared cosines ``(*canvas)``, as :func:`.wiener.scene_penalty` gives it for
         the mean variance. Raising it gives a smoother estimate.
@@ -84,6 +87,7 @@ class LocalModel:
     kernel: NDArray[np.float32]
     variance: NDArray[np.float64]
     valid: NDArray[np.bool_]
+    power: NDArray[np.float32]
     penalty: NDArray[np.float32]
     amplitude: NDArray[np.float32]
     dark: float
@@ -121,6 +125,7 @@ class LocalModel:
             As the attribute. Default: all pixels.
         """
         known = np.ones(observed.shape, bool) if valid is None else valid
+        power = power_of_kernel(kernel, linear.shape)
         blurred = Convolution(torch.from_numpy(kernel)).forward(torch.from_numpy(linear)).numpy()
         variance = np.square(camera.deviation(blurred))
         light = observed[known]
@@ -130,13 +135,14 @@ class LocalModel:
             kernel=kernel,
             variance=with_kernel_error(variance, blurred, kernel, width_error),
             valid=known,
+            power=power,
             penalty=penalty,
-            amplitude=local_amplitude(linear, kernel, penalty),
+            amplitude=local_amplitude(linear, power, penalty),
             dark=dark,
             bright=max(bright - dark, math.ulp(1.0)),
         )
 
-    @property
+    @cached_property
     def noise(self) -> float:
         """Mean variance of the valid pixels."""
         return float(self.variance[self.valid].mean())
@@ -195,9 +201,8 @@ def expected_deviation(
     # Per frequency, in units of the noise: 1 / (penalty + data · |H|²), where data grows with the
     # reach of the field and falls with the variance of the pixel. Its mean is interpolated.
     data = np.square(reach) * model.noise / model.variance
-    power = power_of_kernel(model.kernel, model.penalty.shape)
     tabulated = np.geomspace(*_DATA, _TABULATED)
-    means = [float(np.mean(1 / (model.penalty + each * power))) for each in tabulated]
+    means = [float(np.mean(1 / (model.penalty + each * model.power))) for each in tabulated]
     mean = np.exp(np.interp(np.log(np.maximum(data, _DATA[0])), np.log(tabulated), np.log(means)))
     return reach * np.sqrt(model.noise * mean)
 
@@ -227,7 +232,7 @@ def dark_level(
 
 def local_amplitude(
     estimate: NDArray[np.float32],
-    kernel: NDArray[np.float32],
+    power: NDArray[np.float32],
     penalty: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     """Return the local amplitude of detail in a linear estimate, with a mean square of 1.
@@ -240,8 +245,8 @@ def local_amplitude(
     ----------
     estimate : ndarray
         Linear estimate ``(*canvas)``.
-    kernel, penalty : ndarray
-        Those of the linear filter, which determine what it resolves.
+    power, penalty : ndarray
+        |H|² and weight of the cosines in the linear filter, which determine what it resolves.
 
     Returns
     -------
@@ -252,25 +257,23 @@ def local_amplitude(
     for slope in np.gradient(estimate.astype(np.float64)):
         # np.gradient returns an array for each of two or more axes.
         energy += np.square(slope)
-    energy = ndimage.gaussian_filter(energy, _correlation_length(kernel, penalty), mode="reflect")
+    energy = ndimage.gaussian_filter(energy, _correlation_length(power, penalty), mode="reflect")
     energy += _MIN_ENERGY * energy.mean()
     mean = float(energy.mean())
     return np.sqrt(energy / mean).astype(np.float32) if mean > 0 else np.ones_like(estimate)
 
 
-def _correlation_length(kernel: NDArray[np.float32], penalty: NDArray[np.float32]) -> float:
+def _correlation_length(power: NDArray[np.float32], penalty: NDArray[np.float32]) -> float:
     """Return the length in pixels over which the gradient of a linear estimate is correlated.
 
     The area of correlation of a random field with the power P(ω) is (2π)² ∫P² / (∫P)².
     """
-    shape = penalty.shape
-    radius = lengths(cosine_frequencies(shape))
-    gain = power_of_kernel(kernel, shape)
-    gain = gain / (gain + penalty)
+    radius = lengths(cosine_frequencies(penalty.shape))
+    gain = power / (power + penalty)
     # The scene's power is proportional to 1 / penalty, where this is not the error of the kernel.
-    power = np.where(radius <= math.pi, np.square(radius * gain) / penalty, 0)
-    samples = float(power.sum()) ** 2 / float(np.square(power).sum())
-    return (power.size / samples) ** (1 / power.ndim)
+    resolved = np.where(radius <= math.pi, np.square(radius * gain) / penalty, 0)
+    samples = float(resolved.sum()) ** 2 / float(np.square(resolved).sum())
+    return (resolved.size / samples) ** (1 / resolved.ndim)
 
 
 def with_kernel_error(

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_blind_deconv.numerics.convolution import Convolution
-from napari_blind_deconv.numerics.cosines import cosines_of, from_cosines, power_of_kernel
+from napari_blind_deconv.numerics.cosines import cosines_of, from_cosines
 from napari_blind_deconv.numerics.local_model import Link, LocalModel
 from napari_blind_deconv.numerics.wiener import MIN_CURVATURE
 
 __all__ = ["log_gaussian"]
 
 _MEMORY = 10  # steps that L-BFGS remembers
-_EVALUATIONS = 8  # of the objective in a step, at most
+_EVALUATIONS = 8  # of the objective in the line search of a step, at most
 # The estimate is found if a step decreases the objective by less than this, in nats per pixel.
 _TOLERANCE = 1e-4
 
@@ -43,30 +43,9 @@ def log_gaussian(
     ndarray
         Estimate on the canvas, float32, after every step of L-BFGS. The last one is the result.
     """
-    # In units of the noise, because torch's L-BFGS has absolute thresholds.
-    unit, dark = np.float32(math.sqrt(model.noise)), np.float32(model.dark)
-    light, linear = (observed - dark) / unit, (start - dark) / unit
-    fit = _Fit(light, model)
-    level, link = float(light[model.valid].mean()), Link(model.bright / float(unit))
-    field = (link.inverse(linear) - level) / model.amplitude
-    coefficients = torch.from_numpy(cosines_of(field)) / fit.preconditioner
-    coefficients.requires_grad_()
-    amplitude = torch.from_numpy(model.amplitude)
-
-    def estimate() -> Tensor:
-        canvas: Tensor = _FromCosines.apply(  # type: ignore[no-untyped-call]
-            fit.preconditioner * coefficients
-        )
-        return link(level + amplitude * canvas)
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        loss = fit.objective(estimate(), coefficients)
-        loss.backward()
-        return loss.detach()
-
+    fit = _Fit(observed, model, start)
     optimiser = torch.optim.LBFGS(
-        [coefficients],
+        [fit.coefficients],
         max_iter=1,
         max_eval=_EVALUATIONS,
         history_size=_MEMORY,
@@ -74,34 +53,73 @@ def log_gaussian(
         tolerance_grad=0,
         tolerance_change=0,
     )
-    evaluate = _Remembered(closure, coefficients)
     before = math.inf
     while True:
-        optimiser.step(evaluate)
-        loss = float(evaluate())
-        # Not `torch.no_grad`: it would last while the caller has the estimate.
-        yield unit * estimate().detach().numpy() + dark
-        if not before - loss > _TOLERANCE * light.size:
+        optimiser.step(fit.evaluate)
+        loss = float(fit.evaluate())
+        yield fit.canvas
+        if not before - loss > _TOLERANCE * observed.size:
             return
         before = loss
 
 
 class _Fit:
-    """The objective of the fit in nats, up to a constant; all in units of the mean noise."""
+    """The objective in nats, up to a constant, as a function of the cosines of the field.
 
-    def __init__(self, light: NDArray[np.float32], model: LocalModel) -> None:
+    Attributes
+    ----------
+    coefficients : Tensor
+        Coefficients of the cosines, scaled so that all of them have about the same curvature.
+    """
+
+    def __init__(
+        self, observed: NDArray[np.float32], model: LocalModel, start: NDArray[np.float32]
+    ) -> None:
+        # In units of the noise, because torch's L-BFGS has absolute thresholds.
+        self._unit, self._dark = np.float32(math.sqrt(model.noise)), np.float32(model.dark)
+        light, linear = ((image - self._dark) / self._unit for image in (observed, start))
+        self._link = Link(model.bright / float(self._unit))
+        self._level = float(light[model.valid].mean())
+        self._amplitude = torch.from_numpy(model.amplitude)
         self._convolution = Convolution(torch.from_numpy(model.kernel))
         weights = np.where(model.valid, model.noise / model.variance, 0).astype(np.float32)
         self._light, self._weights = torch.from_numpy(light), torch.from_numpy(weights)
-        power = power_of_kernel(model.kernel, model.penalty.shape)
-        curvature = power + model.penalty + MIN_CURVATURE
-        self.preconditioner = torch.from_numpy((1 / np.sqrt(curvature)).astype(np.float32))
-        self._prior = torch.from_numpy(model.penalty) * self.preconditioner**2
+        curvature = model.power + model.penalty + MIN_CURVATURE
+        self._scale = torch.from_numpy((1 / np.sqrt(curvature)).astype(np.float32))
+        self._prior = torch.from_numpy(model.penalty) * self._scale**2
+        field = (self._link.inverse(linear) - self._level) / model.amplitude
+        self.coefficients = torch.from_numpy(cosines_of(field)) / self._scale
+        self.coefficients.requires_grad_()
+        self._evaluated_at: Tensor | None = None
+        self._loss: Tensor
+        self._estimate: Tensor
 
-    def objective(self, canvas: Tensor, coefficients: Tensor) -> Tensor:
-        residual = self._convolution.forward(canvas) - self._light
-        data = (self._weights * residual.square()).sum()
-        return 0.5 * (data + (self._prior * coefficients.square()).sum())
+    def evaluate(self) -> Tensor:
+        """Return the objective, and leave its gradient in `coefficients`.
+
+        It is not computed again where it was computed last, because a step of L-BFGS begins where
+        the line search of the step before ended.
+        """
+        point = self.coefficients.detach()
+        if self._evaluated_at is None or not torch.equal(self._evaluated_at, point):
+            self._evaluated_at = point.clone()
+            self.coefficients.grad = None
+            field = _FromCosines.apply(  # type: ignore[no-untyped-call]
+                self._scale * self.coefficients
+            )
+            estimate = self._link(self._level + self._amplitude * field)
+            residual = self._convolution.forward(estimate) - self._light
+            data = (self._weights * residual.square()).sum()
+            loss = 0.5 * (data + (self._prior * self.coefficients.square()).sum())
+            loss.backward()
+            self._loss, self._estimate = loss.detach(), estimate.detach()
+        return self._loss
+
+    @property
+    def canvas(self) -> NDArray[np.float32]:
+        """The estimate where the objective was evaluated last, in the units of the image."""
+        canvas: NDArray[np.float32] = self._unit * self._estimate.numpy() + self._dark
+        return canvas
 
 
 class _FromCosines(torch.autograd.Function):
@@ -114,21 +132,3 @@ class _FromCosines(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         return torch.from_numpy(cosines_of(gradients[0].numpy()))
-
-
-class _Remembered:
-    """A closure of L-BFGS that is not evaluated again at the point where it was evaluated last.
-
-    A step of one iteration begins where the line search of the step before ended.
-    """
-
-    def __init__(self, closure: Any, point: Tensor) -> None:
-        self._closure, self._point = closure, point
-        self._last: Tensor | None = None
-        self._value: Tensor
-
-    def __call__(self) -> Tensor:
-        if self._last is None or not torch.equal(self._last, self._point):
-            self._value = self._closure()
-            self._last = self._point.detach().clone()
-        return self._value

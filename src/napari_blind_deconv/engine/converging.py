@@ -1,0 +1,85 @@
+"""What the stages ``wiener`` and ``log-gaussian`` share: estimates for one kernel that converge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_blind_deconv.engine.objective import Objective
+from napari_blind_deconv.engine.problem import Problem
+from napari_blind_deconv.engine.solver import Step
+from napari_blind_deconv.numerics.convolution import Convolution
+from napari_blind_deconv.reasons import StopReason
+from napari_blind_deconv.results import Stage
+
+__all__ = ["Converging"]
+
+
+class Converging:
+    """Solver whose estimates for a known kernel converge, with any method that computes them.
+
+    Parameters
+    ----------
+    problem : Problem
+    kernel : ndarray
+        Weights of the kernel.
+    channels : list of iterators
+        For each channel, its estimates ``(*problem.canvas_shape)``, one per iteration.
+
+    Attributes
+    ----------
+    canvas : ndarray
+        The latest estimate ``(C, *canvas)``, not clipped.
+    """
+
+    stage: Stage
+    limit = 60
+    at_the_limit = StopReason.COMPLETED
+    averaging = 0.0
+    window = 5
+    converges = True
+    slowed_at = None
+
+    def __init__(
+        self,
+        problem: Problem,
+        kernel: NDArray[np.float32],
+        channels: list[Iterator[NDArray[np.float32]]],
+    ) -> None:
+        self._canvases = _zip_to_longest(channels)
+        self._ceiling = 1 + problem.settings.headroom
+        self._device = problem.device
+        self._objective = Objective(problem)
+        self._convolution = Convolution(torch.from_numpy(kernel).to(problem.device))
+        self.canvas = np.zeros((len(channels), *problem.canvas_shape), np.float32)
+
+    def prepare(self) -> tuple[()]:
+        """Return nothing: this solver needs no preparation."""
+        return ()
+
+    def step(self, iteration: int) -> Step | None:
+        """Run one iteration in each channel; its estimate is clipped to [0, 1 + headroom]."""
+        canvas = next(self._canvases, None)
+        if canvas is None:
+            return None
+        self.canvas = canvas
+        clipped = torch.from_numpy(canvas.clip(0, self._ceiling)).to(self._device)
+        terms = self._objective.of(clipped, self._convolution)
+        return Step.of(clipped, self._convolution.kernel, terms)
+
+
+def _zip_to_longest(
+    runs: list[Iterator[NDArray[np.float32]]],
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the latest estimates of all runs, stacked, until all of them have ended."""
+    latest = [next(run) for run in runs]
+    yield np.stack(latest)
+    while True:
+        estimates = [next(run, None) for run in runs]
+        if all(estimate is None for estimate in estimates):
+            return
+        latest = [old if new is None else new for old, new in zip(latest, estimates, strict=True)]
+        yield np.stack(latest)

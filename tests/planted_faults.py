@@ -368,14 +368,14 @@ FAULTS = (
     Fault(
         "ellipse: texture counts as blur",
         "numerics/anisotropy.py",
-        "evidence = (without - with_blur) / sectors.dispersion(both[:2], blur)",
+        "evidence = (without - with_blur) / dispersion",
         "evidence = sectors.misfit(_NONE, _NONE) - with_blur",
         "anisotropy",
     ),
     Fault(
         "ellipse: periodic texture counts as blur",
         "numerics/anisotropy.py",
-        "evidence = (without - with_blur) / sectors.dispersion(both[:2], blur)",
+        "evidence = (without - with_blur) / dispersion",
         "evidence = without - with_blur",
         "anisotropy",
     ),

@@ -48,7 +48,7 @@ def test_the_difference_of_the_variances_is_found_for_any_scene(exponent, tolera
 
 
 def test_the_length_is_that_of_a_line_with_the_same_variance():
-    assert Anisotropy((3.0, 0.0), 0.0, 1.0).length == pytest.approx(6.0)
+    assert Anisotropy((3.0, 0.0), 0.0, 1.0, 1.0).length == pytest.approx(6.0)
 
 
 @pytest.mark.parametrize("stretch", [1.0, 1.4, 2.0])

@@ -6,13 +6,13 @@ import torch
 from skimage import data
 
 from napari_blind_deconv.kernel import Kernel
-from napari_blind_deconv.numerics import shape_search
+from napari_blind_deconv.numerics import kernel_search, shape_search
 from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.kernel_search import search_kernel
 from napari_blind_deconv.numerics.location import crop_or_pad
 from napari_blind_deconv.numerics.metrics import kernel_similarity, kernel_width
 from napari_blind_deconv.numerics.optics import elliptic_gaussian, gaussian_kernel, line_kernel
-from napari_blind_deconv.numerics.shape_search import search_shape
+from napari_blind_deconv.numerics.shape_search import ShapeSearch, search_shape
 from napari_blind_deconv.numerics.sparsity_ratio import sparsity_ratio
 from napari_blind_deconv.numerics.width_posterior import LEVELS, WidthPosterior
 from napari_blind_deconv.steps import run_to_end
@@ -254,8 +254,24 @@ def test_a_kernel_put_into_another_window_stays_centred(window):
 
 def test_a_search_reports_the_best_kernel_so_far():
     """This way a search that is stopped keeps a kernel."""
-    observed = unit(fluorescence_scene((128, 128)).observed.astype(float))
-    steps = list(search_kernel(observed, 61))
+    steps = list(search_kernel(exposure(line_kernel(9, 30), 0.001), 61))
     assert len(steps) > 50
     assert steps[0].source == "Gaussian"
-    assert steps[-1].source == "elliptic Gaussian"
+    assert steps[-1].source == "elongated"
+
+
+def test_a_shape_is_searched_for_only_if_no_ellipse_explains_the_angles(monkeypatch, shaken):
+    searched = []
+
+    def search(image, baseline, max_side):
+        searched.append(image.shape)
+        return ShapeSearch()
+        yield
+
+    monkeypatch.setattr(kernel_search, "search_shape", search)
+    scene = unit(fluorescence_scene((192, 192)).observed.astype(float))
+    assert find_kernel(scene, 61).source == "elliptic Gaussian"
+    assert find_kernel(unit(cell_crop().astype(float)), 61).source == "Gaussian"
+    assert not searched
+    find_kernel(shaken, 61)
+    assert searched == [shaken.shape]

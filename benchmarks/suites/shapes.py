@@ -20,6 +20,7 @@ from benchmarks.tables import markdown
 from napari_blind_deconv import Settings, task
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.image import Image
+from napari_blind_deconv.numerics.anisotropy import Anisotropy
 from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.metrics import kernel_similarity
 from napari_blind_deconv.numerics.parametric_kernel import search_parametric
@@ -65,7 +66,10 @@ class Shapes:
         return f"{markdown(shown.rename_axis('group'), DIGITS)}\n\n{_left_out(table)}\n\n{figure}"
 
 
-DIGITS = dict.fromkeys(("least ratio", "median ratio", "highest ratio"), 3)
+DIGITS = {
+    **dict.fromkeys(("least ratio", "median ratio", "highest ratio"), 3),
+    **dict.fromkeys(("least dispersion", "highest dispersion"), 1),
+}
 
 
 @dataclass(frozen=True)
@@ -78,14 +82,17 @@ class _Search:
         luminance = Problem.of(task.Task(Image(self.image), Settings())).luminance
         region = luminance[region_with_contrast(luminance, REGION)]
         region = IntensityMap.of(region[np.newaxis]).to_unit(region)
-        parametric = run_to_end(search_parametric(Spectrum.of(region), LARGEST))
+        spectrum = Spectrum.of(region)
+        anisotropy = Anisotropy.of(spectrum)
+        parametric = run_to_end(search_parametric(spectrum, anisotropy, LARGEST))
         search = run_to_end(search_shape(region, parametric.weights, LARGEST))
         ratios = sorted(search.ratios)
         figures: dict[str, Any] = {
             "look": min((look.ratio for look in search.looks), default=None),
             "look_scale": max((look.scale for look in search.looks), default=None),
             "ratio": ratios[1] if len(ratios) > 1 else None,
-            "found": search.kernel is not None,
+            "dispersion": anisotropy.dispersion,
+            "found": search.kernel is not None and not anisotropy.is_ellipse,
             "otherwise": parametric.source.value,
         }
         if search.kernel is not None and self.kernel is not None:
@@ -164,6 +171,8 @@ def _summary(records: pd.DataFrame) -> dict[str, Any]:
         "median ratio": decided.median(),
         "highest ratio": decided.max(),
         "kernel likeness, least": similarity.min(),
+        "least dispersion": records["dispersion"].min(),
+        "highest dispersion": records["dispersion"].max(),
     }
 
 

@@ -196,11 +196,12 @@ class Problem:
         kernel : Tensor
             Weights of the kernel.
         search : bool
-            Whether to search the location in the input. If False, the kernel alone defines the
-            location, which is faster.
+            Whether to search the location of an estimate that does not converge in the input. If
+            False, the kernel alone defines the location, which is faster.
         converges : bool
-            Whether the estimate explains the flux of the image. If False, it was stopped on the
-            way, and is scaled to the mean of the input in each channel.
+            Whether the estimate is that of one fixed kernel, which defines its location and its
+            flux. If False, it was stopped on the way, and is scaled to the mean of the input in
+            each channel.
 
         Returns
         -------
@@ -211,7 +212,7 @@ class Problem:
         """
         estimate, weights = canvas.cpu().numpy(), kernel.cpu().numpy()
         if not self.is_held and self.settings.location is Location.SIMILARITY:
-            reference = self.observed if search else None
+            reference = self.observed if search and not converges else None
             image, weights = recentre(estimate, weights, reference)
         else:
             # A kernel whose centroid is not at its origin shifts the estimate the other way. The

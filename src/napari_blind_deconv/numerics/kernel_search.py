@@ -1,7 +1,8 @@
 """Estimate the kernel from the image alone: a point, a parametric kernel, or one of any shape.
 
-The search first chooses the parametric kernel that explains the power spectrum of the image best. A
-kernel of any shape replaces it if it makes the edges of the estimate sparser than Gaussians do. The
+The search first chooses the parametric kernel that explains the power spectrum of the image best.
+Unless an ellipse explains the power at different angles, a kernel of any shape is searched for as
+well, and replaces the first if it makes the edges of the estimate sparser than Gaussians do. The
 search works in two dimensions only, because directions are angles.
 """
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_blind_deconv.kernel import Kernel, KernelSource
+from napari_blind_deconv.numerics.anisotropy import Anisotropy
 from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseShape
 from napari_blind_deconv.numerics.orientation import AS_IT_IS, Orientation
@@ -96,12 +98,15 @@ def search_kernel(
     def restored(kernel: Kernel) -> Kernel:
         return kernel.with_weights(orientation.undone(kernel.weights))
 
-    parametric = yield from mapped(search_parametric(spectrum, max_side), restored)
+    anisotropy = Anisotropy.of(spectrum)
+    parametric = yield from mapped(search_parametric(spectrum, anisotropy, max_side), restored)
     best = restored(parametric)
     if not noise.is_white:
         return best
-    search = search_shape(region, best.weights, max_side)
-    weights = (yield from mapped(search, lambda _: best)).kernel
+    weights = None
+    if not anisotropy.is_ellipse:
+        search = search_shape(region, best.weights, max_side)
+        weights = (yield from mapped(search, lambda _: best)).kernel
     if weights is None:
         return restored(_with_posterior(parametric, oriented, spectrum, max_side))
     transfer = spectrum.transfer_of(orientation.applied(weights))

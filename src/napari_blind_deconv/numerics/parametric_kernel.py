@@ -58,13 +58,17 @@ _STEPS = (1.0, 8.0, 0.3)  # of the initial simplex: length (pixels), angle (degr
 Transfer = Callable[[float, float, float], NDArray[np.float64]]
 
 
-def search_parametric(spectrum: Spectrum, max_side: int) -> Generator[Kernel, None, Kernel]:
+def search_parametric(
+    spectrum: Spectrum, anisotropy: Anisotropy, max_side: int
+) -> Generator[Kernel, None, Kernel]:
     """Search for the parametric kernel that explains a spectrum best.
 
     Parameters
     ----------
     spectrum : Spectrum
         Power spectrum of the blurred image.
+    anisotropy : Anisotropy
+        The elliptic Gaussian that explains the angles of this spectrum.
     max_side : int
         Maximum side of the kernel in pixels, odd.
 
@@ -81,7 +85,6 @@ def search_parametric(spectrum: Spectrum, max_side: int) -> Generator[Kernel, No
     """
     round_kernel = find_gaussian(spectrum, max_side)
     yield round_kernel
-    anisotropy = Anisotropy.of(spectrum)
     if anisotropy.evidence < _MIN_EVIDENCE:
         return round_kernel
     if round_kernel.source is KernelSource.NO_BLUR and anisotropy.length < _MIN_LENGTH:

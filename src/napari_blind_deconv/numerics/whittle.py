@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 __all__ = ["StrengthFit", "fit_strength"]
 
-_SCORING_STEPS = 12
+_MAX_SCORING_STEPS = 12
 _MAX_STEP = 2.0  # maximum change per step of the logarithm of the strength
+_NEGLIGIBLE_STEP = 1e-5  # the misfit is flat at its minimum: it changes by the square of this
 _MIN_INFORMATION = 1e-9
 
 
@@ -42,12 +43,14 @@ def fit_strength(
     """
     total = np.maximum((count * power).sum(axis=-1), 1.0)
     strength = np.log(total / (count * shape).sum(axis=-1))
-    for _ in range(_SCORING_STEPS):  # Fisher scoring of the logarithm of the strength
+    for _ in range(_MAX_SCORING_STEPS):  # Fisher scoring of the logarithm of the strength
         model = 1 + np.exp(strength)[..., np.newaxis] * shape
         signal = 1 - 1 / model
         information = np.maximum((count * signal**2).sum(axis=-1), _MIN_INFORMATION)
         step = (count * signal * (power / model - 1)).sum(axis=-1) / information
         strength = strength + np.clip(step, -_MAX_STEP, _MAX_STEP)
+        if np.abs(step).max() < _NEGLIGIBLE_STEP:
+            break
     model = 1 + np.exp(strength)[..., np.newaxis] * shape
     misfit = (count * (np.log(model) + power / model)).sum(axis=-1)
     return StrengthFit(strength, misfit)

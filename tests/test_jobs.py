@@ -70,6 +70,7 @@ def sidecar_record(output: Path) -> dict[str, Any]:
 
 def test_a_tiled_plane_with_its_own_kernel_has_a_report(tmp_path, monkeypatch):
     monkeypatch.setattr("napari_blind_deconv.engine.stack_plan.largest_tile", lambda _: 96)
+    monkeypatch.setattr("napari_blind_deconv.engine.planes._LONGER_WITHOUT_NETWORKS", 1)
     tifffile.imwrite(tmp_path / "in.tif", fluorescence_scene((120, 130)).observed)
     job = Job(
         input=tmp_path / "in.tif",

@@ -30,7 +30,7 @@ from napari_blind_deconv.numerics.metrics import kernel_width
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.plan import StackPlan
 from napari_blind_deconv.reasons import QualityFlag, StopReason
-from napari_blind_deconv.results import BlockResult, Snapshot, Stage
+from napari_blind_deconv.results import BlockResult, Result, Snapshot, Stage
 from napari_blind_deconv.steps import Run, mapped, run_to_end
 from napari_blind_deconv.synthetic import fluorescence_scene
 from napari_blind_deconv.task import Task
@@ -571,6 +571,12 @@ def limit_memory(monkeypatch, max_values: int) -> None:
 
 
 class TestTiles:
+    """Planes are cut here as if those without networks took as much memory as others."""
+
+    @pytest.fixture(autouse=True)
+    def _same_memory(self, monkeypatch):
+        monkeypatch.setattr(planes, "_LONGER_WITHOUT_NETWORKS", 1)
+
     @pytest.mark.parametrize(("shape", "side"), [((100, 70), 40), ((40, 41), 40), ((33, 500), 64)])
     def test_tiles_cover_the_plane_and_overlap(self, shape, side):
         count = np.zeros(shape)
@@ -584,7 +590,14 @@ class TestTiles:
         for axis, length in enumerate(shape):
             starts = sorted({tile[axis].start for tile in tiles(shape, side, 8)})
             assert all(b - a <= side - 8 for a, b in itertools.pairwise(starts))
-            assert starts[-1] + min(side, length) == length
+            ends = {tile[axis].stop for tile in tiles(shape, side, 8)}
+            assert max(ends) == length
+            sides = {tile[axis].stop - tile[axis].start for tile in tiles(shape, side, 8)}
+            assert len(sides) == 1
+
+    def test_tiles_are_no_larger_than_their_number_needs(self):
+        rows, _ = zip(*tiles((100, 20), 96, 8), strict=True)
+        assert [(tile.start, tile.stop) for tile in rows] == [(0, 54), (46, 100)]
 
     def test_weights_fall_towards_other_tiles_and_not_towards_the_border(self):
         shape, overlap = (40, 100), 16
@@ -766,6 +779,52 @@ class TestTiles:
         monkeypatch.setattr(planes, "run_task", lambda *_: _out_of_memory())
         with pytest.raises(DeconvolutionError, match="no memory"):
             run_to_end(deconvolve_plane(task, NO_PREVIEWS))
+
+
+class TestPlanesTooLargeForNetworks:
+    PLANE = fluorescence_scene((150, 160)).observed.astype(np.float32)
+
+    def run(self, settings: Settings) -> tuple[list[Snapshot], Result]:
+        task = task_on(self.PLANE, 96, gaussian_kernel((9, 9), 1.5), settings=settings)
+        run = Run(deconvolve_plane(task, RunControl(preview_seconds=0)))
+        shown = [snapshot for snapshot in run if snapshot.image is not None]
+        return shown, run.result()
+
+    def test_a_plane_that_needs_no_networks_is_not_cut(self):
+        shown, result = self.run(LINEAR)
+        assert result.tiles == 1
+        assert len(shown) == len(result.trace)
+
+    def test_a_plane_that_needs_networks_is_cut_after_its_linear_estimate(self):
+        shown, result = self.run(WITHOUT_NOISE_LIMIT)
+        assert result.tiles > 1
+        linear, last = shown[-1 - result.tiles], shown[-1]
+        assert linear.stage is not Stage.DOUBLE_DIP
+        assert linear.image.shape == last.image.shape == self.PLANE.shape
+        np.testing.assert_array_equal(last.image, result.image)
+        # Where no tile is finished, the estimate of the plane is shown.
+        first = shown[-result.tiles]
+        np.testing.assert_array_equal(first.image[-20:, -20:], linear.image[-20:, -20:])
+        assert not np.array_equal(first.image[:20, :20], linear.image[:20, :20])
+
+    def test_too_little_memory_for_the_plane_means_tiles(self, monkeypatch):
+        limit_memory(monkeypatch, 10_000)
+        _, result = self.run(LINEAR)
+        assert result.tiles > 1
+
+    def test_a_stopped_run_keeps_the_linear_estimate_of_the_rest(self):
+        networks_seen = []
+        kernel = gaussian_kernel((9, 9), 1.5)
+        task = task_on(self.PLANE, 96, kernel, settings=WITHOUT_NOISE_LIMIT)
+        run = Run(deconvolve_plane(task, RunControl(lambda: bool(networks_seen), 0)))
+        for snapshot in run:
+            if snapshot.stage is Stage.DOUBLE_DIP:
+                networks_seen.append(snapshot)
+            elif snapshot.image is not None:
+                linear = snapshot.image
+        result = run.result()
+        assert result.stop_reason is StopReason.STOPPED
+        np.testing.assert_array_equal(result.image[-20:, -20:], linear[-20:, -20:])
 
 
 def _out_of_memory():

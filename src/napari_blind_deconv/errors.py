@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["DeconvolutionError", "OutOfMemoryError", "first_line"]
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["DeconvolutionError", "OutOfMemoryError", "TooLargeForNetworksError", "first_line"]
 
 
 class DeconvolutionError(Exception):
@@ -11,6 +16,14 @@ class DeconvolutionError(Exception):
 
 class OutOfMemoryError(DeconvolutionError):
     """The computation ran out of memory; a smaller image or tile may succeed."""
+
+
+class TooLargeForNetworksError(DeconvolutionError):
+    """The networks of a block would take too much memory; its estimate up to them is `image`."""
+
+    def __init__(self, image: NDArray[np.floating[Any]]) -> None:
+        super().__init__("The block is too large for the networks; try tiles.")
+        self.image = image
 
 
 def first_line(error: BaseException) -> str:

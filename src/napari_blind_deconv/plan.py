@@ -39,7 +39,7 @@ class StackPlan:
     warm_start : bool
         As in `deconvolve_stack`.
     tile_side : int
-        Planes with more than ``tile_side ** 2`` pixels are cut into tiles.
+        As in `Task`.
     intensity_ranges : tuple
         Intensity range of each channel; None for a channel without contrast.
     kernels : tuple

@@ -32,7 +32,8 @@ class Task:
         Intensities that become 0 and 1 in the fit, in the units of the image. None: the range of
         the image without hot pixels. Use one range for blocks that are to be compared.
     tile_side : int or None
-        Planes with more than ``tile_side ** 2`` pixels are cut into tiles. None: no plane is cut.
+        Networks compute at most ``tile_side ** 2`` pixels at once, so that larger planes are cut
+        into tiles. None: no plane is cut.
     """
 
     image: Image

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any
 
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from napari_blind_deconv.engine.converging import Converging
 from napari_blind_deconv.engine.double_dip import DoubleDip
@@ -21,7 +21,12 @@ from napari_blind_deconv.engine.richardson_lucy import RichardsonLucy
 from napari_blind_deconv.engine.sampling import on_sampled_grid
 from napari_blind_deconv.engine.solver import RunControl, SolverOutcome, run_solver
 from napari_blind_deconv.engine.wiener import Wiener
-from napari_blind_deconv.errors import DeconvolutionError, OutOfMemoryError, first_line
+from napari_blind_deconv.errors import (
+    DeconvolutionError,
+    OutOfMemoryError,
+    TooLargeForNetworksError,
+    first_line,
+)
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel, KernelChoice
 from napari_blind_deconv.numerics.noise_shape import NoiseColour
@@ -172,7 +177,8 @@ def run_task(
     """Run a task on one block, without tiles.
 
     The task is checked by this call, before the first iteration, as by :func:`iterate`. A caller
-    that has inspected the block passes the `inspection`.
+    that has inspected the block passes the `inspection`. The run raises `TooLargeForNetworksError`
+    if the block needs networks and has more than ``task.tile_side ** 2`` pixels.
     """
     _check_solver(task)
     return _run(Problem.of(task, inspection), control)
@@ -261,9 +267,19 @@ def _stages(
             skipped[Stage.DOUBLE_DIP] = SkipReason.FILTERED_NOISE
             return problem, before
         start = solver.canvas
+    if problem.is_too_large_for_networks:
+        raise TooLargeForNetworksError(_estimate_so_far(problem, before))
     # The networks are made only now, because to prepare them takes longer than the estimates above.
     network = DoubleDip(problem, start)
     return problem, (yield from run_solver(problem, network, control, before))
+
+
+def _estimate_so_far(problem: Problem, outcome: SolverOutcome | None) -> NDArray[Any]:
+    """Return the estimate of an outcome in the units of the input; without it, the input."""
+    if outcome is None:
+        return problem.task.image.array
+    best = outcome.best
+    return problem.to_output(best.canvas, best.kernel, converges=outcome.converges)[0]
 
 
 def _reason_against_log_gaussian(problem: Problem, wiener: Wiener) -> SkipReason | None:

@@ -1,4 +1,8 @@
-"""Deconvolution of a plane of any size. A large plane is deconvolved in tiles with one kernel."""
+"""Deconvolution of a plane of any size. A large plane is deconvolved in tiles with one kernel.
+
+The networks take most memory, but few images need them. A plane that is too large only for them is
+therefore deconvolved as a whole first, and in tiles only if it needs networks.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +22,12 @@ from napari_blind_deconv.engine.quality import judge
 from napari_blind_deconv.engine.sampling import on_sampled_grid
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.tiles import blend_weights, tiles
-from napari_blind_deconv.errors import DeconvolutionError, OutOfMemoryError, first_line
+from napari_blind_deconv.errors import (
+    DeconvolutionError,
+    OutOfMemoryError,
+    TooLargeForNetworksError,
+    first_line,
+)
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import KernelChoice
 from napari_blind_deconv.numerics.intensity import IntensityMap
@@ -37,6 +46,8 @@ _MIN_TILE_SIDE = 64  # pixels
 # Tiles overlap by this multiple of the kernel, so that artefacts of their borders are blended away.
 _OVERLAP_IN_KERNELS = 1.5
 _MIN_OVERLAP = 32  # pixels
+# Without networks, a plane takes a sixth of the memory, so that its sides may be longer by this.
+_LONGER_WITHOUT_NETWORKS = 2.4
 _MIN_WEIGHT = np.float32(1e-12)  # avoids a division by 0 where there is no tile
 
 _Run: TypeAlias = Generator[Snapshot, None, Result]
@@ -61,7 +72,7 @@ def find_kernel(task: Task, control: RunControl) -> _Run:
 
 
 def deconvolve_plane(task: Task, control: RunControl) -> _Run:
-    """Deconvolve a plane, in tiles if it has more than ``task.tile_side ** 2`` pixels.
+    """Deconvolve a plane, in tiles if it is too large for its networks or for memory.
 
     If memory is not sufficient, smaller tiles are tried.
 
@@ -70,8 +81,7 @@ def deconvolve_plane(task: Task, control: RunControl) -> _Run:
     ValueError, TypeError, DeconvolutionError
         As `deconvolve`.
     """
-    run = partial(_within_memory, _deconvolve_plane)
-    return (yield from on_sampled_grid(run, task, control))
+    return (yield from on_sampled_grid(_deconvolve_plane, task, control))
 
 
 def _within_memory(
@@ -90,10 +100,24 @@ def _within_memory(
 
 
 def _deconvolve_plane(task: Task, control: RunControl) -> _Run:
-    rows, columns = task.image.block_shape
-    if task.tile_side is None or rows * columns <= task.tile_side**2:
+    side, pixels = task.tile_side, math.prod(task.image.block_shape)
+    estimate = task.image.array
+    if side is not None and side**2 < pixels <= (_LONGER_WITHOUT_NETWORKS * side) ** 2:
+        try:
+            return (yield from run_task(task, control))
+        except TooLargeForNetworksError as error:
+            estimate = error.image
+        except OutOfMemoryError:
+            pass
+    run = partial(_deconvolve_in_tiles, estimate=estimate)
+    return (yield from _within_memory(run, task, control))
+
+
+def _deconvolve_in_tiles(task: Task, control: RunControl, estimate: NDArray[Any]) -> _Run:
+    """Deconvolve a plane in tiles, which replace the estimate so far; a small one is one tile."""
+    if task.tile_side is None or math.prod(task.image.block_shape) <= task.tile_side**2:
         return (yield from run_task(task, control))  # checks the block
-    return (yield from _deconvolve_tiles(task, Inspection.of(task.image), control))
+    return (yield from _deconvolve_tiles(task, Inspection.of(task.image), estimate, control))
 
 
 def _fit_region(task: Task, control: RunControl) -> _Run:
@@ -108,10 +132,13 @@ def _fit_region_of(task: Task, inspection: Inspection, control: RunControl) -> _
     )
     side = max(min(_KERNEL_REGION_SIDE, task.tile_side or _KERNEL_REGION_SIDE), min_side)
     region = region_with_contrast(inspection.luminance, side)
-    return (yield from run_task(replace(task, image=task.image.part(region)), control))
+    part = replace(task, image=task.image.part(region), tile_side=None)
+    return (yield from run_task(part, control))
 
 
-def _deconvolve_tiles(task: Task, inspection: Inspection, control: RunControl) -> _Run:
+def _deconvolve_tiles(
+    task: Task, inspection: Inspection, estimate: NDArray[Any], control: RunControl
+) -> _Run:
     started = time.monotonic()
     if task.intensity_range is None:
         # One range for all tiles, so that their intensities agree.
@@ -123,7 +150,7 @@ def _deconvolve_tiles(task: Task, inspection: Inspection, control: RunControl) -
         region = yield from _fit_region_of(task, inspection, RunControl(control.should_stop))
         kernel, settings = KernelChoice.hold(region.kernel), warm_started(task.settings)
         task = replace(task, kernel=kernel, settings=settings)
-    image, results = yield from _blended_tiles(task, control)
+    image, results = yield from _blended_tiles(task, estimate, control)
     return replace(
         _combined_result(inspection, image, results),
         settings=requested.settings,
@@ -133,9 +160,9 @@ def _deconvolve_tiles(task: Task, inspection: Inspection, control: RunControl) -
 
 
 def _blended_tiles(
-    task: Task, control: RunControl
+    task: Task, estimate: NDArray[Any], control: RunControl
 ) -> Generator[Snapshot, None, tuple[NDArray[np.float32], list[Result]]]:
-    """Deconvolve the tiles of a plane and blend them.
+    """Deconvolve the tiles of a plane and blend them; they replace the `estimate` so far.
 
     Snapshots carry no estimates of single tiles. If estimates are requested, a snapshot with the
     plane so far follows each tile.
@@ -158,24 +185,25 @@ def _blended_tiles(
     without_previews = RunControl(control.should_stop)
     for region in tiles(block.block_shape, side, overlap):
         tile = block.part(region)
-        estimate = tile.array
+        deconvolved = tile.array
         inspection = _inspected(tile)
         if inspection is not None:
-            run = Run(run_task(replace(task, image=tile), without_previews, inspection))
+            alone = replace(task, image=tile, tile_side=None)
+            run = Run(run_task(alone, without_previews, inspection))
             for snapshot in run:
                 yield snapshot
             results.append(run.result())
-            estimate = results[-1].image
+            deconvolved = results[-1].image
         weight = blend_weights(region, block.block_shape, overlap)
-        image[region] += estimate * _with_colour_axis(weight, block)
+        image[region] += deconvolved * _with_colour_axis(weight, block)
         weights[region] += weight
-        if control.should_stop():  # the other tiles stay as in the input
+        if control.should_stop():  # the rest stays as it was estimated before
             break
         if results and not math.isinf(control.preview_seconds):
-            blended = _blended(image, weights, block)
-            # Iteration 0, because a part of the plane is still the input.
+            blended = _blended(image, weights, estimate, block)
+            # Iteration 0, because a part of the plane is not finished.
             yield replace(snapshot, iteration=0, image=blended, kernel=kernel.weights)
-    return _blended(image, weights, block), results
+    return _blended(image, weights, estimate, block), results
 
 
 def _inspected(tile: Image) -> Inspection | None:
@@ -187,13 +215,15 @@ def _inspected(tile: Image) -> Inspection | None:
 
 
 def _blended(
-    image: NDArray[np.float32], weights: NDArray[np.float32], block: Image
+    image: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    estimate: NDArray[Any],
+    block: Image,
 ) -> NDArray[np.float32]:
-    """Divide the weighted sum of tiles by the weights; keep the input where there is no tile."""
+    """Divide the weighted sum of tiles by the weights; keep the estimate where there is no tile."""
     weights = _with_colour_axis(weights, block)
-    return np.where(weights > 0, image / np.maximum(weights, _MIN_WEIGHT), block.array).astype(
-        np.float32
-    )
+    blended = np.where(weights > 0, image / np.maximum(weights, _MIN_WEIGHT), estimate)
+    return blended.astype(np.float32)
 
 
 def _combined_result(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -143,6 +144,12 @@ class Problem:
     def needs_kernel_search(self) -> bool:
         """Whether the kernel must be searched in the image."""
         return self.kernel is None and self.settings.kernel_start == "auto"
+
+    @property
+    def is_too_large_for_networks(self) -> bool:
+        """Whether the networks would take more memory than the largest tile may take."""
+        side = self.task.tile_side
+        return side is not None and math.prod(self.observed.shape[1:]) > side**2
 
     @property
     def kernel_start(self) -> NDArray[np.float32] | None:

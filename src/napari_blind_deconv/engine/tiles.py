@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 __all__ = ["blend_weights", "largest_tile", "tiles"]
 
-# Memory of a fit per pixel of its canvas, from the peaks that the benchmark measured at 512² and
-# 1024² pixels.
+# Memory of the networks per pixel of their canvas, from the peaks that the benchmark measured at
+# 512² and 1024² pixels.
 _BYTES_PER_PIXEL = 2400
 # A fit uses at most this share of the free memory, and never more than _MAX_BYTES, because larger
 # tiles are no faster.
@@ -25,7 +25,7 @@ _MIN_SIDE = 128
 
 
 def largest_tile(device: torch.device) -> int:
-    """Return the side, in pixels, of the largest square canvas that fits in free memory."""
+    """Return the side, in pixels, of the largest square whose networks fit in free memory."""
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
     else:
@@ -37,7 +37,8 @@ def largest_tile(device: torch.device) -> int:
 def tiles(shape: tuple[int, ...], side: int, overlap: int) -> Iterator[tuple[slice, ...]]:
     """Cover a plane with overlapping tiles.
 
-    A plane no larger than `side` is one tile. All other tiles have the same size.
+    A plane no larger than `side` is one tile. All other tiles have the same size, the smallest with
+    which their number covers the plane.
 
     Parameters
     ----------
@@ -61,8 +62,9 @@ def _spans(length: int, side: int, overlap: int) -> list[slice]:
         return [slice(0, length)]
     step = max(side - overlap, 1)
     count = 1 + math.ceil((length - side) / step)
-    starts = np.linspace(0, length - side, count).round().astype(int)
-    return [slice(int(start), int(start) + side) for start in starts]
+    smallest = math.ceil((length + (count - 1) * overlap) / count)
+    starts = np.linspace(0, length - smallest, count).round().astype(int)
+    return [slice(int(start), int(start) + smallest) for start in starts]
 
 
 def blend_weights(

@@ -3,7 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 LOW := .venv-lowest
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+BENCH := .venv-bench
+INSTALL := -m pip --disable-pip-version-check install --quiet -c constraints.txt
+PIP := $(BIN)/python $(INSTALL)
 
 XVFB_PACKAGES := xvfb xauth libgl1 libegl1 libglib2.0-0 libfontconfig1 libdbus-1-3 \
 	libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0
@@ -51,10 +53,11 @@ check: $(VENV)/.test
 	$(BIN)/npe2 validate src/napari_blind_deconv/napari.yaml
 	$(BIN)/zizmor --offline --quiet .github
 
-# Takes a quarter of an hour on two cores. The images are not part of the repository.
-bench: $(VENV)/.test
-	$(BIN)/python -m benchmarks quick speed --jobs 2 --again --results bench
-	$(BIN)/python -m benchmarks.report --results bench
+# Takes a quarter of an hour on two cores. The images are not part of the repository. The other
+# packages have an environment of their own, because one of them installs a package named `tests`.
+bench: $(BENCH)/.rivals
+	$(BENCH)/bin/python -m benchmarks quick speed --jobs 2 --again --results bench
+	$(BENCH)/bin/python -m benchmarks.report --results bench
 
 # Pages with every real image and its result, to be looked at, into bench/contact_sheet. Takes six
 # minutes on one core. The images are not part of the repository.
@@ -103,6 +106,11 @@ $(VENV)/.test: $(VENV)/.base
 	$(PIP) -e '.[test]'
 	touch $@
 
+$(BENCH)/.rivals: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python $(INSTALL) -e '.[bench,rivals]'
+	touch $@
+
 $(VENV)/.docs: $(VENV)/.base
 	$(PIP) -e '.[docs]'
 	touch $@
@@ -125,4 +133,4 @@ display:
 	fi
 
 clean:
-	rm -rf $(VENV) $(LOW) demo bench dist build site docs/_generated
+	rm -rf $(VENV) $(LOW) $(BENCH) demo bench dist build site docs/_generated

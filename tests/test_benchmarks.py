@@ -25,7 +25,7 @@ from benchmarks.methods import Context, find_methods, version_of
 from benchmarks.methods.double_dip import SCORING_INTERVAL, DoubleDip, Kernel
 from benchmarks.runner import read_records, results_file, run_suite
 from benchmarks.scoring import score
-from benchmarks.suites import Options, find_suites
+from benchmarks.suites import Options, find_suites, speed
 from benchmarks.tables import by_case, latest, summary
 from typer import Typer
 
@@ -247,7 +247,7 @@ class TestRunning:
                 "Expected --method, or --preset with",
             ),
             (["paper", "--method", "input"], "has fixed methods"),
-            (["speed", "--method", "input"], "Expected presets for the suite 'speed'"),
+            (["iterations", "--method", "input"], "Expected presets for the suite 'iterations'"),
         ],
     )
     def test_bad_arguments_are_refused(self, arguments, sentence):
@@ -256,11 +256,11 @@ class TestRunning:
         assert sentence in done.output
 
 
-def record(case: str, method: str, psnr: float, **more):
+def record(case: str, method: str, psnr: float | None, group: str = "", **more):
     origin = {"date": "d", "commit": "c", "device": "cpu", "threads": 1, "jobs": 1, "torch": "t"}
     figures = {"psnr": psnr, "ssim": 0.5, "vif": 0.5, "flux": 1.0, "seconds": 1.0, **more}
     return {
-        "group": "",
+        "group": group,
         "case": case,
         "method": method,
         "seed": 0,
@@ -299,7 +299,7 @@ class TestSuites:
         assert "| Gaussian 0.05 | paper    | 2          | 23.00  |" in text
         assert (tmp_path / "figures" / "early_stopping.png").is_file()
 
-    def test_speed_compares_sizes(self, tmp_path):
+    def test_iterations_compare_sizes(self, tmp_path):
         figures = {
             "canvas": "168²",
             "seconds_per_iteration": 0.1,
@@ -307,16 +307,32 @@ class TestSuites:
             "flops": 1e9,
             "machine_rate": 1e11,
             "peak_memory": 1.0,
-            "iterations": 1,
-            "seconds_to_result": 21.0,
         }
         rows = [
             record("512²", "fast", None, **{**figures, "seconds_per_iteration": 0.4}),
             record("256²", "fast", None, **figures),
         ]
-        text = find_suites()["speed"].report(latest(rows), tmp_path)
+        text = find_suites()["iterations"].report(latest(rows), tmp_path)
         assert text.index("| 256²") < text.index("| 512²")
         assert "| 4.00 " in text
+
+    def test_speed_is_relative_to_another_package_in_the_same_run(self, tmp_path):
+        others = {"s": {speed.PEER: 0.1, "fast": 0.5}, "db": {speed.PEER: 25.0, "fast": 28.0}}
+        rows = [
+            record("256²", "all", None, group="beside others", **others),
+            record("256²", "fast", None, group="memory", first_image=0.2, peak_memory=1.0),
+        ]
+        text = find_suites()["speed"].report(latest(rows), tmp_path)
+        assert "| 5.00 " in text
+        assert "| 28.00 " in text
+
+    def test_programs_that_are_not_installed_are_left_out(self, monkeypatch):
+        def absent(scene):
+            raise ModuleNotFoundError
+
+        monkeypatch.setattr(speed, "REPEATS", {64: 1})
+        figures = speed._compare(64, {"input": lambda scene: scene.observed, "absent": absent})
+        assert set(figures["s"]) == set(figures["db"]) == {"input"}
 
     def test_seeds_report_their_spread(self, tmp_path):
         rows = [{**record("a", "fast", 20.0 + seed), "seed": seed} for seed in range(3)]

@@ -1,10 +1,13 @@
-"""Measure the time of an iteration, its share of the peak rate, and the growth with the image."""
+"""Measure complete runs, by image size, beside Richardson-Lucy of other packages on the same image.
+
+All programs of a size run one after the other in one process, so that their ratios do not depend on
+the machine.
+"""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,150 +17,144 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch.utils.flop_counter import FlopCounterMode
+from skimage.restoration import richardson_lucy
 
-from benchmarks.methods import version_of
-from benchmarks.methods.double_dip import DoubleDip
+from benchmarks.memory import peak_memory
 from benchmarks.suites import Options, Task
 from benchmarks.tables import markdown
-from napari_blind_deconv import Settings, Stage, deconvolve, iterate
-from napari_blind_deconv.engine.devices import choose_device, computes_bfloat16
-from napari_blind_deconv.settings import Precision
-from napari_blind_deconv.synthetic import fluorescence_scene
+from napari_blind_deconv import Settings, deconvolve
+from napari_blind_deconv.engine.devices import choose_device
+from napari_blind_deconv.engine.solver import RunControl
+from napari_blind_deconv.engine.stacks import run_stack
+from napari_blind_deconv.image import Image
+from napari_blind_deconv.results import BlockResult, Snapshot
+from napari_blind_deconv.synthetic import OFFSET, Scene, fluorescence_scene
+from napari_blind_deconv.task import Task as Deconvolution
 
-__all__ = ["GIBI", "SUITE", "peak_memory"]
+__all__ = ["SUITE"]
 
-SIDES = (128, 256, 512, 1024, 2048)
-ITERATIONS = 10  # that are timed
-WARM_UP = 3  # of these, iterations that are left out of the median
-# The convolution that measures the peak rate of the machine.
-RATE_CHANNELS = 64
-RATE_SIDE = 256
-GIBI = 2**30
+REPEATS = {256: 5, 512: 3, 1024: 2, 2048: 1}  # by the side of the image; the fastest one counts
+ITERATIONS = 30  # of Richardson-Lucy
+SDECONV_PADDING = 13  # pixels; its default in napari
+PREVIEW_SECONDS = 0.4  # as in the panel
+PEER = "Richardson-Lucy, scikit-image"
+
+Program = Callable[[Scene], NDArray[Any]]
+
+
+def _scikit_image(scene: Scene) -> NDArray[Any]:
+    light = _light(scene)
+    estimate = richardson_lucy(light, scene.kernel, num_iter=ITERATIONS, clip=False)
+    return np.asarray(estimate) + OFFSET
+
+
+def _sdeconv(scene: Scene) -> NDArray[Any]:
+    from sdeconv.deconv import SRichardsonLucy
+
+    light, kernel = torch.from_numpy(_light(scene)), torch.from_numpy(scene.kernel)
+    estimate = SRichardsonLucy(kernel, ITERATIONS, SDECONV_PADDING)(light)
+    return estimate.numpy() + OFFSET
+
+
+def _light(scene: Scene) -> NDArray[np.float32]:
+    """Return the counts without the offset of the camera, which is given to Richardson-Lucy."""
+    return np.maximum(scene.observed.astype(np.float32) - np.float32(OFFSET), 0)
+
+
+def _given_the_psf(settings: Settings, scene: Scene) -> NDArray[Any]:
+    return deconvolve(scene.observed, settings, kernel=scene.kernel).image
+
+
+def _blind(settings: Settings, scene: Scene) -> NDArray[Any]:
+    return deconvolve(scene.observed, settings).image
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Time, memory and arithmetic of a complete run and of an iteration, by image size."""
+    """Time, quality and memory of complete runs, by image size."""
 
     name: str = "speed"
     alone: bool = True
 
     def tasks(self, options: Options) -> Iterator[Task]:
-        """Yield one task per size, each in a process of its own, which measures its peak memory."""
-        for method in options.chosen(["fast"]):
-            if not isinstance(method, DoubleDip):
-                raise ValueError(f"Expected presets for the suite 'speed', got {method.name!r}.")
-            for side in SIDES:
-                work = partial(_measure, side, options.context.applied_to(method.settings))
-                yield Task("", f"{side}²", method.name, work, options.seed, version_of(method))
+        """Yield two tasks per size: one for all programs, one for the memory of the default."""
+        options.refuse_methods(self.name)
+        settings = Settings(device=options.device, seed=options.seed)
+        programs: dict[str, Program] = {
+            PEER: _scikit_image,
+            "Richardson-Lucy, sdeconv": _sdeconv,
+            "wiener, true PSF": partial(_given_the_psf, settings.with_changes(solver="wiener")),
+            "fast, true PSF": partial(_given_the_psf, settings),
+            "fast": partial(_blind, settings),
+        }
+        for side in REPEATS:
+            yield Task("beside others", f"{side}²", "all", partial(_compare, side, programs))
+            yield Task("memory", f"{side}²", "fast", partial(_run_once, side, settings))
 
     def report(self, records: pd.DataFrame, figures: Path) -> str:
-        """Return one row per size, with the growth from a quarter of the pixels."""
-        table = records[records["failure"].isna()].copy()
-        table["side"] = table["case"].str.rstrip("²").astype(int)
-        table = table.sort_values(["method", "side"], kind="stable").set_index("case")
-        seconds = table["seconds_per_iteration"]
-        rate = table["flops"] / seconds
-        shown = pd.DataFrame(
-            {
-                "method": table["method"],
-                "canvas": table["canvas"],
-                "s/iteration": seconds,
-                "growth for 4 × the pixels": seconds / seconds.groupby(table["method"]).shift(),
-                "s before the first": table["seconds_to_start"],
-                "iterations": table["iterations"].astype("Int64"),
-                "s to the result": table["seconds_to_result"],
-                "peak memory of the process, GiB": table["peak_memory"],
-                "GFLOP/iteration": table["flops"] / 1e9,
-                "GFLOP/s": rate / 1e9,
-                "machine's convolutions, GFLOP/s": table["machine_rate"] / 1e9,
-                "share, %": 100 * rate / table["machine_rate"],
+        """Return a table of times and quality, and one of memory."""
+        records = records[records["failure"].isna()]
+        tables = []
+        compared = records[records["group"] == "beside others"]
+        if len(compared):
+            rows = [row for _, record in compared.iterrows() for row in _rows(record)]
+            tables.append(markdown(pd.DataFrame(rows).set_index("image"), {"s": 3}))
+        memory = records[records["group"] == "memory"].set_index("case").rename_axis("image")
+        if len(memory):
+            shown = {
+                "first_image": "s to the first image",
+                "seconds": "s to the result",
+                "peak_memory": "peak memory of the process, GiB",
             }
-        ).rename_axis("image")
-        digits = {"s/iteration": 3, "GFLOP/s": 0, "machine's convolutions, GFLOP/s": 0}
-        return markdown(shown, digits)
+            tables.append(markdown(memory[list(shown)].astype(float).rename(columns=shown)))
+        return "\n\n".join(tables)
 
 
-def _measure(side: int, settings: Settings) -> dict[str, Any]:
-    device = choose_device(settings.device)
-    image = fluorescence_scene((side, side)).observed
-    started = time.perf_counter()
-    result = deconvolve(image, settings)
-    seconds = time.perf_counter() - started
-    to_start, per_iteration = _iteration_time(image, settings)
-    memory = peak_memory(device)
+def _rows(record: pd.Series[Any]) -> Iterator[dict[str, Any]]:
+    """Yield the table rows of a size."""
+    names = [name.removeprefix("s.") for name in record.index if name.startswith("s.")]
+    for name in names:
+        seconds = record[f"s.{name}"]
+        if pd.notna(seconds):
+            yield {
+                "image": record["case"],
+                "method": name,
+                "s": seconds,
+                f"times {PEER}": seconds / record[f"s.{PEER}"],
+                "PSNR": record[f"db.{name}"],
+            }
+
+
+def _compare(side: int, programs: dict[str, Program]) -> dict[str, Any]:
+    """Run all programs on one image; one that is not installed is left out."""
+    scene = fluorescence_scene((side, side))
+    seconds, quality = {}, {}
+    for name, program in programs.items():
+        times = []
+        try:
+            for _ in range(REPEATS[side]):
+                started = time.perf_counter()
+                estimate = program(scene)
+                times.append(time.perf_counter() - started)
+        except ModuleNotFoundError:
+            continue
+        seconds[name], quality[name] = min(times), scene.psnr(estimate)
+    return {"s": seconds, "db": quality}
+
+
+def _run_once(side: int, settings: Settings) -> dict[str, Any]:
+    """Run the default once, as the panel does, in a process that has done nothing before."""
+    image = Image(fluorescence_scene((side, side)).observed)
+    task, control = Deconvolution(image, settings), RunControl(preview_seconds=PREVIEW_SECONDS)
+    started, first = time.perf_counter(), None
+    for step in run_stack(task, control, collect=False):
+        if first is None and isinstance(step, Snapshot | BlockResult) and step.image is not None:
+            first = time.perf_counter() - started
     return {
-        "canvas": f"{side + result.kernel.shape[0] - 1}²",
-        "seconds_per_iteration": per_iteration,
-        "seconds_to_start": to_start,
-        "iterations": len(result.trace),
-        "seconds_to_result": seconds,
-        "peak_memory": None if memory is None else memory / GIBI,
-        "flops": _flops(image, settings),
-        "machine_rate": _convolution_rate(device, settings),
+        "first_image": first,
+        "seconds": time.perf_counter() - started,
+        "peak_memory": peak_memory(choose_device(settings.device)),
     }
-
-
-def _iteration_time(image: NDArray[Any], settings: Settings) -> tuple[float, float]:
-    """Return the seconds before the first iteration and per iteration, without the noise limit."""
-    limited = settings.with_changes(stop_at_noise=False, max_iterations=ITERATIONS)
-    started = time.perf_counter()
-    run = iterate(image, limited, preview_seconds=float("inf"))
-    ticks = [
-        time.perf_counter()
-        for snapshot in run
-        if snapshot.stage is Stage.DOUBLE_DIP and snapshot.iteration
-    ]
-    per_iteration = float(np.median(np.diff(ticks)[WARM_UP:]))
-    return ticks[0] - started - per_iteration, per_iteration
-
-
-def _flops(image: NDArray[Any], settings: Settings) -> int:
-    """Count the operations of an iteration, forward and backward, without Fourier transforms."""
-    counts = []
-    # The difference leaves out the fit of the initial kernel, which precedes the first iteration.
-    for iterations in (1, 2):
-        limited = settings.with_changes(stop_at_noise=False, max_iterations=iterations)
-        with FlopCounterMode(display=False) as counter:
-            deconvolve(image, limited)
-        counts.append(counter.get_total_flops())
-    return counts[1] - counts[0]
-
-
-def _convolution_rate(device: torch.device, settings: Settings) -> float:
-    """Return the highest rate of one plain convolution, forward and backward, in operations/s."""
-    half_precision = settings.precision is Precision.AUTO and computes_bfloat16(device)
-    layer = torch.nn.Conv2d(RATE_CHANNELS, RATE_CHANNELS, 3, padding=1).to(device)
-    layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    image = torch.rand(1, RATE_CHANNELS, RATE_SIDE, RATE_SIDE, device=device)
-    image = image.to(memory_format=torch.channels_last).requires_grad_()
-    times = []
-    for _ in range(10):
-        started = time.perf_counter()
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half_precision):
-            output = layer(image)
-        output.sum().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - started)
-    forward = 2 * RATE_CHANNELS**2 * 9 * RATE_SIDE**2
-    return 3 * forward / min(times)
-
-
-def peak_memory(device: torch.device) -> int | None:
-    """Return the peak memory in bytes: of the process on a CPU, of PyTorch on a GPU.
-
-    None on Windows, where it is unknown.
-    """
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 SUITE = Speed()

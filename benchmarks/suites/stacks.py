@@ -15,10 +15,10 @@ import tifffile
 from numpy.typing import NDArray
 
 from benchmarks.cases import Case, fluorescence
+from benchmarks.memory import peak_memory
 from benchmarks.methods import version_of
 from benchmarks.scoring import quality
 from benchmarks.suites import Options, Task
-from benchmarks.suites.speed import GIBI, peak_memory
 from benchmarks.tables import markdown
 from napari_blind_deconv import Settings, deconvolve_stack
 from napari_blind_deconv.engine.devices import choose_device
@@ -128,12 +128,11 @@ def _run(
         ends.append(time.perf_counter())
     later = np.diff(ends)
     ratios = [plane.image.mean() / stack[plane.index].mean() for plane in planes]
-    memory = peak_memory(choose_device(options.device))
     return {
         "seconds": time.perf_counter() - started,
         "seconds_first": ends[0] - started,
         "seconds_later": float(np.median(later)) if len(later) else None,
-        "peak_memory": None if memory is None else memory / GIBI,
+        "peak_memory": peak_memory(choose_device(options.device)),
         "flicker": 100 * float(np.abs(np.diff(ratios)).max()) if len(later) else None,
     }, planes
 

@@ -244,10 +244,22 @@ class TestKernelError:
 def test_the_dark_level_is_bounded_by_camera_and_estimate():
     observed = np.linspace(10, 20, 1000, dtype=np.float32)
     estimate = np.linspace(-5, 25, 1000, dtype=np.float32)
-    assert dark_level(observed, estimate, None) == pytest.approx(-5, abs=0.1)
-    assert dark_level(observed, estimate, 3.0) == 3
-    assert dark_level(observed, estimate, 12.0) == 10
-    assert dark_level(observed, observed + 5, -100.0) == 10
+
+    def level(estimate: np.ndarray, offset: float | None, noise: float = 0.0) -> float:
+        return dark_level(observed, estimate, blurred=12.0, noise=noise, offset=offset)
+
+    assert level(estimate, None) == pytest.approx(-5, abs=0.1)
+    assert level(estimate, 3.0) == 3
+    assert level(estimate, 12.0) == 10
+    assert level(observed + 5, -100.0) == 10
+    # Noise explains a part of the darkness, but not that the scene is as bright as its blur.
+    assert 3 < level(estimate, 3.0, noise=1.0) < 7
+    assert level(estimate, 3.0, noise=1000.0) == pytest.approx(7.5)
+
+
+def test_the_noise_of_the_linear_estimate_is_not_taken_for_darkness(exposure):
+    assert exposure.observed.min() < 0 < exposure.sharp.min()
+    assert exposure.observed.min() < exposure.model.dark < exposure.sharp.min()
 
 
 class TestExpectedDeviation:

@@ -44,6 +44,7 @@ __all__ = [
 # flattens dim structures; half as much leaves more noise in the dark.
 _DARK = 0.1
 _DARKEST = 0.1  # percentile of the linear estimate below which there is only noise
+_DARKEST_NOISE = 3.1  # standard deviations of noise below its mean, at this percentile
 _BRIGHT = 99.5  # percentile of the image that counts as bright
 # A few bright points on black: the percentile is bounded by this share of the brightest pixel.
 _MIN_BRIGHT = 0.01
@@ -129,7 +130,14 @@ class LocalModel:
         blurred = Convolution(torch.from_numpy(kernel)).forward(torch.from_numpy(linear)).numpy()
         variance = np.square(camera.deviation(blurred))
         light = observed[known]
-        dark = dark_level(light, linear, camera.offset)
+        darkest = blurred[known].min()
+        dark = dark_level(
+            light,
+            linear,
+            blurred=float(darkest),
+            noise=float(camera.deviation(darkest)) * _noise_gain(power, penalty),
+            offset=camera.offset,
+        )
         bright = max(float(np.percentile(light, _BRIGHT)), _MIN_BRIGHT * float(light.max()))
         return cls(
             kernel=kernel,
@@ -208,12 +216,18 @@ def expected_deviation(
 
 
 def dark_level(
-    observed: NDArray[np.float32], estimate: NDArray[np.float32], offset: float | None
+    observed: NDArray[np.float32],
+    estimate: NDArray[np.float32],
+    *,
+    blurred: float,
+    noise: float,
+    offset: float | None,
 ) -> float:
     """Return the intensity without light, as far as an image and its linear estimate tell.
 
-    Before it was blurred, a scene was darker in places than the darkest pixel of the image, but not
-    darker than the camera's offset, nor than the linear estimate shows.
+    Blur makes dark places brighter, so that the scene was darker than the darkest place of the
+    image without noise. The linear estimate shows darker places, but noise and ringing make them
+    too dark. The level is in the middle between both, and no higher than the noise explains.
 
     Parameters
     ----------
@@ -221,13 +235,24 @@ def dark_level(
         Valid pixels of the image.
     estimate : ndarray
         Linear estimate.
+    blurred : float
+        Darkest pixel of the blurred linear estimate.
+    noise : float
+        Standard deviation of the noise of the linear estimate where it is dark. Raising it raises
+        the level.
     offset : float, optional
         Intensity at which the noise of the camera would vanish, as `CameraNoise.offset`.
     """
     darkest = float(np.percentile(estimate, _DARKEST))
     if offset is not None:
         darkest = max(darkest, offset)
-    return min(float(observed.min()), darkest)
+    darkest = min(float(observed.min()), darkest)
+    return darkest + min(max(blurred - darkest, 0) / 2, _DARKEST_NOISE * noise)
+
+
+def _noise_gain(power: NDArray[np.float32], penalty: NDArray[np.float32]) -> float:
+    """Return the standard deviation of white noise after the linear filter, over that before."""
+    return float(np.sqrt((power / np.square(power + penalty)).mean()))
 
 
 def local_amplitude(

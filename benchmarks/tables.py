@@ -20,6 +20,7 @@ _FIGURES = (
     "kernel_similarity",
     "width_error",
     "seconds",
+    "before_networks",
 )
 INPUT = "input"
 ORACLE = "RL, true PSF (best iteration)"
@@ -91,6 +92,7 @@ def _means(runs: pd.DataFrame) -> dict[str, Any]:
     complete = runs[runs["psnr"].notna()]
     numbers = {name: complete[name].astype(float) for name in _FIGURES}
     oracle_gain = (complete["oracle"] - complete["before"]).mean()
+    added = (numbers["psnr"] - numbers["before_networks"]).dropna()
     return {
         "cases": complete["case"].nunique(),
         "failed": int(runs["failure"].notna().sum()),
@@ -105,6 +107,9 @@ def _means(runs: pd.DataFrame) -> dict[str, Any]:
         "flux": numbers["flux"].mean(),
         "kernel likeness": numbers["kernel_similarity"].mean(),
         "width error either way, median %": numbers["width_error"].abs().median(),
+        "with networks": str(len(added)) if len(added) else None,
+        "networks add": added.mean(),
+        "networks add, worst": added.min(),
         "s, median": numbers["seconds"].median(),
     }
 

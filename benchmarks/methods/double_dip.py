@@ -78,11 +78,12 @@ class DoubleDip:
             kernel=self._held(case),
             preview_seconds=0,
         )
-        result, curve = _run_with_scores(run, case)
+        result, curve, before_networks = _run_with_scores(run, case)
         estimated = None if result.kernel_is_held else result.kernel.weights
         figures = _stopping_figures(curve, self._kept(result)) | {
             "iterations": len(result.trace),
             "seconds_per_iteration": result.seconds / len(result.trace),
+            "before_networks": before_networks,
             "kernel_source": result.kernel.source.value,
             "flags": [flag.name for flag in result.flags],
             "findings": {finding.value: count for finding, count in result.findings.items()},
@@ -142,15 +143,27 @@ def _stopping_figures(curve: NDArray[np.float64], kept: int) -> dict[str, Any]:
     }
 
 
-def _run_with_scores(run: Run[Snapshot, Result], case: Case) -> tuple[Result, NDArray[np.float64]]:
-    """Run to the end, and return the result and the PSNR of the estimate at regular intervals."""
-    curve: list[float] = []
+def _run_with_scores(
+    run: Run[Snapshot, Result], case: Case
+) -> tuple[Result, NDArray[np.float64], float | None]:
+    """Run to the end, and return the result and two scores.
 
+    These are the PSNR of the estimate at regular intervals, and that of the estimate from which the
+    networks start; None without networks or such an estimate.
+    """
+    curve: list[float] = []
+    start, has_networks = None, False
     for snapshot in run:
-        is_scored = snapshot.iteration and snapshot.iteration % SCORING_INTERVAL == 0
-        if is_scored and snapshot.image is not None:
+        if snapshot.image is None or not snapshot.iteration:
+            continue
+        if snapshot.stage is Stage.DOUBLE_DIP:
+            has_networks = True
+        else:
+            start = snapshot.image
+        if snapshot.iteration % SCORING_INTERVAL == 0:
             curve.append(quality(case, snapshot.image))
-    return run.result(), np.array(curve)
+    before = None if start is None or not has_networks else quality(case, start)
+    return run.result(), np.array(curve), before
 
 
 METHODS: list[Method] = [

@@ -84,6 +84,7 @@ class DoubleDip:
             "iterations": len(result.trace),
             "seconds_per_iteration": result.seconds / len(result.trace),
             "before_networks": before_networks,
+            "objective": _objective(result),
             "kernel_source": result.kernel.source.value,
             "flags": [flag.name for flag in result.flags],
             "findings": {finding.value: count for finding, count in result.findings.items()},
@@ -124,6 +125,16 @@ class DoubleDip:
             if stopping.exhausted:
                 break
         return stopping.best_iteration or len(result.trace)
+
+
+def _objective(result: Result) -> dict[str, dict[str, float]]:
+    """Return data term and regulariser of the last estimate of each stage, and of that kept."""
+    rows = {str(row["stage"]): row for row in result.trace}
+    rows["kept"] = result.trace[result.trace["iteration"] == result.stop_iteration][0]
+    return {
+        name: {term: float(row[term]) for term in ("data", "regulariser")}
+        for name, row in rows.items()
+    }
 
 
 def _stopping_figures(curve: NDArray[np.float64], kept: int) -> dict[str, Any]:

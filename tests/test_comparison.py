@@ -17,9 +17,9 @@ CALIBRATION = {"scale": (0.2, 0.1), "translate": (3, 5), "units": ("um", "um")}
 class FinishedRun:
     """The part of a finished run on one plane that the comparison uses."""
 
-    def __init__(self, source, layer):
-        self.geometry, self.layer = source, layer
-        self.task = Task(source.image, Settings())
+    def __init__(self, plane, source, layer):
+        self.geometry, self.source, self.layer = plane, source, layer
+        self.task = Task(plane.image, Settings())
 
     def index_shown(self):
         return ()
@@ -32,19 +32,24 @@ class FinishedRun:
 def compared(qtbot):
     viewer = ViewerModel()
     layer = viewer.add_image(BEFORE, name="cells", **CALIBRATION)
-    source = LayerPlane.of(layer, viewer.dims)
-    result = viewer.add_image(displayable(source, 2 * BEFORE), **image_options(source, {}))
+    plane = LayerPlane.of(layer, viewer.dims)
+    result = viewer.add_image(displayable(plane, 2 * BEFORE), **image_options(plane, {}))
     widget = Comparison(viewer)
     qtbot.addWidget(widget)
-    widget.compare(FinishedRun(source, result))
+    widget.compare(FinishedRun(plane, layer, result))
     return viewer, result, widget
 
 
-def test_one_click_shows_the_image(compared):
-    _, result, widget = compared
+@pytest.mark.parametrize("is_visible", [True, False])
+def test_one_click_shows_the_image(compared, is_visible):
+    viewer, result, widget = compared
+    image = viewer.layers["cells"]
+    image.visible = is_visible
     widget.input_button.click()
+    assert image.visible
     assert not result.visible
     widget.input_button.click()
+    assert image.visible == is_visible
     assert result.visible
 
 
@@ -98,7 +103,7 @@ def test_colour_images_are_compared_on_one_scale(qtbot):
     result = viewer.add_image(displayable(source, pixels.astype(np.float32)), rgb=True)
     widget = Comparison(viewer)
     qtbot.addWidget(widget)
-    widget.compare(FinishedRun(source, result))
+    widget.compare(FinishedRun(source, layer, result))
     widget.add_line()
     before, after = widget.plot.curves
     np.testing.assert_allclose(before.y, 0.2)

@@ -51,7 +51,7 @@ def test_the_result_is_inserted_once_in_order():
 def slider(qtbot):
     widget = EstimateSlider()
     qtbot.addWidget(widget)
-    widget.set_iterations([1, 10, 20], 1)
+    widget.set_iterations([1, 10, 20], 1, 1)
     return widget
 
 
@@ -79,7 +79,7 @@ def test_another_estimate_can_be_chosen(slider):
 
 def test_a_slider_without_a_choice_is_disabled_with_a_reason(slider):
     for offered in ([], [3]):
-        slider.set_iterations(offered, 0)
+        slider.set_iterations(offered, 0, 0)
         for widget in (slider.slider, slider.use_button):
             assert not widget.isEnabled()
             assert widget.toolTip()

@@ -245,7 +245,7 @@ def test_deleting_the_result_ends_the_run(dock, qtbot):
     dock._viewer.layers.remove("cells [deblurred]")
     finish(dock, qtbot)
     assert [layer.name for layer in dock._viewer.layers] == ["cells"]
-    assert not run_module._active
+    qtbot.waitUntil(lambda: not run_module._active, timeout=guard.MILLISECONDS)
 
 
 def test_an_impossible_stack_leaves_no_layer(dock, qtbot):

@@ -133,10 +133,9 @@ class TestRun:
         wait(lambda: "left" in dock.progress.format())
         assert not dock.run_button.isEnabled()
         assert "under way" in dock.run_button.toolTip()
-        wait(lambda: "Running on the CPU: at most" in dock.warnings.text())
+        wait(lambda: "on the CPU" in dock.status.text())
         dock.stop_button.click()
         wait(idle(dock))
-        assert "Running on" not in dock.warnings.text()
 
     def test_stop_keeps_the_best_estimate(self, dock, wait):
         set_endless(dock)
@@ -252,7 +251,26 @@ class TestEndings:
         viewer_of(dock).layers.remove("cells [deblurred]")
         wait(idle(dock))
         assert names(dock) == ["cells"]
-        assert "deleted" in dock.status.text()
+        assert "Cancelled" in dock.status.text()
+        assert not notifications
+
+    def test_cancel_keeps_nothing_and_lets_another_run_start_at_once(
+        self, dock, wait, notifications
+    ):
+        set_endless(dock)
+        dock.start()
+        wait(is_deconvolving(dock))
+        dock.cancel_button.click()
+        assert dock.run_button.isEnabled()
+        assert names(dock) == ["cells"]
+        assert "nothing was kept" in dock.status.text()
+        assert dock.trace_plot.points == 0
+        assert not dock.cancel_button.isEnabled()
+        set_form(dock, max_iterations=2)
+        dock.start()
+        wait(idle(dock))
+        assert "cells [kernel]" in names(dock)
+        assert not notifications
 
     def test_deleting_the_image_does_not_end_the_run(self, dock, wait):
         set_endless(dock)
@@ -443,8 +461,27 @@ class TestAfterwards:
         assert "⚠ The run was stopped at the iteration limit" in dock.warnings.text()
         record = viewer_of(dock).layers["cells [deblurred]"].metadata["blind_deconvolution"]
         assert any("iteration limit" in warning for warning in record["warnings"])
-        dock._show_status("Something else.")
+        dock.command_button.click()
+        assert "Copied" in dock.status.text()
+        assert "iteration limit" in dock.warnings.text()
+
+    def test_a_result_is_shown_only_with_its_own_image(self, dock, wait):
+        dock.start()
+        wait(idle(dock))
+        verdict, points = dock.status.text(), dock.trace_plot.points
+        viewer = viewer_of(dock)
+        viewer.add_image(PIXELS, name="other", **CALIBRATION)
+        assert dock.form.input.layer.value.name == "other"
+        assert not dock.status.text()
         assert not dock.warnings.text()
+        assert dock.trace_plot.points == 0
+        assert not dock.result.save_button.isEnabled()
+        viewer.layers.selection.active = viewer.layers["cells"]
+        assert dock.status.text() == verdict
+        assert dock.trace_plot.points == points
+        assert dock.result.save_button.isEnabled()
+        viewer.layers.remove("cells [deblurred]")
+        assert not dock.status.text()
 
     def test_pixels_that_were_left_out_are_told_and_shown_on_request(self, dock, wait):
         image = viewer_of(dock).layers["cells"]
@@ -534,6 +571,32 @@ class TestAfterwards:
         assert not np.array_equal(layer.data, result)
         dock.result.clear()
         np.testing.assert_array_equal(layer.data, result)
+
+    def test_before_and_after_look_alike(self, dock, wait):
+        image = viewer_of(dock).layers["cells"]
+        image.gamma, image.interpolation2d = 0.6, "cubic"
+        image.contrast_limits, image.colormap = (20, 80), "magenta"
+        dock.start()
+        result = viewer_of(dock).layers["cells [deblurred]"]
+        for name in ("gamma", "interpolation2d", "contrast_limits", "blending"):
+            assert getattr(result, name) == getattr(image, name)
+        assert result.colormap.name == "magenta"
+        wait(idle(dock))
+        assert image.visible
+
+    def test_an_additive_channel_is_not_added_to_its_result(self, dock, wait):
+        image = viewer_of(dock).layers["cells"]
+        image.blending = "additive"
+        dock.start()
+        wait(idle(dock))
+        result = viewer_of(dock).layers["cells [deblurred]"]
+        assert result.blending == "additive"
+        button = dock.result.comparison.input_button
+        for shown in (True, False):
+            button.setChecked(shown)
+            assert (image.visible, result.visible) == (shown, not shown)
+        viewer_of(dock).layers.remove(result)
+        assert image.visible
 
     def test_the_settings_of_a_run_are_stored(self, dock, wait):
         dock.start()

@@ -38,6 +38,7 @@ class Comparison(QWidget):
         self._viewer = viewer
         self._run: ViewerRun | None = None
         self._line: Shapes | None = None
+        self._source_is_visible = True  # except while the button shows it
         self.input_button = QPushButton("Show the input")
         self.input_button.setCheckable(True)
         self.input_button.toggled.connect(self._show_input)
@@ -60,7 +61,7 @@ class Comparison(QWidget):
         self.input_button.setChecked(False)
         self._run = run
         for button, help_text in (
-            (self.input_button, "Hide the result to see the input below it."),
+            (self.input_button, "Show the input in place of the result."),
             (self.line_button, "Plot the intensity of input and result along a line."),
         ):
             button.setEnabled(run is not None)
@@ -120,8 +121,15 @@ class Comparison(QWidget):
         self.plot.draw(curves)
 
     def _show_input(self, shown: bool) -> None:
-        if self._run is not None and self._run.layer in self._viewer.layers:
-            self._run.layer.visible = not shown
+        if self._run is None:
+            return
+        layer, source = self._run.layer, self._run.source
+        if layer in self._viewer.layers:
+            layer.visible = not shown
+        if source in self._viewer.layers:
+            if shown:
+                self._source_is_visible = source.visible
+            source.visible = shown or self._source_is_visible
 
     def _on_removed(self, event: Any) -> None:
         if self._line is not None and event.value == self._line:

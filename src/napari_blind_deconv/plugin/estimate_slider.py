@@ -54,16 +54,19 @@ class EstimateSlider(QWidget):
 
     def clear(self) -> None:
         """Remove all iterations."""
-        self.set_iterations([], 0)
+        self.set_iterations([], 0, 0)
 
-    def set_iterations(self, iterations: list[int], kept: int) -> None:
-        """Set the iterations to choose from; `kept` is the index of the run's own choice."""
-        self._iterations, self._kept, self._in_use = iterations, kept, kept
+    def set_iterations(self, iterations: list[int], kept: int, in_use: int) -> None:
+        """Set the iterations to choose from.
+
+        `kept` and `in_use` are the indices of the run's own choice and of the result.
+        """
+        self._iterations, self._kept, self._in_use = iterations, kept, in_use
         self.slider.blockSignals(True)  # the viewer already shows this estimate
         self.slider.setRange(0, max(len(iterations) - 1, 0))
-        self.slider.setValue(kept)
+        self.slider.setValue(in_use)
         self.slider.blockSignals(False)
-        self._describe(kept)
+        self._describe(in_use)
 
     def _preview(self, index: int) -> None:
         self._describe(index)

@@ -63,7 +63,8 @@ class LayerGeometry:
     translate : ndarray
         Translation that puts a layer with this transform at the plane's first pixel.
     display : dict
-        Colormap and contrast limits of the layer; empty for a colour image.
+        How the layer is displayed: blending, gamma and interpolation; of a grey image also colormap
+        and contrast limits.
     pixel_size : tuple
         Height and width of a pixel, and the symbol of their unit.
     stated : dict
@@ -101,7 +102,6 @@ class LayerGeometry:
         inside = np.array(shown_index(layer, dims))
         inside[list(axes)] = corner
         position = tuple(map(int, inside))
-        display = {} if layer.rgb else {"contrast_limits": list(layer.contrast_limits)}
         reading = read_pixel_size(layer, axes)
         letters = [axis_letter(layer, axis) for axis in axes]
         return LayerGeometry(
@@ -120,7 +120,7 @@ class LayerGeometry:
             },
             # napari applies `affine` after `translate`, so its effect is taken out here.
             translate=layer.affine.inverse(layer.data_to_world(position)),
-            display=display if layer.rgb else {**display, "colormap": layer.colormap.name},
+            display=_display_of(layer),
             pixel_size=reading.size,
             stated=_in_words_of_ome(letters, reading.size) if reading.is_from_metadata else {},
             rows=rows.stop - rows.start,
@@ -220,6 +220,14 @@ class LayerPlane(LayerGeometry):
         """The plane as an image for `deconvolve`, with its pixel size."""
         axes = "YXS" if self.rgb else "YX"
         return ImageData(self.pixels, axes, **self.calibration)
+
+
+def _display_of(layer: Image) -> dict[str, Any]:
+    shared = {name: getattr(layer, name) for name in ("blending", "gamma", "interpolation2d")}
+    if layer.rgb:
+        return shared
+    limits = list(layer.contrast_limits)
+    return {**shared, "contrast_limits": limits, "colormap": layer.colormap}
 
 
 def _in_words_of_ome(letters: Sequence[str], size: PixelSize) -> dict[str, Any]:

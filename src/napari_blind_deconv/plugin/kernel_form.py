@@ -263,6 +263,8 @@ class KernelForm(QWidget):
 
     def _kernel_of_file(self) -> tuple[Kernel, str, str]:
         path = Path(str(self.file.value))
+        if path == Path():
+            raise ValueError("No PSF file is chosen; choose a TIFF file.")
         if not path.is_file():
             raise ValueError(f"The PSF file {path} does not exist; choose a TIFF file.")
         return read_psf(path), f"tifffile.imread({str(path)!r})", str(path)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from napari_blind_deconv.plugin.colours import BLUE, ORANGE
 from napari_blind_deconv.plugin.geometry import GAP, LayerGeometry
-from napari_blind_deconv.results import Result
+from napari_blind_deconv.results import Result, StackResult
+from napari_blind_deconv.task import Task
 
 __all__ = [
     "LayerData",
@@ -22,6 +23,7 @@ __all__ = [
     "kernel_layer",
     "layer_metadata",
     "outputs_beside",
+    "stack_record",
     "trace_layer",
 ]
 
@@ -169,6 +171,22 @@ def layer_metadata(
         record["white"] = geometry.white  # lets users undo the division made for display
     stated = {_STATED_KEY: geometry.stated} if geometry.stated else {}
     return {_METADATA_KEY: record, **stated}
+
+
+def stack_record(task: Task, result: StackResult) -> dict[str, Any]:
+    """Return how a stack was made, for the metadata of its layer."""
+    choice = task.kernel
+    record: dict[str, Any] = {
+        "axes": task.image.axes,
+        "settings": task.settings.model_dump(mode="json"),
+        "kernel": "held" if choice.is_held else choice.scope.value,
+        "failures": {str(index): reason for index, reason in result.failures.items()},
+        "warnings": {flag.sentence: count for flag, count in result.flags.items()},
+        "findings": {finding.value: vars(n) for finding, n in result.findings.items()},
+    }
+    if result.plan is not None:
+        record["intensity_ranges"] = [span and list(span) for span in result.plan.intensity_ranges]
+    return record
 
 
 def is_output(layer: Layer) -> bool:

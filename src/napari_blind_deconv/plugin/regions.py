@@ -40,7 +40,8 @@ def drawn_region(layer: Image, layers: LayerList, dims: Dims) -> Region:
     ValueError
         If there is no shape, or it lies outside of the layer.
     """
-    for shapes in reversed([other for other in layers if can_hold_regions(other)]):
+    candidates = [other for other in layers if can_hold_regions(other)]
+    for shapes in reversed(candidates):
         areas = [index for index, kind in enumerate(shapes.shape_type) if kind not in LINES]
         if areas and shapes.visible:
             index = max(shapes.selected_data & set(areas), default=areas[-1])
@@ -48,7 +49,9 @@ def drawn_region(layer: Image, layers: LayerList, dims: Dims) -> Region:
             pixels = corners[:, plane_axes(layer, dims)]
             # The centre of a pixel has integer coordinates, so its edges are half a pixel away.
             return _clipped(layer, dims, pixels.min(axis=0) + 0.5, pixels.max(axis=0) + 0.5)
-    raise ValueError("No rectangle is drawn; add a shapes layer and draw one over the image.")
+    shown = [shapes.name for shapes in candidates if shapes.visible]
+    how = f"draw one in {shown[-1]}," if shown else "add a shapes layer and draw one"
+    raise ValueError(f"No rectangle is drawn; {how} over the image.")
 
 
 def visible_region(layer: Image, dims: Dims) -> Region:

@@ -130,9 +130,10 @@ class ResultPanel(QWidget):
         if not self._run.is_stack:
             estimates = self._run.estimates
             iterations = [estimates[index].iteration for index in range(len(estimates))]
-            self.slider.set_iterations(iterations, self._run.kept_index)
+            run = self._run
+            self.slider.set_iterations(iterations, run.kept_index, run.index_in_use)
         else:
-            self.slider.set_iterations([] if result is None else [result.stop_iteration], 0)
+            self.slider.set_iterations([] if result is None else [result.stop_iteration], 0, 0)
 
     def _on_step(self, _event: object) -> None:
         """Update the panel if the viewer shows another plane of the stack."""
@@ -168,5 +169,6 @@ class ResultPanel(QWidget):
 
     def _on_removed(self, event: object) -> None:
         if self._run is not None and getattr(event, "value", None) == self._run.layer:
+            self._run.show_source()
             self.clear()
             self.deleted.emit()

@@ -8,6 +8,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Image as ImageLayer
 from napari.layers import Layer
 from napari.qt.threading import GeneratorWorker, create_worker
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from napari_blind_deconv.plugin.layers import (
     kernel_layer,
     layer_metadata,
     outputs_beside,
+    stack_record,
 )
 from napari_blind_deconv.plugin.worker import Failure, Progress, catch_errors, work
 from napari_blind_deconv.reasons import Finding
@@ -37,6 +39,7 @@ __all__ = ["Observer", "ViewerRun"]
 # Runs in progress. A run outlives the dock that started it: when the dock is closed, the run ends
 # and keeps its best estimate so far.
 _active: set[ViewerRun] = set()
+_MIXED = ("additive", "minimum", "multiplicative")  # blending that changes what lies below
 
 
 @dataclass(frozen=True)
@@ -51,17 +54,20 @@ class Observer:
         Called with the result, once its layers have been added.
     failed : callable
         Called with a sentence for the user, and the error if there is one.
+    cancelled : callable
+        Called when the live layer is removed during the run. The thread ends soon after.
     """
 
     progressed: Callable[[Progress], None]
     ended: Callable[[StackResult], None]
     failed: Callable[[str, BaseException | None], None]
+    cancelled: Callable[[], None]
 
 
 def _ignore(*_arguments: object) -> None: ...
 
 
-_NO_OBSERVER = Observer(_ignore, _ignore, _ignore)
+_NO_OBSERVER = Observer(_ignore, _ignore, _ignore, _ignore)
 
 
 class ViewerRun:
@@ -70,8 +76,11 @@ class ViewerRun:
     The live layer is added at once, on top of the input. It shows the current estimate of a single
     plane; for a stack, it is filled plane by plane. At the end of the run, a layer with the kernel
     is added, and for a single plane another one with the trace. The user can then view the
-    estimates of a single plane, and choose one of them as the result. Deleting the live layer ends
-    the run, and no other layer is added.
+    estimates of a single plane, and choose one of them as the result. Deleting the live layer
+    cancels the run, and no other layer is added.
+
+    A layer that is blended with those below it would be added to its input, so that such an input
+    is hidden; it is shown again if the result is deleted.
 
     Parameters
     ----------
@@ -82,6 +91,8 @@ class ViewerRun:
     task : Task
         What to compute. It does not depend on the input layer; the planes of a stack are read
         during the run.
+    source : Image
+        The input layer. It may be deleted during the run.
     observer : Observer
 
     Attributes
@@ -90,26 +101,36 @@ class ViewerRun:
         The live layer.
     estimates : KeptEstimates
         Estimates of a single plane.
-    kept_index : int
-        Index among them of the estimate that the run has kept as its result.
+    kept_index, index_in_use : int
+        Indices among them of the estimate that the run has kept, and of the one that is the result.
+    outcome : StackResult
+        The result, once the run has ended.
     """
 
     def __init__(
-        self, viewer: Viewer, geometry: LayerGeometry, task: Task, observer: Observer
+        self,
+        viewer: Viewer,
+        geometry: LayerGeometry,
+        task: Task,
+        source: ImageLayer,
+        observer: Observer,
     ) -> None:
         self._viewer = viewer
         self.geometry = geometry
         self.task = task
+        self.source = source
         self.estimates = KeptEstimates()
-        self.kept_index = 0
+        self.kept_index = self.index_in_use = 0
         self._done = 0
         self._results: dict[Index, Result] = {}  # by plane; a single plane has index ()
-        self._stack_result: StackResult  # set when the run has ended
+        self.outcome: StackResult  # set when the run has ended
         self._side_layers: list[Layer] = []
         self._image = self._initial_image()
         self.layer = viewer.add_image(
             self._image, **image_options(geometry, layer_metadata(geometry))
         )
+        self._hides_source = source.visible and source.blending in _MIXED
+        source.visible &= not self._hides_source
         self._observer = observer
         self._stop = Event()
         self._is_open = True
@@ -147,10 +168,19 @@ class ViewerRun:
         """End the run after the current iteration; its result is the best estimate so far."""
         self._stop.set()
 
+    def cancel(self) -> None:
+        """End the run and keep nothing."""
+        self._viewer.layers.remove(self.layer)
+
     def detach(self) -> None:
         """End the run and keep the best estimate so far, without calling the observer."""
         self._observer = _NO_OBSERVER
         self.stop_and_keep()
+
+    def show_source(self) -> None:
+        """Show the input again if the run has hidden it."""
+        if self._hides_source and self.source in self._viewer.layers:
+            self.source.visible = True
 
     # Results
 
@@ -190,8 +220,8 @@ class ViewerRun:
         See `all_kernels`.
         """
         own = {index: result.kernel for index, result in self._results.items()}
-        assert self._stack_result.plan is not None
-        return all_kernels(self.task.image, self._stack_result.plan.kernels, own)
+        assert self.outcome.plan is not None
+        return all_kernels(self.task.image, self.outcome.plan.kernels, own)
 
     # Estimates of a single plane, after the run
 
@@ -223,7 +253,7 @@ class ViewerRun:
             chosen_by_hand=index != self.kept_index,
             **judgement._asdict(),
         )
-        self._results[()] = result
+        self._results[()], self.index_in_use = result, index
         for layer in self._side_layers:
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
@@ -265,26 +295,14 @@ class ViewerRun:
             self._results[block.index] = compact
 
     def _show(self, result: StackResult) -> None:
-        self._stack_result = result
+        self.outcome = result
         if not self.is_stack:
             plane = self._results[()]
             kept = KeptEstimate(plane.stop_iteration, plane.image, plane.kernel.weights)
-            self.kept_index = self.estimates.add_result(kept)
+            self.kept_index = self.index_in_use = self.estimates.add_result(kept)
             self._show_plane(plane)
             return
-        choice = self.task.kernel
-        record: dict[str, Any] = {
-            "axes": self.task.image.axes,
-            "settings": self.task.settings.model_dump(mode="json"),
-            "kernel": "held" if choice.is_held else choice.scope.value,
-            "failures": {str(index): reason for index, reason in result.failures.items()},
-            "warnings": {flag.sentence: count for flag, count in result.flags.items()},
-            "findings": {finding.value: vars(n) for finding, n in result.findings.items()},
-        }
-        if result.plan is not None:
-            record["intensity_ranges"] = [
-                span and list(span) for span in result.plan.intensity_ranges
-            ]
+        record = stack_record(self.task, result)
         self.layer.metadata = layer_metadata(self.geometry, record=record)
         self._add_kernel_layer()
 
@@ -326,7 +344,6 @@ class ViewerRun:
             self._on_failure(result, observer)
             return
         if self._discarded:
-            observer.failed("The run has ended because its result layer was deleted.", None)
             return
         try:
             self._show(result)
@@ -345,6 +362,7 @@ class ViewerRun:
             self._record_failure(reason)
         elif not self._discarded:
             self._viewer.layers.remove(self.layer)
+            self.show_source()
         observer.failed(reason, failure.error)
 
     def _on_finished(self) -> None:
@@ -366,6 +384,9 @@ class ViewerRun:
         if removed == self.layer:
             self._discarded = True
             self.stop_and_keep()
+            self.show_source()
+            observer, self._observer = self._observer, _NO_OBSERVER
+            observer.cancelled()
 
     def _close(self) -> Observer:
         """Disconnect from the viewer, and return the observer that is to be called at the end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,8 @@ class Script:
     @property
     def output(self) -> str:
         """File for the result, in the working directory."""
-        return f"{Path(self.file).name.split('.')[0]}_deblurred.tif"
+        name = re.sub(r"(\.ome)?\.tiff?$", "", Path(self.file).name, flags=re.IGNORECASE)
+        return f"{name}_deblurred.tif"
 
     def as_python(self) -> str:
         """Return a Python script that computes and saves the result."""

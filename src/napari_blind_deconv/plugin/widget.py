@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import (
     QFrame,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["BlindDeconvolutionWidget"]
 
 _TRACE_PLACEHOLDER = "The trace appears here during a run."
-_MAX_CPU_SECONDS = 90  # a longer run on the CPU gets a warning
 
 
 class BlindDeconvolutionWidget(QWidget):
@@ -57,6 +56,7 @@ class BlindDeconvolutionWidget(QWidget):
         super().__init__()
         self._viewer = napari_viewer
         self._run: ViewerRun | None = None
+        self._last: ViewerRun | None = None  # the last run that has a result
         # Count and time of the first progress report, from which the time left is estimated.
         self._first_report: tuple[int, float] | None = None
         self.form = RunForm(napari_viewer)
@@ -67,7 +67,8 @@ class BlindDeconvolutionWidget(QWidget):
         self.result.estimate_chosen.connect(self._on_estimate_chosen)
         self.result.plane_shown.connect(self._show_plane)
         self.result.failed.connect(self._show_error)
-        self.result.deleted.connect(self._clear_plots)
+        self.result.deleted.connect(self._on_result_deleted)
+        self.form.input.layer.changed.connect(self._show_last)
         self._show_running(False)
 
     # Construction
@@ -77,6 +78,8 @@ class BlindDeconvolutionWidget(QWidget):
         self.run_button.clicked.connect(self.start)
         self.stop_button = QPushButton("Stop and keep")
         self.stop_button.clicked.connect(self._stop)
+        self.cancel_button = QPushButton("Cancel")
+        self.cancel_button.clicked.connect(self._cancel)
         self.progress = QProgressBar()
         self.status, self.warnings = QLabel(), QLabel()
         for label in (self.status, self.warnings):
@@ -96,7 +99,7 @@ class BlindDeconvolutionWidget(QWidget):
         column = QVBoxLayout()
         column.setSpacing(4)
         column.addWidget(self.form)
-        column.addLayout(in_row(self.run_button, self.stop_button))
+        column.addLayout(in_row(self.run_button, self.stop_button, self.cancel_button))
         for widget in (self.progress, self.status, self.warnings, self.result.left_out.notes):
             column.addWidget(widget)
         column.addLayout(in_row(self.trace_plot, self.kernel_view))
@@ -124,6 +127,7 @@ class BlindDeconvolutionWidget(QWidget):
         if self._run is not None:
             return
         self._clear_plots()
+        self._show_warnings([])
         try:
             run = self._make_run()
         except Exception as error:  # lazy data may raise any error when they are read
@@ -131,6 +135,7 @@ class BlindDeconvolutionWidget(QWidget):
             return
         self.form.preferences().save()
         self._first_report = None
+        self._last = None
         self.result.clear()
         self._show_status("Starting …")
         self.progress.setRange(0, 0)
@@ -140,8 +145,9 @@ class BlindDeconvolutionWidget(QWidget):
         run.start()
 
     def _make_run(self) -> ViewerRun:
-        observer = Observer(self._on_progress, self._on_end, self._on_failure)
-        return ViewerRun(self._viewer, *self.form.task(), observer)
+        observer = Observer(self._on_progress, self._on_end, self._on_failure, self._on_cancelled)
+        source = self.form.input.chosen_layer()
+        return ViewerRun(self._viewer, *self.form.task(), source, observer)
 
     def _clear_plots(self) -> None:
         """Clear trace and kernel of the last run; its layers and its result are kept."""
@@ -155,6 +161,10 @@ class BlindDeconvolutionWidget(QWidget):
             self.stop_button.setEnabled(False)
             self.stop_button.setToolTip("The run is stopping.")
             self._run.stop_and_keep()
+
+    def _cancel(self) -> None:
+        if self._run is not None:
+            self._run.cancel()
 
     def _apply_to_all(self) -> None:
         self.form.apply_kernel_to_all()
@@ -179,8 +189,6 @@ class BlindDeconvolutionWidget(QWidget):
         self.progress.setValue(progress.iteration)
         left = self._seconds_left(progress.iteration, progress.max_iterations)
         self.progress.setFormat(f"%v of %m · {format_time_left(left, 'at most')}")
-        if left is not None and left > _MAX_CPU_SECONDS and progress.device == "cpu":
-            self._show_warnings([f"Running on the CPU: at most {math.ceil(left / 60)} minutes."])
         self.trace_plot.extend(progress.trace, progress.best_iteration)
 
     def _show_planes_done(self, run: ViewerRun, progress: Progress) -> None:
@@ -204,22 +212,39 @@ class BlindDeconvolutionWidget(QWidget):
 
     # How a run ends
 
-    def _on_end(self, outcome: StackResult) -> None:
-        run = self._run
-        assert run is not None
-        self.result.show_run(run)
+    def _on_end(self, _outcome: StackResult) -> None:
+        self._last = self._run
+        self._finish("")
         self.result_section.expand(animate=False)
+        self._show_last()
+
+    def _show_last(self) -> None:
+        """Show the last result if it is of the chosen layer; else show no result."""
+        if self._run is not None or not isalive(self):
+            return
+        run, layer = self._last, self.form.input.layer.value
+        if run is None or layer not in (None, run.source):
+            self.result.clear()
+            self._clear_plots()
+            self._show_status("")
+            self._show_warnings([])
+            return
+        self.result.show_run(run)
         result = run.result_shown()
         if run.is_stack:
-            self._finish(stack_sentence(outcome))
+            self._show_status(stack_sentence(run.outcome))
             self._show_plane(result)
-            self._show_warnings(
-                [f"{format_planes(n)}: {flag.sentence}" for flag, n in outcome.flags.items()]
-            )
-            return
-        assert result is not None
-        self._finish(result_sentence(result))
-        self._show_result(result)
+            flags = run.outcome.flags.items()
+            self._show_warnings([f"{format_planes(n)}: {flag.sentence}" for flag, n in flags])
+        elif result is not None:
+            self._show_status(result_sentence(result))
+            self._show_result(result)
+
+    def _on_result_deleted(self) -> None:
+        self._last = None
+        self._clear_plots()
+        self._show_status("")
+        self._show_warnings([])
 
     def _on_estimate_chosen(self, result: Result) -> None:
         self._show_status(f"The estimate of iteration {result.stop_iteration} is now the result.")
@@ -244,6 +269,11 @@ class BlindDeconvolutionWidget(QWidget):
         self.trace_plot.extend(result.trace, result.stop_iteration)
         self.kernel_view.show_kernel(result.kernel.weights)
 
+    def _on_cancelled(self) -> None:
+        """Return to the state before the run; its thread ends soon."""
+        self._clear_plots()
+        self._finish("Cancelled; nothing was kept.")
+
     def _on_failure(self, sentence: str, error: BaseException | None = None) -> None:
         """Show why a run could not start, or failed."""
         self._show_error(sentence, error)
@@ -261,14 +291,14 @@ class BlindDeconvolutionWidget(QWidget):
         self.progress.setRange(0, 1)
         self.progress.reset()
         self._show_status(sentence)
+        self._show_warnings([])
         self._show_running(False)
 
     # Texts and buttons
 
     def _show_status(self, sentence: str) -> None:
-        """Show a sentence on the state of the run, and remove all warnings."""
+        """Show a sentence on the state of the run."""
         self.status.setText(sentence)
-        self._show_warnings([])
 
     def _show_warnings(self, sentences: list[str]) -> None:
         self.warnings.setText("\n".join(f"⚠ {sentence}" for sentence in sentences))
@@ -299,10 +329,12 @@ class BlindDeconvolutionWidget(QWidget):
             if running
             else "Deconvolve the input chosen above."
         )
-        self.stop_button.setEnabled(running)
-        self.stop_button.setToolTip(
-            "End the run and keep the best estimate so far." if running else "Nothing is running."
-        )
+        for button, help_text in (
+            (self.stop_button, "End the run and keep the best estimate so far."),
+            (self.cancel_button, "End the run and keep nothing."),
+        ):
+            button.setEnabled(running)
+            button.setToolTip(help_text if running else "Nothing is running.")
         self.progress.setVisible(running)
 
     def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 (Qt's name)

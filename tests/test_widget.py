@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QApplication, QPushButton, QScrollArea, QWidget
 from scipy import ndimage
 from superqt import QCollapsible
 from tests import guard
+from tests.panel import states_time
 
 from napari_blind_deconv import DeconvolutionError, Settings
 from napari_blind_deconv.io.images import read_plane
@@ -420,7 +421,7 @@ class TestAfterwards:
         assert drawing.mode == "add_rectangle"
         assert "No rectangle is drawn" in dock.form.expected_time.value
         drawing.add_rectangles(np.array([[2, 3], [20, 24]]) - 0.4)
-        wait(lambda: " to " in dock.form.expected_time.value)
+        wait(lambda: states_time(dock.form.expected_time.value))
         dock.start()
         wait(idle(dock))
         assert viewer.layers["cells [deblurred]"].data.shape == (18, 21)
@@ -673,7 +674,7 @@ class TestForm:
             assert dock.form.settings() == Settings.preset(name)
 
     def test_a_preset_is_measured_once(self, dock, wait, monkeypatch):
-        wait(lambda: " to " in dock.form.expected_time.value)
+        wait(lambda: states_time(dock.form.expected_time.value))
         model, measured, running = runtime_estimator._measure_runtime(), [], Counter()
 
         def slowly(settings):
@@ -685,13 +686,27 @@ class TestForm:
 
         monkeypatch.setattr(runtime_estimator, "_measure_runtime", slowly)
         dock.form.preset.value = "paper-real"
-        wait(lambda: " to " in dock.form.expected_time.value)
+        wait(lambda: states_time(dock.form.expected_time.value))
         ((settings, _),) = measured
         assert settings.channels == Settings.preset("paper-real").channels
         set_form(dock, channels="[4]")
         set_form(dock, channels="[4, 4]")
-        wait(lambda: " to " in dock.form.expected_time.value)
+        wait(lambda: states_time(dock.form.expected_time.value))
         assert [number for _, number in measured] == [1, 1, 1]
+
+    def test_the_time_for_the_visible_part_follows_the_view(self, dock, wait):
+        form, viewer = dock.form.input, viewer_of(dock)
+        form.scope.value = "visible part"
+        seen = []
+
+        def look() -> None:
+            if form.layer.value is not None:
+                seen.append(form.extent().pixels)
+
+        form._on_changed = look
+        viewer.layers["cells"].corner_pixels = np.array([[0, 0], [19, 9]])
+        viewer.scene.camera.zoom *= 2
+        wait(lambda: seen[-1:] == [20 * 10])
 
     def test_every_setting_is_in_the_form_with_label_and_tooltip(self, dock):
         widgets = {**dock.form.basic.widgets, **dock.form.advanced.widgets}

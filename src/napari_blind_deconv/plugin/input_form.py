@@ -10,6 +10,7 @@ import numpy as np
 from magicgui.widgets import ComboBox, Label, RangeSlider
 from napari.layers import Image, Labels, Layer, Shapes
 from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
 
 from napari_blind_deconv.plugin.axes import read_axes, stack_axes
 from napari_blind_deconv.plugin.colours import ORANGE
@@ -38,6 +39,7 @@ SPAN, STACK = "some planes", "whole stack"
 _PLANE_SCOPES, _STACK_SCOPES = (PLANE, DRAWN, VISIBLE), (SPAN, STACK)
 # Events of a layer after which its axes or its pixel size may be others.
 _CALIBRATION = ("scale", "rotate", "shear", "affine", "units", "axis_labels", "metadata")
+_CAMERA_REST = 150  # ms without a movement of the camera before the visible part is read
 
 
 class Extent(NamedTuple):
@@ -82,6 +84,11 @@ class InputForm:
         self._viewer = viewer
         self._on_changed = on_changed
         self._watched: Image | None = None
+        # The visible part is known when napari has drawn the layer with the new camera.
+        self._camera_rests = QTimer()
+        self._camera_rests.setSingleShot(True)
+        self._camera_rests.setInterval(_CAMERA_REST)
+        self._camera_rests.timeout.connect(self._announce)
         self.layer = LayerBox(viewer.layers, label="Layer", tooltip="Image to deconvolve.")
         self.scope = ComboBox(
             label="Process",
@@ -119,6 +126,9 @@ class InputForm:
             self._watch_shapes(layer)
         self._viewer.layers.selection.events.active.connect(self._follow_selection)
         self._viewer.dims.events.order.connect(self._announce)
+        camera = self._viewer.scene.camera
+        for moved in (camera.events.center, camera.events.zoom):
+            moved.connect(self._on_camera_moved)
         self._watch_layer()
 
     # The choice
@@ -272,6 +282,10 @@ class InputForm:
                 self.span.max = last
                 self.span.value = (0, last)
         self._on_scope_changed()
+
+    def _on_camera_moved(self) -> None:
+        if self.scope.value == VISIBLE:
+            self._camera_rests.start()
 
     def _on_scope_changed(self) -> None:
         if self.scope.value == DRAWN:

@@ -100,9 +100,10 @@ class RunForm(QWidget):
         self.preset = ComboBox(label="Preset", choices=list(PRESET_HELP))
         self.expected_time = Label(label="Will take")
         self.expected_time.tooltip = (
-            "From the shortest time, if every fit stops at the noise at once, to the longest, if "
-            "every fit runs to its iteration limit. Measured on this machine."
+            "The time if the image needs no networks, as for most micrographs, and the longest "
+            "time, if the networks run to their iteration limit. Measured on this machine."
         )
+        self.expected_time.native.setWordWrap(True)
         self.kernel_summary = Label(
             label="Kernel", tooltip="The choice in the section Kernel below."
         )

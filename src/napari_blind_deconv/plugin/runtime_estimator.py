@@ -41,6 +41,8 @@ class RuntimeEstimator:
     def describe(self, settings: Settings, *, planes: int, pixels: int, kernels: int) -> str:
         """Return the shortest and longest duration of a run, or that it is being measured.
 
+        The longest is that of networks that run to their limit, which few images need.
+
         Parameters
         ----------
         settings : Settings
@@ -58,7 +60,9 @@ class RuntimeEstimator:
         if isinstance(model, str):
             return model
         shortest, longest = model.seconds(settings, planes=planes, pixels=pixels, kernels=kernels)
-        return f"{format_duration(shortest)} to {format_duration(longest)}"
+        if round(shortest) == round(longest):
+            return format_duration(shortest)
+        return f"{format_duration(shortest)}, at most {format_duration(longest)} with networks"
 
     def _measure(self, key: Settings) -> None:
         """Start a measurement, unless one is running: two at once would slow each other down.

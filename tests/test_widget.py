@@ -24,6 +24,7 @@ from napari_blind_deconv.plugin import runtime_estimator, sample_data, worker
 from napari_blind_deconv.plugin.axes import stack_axes
 from napari_blind_deconv.plugin.commands import deconvolve_selected
 from napari_blind_deconv.plugin.preferences import Preferences
+from napari_blind_deconv.plugin.settings_form import show_row
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 from napari_blind_deconv.reasons import Finding
 
@@ -614,6 +615,16 @@ class TestPanel:
         needed = scroll.widget().minimumSizeHint()
         assert needed.width() <= 300
         assert needed.height() <= 720
+
+    def test_long_texts_are_not_cut(self, dock):
+        dock.resize(300, 720)
+        dock.show()
+        for label in (dock.form.expected_time, dock.form.input.reading):
+            show_row(label, True)
+            label.value = "2:05 min, at most 1 h 12:30 min with networks, 120 MiB"
+            QApplication.processEvents()
+            assert label.native.height() >= label.native.heightForWidth(label.native.width())
+            assert label.native.width() > 100
 
     def test_disabled_widgets_state_the_reason(self, dock, wait):
         def without_reason() -> list[str]:

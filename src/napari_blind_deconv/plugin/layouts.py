@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-__all__ = ["collapsible", "in_column", "in_row"]
+__all__ = ["collapsible", "in_column", "in_row", "wrapped"]
 
 
 def in_row(*widgets: QWidget) -> QHBoxLayout:
@@ -34,3 +34,12 @@ def collapsible(title: str, content: QWidget) -> QCollapsible:
         if layout is not None:
             layout.setContentsMargins(0, 0, 0, 2)
     return section
+
+
+def wrapped(label: QLabel) -> QLabel:
+    """Let a label take the width of its row and as many lines as its text needs; return it."""
+    label.setWordWrap(True)
+    policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+    policy.setHeightForWidth(True)  # magicgui's labels have a fixed size, which cuts the text
+    label.setSizePolicy(policy)
+    return label

@@ -82,8 +82,22 @@ FAULTS = (
     Fault(
         "log-gaussian: nothing is darker than the image",
         "numerics/local_model.py",
-        "return min(float(observed.min()), darkest)",
-        "return float(observed.min())",
+        "darkest = min(float(observed.min()), darkest)",
+        "darkest = float(observed.min())",
+        "log_gaussian",
+    ),
+    Fault(
+        "log-gaussian: noise is taken for darkness",
+        "numerics/local_model.py",
+        "return darkest + min(max(blurred - darkest, 0) / 2, _DARKEST_NOISE * noise)",
+        "return darkest",
+        "log_gaussian",
+    ),
+    Fault(
+        "log-gaussian: the scene is as bright as its blur",
+        "numerics/local_model.py",
+        "return darkest + min(max(blurred - darkest, 0) / 2, _DARKEST_NOISE * noise)",
+        "return max(blurred, darkest)",
         "log_gaussian",
     ),
     Fault(
@@ -426,6 +440,20 @@ FAULTS = (
         "plan.py",
         "WARM_START_DIVISOR = 5",
         "WARM_START_DIVISOR = 1",
+        "stacks",
+    ),
+    Fault(
+        "tiles: networks take a plane of any size",
+        "engine/problem.py",
+        "return side is not None and math.prod(self.observed.shape[1:]) > side**2",
+        "return False",
+        "stacks",
+    ),
+    Fault(
+        "tiles: the rest of a plane is shown as its input",
+        "engine/planes.py",
+        "estimate = error.image",
+        "pass",
         "stacks",
     ),
     Fault(

@@ -108,7 +108,7 @@ def _deconvolve_plane(task: Task, control: RunControl) -> _Run:
         except TooLargeForNetworksError as error:
             estimate = error.image
         except OutOfMemoryError:
-            pass
+            pass  # the tiles may fit
     run = partial(_deconvolve_in_tiles, estimate=estimate)
     return (yield from _within_memory(run, task, control))
 

@@ -10,6 +10,7 @@ import numpy as np
 from magicgui.widgets import ComboBox, Label, RangeSlider
 from napari.layers import Image, Labels, Layer, Shapes
 from numpy.typing import NDArray
+from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 
 from napari_blind_deconv.plugin.axes import read_axes, stack_axes
@@ -85,11 +86,6 @@ class InputForm:
         self._viewer = viewer
         self._on_changed = on_changed
         self._watched: Image | None = None
-        # The visible part is known when napari has drawn the layer with the new camera.
-        self._camera_rests = QTimer()
-        self._camera_rests.setSingleShot(True)
-        self._camera_rests.setInterval(_CAMERA_REST)
-        self._camera_rests.timeout.connect(self._announce)
         self.layer = LayerBox(viewer.layers, label="Layer", tooltip="Image to deconvolve.")
         self.scope = ComboBox(
             label="Process",
@@ -115,6 +111,12 @@ class InputForm:
             "bar or debris: they have no influence on the result, and stay as they are. A 2D layer "
             "holds for all planes.",
         )
+
+        # The visible part is known when napari has drawn the layer with the new camera.
+        self._camera_rests = QTimer(self.scope.native)
+        self._camera_rests.setSingleShot(True)
+        self._camera_rests.setInterval(_CAMERA_REST)
+        self._camera_rests.timeout.connect(self._announce)
 
     def follow_viewer(self) -> None:
         """Choose the selected layer, now and whenever the selection changes."""
@@ -285,7 +287,8 @@ class InputForm:
         self._on_scope_changed()
 
     def _on_camera_moved(self) -> None:
-        if self.scope.value == VISIBLE:
+        # The camera outlives the dock.
+        if isalive(self.scope.native) and self.scope.value == VISIBLE:
             self._camera_rests.start()
 
     def _on_scope_changed(self) -> None:

@@ -211,8 +211,8 @@ class Settings(BaseModel):
     """Kernel from which the run starts. `auto`: the kernel that explains the power spectrum of the
     image best (no blur, a round or elliptic Gaussian, linear motion, or elongated), or a kernel of
     any shape if it makes the edges sparser. A number: a Gaussian with this standard deviation in
-    pixels; raising it
-    starts from more blur. `flat`: the nearly flat kernel of the untrained network, as published."""
+    pixels; raising it starts from more blur. `flat`: the nearly flat kernel of the untrained
+    network, as published."""
 
     location: Location = Field(Location.SIMILARITY, title="Location")
     """How the result is cut out of the canvas, the area of the estimate, which is larger than the

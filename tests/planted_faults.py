@@ -380,6 +380,13 @@ FAULTS = (
         "anisotropy",
     ),
     Fault(
+        "shape: searched for in every image",
+        "numerics/kernel_search.py",
+        "    if not anisotropy.is_ellipse:\n",
+        "    if True:\n",
+        "kernel_search",
+    ),
+    Fault(
         "ellipse: texture counts as blur",
         "numerics/anisotropy.py",
         "evidence = (without - with_blur) / dispersion",

@@ -600,6 +600,19 @@ class TestAfterwards:
         viewer_of(dock).layers.remove(result)
         assert image.visible
 
+    def test_a_result_that_was_deleted_beside_another_image_is_gone(self, dock, wait):
+        viewer = viewer_of(dock)
+        image = viewer.layers["cells"]
+        image.blending = "additive"
+        dock.start()
+        wait(idle(dock))
+        viewer.add_image(PIXELS, name="other", **CALIBRATION)
+        viewer.layers.remove("cells [deblurred]")
+        assert image.visible
+        viewer.layers.selection.active = image
+        assert not dock.status.text()
+        assert not dock.result.save_button.isEnabled()
+
     def test_the_settings_of_a_run_are_stored(self, dock, wait):
         dock.start()
         wait(idle(dock))

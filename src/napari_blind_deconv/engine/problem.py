@@ -203,7 +203,7 @@ class Problem:
         kernel : Tensor
             Weights of the kernel.
         search : bool
-            Whether to search the location of an estimate that does not converge in the input. If
+            Whether to locate the estimate by its likeness to the input, unless it converges. If
             False, the kernel alone defines the location, which is faster.
         converges : bool
             Whether the estimate is that of one fixed kernel, which defines its location and its

@@ -25,7 +25,7 @@ from napari_blind_deconv.plugin.geometry import (
 )
 from napari_blind_deconv.plugin.layer_box import LayerBox
 from napari_blind_deconv.plugin.layers import is_output
-from napari_blind_deconv.plugin.layouts import wrapped
+from napari_blind_deconv.plugin.layouts import wrap
 from napari_blind_deconv.plugin.masks import MaskFile, mask_file, mask_in_pixels
 from napari_blind_deconv.plugin.pixel_size import read_pixel_size
 from napari_blind_deconv.plugin.regions import can_hold_regions, drawn_region, visible_region
@@ -102,7 +102,7 @@ class InputForm:
             tooltip="How the axes and the pixel size of the layer are read. To correct them, set "
             "the layer's axis_labels, scale and units.",
         )
-        wrapped(self.reading.native)
+        wrap(self.reading.native)
         self.mask = LayerBox(
             viewer.layers,
             (Labels, Shapes),

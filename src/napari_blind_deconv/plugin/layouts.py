@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-__all__ = ["collapsible", "in_column", "in_row", "wrapped"]
+__all__ = ["collapsible", "in_column", "in_row", "wrap"]
 
 
 def in_row(*widgets: QWidget) -> QHBoxLayout:
@@ -36,10 +36,9 @@ def collapsible(title: str, content: QWidget) -> QCollapsible:
     return section
 
 
-def wrapped(label: QLabel) -> QLabel:
-    """Let a label take the width of its row and as many lines as its text needs; return it."""
+def wrap(label: QLabel) -> None:
+    """Let a label take the width of its row and as many lines as its text needs."""
     label.setWordWrap(True)
     policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
     policy.setHeightForWidth(True)  # magicgui's labels have a fixed size, which cuts the text
     label.setSizePolicy(policy)
-    return label

@@ -125,12 +125,12 @@ class ResultPanel(QWidget):
             self.estimate_chosen.emit(result)
 
     def _show_estimates(self) -> None:
-        assert self._run is not None
-        result = self._run.result_shown()
-        if not self._run.is_stack:
-            estimates = self._run.estimates
+        run = self._run
+        assert run is not None
+        result = run.result_shown()
+        if not run.is_stack:
+            estimates = run.estimates
             iterations = [estimates[index].iteration for index in range(len(estimates))]
-            run = self._run
             self.slider.set_iterations(iterations, run.kept_index, run.index_in_use)
         else:
             self.slider.set_iterations([] if result is None else [result.stop_iteration], 0, 0)
@@ -169,6 +169,5 @@ class ResultPanel(QWidget):
 
     def _on_removed(self, event: object) -> None:
         if self._run is not None and getattr(event, "value", None) == self._run.layer:
-            self._run.show_source()
             self.clear()
             self.deleted.emit()

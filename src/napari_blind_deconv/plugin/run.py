@@ -134,7 +134,6 @@ class ViewerRun:
         self._observer = observer
         self._stop = Event()
         self._is_open = True
-        self._discarded = False
         viewer.layers.events.removed.connect(self._on_layer_removed)
         self._worker: GeneratorWorker[Progress, None, StackResult | Failure] = create_worker(
             catch_errors,
@@ -153,6 +152,11 @@ class ViewerRun:
     def is_stack(self) -> bool:
         """Whether the image has axes besides rows and columns, even if there is only one plane."""
         return bool(self.task.image.stack_axes)
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the live layer was removed from the viewer."""
+        return self.layer not in self._viewer.layers
 
     @property
     def done(self) -> int:
@@ -176,11 +180,6 @@ class ViewerRun:
         """End the run and keep the best estimate so far, without calling the observer."""
         self._observer = _NO_OBSERVER
         self.stop_and_keep()
-
-    def show_source(self) -> None:
-        """Show the input again if the run has hidden it."""
-        if self._hides_source and self.source in self._viewer.layers:
-            self.source.visible = True
 
     # Results
 
@@ -333,7 +332,7 @@ class ViewerRun:
     # Thread
 
     def _on_progress(self, progress: Progress) -> None:
-        if self._discarded:
+        if self.is_deleted:
             return
         self._draw(progress)
         self._observer.progressed(progress)
@@ -343,7 +342,7 @@ class ViewerRun:
         if isinstance(result, Failure):
             self._on_failure(result, observer)
             return
-        if self._discarded:
+        if self.is_deleted:
             return
         try:
             self._show(result)
@@ -357,12 +356,11 @@ class ViewerRun:
 
     def _on_failure(self, failure: Failure, observer: Observer) -> None:
         reason = str(failure)
-        if self.is_stack and self._results and not self._discarded:
+        if self.is_stack and self._results and not self.is_deleted:
             reason += " The finished planes are kept."
             self._record_failure(reason)
-        elif not self._discarded:
+        elif not self.is_deleted:
             self._viewer.layers.remove(self.layer)
-            self.show_source()
         observer.failed(reason, failure.error)
 
     def _on_finished(self) -> None:
@@ -381,17 +379,18 @@ class ViewerRun:
     def _on_layer_removed(self, event: Any) -> None:
         removed: Layer = event.value
         # Not `is`: napari passes proxies of its layers to plugins.
-        if removed == self.layer:
-            self._discarded = True
+        if removed != self.layer:
+            return
+        if self._hides_source and self.source in self._viewer.layers:
+            self.source.visible = True
+        if self._is_open:
             self.stop_and_keep()
-            self.show_source()
             observer, self._observer = self._observer, _NO_OBSERVER
             observer.cancelled()
 
     def _close(self) -> Observer:
-        """Disconnect from the viewer, and return the observer that is to be called at the end."""
+        """Return the observer that is to be called at the end; the run calls none after that."""
         self._is_open = False
         observer, self._observer = self._observer, _NO_OBSERVER
         self._stop.set()
-        self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
         return observer

@@ -32,7 +32,7 @@ from napari_blind_deconv.plugin.geometry import (
 from napari_blind_deconv.plugin.input_form import Extent, InputForm
 from napari_blind_deconv.plugin.kernel_form import KernelForm, KernelSelection
 from napari_blind_deconv.plugin.kernel_window import KernelWindow
-from napari_blind_deconv.plugin.layouts import in_column, wrapped
+from napari_blind_deconv.plugin.layouts import in_column, wrap
 from napari_blind_deconv.plugin.pixel_size import read_steps
 from napari_blind_deconv.plugin.planes import stack_of
 from napari_blind_deconv.plugin.preferences import Preferences
@@ -103,7 +103,7 @@ class RunForm(QWidget):
             "The time if the image needs no networks, as for most micrographs, and the longest "
             "time, if the networks run to their iteration limit. Measured on this machine."
         )
-        wrapped(self.expected_time.native)
+        wrap(self.expected_time.native)
         self.kernel_summary = Label(
             label="Kernel", tooltip="The choice in the section Kernel below."
         )

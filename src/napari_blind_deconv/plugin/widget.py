@@ -67,7 +67,7 @@ class BlindDeconvolutionWidget(QWidget):
         self.result.estimate_chosen.connect(self._on_estimate_chosen)
         self.result.plane_shown.connect(self._show_plane)
         self.result.failed.connect(self._show_error)
-        self.result.deleted.connect(self._on_result_deleted)
+        self.result.deleted.connect(self._show_last)
         self.form.input.layer.changed.connect(self._show_last)
         self._show_running(False)
 
@@ -223,7 +223,7 @@ class BlindDeconvolutionWidget(QWidget):
         if self._run is not None or not isalive(self):
             return
         run, layer = self._last, self.form.input.layer.value
-        if run is None or layer not in (None, run.source):
+        if run is None or run.is_deleted or layer not in (None, run.source):
             self.result.clear()
             self._clear_plots()
             self._show_status("")
@@ -239,12 +239,6 @@ class BlindDeconvolutionWidget(QWidget):
         elif result is not None:
             self._show_status(result_sentence(result))
             self._show_result(result)
-
-    def _on_result_deleted(self) -> None:
-        self._last = None
-        self._clear_plots()
-        self._show_status("")
-        self._show_warnings([])
 
     def _on_estimate_chosen(self, result: Result) -> None:
         self._show_status(f"The estimate of iteration {result.stop_iteration} is now the result.")

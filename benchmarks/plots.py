@@ -49,7 +49,7 @@ def plot_curves(frame: pd.DataFrame, path: Path) -> str:
         curves = [np.pad(curve, (0, longest - len(curve)), "edge") for curve in runs["curve"]]
         mean = np.mean([c - b for c, b in zip(curves, runs["before"], strict=True)], axis=0)
         axes.plot(
-            SCORING_INTERVAL * np.arange(1, longest + 1),
+            runs["curve_interval"].fillna(SCORING_INTERVAL).iloc[0] * np.arange(1, longest + 1),
             mean,
             label=f"{method} ({len(runs)} cases)",
         )

@@ -32,7 +32,7 @@ def latest(records: list[dict[str, Any]]) -> pd.DataFrame:
     Results of several devices belong in several folders.
     """
     frame = pd.json_normalize(records, max_level=1)
-    for column in ("failure", "curve", *_FIGURES):
+    for column in ("failure", "curve", "curve_interval", *_FIGURES):
         if column not in frame:
             frame[column] = None
     order = {method: rank for rank, method in enumerate(frame["method"].unique())}

@@ -34,8 +34,10 @@ REDUCED: dict[str, Any] = {
     "max_iterations": 400,
 }
 REDUCED_WANG = {"kernel_features": 64}  # as in the widest scale of the image network
-# The current estimate is scored once in this many iterations, for its peak.
+# The current estimate is scored once in this many iterations, for its peak; less often in runs of
+# more iterations than this number of scores takes.
 SCORING_INTERVAL = 10
+MAX_SCORES = 400
 
 
 def reduced(preset: str, **changes: Any) -> Settings:
@@ -72,15 +74,18 @@ class DoubleDip:
 
     def run(self, case: Case, context: Context) -> Outcome:
         """Fit, and compare the current estimate with the truth at regular intervals."""
+        interval = max(SCORING_INTERVAL, self.settings.max_iterations // MAX_SCORES)
         run = iterate(
             case.observed,
             context.applied_to(self._settings(case)),
             kernel=self._held(case),
             preview_seconds=0,
+            # The linear estimate, which has few iterations, is scored for its last one.
+            preview_iterations=1 if interval == SCORING_INTERVAL else interval,
         )
-        result, curve, before_networks = _run_with_scores(run, case)
+        result, curve, before_networks = _run_with_scores(run, case, interval)
         estimated = None if result.kernel_is_held else result.kernel.weights
-        figures = _stopping_figures(curve, self._kept(result)) | {
+        figures = _stopping_figures(curve, interval, self._kept(result)) | {
             "iterations": len(result.trace),
             "seconds_per_iteration": result.seconds / len(result.trace),
             "before_networks": before_networks,
@@ -137,11 +142,11 @@ def _objective(result: Result) -> dict[str, dict[str, float]]:
     }
 
 
-def _stopping_figures(curve: NDArray[np.float64], kept: int) -> dict[str, Any]:
+def _stopping_figures(curve: NDArray[np.float64], interval: int, kept: int) -> dict[str, Any]:
     """Return the peak of the current estimate, and the loss of stopping relative to it."""
     if not len(curve):
         return {"kept": kept, "at_kept": None}
-    scored = SCORING_INTERVAL * np.arange(1, len(curve) + 1)
+    scored = interval * np.arange(1, len(curve) + 1)
     at_kept = float(np.interp(kept, scored, curve))
     return {
         "kept": kept,
@@ -151,11 +156,12 @@ def _stopping_figures(curve: NDArray[np.float64], kept: int) -> dict[str, Any]:
         "stopping_gap": float(curve.max()) - at_kept,
         "last_gap": float(curve.max() - curve[-1]),
         "curve": curve.round(2).tolist(),
+        "curve_interval": interval,
     }
 
 
 def _run_with_scores(
-    run: Run[Snapshot, Result], case: Case
+    run: Run[Snapshot, Result], case: Case, interval: int
 ) -> tuple[Result, NDArray[np.float64], float | None]:
     """Run to the end, and return the result and two scores.
 
@@ -171,7 +177,7 @@ def _run_with_scores(
             has_networks = True
         else:
             start = snapshot.image
-        if snapshot.iteration % SCORING_INTERVAL == 0:
+        if snapshot.iteration % interval == 0:
             curve.append(quality(case, snapshot.image))
     before = None if start is None or not has_networks else quality(case, start)
     return run.result(), np.array(curve), before

@@ -141,6 +141,7 @@ def iterate(
     mask: ArrayLike | None = None,
     should_stop: Callable[[], bool] | None = None,
     preview_seconds: float = _PREVIEW_SECONDS,
+    preview_iterations: int = 1,
     **changes: Any,
 ) -> Run[Snapshot, Result]:
     """Deconvolve an image as :func:`deconvolve`, one iteration at a time.
@@ -150,6 +151,9 @@ def iterate(
     preview_seconds : float
         Minimum time between snapshots that carry the estimates. 0 adds the estimates to every
         snapshot, infinity to none.
+    preview_iterations : int
+        Only iterations that are multiples of this number carry the estimates, which take longer to
+        hand over than an iteration of the networks takes on a GPU.
 
     The input is checked by this call, before the first iteration.
 
@@ -167,7 +171,7 @@ def iterate(
         intensity_range=intensity_range,
         mask=mask,
     )
-    control = RunControl(should_stop or (lambda: False), preview_seconds)
+    control = RunControl(should_stop or (lambda: False), preview_seconds, preview_iterations)
     return Run(on_sampled_grid(run_task, task, control))
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from threading import Lock
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from napari_blind_deconv.engine.devices import computes_bfloat16
 from napari_blind_deconv.engine.kernel_networks import kernel_network
 from napari_blind_deconv.engine.objective import Objective
 from napari_blind_deconv.engine.problem import Problem
+from napari_blind_deconv.engine.replay import Replay, replay_stream
 from napari_blind_deconv.engine.solver import Step
 from napari_blind_deconv.engine.wiener import Wiener
 from napari_blind_deconv.numerics.convolution import Convolution
@@ -71,7 +72,8 @@ class DoubleDip:
         """Fit the kernel network to the start of the kernel."""
         start = self._problem.kernel_start
         if not self._problem.is_held and start is not None:
-            yield from fit_kernel(self.kernel_prior, torch.from_numpy(start))
+            target = torch.from_numpy(start).to(self._device)
+            yield from fit_kernel(self.kernel_prior.to(self._device), target)
 
     def _begin(self) -> None:
         """Move the networks to the device and set up the objective and Adam."""
@@ -83,17 +85,22 @@ class DoubleDip:
         memory_format = _CHANNELS_LAST[len(self._problem.window)]
         self.image_prior.to(memory_format=memory_format)  # type: ignore[call-overload]
         self.objective = Objective(self._problem)
-        self.optimiser = torch.optim.Adam(
-            [
-                {"params": self.image_prior.parameters(), "lr": settings.image_learning_rate},
-                {"params": self.kernel_prior.parameters(), "lr": settings.kernel_learning_rate},
-            ]
+        self.optimiser = _adam(
+            {
+                self.image_prior: settings.image_learning_rate,
+                self.kernel_prior: settings.kernel_learning_rate,
+            },
+            device,
         )
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(
             self.optimiser, settings.learning_rate_milestones, gamma=0.5
         )
         self._half = settings.precision is Precision.AUTO and computes_bfloat16(device)
         self._good = [weights.detach().clone() for weights in self._weights()]
+        stream = replay_stream(device)
+        self._evaluation = Replay(self._compute, stream)
+        self._update = Replay(self._descend, stream)
+        self._evaluation.start()
 
     def step(self, iteration: int) -> Step:
         """Run one iteration of Adam on the objective of Eq. 21.
@@ -109,55 +116,85 @@ class DoubleDip:
         """
         if iteration == 1:
             self._begin()
-        step = self._evaluate()
+        step, is_finite = self._evaluate()
         # Twice a fit became NaN and the same fit, run again, did not; the cause is not known.
-        if not self._is_finite(step):
-            step = self._evaluate()
-        if not self._is_finite(step) and self.slowed_at is None:
+        if not is_finite:
+            self._evaluation.start()
+            step, is_finite = self._evaluate()
+        if not is_finite and self.slowed_at is None:
             self._restore_and_slow_down()
             self.slowed_at = iteration
-            step = self._evaluate()
-        if not self._is_finite(step):
+            self._evaluation.start()
+            step, is_finite = self._evaluate()
+        if not is_finite:
             raise FloatingPointError(
                 f"objective or gradients were not finite at iteration {iteration}"
             )
-        for good, weights in zip(self._good, self._weights(), strict=True):
-            good.copy_(weights.detach())
-        self.optimiser.step()
+        self._update()
         self.schedule.step()
+        self._evaluation.start()  # the GPU computes the next one while this one is judged
         return step
 
-    def _evaluate(self) -> Step:
-        """Compute the estimates, the objective and its gradients for the current weights."""
+    def _evaluate(self) -> tuple[Step, bool]:
+        """Return the estimates and terms, and whether they and all gradients are finite."""
+        canvas, kernel, measures = self._evaluation.result()
+        *terms, norm = measures.tolist()  # waits for the GPU, once in an iteration
+        return Step(canvas, kernel, *terms), math.isfinite(terms[0]) and math.isfinite(norm)
+
+    def _compute(self) -> tuple[Tensor, ...]:
+        """Compute the estimates, the terms of the objective and its gradients.
+
+        The third output holds the terms and the norm of all gradients.
+        """
         autocast = (
             torch.autocast(self._device.type, torch.bfloat16) if self._half else nullcontext()
         )
+        self.optimiser.zero_grad()
         with autocast:
             canvas = self.image_prior()
         kernel = self.kernel_prior()
         terms = self.objective.of(canvas, Convolution(kernel))
-        self.optimiser.zero_grad()
         terms.loss.backward()
-        return Step.of(canvas, kernel, terms)
-
-    def _is_finite(self, step: Step) -> bool:
-        """Return whether the objective and all its gradients are finite."""
         # This is torch's only public function for the norm of all gradients. A limit of infinity
         # clips nothing.
         norm = nn.utils.clip_grad_norm_(self._weights(), math.inf)
-        return math.isfinite(step.loss) and bool(norm.isfinite())
+        return canvas.detach(), kernel.detach(), torch.stack([*terms, norm]).detach()
+
+    def _descend(self) -> tuple[()]:
+        """Save the weights, and change them by a step of Adam."""
+        for good, weights in zip(self._good, self._weights(), strict=True):
+            good.copy_(weights.detach())
+        self.optimiser.step()
+        return ()
 
     def _restore_and_slow_down(self) -> None:
         """Restore the last finite weights, reset Adam and lower the learning rates."""
         with torch.no_grad():
             for good, weights in zip(self._good, self._weights(), strict=True):
                 weights.copy_(good)
-        self.optimiser.state.clear()
-        for group in self.optimiser.param_groups:
-            group["lr"] *= _RATE_AFTER_FAILURE
+            # In place, because a CUDA graph holds the addresses of these tensors.
+            for state in self.optimiser.state.values():
+                for moments in state.values():
+                    moments.zero_()
+            for group in self.optimiser.param_groups:
+                group["lr"] *= _RATE_AFTER_FAILURE
 
     def _weights(self) -> list[nn.Parameter]:
         return [*self.image_prior.parameters(), *self.kernel_prior.parameters()]
+
+
+def _adam(rates: Mapping[nn.Module, float], device: torch.device) -> torch.optim.Adam:
+    """Return Adam for the weights of networks, each with its learning rate."""
+    # A CUDA graph reads the learning rates from the memory of the GPU.
+    on_gpu = device.type == "cuda"
+    groups = [
+        {
+            "params": network.parameters(),
+            "lr": torch.tensor(rate, device=device) if on_gpu else rate,
+        }
+        for network, rate in rates.items()
+    ]
+    return torch.optim.Adam(groups, fused=on_gpu or None, capturable=on_gpu)
 
 
 def _image_prior(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -40,7 +41,7 @@ class Step(NamedTuple):
     @classmethod
     def of(cls, canvas: Tensor, kernel: Tensor, terms: Terms) -> Self:
         """Return a step with its terms as numbers; this waits for the GPU."""
-        return cls(canvas.detach(), kernel.detach(), *(term.item() for term in terms))
+        return cls(canvas.detach(), kernel.detach(), *torch.stack(terms).tolist())
 
 
 class Solver(Protocol):
@@ -104,10 +105,18 @@ class RunControl:
     preview_seconds : float
         Minimum time between snapshots that carry the estimates. 0 adds the estimates to every
         snapshot, infinity (the default) to none.
+    preview_iterations : int
+        Only iterations that are multiples of this number carry the estimates.
     """
 
     should_stop: Callable[[], bool] = lambda: False
     preview_seconds: float = math.inf
+    preview_iterations: int = 1
+
+    def wants_preview(self, iteration: int, due: float) -> bool:
+        """Return whether an iteration carries the estimates, which are due at a time."""
+        is_due = self.preview_seconds == 0 or time.monotonic() >= due
+        return is_due and iteration % self.preview_iterations == 0
 
 
 @dataclass(frozen=True)
@@ -192,7 +201,7 @@ def run_solver(
         measures = (step.loss, step.data, step.regulariser, variance)
         rows.append((iteration, solver.stage, *measures))
         image, kernel = None, None
-        if control.preview_seconds == 0 or time.monotonic() >= preview_due:
+        if control.wants_preview(iteration, preview_due):
             started, latest = time.monotonic(), estimates.latest
             image, kernel = problem.to_output(
                 latest.canvas, latest.kernel, search=False, converges=solver.converges

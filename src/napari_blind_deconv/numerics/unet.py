@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from napari_blind_deconv.numerics.reflection import reflected
+
 __all__ = ["UNet"]
 
 
@@ -18,17 +20,23 @@ _NORMALISATIONS = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 _UPSAMPLING = {2: "bilinear", 3: "trilinear"}
 
 
-def _convolution(axes: int, inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Module:
-    # Reflection avoids the dark rim that zero padding causes at the border of the canvas. A
-    # convolution of size 1 needs no padding, but with "reflect" torch would still copy its input.
-    mode: Literal["reflect", "zeros"] = "reflect" if size > 1 else "zeros"
-    return _CONVOLUTIONS[axes](
-        inputs, outputs, size, stride=stride, padding=size // 2, padding_mode=mode
-    )
+class _Reflection(nn.Module):
+    """Padding for a convolution of size 3. Zeros would cause a dark rim at the border."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return reflected(features)
 
 
-def _normalised(axes: int, channels: int) -> list[nn.Module]:
-    return [_NORMALISATIONS[axes](channels), nn.LeakyReLU(0.2)]
+def _normalised_convolution(
+    axes: int, inputs: int, outputs: int, size: Literal[1, 3], stride: int = 1
+) -> list[nn.Module]:
+    return [
+        *([_Reflection()] if size == 3 else []),
+        # The normalisation takes off the mean, and with it any bias.
+        _CONVOLUTIONS[axes](inputs, outputs, size, stride=stride, bias=False),
+        _NORMALISATIONS[axes](outputs),
+        nn.LeakyReLU(0.2),
+    ]
 
 
 class _Scale(nn.Module):
@@ -46,19 +54,15 @@ class _Scale(nn.Module):
         super().__init__()
         self.upsampling = _UPSAMPLING[axes]
         self.down = nn.Sequential(
-            _convolution(axes, inputs, channels, 3, stride=2),  # the stride downsamples
-            *_normalised(axes, channels),
-            _convolution(axes, channels, channels, 3),
-            *_normalised(axes, channels),
+            *_normalised_convolution(axes, inputs, channels, 3, stride=2),  # it downsamples
+            *_normalised_convolution(axes, channels, channels, 3),
         )
         self.deeper = deeper
-        self.skip = nn.Sequential(_convolution(axes, inputs, skip, 1), *_normalised(axes, skip))
+        self.skip = nn.Sequential(*_normalised_convolution(axes, inputs, skip, 1))
         self.up = nn.Sequential(
             _NORMALISATIONS[axes](skip + deeper_channels),
-            _convolution(axes, skip + deeper_channels, channels, 3),
-            *_normalised(axes, channels),
-            _convolution(axes, channels, channels, 1),
-            *_normalised(axes, channels),
+            *_normalised_convolution(axes, skip + deeper_channels, channels, 3),
+            *_normalised_convolution(axes, channels, channels, 1),
         )
 
     def forward(self, features: Tensor) -> Tensor:
@@ -112,7 +116,7 @@ class UNet(nn.Module):
             scale = _Scale(axes, entering, channels[level], skip_channels, scale, deeper_channels)
         assert scale is not None
         self.scales = scale
-        self.head = _convolution(axes, channels[0], outputs, 1)
+        self.head = _CONVOLUTIONS[axes](channels[0], outputs, 1)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return unbounded values ``(batch, outputs, *space)`` in float32."""

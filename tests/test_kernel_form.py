@@ -11,7 +11,7 @@ from napari.layers._source import layer_source
 from napari_blind_deconv import Image as ImageData
 from napari_blind_deconv import Optics
 from napari_blind_deconv.io.images import write_plane
-from napari_blind_deconv.io.stacks import open_image
+from napari_blind_deconv.io.stacks import open_stored
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.optics import widefield_psf
 from napari_blind_deconv.plugin import input_form, kernel_form
@@ -203,41 +203,6 @@ def test_a_psf_is_compared_with_the_true_pixels_of_the_image(run_form, transform
     np.testing.assert_allclose(run_form.task()[1].kernel.kernel, PSF)
 
 
-def reading(run_form) -> str:
-    """What the panel says on the axes and the pixel size of its input."""
-    shown = run_form.input.reading.native.isVisibleTo(run_form)
-    assert shown == bool(run_form.input.reading.value)
-    return run_form.input.reading.value
-
-
-def test_the_panel_says_how_it_reads_the_layer(run_form):
-    cells = run_form._viewer.layers["cells"]
-    assert reading(run_form) == ""
-    run_form.input.scope.value = input_form.STACK
-    assert reading(run_form) == "Z, Y, X (Z assumed, because the axis has no clear label)"
-    cells.axis_labels = ("Time", "y", "x")
-    assert reading(run_form) == "T, Y, X"
-    cells.axis_labels = ("position", "y", "x")
-    assert reading(run_form) == "T, Y, X (position is read as T)"
-    cells.axis_labels = ("y", "z", "x")
-    assert reading(run_form) == ""
-    assert "Expected rows and columns as the last two axes" in run_form.expected_time.value
-
-
-def test_the_panel_says_where_the_pixel_size_comes_from(run_form):
-    cells = run_form._viewer.layers["cells"]
-    cells.units = ("pixel",) * 3
-    assert (
-        reading(run_form) == "scale of 0.2 × 0.2 without a unit of length, so sizes are in pixels"
-    )
-    assert run_form.kernel_window.size.value.endswith("px")
-    cells.metadata = {"PhysicalSizeX": 0.2, "PhysicalSizeY": 0.2}
-    assert reading(run_form) == "pixels of 0.2 × 0.2 µm, from the layer's metadata"
-    assert run_form.kernel_window.size.value.endswith("µm")
-    cells.affine = np.diag([1, 2, 2, 1])
-    assert reading(run_form).endswith("so sizes are in pixels")
-
-
 class TestOpticsOfLayers:
     """The model of the microscope starts from what a layer's file or metadata state."""
 
@@ -292,17 +257,16 @@ class TestOpticsOfLayers:
         run_form.input.layer.value = layer
         assert self.values(run_form) == (1.25, 580)
 
-    def test_the_file_is_read_once_and_only_if_it_is_needed(self, run_form, path, monkeypatch):
+    def test_the_file_is_read_once(self, run_form, path, monkeypatch):
         opened = []
 
         def count(path):
             opened.append(path)
-            return open_image(path)
+            return open_stored(path)
 
-        monkeypatch.setattr("napari_blind_deconv.plugin.layer_optics.open_image", count)
+        monkeypatch.setattr("napari_blind_deconv.plugin.layer_file.open_stored", count)
         layer = self.add_file(run_form, path)
         layer.scale = (1, 2, 2)
-        assert not opened
         self.values(run_form)
         for step in (1, 0, 1):
             run_form._viewer.dims.set_current_step(0, step)

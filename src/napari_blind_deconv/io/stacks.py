@@ -26,7 +26,7 @@ from napari_blind_deconv.io.tiff import open_tiff
 from napari_blind_deconv.io.zarr_images import open_zarr
 from napari_blind_deconv.optics import Optics
 
-__all__ = ["OpenImage", "open_image"]
+__all__ = ["OpenImage", "open_image", "open_stored"]
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def open_image(
     OSError
         If the file does not exist or cannot be opened.
     """
-    stored = _open(path, series)
+    stored = open_stored(path, series)
     try:
         if pixel_size is not None:
             stored = replace(stored, calibration=stored.calibration.with_pixel_size(pixel_size))
@@ -131,7 +131,12 @@ def open_image(
         raise
 
 
-def _open(path: Path, series: str | None = None, *, as_labels: bool = False) -> StoredArray:
+def open_stored(path: Path, series: str | None = None, *, as_labels: bool = False) -> StoredArray:
+    """Open an array as its file stores it, with its axes in the order of the file.
+
+    Parameters and errors are those of :func:`open_image`; with `as_labels`, the image may have
+    labels in place of intensities.
+    """
     try:
         if path.is_dir():
             return open_zarr(path, series)
@@ -187,7 +192,7 @@ def _with_mask(
     mask: Path,
 ) -> OpenImage:
     """Leave out the pixels of the mask in a file; the parameters are those of `open_image`."""
-    stored = _open(mask, as_labels=True)
+    stored = open_stored(mask, as_labels=True)
     try:
         fitted = fitted_mask(
             stored, whole, part, lambda array: _select(path, array, select) if select else array

@@ -1,4 +1,4 @@
-"""The axes of a layer: what its labels and units say, and what is assumed where they are silent."""
+"""The axes of a layer: what the user, its labels, its file and its units say, else assumptions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from typing import NamedTuple
 
 from napari.layers import Image
 
-__all__ = ["LayerAxes", "axis_letter", "read_axes", "stack_axes"]
+from napari_blind_deconv.plugin.layer_file import LayerFile
+from napari_blind_deconv.plugin.stated import Stated
+
+__all__ = ["FROM_FILE", "LayerAxes", "axis_letter", "read_axes", "stack_axes"]
+
+FROM_FILE = "from the file"
+"""Note on what the file of a layer states, and the layer does not."""
 
 _ASSUMED = "ZTC"  # letters that axes without a name get, in this order
 _NAMES = {
@@ -29,7 +35,7 @@ class LayerAxes(NamedTuple):
     letters : str
         One letter for each axis, such as ``"ZYX"``, and S for colour.
     note : str
-        What was assumed; empty if the layer states everything.
+        What was assumed, or read elsewhere; empty if the layer states everything.
     """
 
     letters: str
@@ -42,12 +48,13 @@ def stack_axes(layer: Image) -> str:
 
 
 def read_axes(layer: Image) -> LayerAxes:
-    """Return the axes of a layer, as its labels and units state them.
+    """Return the axes of a layer, as the user corrected them, or its labels, file and units say.
 
     Labels may be letters or words in any case, such as ``"Z"``, ``"time"`` and ``"ch"``. An axis
     with any other name, such as *position*, gets T if that is free: planes along it do not belong
-    together in space, as those of a time series. Axes without a name get T if their unit is one of
-    time, else the letters that are left, in the order Z, T, C.
+    together in space, as those of a time series. Axes without a name have that of the file that the
+    layer was read from; if the file has none, they get T if their unit is one of time, else the
+    letters that are left, in the order Z, T, C.
 
     Raises
     ------
@@ -55,6 +62,10 @@ def read_axes(layer: Image) -> LayerAxes:
         If the labels say that rows or columns are not the last two axes, or if there are more axes
         than letters.
     """
+    colour = "S" if layer.rgb else ""
+    corrected = Stated.of(layer).axes
+    if corrected:
+        return LayerAxes(corrected + colour, "")
     labels = [str(label) for label in layer.axis_labels]
     found = [_letter(label) for label in labels[:-2]]
     if {"Y", "X"} & set(found):
@@ -64,15 +75,19 @@ def read_axes(layer: Image) -> LayerAxes:
         )
     # A letter that stands twice says nothing about either axis.
     letters = [letter if found.count(letter) == 1 else "" for letter in found]
-    notes = [_read_other_as_time(letters, labels), _assume(letters, layer)]
+    notes = [
+        _read_other_as_time(letters, labels),
+        _read_from_file(letters, layer),
+        _assume(letters, layer),
+    ]
     if "" in letters:
         raise ValueError(
             "Expected no axes but T, C and Z before rows and columns, each once, got the axes "
             f"{', '.join(labels)} of {layer.name}; process single planes, or split the layer along "
             f"{labels[letters.index('')]}."
         )
-    end = "YXS" if layer.rgb else "YX"
-    return LayerAxes("".join(letters) + end, "; ".join(note for note in notes if note))
+    text = "; ".join(note for note in notes if note)
+    return LayerAxes("".join(letters) + "YX" + colour, text)
 
 
 def axis_letter(layer: Image, axis: int) -> str:
@@ -103,13 +118,30 @@ def _read_other_as_time(letters: list[str], labels: list[str]) -> str:
     return f"{labels[others[0]]} is read as T"
 
 
-def _assume(letters: list[str], layer: Image) -> str:
-    """Give the letters that are left to the axes without a name, and return a note on them."""
-    silent = [
+def _silent(letters: list[str], layer: Image) -> list[int]:
+    """Return the axes without a letter that have no other name either."""
+    return [
         axis
         for axis, letter in enumerate(letters)
         if not letter and not _has_other_name(str(layer.axis_labels[axis]))
     ]
+
+
+def _read_from_file(letters: list[str], layer: Image) -> str:
+    """Give axes without a name the letters of the layer's file, and return a note on them."""
+    silent = _silent(letters, layer)
+    stated = LayerFile.of(layer).letters if silent else ()
+    read = {axis: stated[axis] for axis in silent if stated and stated[axis]}
+    if not read or set(read.values()) & set(letters):  # labels and file contradict each other
+        return ""
+    for axis, letter in read.items():
+        letters[axis] = letter
+    return FROM_FILE
+
+
+def _assume(letters: list[str], layer: Image) -> str:
+    """Give the letters that are left to the axes without a name, and return a note on them."""
+    silent = _silent(letters, layer)
     timed = [axis for axis in silent if (1 * layer.units[axis]).check("[time]")]
     if len(timed) == 1 and "T" not in letters:
         letters[timed[0]] = "T"

@@ -8,13 +8,18 @@ from typing import Any, Self
 
 import numpy as np
 from napari.components import Dims
-from napari.layers import Image, Labels, Layer
+from napari.layers import Image, Layer
 from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image as ImageData
-from napari_blind_deconv.plugin.axes import axis_letter
-from napari_blind_deconv.plugin.pixel_size import PixelSize, read_pixel_size
+from napari_blind_deconv.plugin.layer_array import full_data
+from napari_blind_deconv.plugin.pixel_size import (
+    PixelSize,
+    read_pixel_size,
+    stated_for_results,
+)
+from napari_blind_deconv.plugin.stated import Stated
 
 __all__ = [
     "GAP",
@@ -22,7 +27,6 @@ __all__ = [
     "LayerPlane",
     "Region",
     "converted_points",
-    "full_data",
     "pixel_size",
     "plane_axes",
     "plane_shape",
@@ -67,9 +71,9 @@ class LayerGeometry:
         and contrast limits.
     pixel_size : tuple
         Height and width of a pixel, and the symbol of their unit.
-    stated : dict
-        Sizes that only the metadata of the layer state, in the words of OME; they go to the
-        metadata of the results, which have the transform and the units of the layer.
+    stated : Stated
+        What the results have to state in their metadata, because they have no more than the
+        transform, the units and the labels of the layer.
     rows : int
         Number of rows of the plane, or of the part of it.
     columns : int
@@ -87,7 +91,7 @@ class LayerGeometry:
     translate: NDArray[np.float64]
     display: dict[str, Any]
     pixel_size: PixelSize
-    stated: dict[str, Any]
+    stated: Stated
     rows: int
     columns: int
     corner: tuple[int, int] = (0, 0)
@@ -102,8 +106,6 @@ class LayerGeometry:
         inside = np.array(shown_index(layer, dims))
         inside[list(axes)] = corner
         position = tuple(map(int, inside))
-        reading = read_pixel_size(layer, axes)
-        letters = [axis_letter(layer, axis) for axis in axes]
         return LayerGeometry(
             name=layer.name,
             rgb=layer.rgb,
@@ -121,8 +123,8 @@ class LayerGeometry:
             # napari applies `affine` after `translate`, so its effect is taken out here.
             translate=layer.affine.inverse(layer.data_to_world(position)),
             display=_display_of(layer),
-            pixel_size=reading.size,
-            stated=_in_words_of_ome(letters, reading.size) if reading.is_from_metadata else {},
+            pixel_size=read_pixel_size(layer, axes).size,
+            stated=stated_for_results(layer, axes),
             rows=rows.stop - rows.start,
             columns=data.shape[axes[1]],
             corner=corner,
@@ -230,25 +232,8 @@ def _display_of(layer: Image) -> dict[str, Any]:
     return {**shared, "contrast_limits": limits, "colormap": layer.colormap}
 
 
-def _in_words_of_ome(letters: Sequence[str], size: PixelSize) -> dict[str, Any]:
-    *lengths, unit = size
-    return {
-        key: value
-        for letter, length in zip(letters, lengths, strict=True)
-        for key, value in (
-            (f"PhysicalSize{letter}", length),
-            (f"PhysicalSize{letter}Unit", unit),
-        )
-    }
-
-
 def _white(dtype: np.dtype[Any]) -> float:
     return float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
-
-
-def full_data(layer: Image | Labels) -> Any:
-    """Return the array of a layer; for a multiscale layer, the level of full resolution."""
-    return layer.data[0] if layer.multiscale else layer.data
 
 
 def plane_axes(layer: Image, dims: Dims) -> tuple[int, int]:

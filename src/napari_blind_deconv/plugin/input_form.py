@@ -7,27 +7,25 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from magicgui.widgets import ComboBox, Label, RangeSlider
+from magicgui.widgets import ComboBox, RangeSlider
 from napari.layers import Image, Labels, Layer, Shapes
 from numpy.typing import NDArray
 from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 
-from napari_blind_deconv.plugin.axes import read_axes, stack_axes
+from napari_blind_deconv.plugin.axes import stack_axes
 from napari_blind_deconv.plugin.colours import ORANGE
 from napari_blind_deconv.plugin.geometry import (
     LayerGeometry,
     LayerPlane,
     Region,
-    full_data,
-    plane_axes,
     plane_shape,
 )
+from napari_blind_deconv.plugin.layer_array import full_data
 from napari_blind_deconv.plugin.layer_box import LayerBox
+from napari_blind_deconv.plugin.layer_line import LayerLine
 from napari_blind_deconv.plugin.layers import is_output
-from napari_blind_deconv.plugin.layouts import wrap
 from napari_blind_deconv.plugin.masks import MaskFile, mask_file, mask_in_pixels
-from napari_blind_deconv.plugin.pixel_size import read_pixel_size
 from napari_blind_deconv.plugin.regions import can_hold_regions, drawn_region, visible_region
 from napari_blind_deconv.plugin.settings_form import show_row
 
@@ -74,15 +72,23 @@ class InputForm:
         Viewer with the layers.
     on_changed : callable
         Called when the choice, a drawn region, the plane shown or the layer's calibration changes.
+    on_failed : callable
+        Called with a sentence if something that the user entered cannot be used.
 
     Attributes
     ----------
-    layer, scope, span, reading, mask : Widget
-        The owner adds these widgets to its layout with :func:`form_rows` and then calls
-        :meth:`follow_viewer`.
+    layer, scope, span, mask : Widget
+    line : LayerLine
+        How the layer is read. The owner adds these widgets to its layout with :func:`form_rows` and
+        then calls :meth:`follow_viewer`.
     """
 
-    def __init__(self, viewer: Viewer, on_changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        viewer: Viewer,
+        on_changed: Callable[[], None],
+        on_failed: Callable[[str], None],
+    ) -> None:
         self._viewer = viewer
         self._on_changed = on_changed
         self._watched: Image | None = None
@@ -97,12 +103,7 @@ class InputForm:
         self.span = RangeSlider(
             label="Planes", tooltip="First and last plane along the layer's first axis."
         )
-        self.reading = Label(
-            label="Read as",
-            tooltip="How the axes and the pixel size of the layer are read. To correct them, set "
-            "the layer's axis_labels, scale and units.",
-        )
-        wrap(self.reading.native)
+        self.line = LayerLine(on_failed)
         self.mask = LayerBox(
             viewer.layers,
             (Labels, Shapes),
@@ -299,24 +300,8 @@ class InputForm:
 
     def _announce(self) -> None:
         """Show how the layer is read, and call `on_changed`."""
-        self.reading.value = self._describe_reading()
-        show_row(self.reading, bool(self.reading.value))
+        self.line.show_layer(self.layer.value, self._viewer.dims)
         self._on_changed()
-
-    def _describe_reading(self) -> str:
-        """Return the axes of a stack, and what a user may not expect of axes and pixel size."""
-        layer: Image | None = self.layer.value
-        if layer is None:
-            return ""
-        texts = [read_pixel_size(layer, plane_axes(layer, self._viewer.dims)).note]
-        if self.is_stack:
-            try:
-                axes = read_axes(layer)
-            except ValueError:  # the owner shows this error
-                return ""
-            letters = ", ".join(axes.letters.removesuffix("S"))
-            texts = [letters + (f" ({axes.note})" if axes.note else ""), *texts]
-        return "; ".join(text for text in texts if text)
 
     def _add_shapes_layer(self) -> None:
         """Add a layer to draw the rectangle in, unless there is one."""

@@ -19,12 +19,13 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_blind_deconv.io.images import read_psf
 from napari_blind_deconv.kernel import Kernel, KernelChoice
 from napari_blind_deconv.numerics.optics import gaussian_kernel, widefield_psf
-from napari_blind_deconv.plugin.geometry import full_data
+from napari_blind_deconv.plugin.layer_array import full_data
 from napari_blind_deconv.plugin.layer_box import LayerBox
 from napari_blind_deconv.plugin.layer_optics import LayerOptics
 from napari_blind_deconv.plugin.layers import file_name
 from napari_blind_deconv.plugin.pixel_size import read_pixel_size
 from napari_blind_deconv.plugin.settings_form import form_rows, show_row
+from napari_blind_deconv.plugin.stated import Stated
 from napari_blind_deconv.units import in_unit
 
 __all__ = [
@@ -122,7 +123,7 @@ class KernelForm(QWidget):
             tooltip="Wavelength of the emitted light.",
         )
         self._layer: Image | None = None
-        self._optics: WeakKeyDictionary[Image, LayerOptics] = WeakKeyDictionary()
+        self._optics: WeakKeyDictionary[Image, tuple[Stated, LayerOptics]] = WeakKeyDictionary()
         # What the user entered for each layer, by widget.
         self._entered: WeakKeyDictionary[Image, dict[FloatSpinBox, float]] = WeakKeyDictionary()
         for widget in (self.aperture, self.wavelength):
@@ -174,8 +175,9 @@ class KernelForm(QWidget):
     def fill_from(self, layer: Image, index: Callable[[], Sequence[int]]) -> None:
         """Fill the model of the microscope with what is known about a layer, as a start.
 
-        Numbers that the user entered for this layer stay, and nothing changes where nothing is
-        known. The layer is read only once, and only if the model is chosen.
+        Numbers that the user entered here for this layer stay until they are corrected for the
+        layer, and nothing changes where nothing is known. The layer is read only if the model is
+        chosen, once after each correction.
 
         Parameters
         ----------
@@ -187,9 +189,12 @@ class KernelForm(QWidget):
         if self.source.value != MICROSCOPE:
             return
         self._layer = layer
-        if layer not in self._optics:
-            self._optics[layer] = LayerOptics.of(layer)
-        known = self._optics[layer]
+        corrections = Stated.of(layer)
+        if layer not in self._optics or self._optics[layer][0] != corrections:
+            if layer in self._optics:
+                self._entered.pop(layer, None)
+            self._optics[layer] = corrections, LayerOptics.of(layer)
+        known = self._optics[layer][1]
         wavelength = known.wavelength_at(index())
         values = {
             self.aperture: known.optics.numerical_aperture,
@@ -280,7 +285,7 @@ class KernelForm(QWidget):
         if pixel is None or not math.isclose(height, width, rel_tol=_SQUARE_TOLERANCE):
             raise ValueError(
                 "Expected square pixels in µm or nm for the microscope's PSF, got "
-                f"{height:.3g} × {width:.3g} {unit}; set the layer's scale and units."
+                f"{height:.3g} × {width:.3g} {unit}; state the pixel size under “Read as”."
             )
         size = float(f"{pixel:.6g}")  # µm, with the digits of the Python expression
         wavelength = self.wavelength.value / 1000  # µm

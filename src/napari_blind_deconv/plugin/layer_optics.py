@@ -1,12 +1,10 @@
-"""The optics of a layer: from the file that it was read from, else from its metadata."""
+"""The optics of a layer: from the user, its file or its metadata."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import tifffile
@@ -18,10 +16,11 @@ from napari_blind_deconv.io.optics_metadata import (
     optics_of_properties,
     properties_in,
 )
-from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.optics import Optics
-from napari_blind_deconv.plugin.axes import axis_letter
-from napari_blind_deconv.plugin.geometry import full_data
+from napari_blind_deconv.plugin.axes import axis_letter, stack_axes
+from napari_blind_deconv.plugin.layer_array import full_data
+from napari_blind_deconv.plugin.layer_file import LayerFile
+from napari_blind_deconv.plugin.stated import Stated
 
 __all__ = ["LayerOptics"]
 
@@ -47,15 +46,14 @@ class LayerOptics(NamedTuple):
 
     @classmethod
     def of(cls, layer: Image) -> LayerOptics:
-        """Read the optics of a layer, but no pixels; nothing is known if this fails."""
-        for read in (_of_file, _of_metadata):
-            try:
-                found = read(layer)
-            except Exception:  # readers of files and metadata may raise any exception
-                continue
-            if found.optics != Optics():
-                return found
-        return cls()
+        """Read the optics of a layer, but no pixels, with what the user stated in their place."""
+        stated = Stated.of(layer).optics
+        found = _found(layer)
+        if not stated.emission_wavelengths:
+            return found._replace(optics=found.optics.corrected(stated))
+        axes = stack_axes(layer)
+        axis = axes.index("C") if "C" in axes else None
+        return cls(found.optics.corrected(stated), axis, found.channel)
 
     def wavelength_at(self, position: Sequence[int]) -> float | None:
         """Return the emission wavelength in µm at a pixel of the layer; None if it is unknown."""
@@ -67,16 +65,22 @@ class LayerOptics(NamedTuple):
         return wavelengths[channel] if channel is not None and is_known else None
 
 
+def _found(layer: Image) -> LayerOptics:
+    """Return what file or metadata say; nothing is known if reading them fails."""
+    for read in (_of_file, _of_metadata):
+        try:
+            found = read(layer)
+        except Exception:  # metadata may be anything
+            continue
+        if found.optics != Optics():
+            return found
+    return LayerOptics()
+
+
 def _of_file(layer: Image) -> LayerOptics:
-    path = layer.source.path
-    if path is None:
-        return LayerOptics()
-    with open_image(Path(path)) as opened:
-        image = opened.image
-    # A layer with as many pixels as the file contains all channels; another one, some of them.
-    is_complete = math.prod(image.pixels.shape) == math.prod(full_data(layer).shape)
-    axis = _channel_axis(layer, image.channels, is_complete=is_complete)
-    return LayerOptics(image.optics, axis, _named_channel(layer, image.channel_names))
+    file = LayerFile.of(layer)
+    axis = file.letters.index("C") if "C" in file.letters else None
+    return LayerOptics(file.optics, axis, _named_channel(layer, file.channel_names))
 
 
 def _of_metadata(layer: Image) -> LayerOptics:
@@ -93,7 +97,7 @@ def _of_metadata(layer: Image) -> LayerOptics:
     if len(found) != 1:
         return LayerOptics()
     [(optics, names)] = found.items()
-    axis = _channel_axis(layer, len(names), is_complete=False)
+    axis = _channel_axis(layer, len(names))
     return LayerOptics(optics, axis, _named_channel(layer, names))
 
 
@@ -102,13 +106,13 @@ def _channel_names(image: Mapping[str, Any]) -> list[str]:
     return [str(channel.get("Name") or "") for channel in channels]
 
 
-def _channel_axis(layer: Image, channels: int, *, is_complete: bool) -> int | None:
+def _channel_axis(layer: Image, channels: int) -> int | None:
     """Return the only axis of the layer that can be that of the channels, or None."""
-    fitting = [
-        axis for axis in range(layer.ndim - 2) if full_data(layer).shape[axis] == channels > 1
+    axes = [
+        axis
+        for axis in range(layer.ndim - 2)
+        if full_data(layer).shape[axis] == channels > 1 and axis_letter(layer, axis) == "C"
     ]
-    labelled = [axis for axis in fitting if axis_letter(layer, axis) == "C"]
-    axes = labelled or (fitting if is_complete else [])
     return axes[0] if len(axes) == 1 else None
 
 

@@ -31,7 +31,6 @@ LayerData = tuple[Any, dict[str, Any], str]
 """Data, arguments and type of a layer, as napari's readers and sample data return them."""
 
 _METADATA_KEY = "blind_deconvolution"
-_STATED_KEY = "pixel_size"  # found again when a result is the input of another run
 _CURVE_COLOR, _KEPT_COLOR = BLUE, ORANGE
 
 
@@ -169,8 +168,7 @@ def layer_metadata(
         record = {"running": True} if result is None else result.provenance()
     if geometry.rgb:
         record["white"] = geometry.white  # lets users undo the division made for display
-    stated = {_STATED_KEY: geometry.stated} if geometry.stated else {}
-    return {_METADATA_KEY: record, **stated}
+    return {_METADATA_KEY: record, **geometry.stated.as_metadata()}
 
 
 def stack_record(task: Task, result: StackResult) -> dict[str, Any]:

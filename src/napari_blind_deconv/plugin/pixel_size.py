@@ -1,4 +1,4 @@
-"""The pixel size of a layer: from its transform and units, else from its metadata."""
+"""The pixel size of a layer: from the user, its transform and units, its metadata or its file."""
 
 from __future__ import annotations
 
@@ -15,11 +15,20 @@ from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from napari_blind_deconv.plugin.axes import axis_letter
-from napari_blind_deconv.units import in_unit
+from napari_blind_deconv.plugin.axes import FROM_FILE, axis_letter, read_axes
+from napari_blind_deconv.plugin.layer_file import LayerFile
+from napari_blind_deconv.plugin.stated import Stated
+from napari_blind_deconv.units import convert, in_unit
 from napari_blind_deconv.units import short_unit as short_name
 
-__all__ = ["PixelReading", "PixelSize", "read_pixel_size", "read_steps", "short_unit"]
+__all__ = [
+    "PixelReading",
+    "PixelSize",
+    "read_pixel_size",
+    "read_steps",
+    "short_unit",
+    "stated_for_results",
+]
 
 PixelSize = tuple[float, float, str]
 """Height and width of a pixel, and the symbol of their unit; 1, 1 and ``"px"`` if unknown."""
@@ -49,8 +58,8 @@ class PixelReading(NamedTuple):
     note: str = ""
 
     @property
-    def is_from_metadata(self) -> bool:
-        """Whether the layer's metadata state the size, and its units do not."""
+    def is_elsewhere(self) -> bool:
+        """Whether the size is known, but not from the transform and the units of the layer."""
         return bool(self.note) and self.size[2] != "px"
 
 
@@ -62,18 +71,24 @@ def read_pixel_size(layer: Image, axes: tuple[int, int]) -> PixelReading:
     rows and columns are not perpendicular in the world, the lengths are those along the two axes.
     Their unit is that of the columns; a height in another unit is converted.
 
-    A layer without units of length has the pixel size that OME metadata state for an image of its
-    shape, unless its scale says otherwise. A scale without a unit is not taken for a pixel size.
+    A size that was stated to this plugin goes before all others. A layer without units of length
+    has the pixel size that OME metadata state for an image of its shape, or else its file, unless
+    its scale says otherwise. A scale without a unit is not taken for a pixel size.
     """
     symbol = _symbol(layer.units[axes[1]])
+    letters = [axis_letter(layer, axis) for axis in axes]
+    known = Stated.of(layer).spacing
+    if all(letter in known for letter in letters):
+        height, width = (known[letter] for letter in letters)
+        return PixelReading((height, width, "µm"), "as stated")
     lengths = _lengths(layer, axes, symbol)
     if np.isfinite(lengths).all():
         return PixelReading((float(lengths[0]), float(lengths[1]), symbol))
-    stated = _size_in_metadata(layer, axes, [axis_letter(layer, axis) for axis in axes])
-    if stated is not None:
-        (height, width), unit = stated
-        text = f"{height:.3g} × {width:.3g} {unit}"
-        return PixelReading((height, width, unit), f"pixels of {text}, from the layer's metadata")
+    for note, read in (("from the metadata", _size_in_metadata), (FROM_FILE, _size_in_file)):
+        stated = read(layer, axes, letters)
+        if stated is not None:
+            (height, width), unit = stated
+            return PixelReading((height, width, unit), note)
     height, width = np.linalg.norm(_steps(layer, axes), axis=0)
     if not np.allclose((height, width), 1, rtol=_TOLERANCE):
         text = f"scale of {height:.3g} × {width:.3g} without a unit of length"
@@ -81,10 +96,32 @@ def read_pixel_size(layer: Image, axes: tuple[int, int]) -> PixelReading:
     return PixelReading(_UNKNOWN)
 
 
+def stated_for_results(layer: Image, axes: tuple[int, int]) -> Stated:
+    """Return what results of a layer have to state, as they only have its transform and labels.
+
+    The parameters are those of :func:`read_pixel_size`.
+    """
+    stated, reading = Stated.of(layer), read_pixel_size(layer, axes)
+    try:
+        letters, note = read_axes(layer)
+    except ValueError:  # the axes are not needed for a single plane
+        letters = note = ""
+    spacing = dict(stated.spacing)
+    if reading.is_elsewhere:
+        *sides, unit = reading.size
+        for axis, side in zip(axes, sides, strict=True):
+            spacing[axis_letter(layer, axis)] = convert(side, unit, "µm") or 0.0
+        steps = read_steps(layer, letters, "µm") if letters else {}
+        spacing.update({axis: step for axis, step in steps.items() if axis == "Z"})
+    is_known = stated.axes or note
+    return Stated(letters.removesuffix("S") if is_known else "", spacing, stated.optics)
+
+
 def read_steps(layer: Image, letters: str, unit: str) -> dict[str, float]:
     """Return the steps of a stack along Z in a unit of length and along T in seconds, if known.
 
-    Like the pixel size, they are lengths in the world, else those that OME metadata state.
+    Like the pixel size, they are stated by the user, or lengths in the world, or those that OME
+    metadata or the layer's file state.
 
     Parameters
     ----------
@@ -99,11 +136,18 @@ def read_steps(layer: Image, letters: str, unit: str) -> dict[str, float]:
         axis: float(_lengths(layer, (letters.index(axis),), target)[0])
         for axis, target in targets.items()
     }
-    if np.isnan(steps.get("Z", 0)):
+    known = Stated.of(layer).spacing.get("Z")
+    if "Z" in steps and known is not None:
+        steps["Z"] = in_unit(known, "µm", unit) or np.nan
+    elif np.isnan(steps.get("Z", 0)):
         axes = [letters.index(axis) for axis in "ZYX"]
-        stated = _size_in_metadata(layer, axes, list("ZYX"))
+        stated = _size_in_metadata(layer, axes, list("ZYX")) or _size_in_file(
+            layer, axes, list("ZYX")
+        )
         step = None if stated is None else in_unit(stated[0][0], stated[1], unit)
         steps["Z"] = np.nan if step is None else step
+    if np.isnan(steps.get("T", 0)):
+        steps["T"] = LayerFile.of(layer).spacing.get("T", np.nan)
     return {axis: step for axis, step in steps.items() if np.isfinite(step)}
 
 
@@ -148,6 +192,21 @@ def _in_unit(unit: pint.Unit, symbol: str) -> float:
     return float(quantity.m_as(symbol)) if quantity.is_compatible_with(symbol) else np.nan
 
 
+def _size_in_file(layer: Image, axes: Sequence[int], letters: list[str]) -> _Lengths | None:
+    """Return the size in µm that the layer's file states, unless the scale says otherwise."""
+    file = LayerFile.of(layer)
+    sides = [in_unit(file.spacing.get(letter), file.unit, "µm") for letter in letters]
+    lengths = tuple(side for side in sides if side is not None)
+    return _unless_scaled(layer, axes, (lengths, "µm")) if len(lengths) == len(axes) else None
+
+
+def _unless_scaled(layer: Image, axes: Sequence[int], stated: _Lengths) -> _Lengths | None:
+    """Return a stated size, or None if the layer has a scale that says otherwise."""
+    scale = np.linalg.norm(_steps(layer, axes), axis=0)
+    fits = any(np.allclose(scale, expected, rtol=_TOLERANCE) for expected in (1, stated[0]))
+    return stated if fits else None
+
+
 # OME metadata, as dictionaries, as models of the package ome-types, or as XML
 
 
@@ -159,11 +218,7 @@ def _size_in_metadata(layer: Image, axes: Sequence[int], letters: list[str]) -> 
     sides = [layer.data.shape[axis] for axis in axes]
     sizes = {_size_in(node, letters, sides) for node in _mappings(layer.metadata)} - {None}
     stated = sizes.pop() if len(sizes) == 1 else None
-    scale = np.linalg.norm(_steps(layer, axes), axis=0)
-    fits = stated and any(
-        np.allclose(scale, expected, rtol=_TOLERANCE) for expected in (1, stated[0])
-    )
-    return stated if fits else None
+    return None if stated is None else _unless_scaled(layer, axes, stated)
 
 
 def _size_in(node: Mapping[Any, Any], letters: list[str], sides: list[int]) -> _Lengths | None:

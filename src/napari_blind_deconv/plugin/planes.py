@@ -9,7 +9,8 @@ from napari.layers import Image
 
 from napari_blind_deconv.image import Image as ImageData
 from napari_blind_deconv.plugin.axes import stack_axes
-from napari_blind_deconv.plugin.geometry import LayerGeometry, full_data, shows_last_axes
+from napari_blind_deconv.plugin.geometry import LayerGeometry, shows_last_axes
+from napari_blind_deconv.plugin.layer_array import full_data
 from napari_blind_deconv.plugin.pixel_size import read_steps
 
 __all__ = ["stack_of"]
@@ -58,9 +59,6 @@ def stack_of(
     calibration = geometry.calibration
     unit = calibration.get("unit", "µm")
     steps = read_steps(layer, axes, unit)
-    if geometry.stated and "Z" in steps:
-        stated = {"PhysicalSizeZ": steps["Z"], "PhysicalSizeZUnit": unit}
-        geometry = replace(geometry, stated={**geometry.stated, **stated})
     spacing = {**steps, **calibration.get("spacing", {})}
     unit = unit if set(spacing) - {"T"} else "pixel"
     return geometry, ImageData(data, axes, spacing, unit)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from napari_blind_deconv.plugin.geometry import (
     Region,
     converted_points,
-    full_data,
     plane_axes,
 )
+from napari_blind_deconv.plugin.layer_array import full_data
 
 __all__ = ["LINES", "can_hold_regions", "drawn_region", "visible_region"]
 

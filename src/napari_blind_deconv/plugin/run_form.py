@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import tifffile
 from magicgui.widgets import ComboBox, Label, SpinBox
 from napari.layers import Image
+from psygnal import Signal
 from qtpy.compat import isalive
 from qtpy.QtWidgets import QPushButton, QWidget
 
@@ -23,7 +24,6 @@ from napari_blind_deconv.kernel import KernelScope
 from napari_blind_deconv.plugin.axes import stack_axes
 from napari_blind_deconv.plugin.geometry import (
     LayerGeometry,
-    full_data,
     pixel_size,
     plane_shape,
     shown_index,
@@ -32,6 +32,7 @@ from napari_blind_deconv.plugin.geometry import (
 from napari_blind_deconv.plugin.input_form import Extent, InputForm
 from napari_blind_deconv.plugin.kernel_form import KernelForm, KernelSelection
 from napari_blind_deconv.plugin.kernel_window import KernelWindow
+from napari_blind_deconv.plugin.layer_array import full_data
 from napari_blind_deconv.plugin.layouts import in_column, wrap
 from napari_blind_deconv.plugin.pixel_size import read_steps
 from napari_blind_deconv.plugin.planes import stack_of
@@ -71,13 +72,20 @@ class RunForm(QWidget):
         Side of the kernel window.
     kernel_section, settings_section : QWidget
         The owner adds these sections to its layout.
+
+    Signals
+    -------
+    failed : str
+        Something that the user entered cannot be used, for the reason given.
     """
+
+    failed = Signal(str)
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self._viewer = viewer
         self._runtime_estimator = RuntimeEstimator(self._show_expected_time)
-        self.input = InputForm(viewer, self._on_input_changed)
+        self.input = InputForm(viewer, self._on_input_changed, self.failed.emit)
         self.kernel = KernelForm(viewer.layers)
         self.kernel_window = KernelWindow()
         self._make_rows()
@@ -108,7 +116,7 @@ class RunForm(QWidget):
             label="Kernel", tooltip="The choice in the section Kernel below."
         )
         form = self.input
-        rows = [form.layer, form.scope, form.span, form.reading, form.mask]
+        rows = [form.layer, form.scope, form.span, *form.line.widgets, form.mask]
         rows += [self.stack_kernel, self.preset, self.kernel_summary, self.expected_time]
         in_column(self, form_rows(rows))
         show_row(self.kernel_summary, False)

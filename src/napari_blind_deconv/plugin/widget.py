@@ -67,6 +67,7 @@ class BlindDeconvolutionWidget(QWidget):
         self.result.estimate_chosen.connect(self._on_estimate_chosen)
         self.result.plane_shown.connect(self._show_plane)
         self.result.failed.connect(self._show_error)
+        self.form.failed.connect(self._show_error)
         self.result.deleted.connect(self._show_last)
         self.form.input.layer.changed.connect(self._show_last)
         self._show_running(False)

@@ -1,0 +1,193 @@
+"""One line on what a layer is, and rows to correct it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from typing import NamedTuple
+
+from magicgui.widgets import Label, LineEdit
+from napari.components import Dims
+from napari.layers import Image
+from qtpy.QtCore import Qt
+
+from napari_blind_deconv.optics import Optics
+from napari_blind_deconv.plugin.axes import read_axes
+from napari_blind_deconv.plugin.colours import BLUE
+from napari_blind_deconv.plugin.geometry import plane_axes
+from napari_blind_deconv.plugin.layer_array import full_data
+from napari_blind_deconv.plugin.layer_file import LayerFile
+from napari_blind_deconv.plugin.layouts import wrap
+from napari_blind_deconv.plugin.pixel_size import read_pixel_size, read_steps
+from napari_blind_deconv.plugin.settings_form import show_row
+from napari_blind_deconv.plugin.stated import Stated
+from napari_blind_deconv.units import convert
+
+__all__ = ["LayerLine"]
+
+
+class LayerLine:
+    """How a layer is read: a line of text, and rows in which the user can correct it.
+
+    Parameters
+    ----------
+    failed : callable
+        Called with a sentence if a correction cannot be read.
+
+    Attributes
+    ----------
+    reading : Label
+        The line.
+    rows : dict of str to LineEdit
+        The rows, which are hidden until the user asks for them.
+    """
+
+    def __init__(self, failed: Callable[[str], None]) -> None:
+        self._failed = failed
+        self._layer: Image | None = None
+        self._is_open = False
+        self.text = ""
+        self.reading = Label(
+            label="Read as",
+            tooltip="How the axes, the pixel size and the optics of the layer are read: from its "
+            "labels, scale and units, from its metadata, or from its file. Click on “change” to "
+            "correct them: what you state there goes before everything else.",
+        )
+        wrap(self.reading.native)
+        self.reading.native.setTextInteractionFlags(
+            Qt.TextInteractionFlag.LinksAccessibleByMouse
+            | Qt.TextInteractionFlag.LinksAccessibleByKeyboard
+        )
+        self.reading.native.linkActivated.connect(lambda _link: self.toggle())
+        self.rows = {
+            "axes": LineEdit(
+                label="Axes",
+                tooltip="One letter for each axis of the layer: T, C (channels) or Z, and at the "
+                "end Y and X, such as CYX. Leave it empty to read them from the layer.",
+            ),
+            "pixel_size": LineEdit(
+                label="Pixel size (µm)",
+                tooltip="One number, or one each for Y and X, or for Z, Y and X, such as "
+                "0.3, 0.1, 0.1. Leave it empty to read it from the layer.",
+            ),
+            "aperture": LineEdit(
+                label="NA",
+                tooltip="Numerical aperture of the objective, such as 1.4. Leave it empty to read "
+                "it from the layer.",
+            ),
+            "emission": LineEdit(
+                label="Emission (nm)",
+                tooltip="Wavelength of the emitted light, one number for each channel, such as "
+                "460, 520. Leave it empty to read it from the layer.",
+            ),
+        }
+        for row in self.rows.values():
+            row.native.editingFinished.connect(self._correct)
+
+    @property
+    def widgets(self) -> list[Label | LineEdit]:
+        """All rows, in their order."""
+        return [self.reading, *self.rows.values()]
+
+    def show_layer(self, layer: Image | None, dims: Dims) -> None:
+        """Describe a layer; with None, hide the line."""
+        if layer is not self._layer:
+            self._layer, self._is_open = layer, False
+            self._fill()
+        self.text = ""
+        if layer is not None:
+            known = _Known.of(layer, dims)
+            self.text = known.in_words(layer)
+            for name, text in known.in_rows().items():
+                self.rows[name].native.setPlaceholderText(text)
+        self._show_rows()
+
+    def toggle(self) -> None:
+        """Show the rows, or hide them."""
+        self._is_open = not self._is_open
+        self._show_rows()
+
+    def _show_rows(self) -> None:
+        link = f'<a href="#" style="color: {BLUE}">{"close" if self._is_open else "change"}</a>'
+        self.reading.value = f"{escape(self.text)} {link}" if self.text else ""
+        show_row(self.reading, bool(self.text))
+        for row in self.rows.values():
+            show_row(row, self._is_open and self._layer is not None)
+
+    def _fill(self) -> None:
+        """Show in the rows what was stated about the layer."""
+        stated = Stated() if self._layer is None else Stated.of(self._layer)
+        texts = _Known(stated.axes, dict(stated.spacing), "µm", stated.optics, ()).in_rows()
+        for name, text in texts.items():
+            self.rows[name].value = text
+
+    def _correct(self) -> None:
+        """Store what the rows say in the layer, if it is something new."""
+        layer = self._layer
+        if layer is None:
+            return
+        texts = {name: row.value.strip() for name, row in self.rows.items()}
+        try:
+            stated = Stated.parsed(layer, **texts)
+        except ValueError as error:
+            self._failed(str(error))
+            return
+        if stated != Stated.of(layer):
+            stated.store(layer)
+
+
+class _Known(NamedTuple):
+    """What is known about a layer, as the rows show it, and notes on where it comes from."""
+
+    axes: str
+    sides: dict[str, float]
+    unit: str
+    optics: Optics
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, layer: Image, dims: Dims) -> _Known:
+        pixels = read_pixel_size(layer, plane_axes(layer, dims))
+        try:
+            axes, note = read_axes(layer)
+        except ValueError:  # single planes can be deconvolved all the same
+            axes, note = "", ""
+        height, width, unit = pixels.size
+        sides = {} if unit == "px" else {"Y": height, "X": width}
+        if sides and axes:
+            sides |= {axis: s for axis, s in read_steps(layer, axes, unit).items() if axis == "Z"}
+        optics = LayerFile.of(layer).optics.corrected(Stated.of(layer).optics)
+        notes = tuple(dict.fromkeys(text for text in (note, pixels.note) if text))
+        return cls(axes.removesuffix("S"), sides, unit, optics, notes)
+
+    def in_words(self, layer: Image) -> str:
+        """Return such as ``"Z 25 × Y 395 × X 695, 0.65 µm, Z step 0.3 µm, NA 1.4"``."""
+        counts = full_data(layer).shape[: layer.ndim]
+        letters = self.axes or " " * layer.ndim
+        parts = [" × ".join(f"{a} {n}".strip() for a, n in zip(letters, counts, strict=True))]
+        lengths = dict.fromkeys(f"{self.sides[axis]:.3g}" for axis in "YX" if axis in self.sides)
+        parts.append(f"{' × '.join(lengths)} {self.unit}" if lengths else "pixel size unknown")
+        if "Z" in self.sides:
+            parts.append(f"Z step {self.sides['Z']:.3g} {self.unit}")
+        if self.optics.numerical_aperture:
+            parts.append(f"NA {self.optics.numerical_aperture:g}")
+        if _emission(self.optics):
+            parts.append(f"{_emission(self.optics)} nm")
+        return ", ".join(parts) + (f" ({'; '.join(self.notes)})" if self.notes else "")
+
+    def in_rows(self) -> dict[str, str]:
+        """Return the texts that the rows would contain."""
+        sides = [self.sides[axis] for axis in "ZYX" if axis in self.sides]
+        micrometres = [convert(side, self.unit, "µm") for side in sides]
+        aperture = self.optics.numerical_aperture
+        return {
+            "axes": self.axes,
+            "pixel_size": ", ".join(f"{side:.4g}" for side in micrometres if side),
+            "aperture": f"{aperture:g}" if aperture else "",
+            "emission": _emission(self.optics),
+        }
+
+
+def _emission(optics: Optics) -> str:
+    """Return wavelengths in nm, separated by commas; 0 where one is unknown."""
+    return ", ".join(f"{1000 * (length or 0):g}" for length in optics.emission_wavelengths)

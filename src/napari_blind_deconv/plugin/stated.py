@@ -1,0 +1,117 @@
+"""What was stated about a layer: by the user or, for a result, by what its input was read from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from napari.layers import Image
+
+from napari_blind_deconv.io.stored_array import check_sides
+from napari_blind_deconv.optics import Optics
+
+__all__ = ["Stated"]
+
+_KEY = "blind_deconvolution_input"
+_LETTERS = "TCZYX"
+
+
+@dataclass(frozen=True)
+class Stated:
+    """Axes, pixel size and optics of a layer, as its metadata remember them for this plugin.
+
+    Attributes
+    ----------
+    axes : str
+        One letter for each axis of the layer except colour, such as ``"CYX"``; may be empty.
+    spacing : mapping
+        Pixel size along Z, Y and X in µm, where it was stated.
+    optics : Optics
+        Numerical aperture, and emission wavelengths of the channels.
+    """
+
+    axes: str = ""
+    spacing: Mapping[str, float] = field(default_factory=dict)
+    optics: Optics = field(default_factory=Optics)
+
+    @classmethod
+    def of(cls, layer: Image) -> Self:
+        """Return what is stated in the metadata of a layer; nothing if nothing is."""
+        record = layer.metadata.get(_KEY)
+        if not isinstance(record, Mapping):
+            return cls()
+        optics = Optics.of_record(record.get("optics"))
+        return cls(str(record.get("axes", "")), dict(record.get("spacing", {})), optics)
+
+    @classmethod
+    def parsed(cls, layer: Image, axes: str, pixel_size: str, aperture: str, emission: str) -> Self:
+        """Return what texts state; an empty text states nothing.
+
+        Parameters
+        ----------
+        layer : Image
+            The layer, whose axes are counted.
+        axes : str
+            Letters, such as ``"CYX"``.
+        pixel_size : str
+            In µm, such as ``"0.1"`` or ``"0.3, 0.1, 0.1"`` for Z, Y and X.
+        aperture : str
+            Numerical aperture.
+        emission : str
+            Wavelengths of the channels in nm, such as ``"460, 520"``.
+
+        Raises
+        ------
+        ValueError
+            If a text is not such a number or list.
+        """
+        letters = re.sub(r"[\s,]", "", axes).upper()
+        if letters and not _fit(letters, layer.ndim):
+            raise ValueError(
+                f"Expected one letter for each of the {layer.ndim} axes of {layer.name}, T, C or "
+                f"Z and at the end YX, such as {'TCZYX'[-layer.ndim :]}, got {axes!r}."
+            )
+        sides = _numbers(pixel_size, "the pixel size in µm, such as 0.1 or 0.3, 0.1, 0.1")
+        if sides:
+            check_sides(sides)
+            sides = 2 * sides if len(sides) == 1 else sides
+        apertures = _numbers(aperture, "the numerical aperture, such as 1.4")
+        if len(apertures) > 1:
+            raise ValueError(f"Expected one numerical aperture, got {aperture!r}.")
+        waves = _numbers(emission, "emission wavelengths in nm, such as 460, 520")
+        optics = Optics(
+            numerical_aperture=apertures[0] if apertures else None,
+            emission_wavelengths=tuple(nm / 1000 for nm in waves),
+        )
+        return cls(letters, dict(zip("XYZ", reversed(sides), strict=False)), optics)
+
+    def store(self, layer: Image) -> None:
+        """Store this in the metadata of a layer, in place of what was stated before."""
+        others = {key: value for key, value in layer.metadata.items() if key != _KEY}
+        layer.metadata = others | self.as_metadata()
+
+    def as_metadata(self) -> dict[str, Any]:
+        """Return the part of a layer's metadata that states this; empty if nothing is stated."""
+        if self == Stated():
+            return {}
+        record = {"axes": self.axes, "spacing": dict(self.spacing)}
+        return {_KEY: record | {"optics": self.optics.as_record()}}
+
+
+def _fit(letters: str, count: int) -> bool:
+    """Return whether letters are those of so many axes, each once, with rows and columns last."""
+    return (
+        len(letters) == len(set(letters)) == count
+        and set(letters) <= set(_LETTERS)
+        and letters.endswith("YX")
+    )
+
+
+def _numbers(text: str, expected: str) -> list[float]:
+    items = [item for item in re.split(r"[,;×x\s]+", text.strip()) if item]
+    try:
+        return [float(item) for item in items]
+    except ValueError:
+        raise ValueError(f"Expected {expected}, got {text!r}.") from None

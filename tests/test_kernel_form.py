@@ -105,7 +105,7 @@ def test_the_last_kernel_can_be_used_again(form):
         (kernel_form.LAYER, None, MICRONS, "No layer is chosen"),
         (kernel_form.LAYER, 1, MICRONS, r"single grey plane .* of shape \(3, 5, 5\)"),
         (kernel_form.PSF_FILE, None, MICRONS, "does not exist"),
-        (kernel_form.MICROSCOPE, None, (1, 1, "px"), "set the layer's scale and units"),
+        (kernel_form.MICROSCOPE, None, (1, 1, "px"), "state the pixel size under"),
         (kernel_form.MICROSCOPE, None, (0.1, 0.2, "µm"), "square pixels in µm or nm"),
     ],
 )

@@ -26,7 +26,7 @@ from napari_blind_deconv.plugin.commands import deconvolve_selected
 from napari_blind_deconv.plugin.preferences import Preferences
 from napari_blind_deconv.plugin.settings_form import show_row
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
-from napari_blind_deconv.reasons import Finding
+from napari_blind_deconv.reasons import Finding, QualityFlag
 
 PIXELS = np.random.default_rng(0).random((24, 28)).astype(np.float32)
 CALIBRATION = {"scale": (0.2, 0.1), "translate": (5, -3), "units": ("um", "um")}
@@ -445,7 +445,9 @@ class TestAfterwards:
             assert record["chosen_by_hand"]
         assert dock.trace_plot.kept == 2
         assert record["warnings"]
-        assert all(warning in dock.warnings.text() for warning in record["warnings"])
+        nothing = QualityFlag.TOO_SMALL.sentence  # the verdict says it
+        assert nothing in record["warnings"]
+        assert all(w == nothing or w in dock.warnings.text() for w in record["warnings"])
         assert len(viewer.layers) == 4
 
     def test_the_kernel_is_saved_with_its_pixel_size(self, dock, wait, tmp_path):
@@ -466,6 +468,26 @@ class TestAfterwards:
         dock.command_button.click()
         assert "Copied" in dock.status.text()
         assert "iteration limit" in dock.warnings.text()
+
+    def test_the_verdict_says_what_became_of_the_image_and_offers_the_next_step(self, dock, wait):
+        assert dock.verdict.isHidden()
+        dock.start()
+        wait(idle(dock))
+        assert not dock.verdict.isHidden()
+        assert "Nothing sharpened: the image is too small" in dock.verdict.text()
+        assert "too small to tell" not in dock.warnings.text(), "it is said once"
+        dock.verdict.linkActivated.emit("use the microscope's kernel")
+        assert dock.form.kernel.source.value == "the microscope's"
+        assert dock.kernel_section.isExpanded()
+        assert "press Run" in dock.status.text()
+        dock.verdict.linkActivated.emit("start from a Gaussian")
+        assert dock.form.kernel.source.value == "a Gaussian"
+        wait(idle(dock))
+        assert "Kernel" in dock.verdict.text()
+        assert "Nothing sharpened" not in dock.verdict.text()
+        viewer_of(dock).layers.selection.active = viewer_of(dock).layers["cells"]
+        viewer_of(dock).add_image(PIXELS, name="other", **CALIBRATION)
+        assert dock.verdict.isHidden()
 
     def test_a_result_is_shown_only_with_its_own_image(self, dock, wait):
         dock.start()

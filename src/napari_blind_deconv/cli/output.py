@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from napari_blind_deconv.verdict import verdict
+
 if TYPE_CHECKING:
     from napari_blind_deconv.jobs import Summary
     from napari_blind_deconv.results import Result
@@ -88,7 +90,8 @@ def _fail(sentence: str, code: int) -> None:
 
 
 def print_result_summary(result: Result, output: Path) -> None:
-    """Print how the run of a single plane ended."""
+    """Print what became of a single plane, and how its run ended."""
+    errors.print(f"{output}: {verdict(result).sentence}", soft_wrap=True)
     errors.print(
         f"{output}: kept iteration {result.stop_iteration} of {len(result.trace)}, "
         f"{result.seconds:.0f} s on {result.device}. {result.stop_reason.sentence} "

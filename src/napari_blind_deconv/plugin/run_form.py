@@ -29,8 +29,13 @@ from napari_blind_deconv.plugin.geometry import (
     shown_index,
     shows_last_axes,
 )
-from napari_blind_deconv.plugin.input_form import Extent, InputForm
-from napari_blind_deconv.plugin.kernel_form import KernelForm, KernelSelection
+from napari_blind_deconv.plugin.input_form import DRAWN, Extent, InputForm
+from napari_blind_deconv.plugin.kernel_form import (
+    GAUSSIAN,
+    MICROSCOPE,
+    KernelForm,
+    KernelSelection,
+)
 from napari_blind_deconv.plugin.kernel_window import KernelWindow
 from napari_blind_deconv.plugin.layer_array import full_data
 from napari_blind_deconv.plugin.layouts import in_column, wrap
@@ -43,6 +48,7 @@ from napari_blind_deconv.plugin.snippets import Script
 from napari_blind_deconv.settings import DEVICE_NAMES, PRESET_HELP, Settings
 from napari_blind_deconv.task import Task
 from napari_blind_deconv.units import in_unit
+from napari_blind_deconv.verdict import NextStep
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -256,6 +262,15 @@ class RunForm(QWidget):
         """Choose the whole layer, with the kernel of the last result held fixed."""
         self.kernel.hold_last()
         self.input.choose_all()
+
+    def prepare(self, step: NextStep) -> None:
+        """Make the choices of a next step that a verdict offers."""
+        if step is NextStep.GAUSSIAN:
+            self.kernel.source.value = GAUSSIAN
+        elif step is NextStep.MICROSCOPE:
+            self.kernel.source.value = MICROSCOPE
+        else:
+            self.input.scope.value = DRAWN
 
     def reset(self) -> None:
         """Reset everything but the input to the defaults."""

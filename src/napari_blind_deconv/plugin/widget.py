@@ -32,8 +32,10 @@ from napari_blind_deconv.plugin.result_panel import ResultPanel
 from napari_blind_deconv.plugin.run import Observer, ViewerRun
 from napari_blind_deconv.plugin.run_form import RunForm
 from napari_blind_deconv.plugin.trace_plot import TracePlot
+from napari_blind_deconv.plugin.verdict_label import VerdictLabel
 from napari_blind_deconv.plugin.worker import Progress
 from napari_blind_deconv.results import Result, StackResult
+from napari_blind_deconv.verdict import NextStep, verdict
 
 if TYPE_CHECKING:
     import napari
@@ -41,6 +43,11 @@ if TYPE_CHECKING:
 __all__ = ["BlindDeconvolutionWidget"]
 
 _TRACE_PLACEHOLDER = "The trace appears here during a run."
+# What the user has to do before a next step can be run.
+_PREPARED = {
+    NextStep.MICROSCOPE: "Check NA and emission under Kernel, then press Run.",
+    NextStep.REGION: "Draw a rectangle, then press Run.",
+}
 
 
 class BlindDeconvolutionWidget(QWidget):
@@ -82,6 +89,8 @@ class BlindDeconvolutionWidget(QWidget):
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.clicked.connect(self._cancel)
         self.progress = QProgressBar()
+        self.verdict = VerdictLabel()
+        self.verdict.chosen.connect(self._try_next)
         self.status, self.warnings = QLabel(), QLabel()
         for label in (self.status, self.warnings):
             label.setWordWrap(True)
@@ -101,12 +110,14 @@ class BlindDeconvolutionWidget(QWidget):
         column.setSpacing(4)
         column.addWidget(self.form)
         column.addLayout(in_row(self.run_button, self.stop_button, self.cancel_button))
-        for widget in (self.progress, self.status, self.warnings, self.result.left_out.notes):
+        texts = (self.verdict, self.status, self.warnings, self.result.left_out.notes)
+        for widget in (self.progress, *texts):
             column.addWidget(widget)
         column.addLayout(in_row(self.trace_plot, self.kernel_view))
         self.result_section = collapsible("Result", self.result)
         column.addWidget(self.result_section)
-        column.addWidget(collapsible("Kernel", self.form.kernel_section))
+        self.kernel_section = collapsible("Kernel", self.form.kernel_section)
+        column.addWidget(self.kernel_section)
         column.addWidget(collapsible("Settings", self.form.settings_section))
         column.addLayout(in_row(self.python_button, self.command_button))
         column.addStretch()
@@ -151,10 +162,11 @@ class BlindDeconvolutionWidget(QWidget):
         return ViewerRun(self._viewer, *self.form.task(), source, observer)
 
     def _clear_plots(self) -> None:
-        """Clear trace and kernel of the last run; its layers and its result are kept."""
+        """Clear trace, kernel and verdict of the last run; its layers and its result are kept."""
         self.trace_plot.placeholder = _TRACE_PLACEHOLDER
         self.trace_plot.clear()
         self.kernel_view.clear()
+        self.verdict.show_verdict(None)
 
     def _stop(self) -> None:
         if self._run is not None:
@@ -170,6 +182,16 @@ class BlindDeconvolutionWidget(QWidget):
     def _apply_to_all(self) -> None:
         self.form.apply_kernel_to_all()
         self.start()
+
+    def _try_next(self, step: NextStep) -> None:
+        """Do what the verdict offers, or prepare it if the user has to add something."""
+        self.form.prepare(step)
+        if step is NextStep.GAUSSIAN:
+            self.start()
+            return
+        if step is NextStep.MICROSCOPE:
+            self.kernel_section.expand(animate=False)
+        self._show_status(_PREPARED[step])
 
     def _on_progress(self, progress: Progress) -> None:
         if self.stop_button.isEnabled():
@@ -257,7 +279,11 @@ class BlindDeconvolutionWidget(QWidget):
         """Show a result, chosen by the run or by the user."""
         self._show_trace_and_kernel(result)
         self.form.kernel.set_last_kernel(result.kernel)
-        self._show_warnings([flag.sentence for flag in result.flags])
+        assert self._last is not None
+        height, width, unit = self._last.geometry.pixel_size
+        found = verdict(result, (height, width), unit)
+        self.verdict.show_verdict(found)
+        self._show_warnings([f.sentence for f in result.flags if f not in found.flags])
 
     def _show_trace_and_kernel(self, result: Result) -> None:
         self.trace_plot.clear()

@@ -92,11 +92,11 @@ class Walk:
 
     def result(self) -> None:
         """Show a result with a line profile."""
-        self.open("scene")
+        self.open("microtubules")
         self.panel.start()
         self.wait_for_run()
         self.panel.result.comparison.add_line()
-        self.viewer.layers.selection.active = self.viewer.layers["scene [deblurred]"]
+        self.viewer.layers.selection.active = self.viewer.layers["microtubules [deblurred]"]
         self.unfold("Result")
         self.shoot("result")
 

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from napari_blind_deconv.synthetic import astigmatic_kernel, cell_crop, fluorescence_scene
+from napari_blind_deconv import deconvolve
+from napari_blind_deconv.kernel import KernelWidths
+from napari_blind_deconv.synthetic import (
+    astigmatic_kernel,
+    cell_crop,
+    fluorescence_scene,
+    microtubules,
+)
 
 
 def test_the_kernel_is_centred_with_sum_one():
@@ -24,6 +31,16 @@ def test_a_seed_reproduces_a_scene():
     repeated = fluorescence_scene(seed=3).observed, fluorescence_scene(seed=3).observed
     np.testing.assert_array_equal(*repeated)
     assert (fluorescence_scene(seed=4).observed != repeated[0]).any()
+
+
+def test_the_first_sample_is_sharpened_with_a_kernel_like_its_own():
+    sample = microtubules()
+    result = deconvolve(sample.observed)
+    assert sample.psnr(result.image) > sample.psnr(sample.observed) + 2
+    assert not result.flags
+    found, true = result.kernel.widths, KernelWidths.of(sample.kernel)
+    assert found.principal == pytest.approx(true.principal, rel=0.12)
+    assert found.angle == pytest.approx(true.angle, abs=5)
 
 
 def test_the_cell_is_in_its_crop():

@@ -1,8 +1,9 @@
-"""Sample images: a synthetic scene with known ground truth, and a real micrograph."""
+"""Sample images: recordings with known ground truth, and a real micrograph."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,15 @@ from scipy import ndimage
 
 from napari_blind_deconv.numerics.optics import elliptic_gaussian
 
-__all__ = ["Scene", "astigmatic_kernel", "cell_crop", "fluorescence_scene"]
+__all__ = ["Scene", "astigmatic_kernel", "cell_crop", "fluorescence_scene", "microtubules"]
 
-PHOTONS = 400.0  # mean count at brightness 1
+PHOTONS = 400.0  # of the synthetic scene: mean count at brightness 1
 BACKGROUND = 0.02  # fraction of brightness 1
 OFFSET = 100.0  # counts of the camera without light
 READ_NOISE = 1.5  # standard deviation in counts
+MICROTUBULES = Path(__file__).parent / "data" / "microtubules.png"
+MICROTUBULE_PHOTONS = 4000.0
+MICROTUBULE_PIXEL = 0.1325  # µm
 CELL_CROP = np.s_[279:471, 329:521]
 
 
@@ -81,23 +85,48 @@ def fluorescence_scene(
     Scene
         The recording, with its ground truth and kernel.
     """
-    import torch  # slow to import, and the real micrograph does not need it
-
-    from napari_blind_deconv.numerics.convolution import Convolution
-    from napari_blind_deconv.numerics.degrade import expose
-
     if kernel is None:
         kernel = astigmatic_kernel()
     rows, columns = (side + k - 1 for side, k in zip(shape, kernel.shape, strict=True))
     random = np.random.default_rng(seed)
     sharp = _filaments((rows, columns), random) + _nuclei((rows, columns), random)
     sharp = np.clip(np.maximum(sharp, _puncta((rows, columns), random)), 0, 1)
+    return _recording(sharp, kernel, PHOTONS, seed)
+
+
+def microtubules() -> Scene:
+    """Return a recording of microtubules: a sharp micrograph that is blurred here.
+
+    The micrograph is that of ``data/README.md``. It is blurred by an astigmatic kernel, 6.1 × 3.3
+    pixels at half maximum, and exposed to 4000 photons at its brightest structures.
+    """
+    from skimage.io import imread
+
+    sharp = imread(MICROTUBULES).astype(np.float64)
+    black, white = np.percentile(sharp, (1, 99.9))
+    kernel = elliptic_gaussian(21, (2.6, 1.4), 35.0)
+    brightness = np.clip((sharp - black) / (white - black), 0, None)
+    return _recording(brightness, kernel, MICROTUBULE_PHOTONS, pixel_size=MICROTUBULE_PIXEL)
+
+
+def _recording(
+    sharp: NDArray[np.float64],
+    kernel: NDArray[np.float32],
+    photons: float,
+    seed: int = 0,
+    pixel_size: float = 0.1,
+) -> Scene:
+    """Blur and expose a scene of brightness about 1, which is wider than the field of view."""
+    import torch  # slow to import, and the real micrograph does not need it
+
+    from napari_blind_deconv.numerics.convolution import Convolution
+    from napari_blind_deconv.numerics.degrade import expose
+
     canvas = torch.from_numpy(sharp.astype(np.float32))
     convolution = Convolution(torch.from_numpy(kernel))
-    light = convolution.forward(canvas)
     counts = expose(
-        light,
-        photons=PHOTONS,
+        convolution.forward(canvas),
+        photons=photons,
         background=BACKGROUND,
         read_noise=READ_NOISE,
         generator=torch.Generator().manual_seed(seed),
@@ -105,8 +134,10 @@ def fluorescence_scene(
     truth = convolution.field_of_view(canvas)
     return Scene(
         observed=np.clip(np.rint(counts.numpy() + OFFSET), 0, 65535).astype(np.uint16),
-        truth=(PHOTONS * (truth.numpy() + BACKGROUND) + OFFSET).astype(np.float32),
+        truth=(photons * (truth.numpy() + BACKGROUND) + OFFSET).astype(np.float32),
         kernel=kernel,
+        pixel_size=pixel_size,
+        peak=photons,
     )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_blind_deconv.plugin.layers import LayerData
 
-__all__ = ["cell", "channels", "scene", "stack"]
+if TYPE_CHECKING:
+    from napari_blind_deconv.synthetic import Scene
+
+__all__ = ["cell", "channels", "microtubules", "scene", "stack"]
 
 _STACK_SHAPE = (128, 128)
 _PLANE_DISTANCE = 0.3  # µm
@@ -21,11 +24,21 @@ def cell() -> list[LayerData]:
     return [(cell_crop(), {"name": "cell"}, "image")]
 
 
+def microtubules() -> list[LayerData]:
+    """Return a micrograph that is blurred here, with its sharp original and its kernel."""
+    from napari_blind_deconv.synthetic import microtubules
+
+    return _with_truth(microtubules(), "microtubules")
+
+
 def scene() -> list[LayerData]:
     """Return a synthetic recording, with its true scene and its kernel as further layers."""
     from napari_blind_deconv.synthetic import fluorescence_scene
 
-    sample = fluorescence_scene()
+    return _with_truth(fluorescence_scene(), "scene")
+
+
+def _with_truth(sample: Scene, name: str) -> list[LayerData]:
     size = sample.pixel_size
     calibration = _calibration(size, size)
     width = sample.observed.shape[1] * size
@@ -33,20 +46,20 @@ def scene() -> list[LayerData]:
     return [  # napari fits its view to the first layer and selects the last one
         (
             sample.truth,
-            {"name": "scene truth", "visible": False, "contrast_limits": limits, **calibration},
+            {"name": f"{name} truth", "visible": False, "contrast_limits": limits, **calibration},
             "image",
         ),
         (
             sample.kernel,
             {
-                "name": "scene kernel",
+                "name": f"{name} kernel",
                 "colormap": "inferno",
                 "translate": (0, -sample.kernel.shape[1] * size - 0.05 * width),
                 **calibration,
             },
             "image",
         ),
-        (sample.observed, {"name": "scene", "contrast_limits": limits, **calibration}, "image"),
+        (sample.observed, {"name": name, "contrast_limits": limits, **calibration}, "image"),
     ]
 
 

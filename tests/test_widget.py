@@ -65,8 +65,7 @@ def with_hot_pixels(image: np.ndarray, *pixels: tuple[int, int]) -> np.ndarray:
 
 def set_form(widget: BlindDeconvolutionWidget, **values: object) -> None:
     for name, value in values.items():
-        form = widget.form.basic if name in widget.form.basic.widgets else widget.form.advanced
-        form.widgets[name].value = value
+        widget.form.fields.widgets[name].value = value
 
 
 def set_endless(widget: BlindDeconvolutionWidget) -> None:
@@ -733,13 +732,13 @@ class TestForm:
         wait(lambda: seen[-1:] == [20 * 10])
 
     def test_every_setting_is_in_the_form_with_label_and_tooltip(self, dock):
-        widgets = {**dock.form.basic.widgets, **dock.form.advanced.widgets}
+        widgets = {**dock.form.fields.widgets}
         widgets |= {"device": dock.form.device, "seed": dock.form.seed}
         assert set(widgets) | {"kernel_size"} == set(Settings.model_fields)
         for name, widget in widgets.items():
             assert widget.label == Settings.model_fields[name].title
             assert len(widget.tooltip) > 20
-        assert "Allowed: ≥ 1 and ≤ 100000." in dock.form.basic.widgets["max_iterations"].tooltip
+        assert "Allowed: ≥ 1 and ≤ 100000." in dock.form.fields.widgets["max_iterations"].tooltip
 
     def test_the_kernel_window_is_shown_in_pixels_and_micrometres(self, dock):
         assert dock.form.kernel_window.size.value == "13 × 15 px = 2.6 × 1.5 µm"

@@ -97,6 +97,10 @@ class InputForm:
         self.span = RangeSlider(
             label="Planes", tooltip="First and last plane along the layer's first axis."
         )
+        # Labels at the handles would overlap and be cut; those at the ends state the same numbers.
+        slider = self.span.native
+        slider.setHandleLabelPosition(slider.LabelPosition.NoLabel)
+        slider.setEdgeLabelMode(slider.EdgeLabelMode.LabelIsValue)
         self.reading = Label(
             label="Read as",
             tooltip="How the axes and the pixel size of the layer are read. To correct them, set "

@@ -17,8 +17,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_blind_deconv.plugin.help_button import HelpButton
 from napari_blind_deconv.plugin.kernel_view import KernelView
-from napari_blind_deconv.plugin.layouts import collapsible, in_row
+from napari_blind_deconv.plugin.layouts import Section, in_row, set_tab_order
 from napari_blind_deconv.plugin.messages import (
     copy_to_clipboard,
     format_planes,
@@ -32,6 +33,7 @@ from napari_blind_deconv.plugin.result_panel import ResultPanel
 from napari_blind_deconv.plugin.run import Observer, ViewerRun
 from napari_blind_deconv.plugin.run_form import RunForm
 from napari_blind_deconv.plugin.trace_plot import TracePlot
+from napari_blind_deconv.plugin.welcome import Welcome
 from napari_blind_deconv.plugin.worker import Progress
 from napari_blind_deconv.results import Result, StackResult
 
@@ -59,6 +61,7 @@ class BlindDeconvolutionWidget(QWidget):
         self._last: ViewerRun | None = None  # the last run that has a result
         # Count and time of the first progress report, from which the time left is estimated.
         self._first_report: tuple[int, float] | None = None
+        self.welcome = Welcome(napari_viewer)
         self.form = RunForm(napari_viewer)
         self.result = ResultPanel(napari_viewer)
         self._make_controls()
@@ -81,6 +84,7 @@ class BlindDeconvolutionWidget(QWidget):
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.clicked.connect(self._cancel)
         self.progress = QProgressBar()
+        self.progress.setToolTip("Iterations or planes that are done, and the time that is left.")
         self.status, self.warnings = QLabel(), QLabel()
         for label in (self.status, self.warnings):
             label.setWordWrap(True)
@@ -88,6 +92,7 @@ class BlindDeconvolutionWidget(QWidget):
         self.warnings.setVisible(False)
         self.trace_plot = TracePlot(_TRACE_PLACEHOLDER)
         self.kernel_view = KernelView()
+        self.help_button = HelpButton()
         self.python_button = QPushButton("Copy as Python")
         self.python_button.setToolTip("Copy a Python script that does the run chosen above.")
         self.python_button.clicked.connect(lambda: self._copy_script(as_python=True))
@@ -98,27 +103,42 @@ class BlindDeconvolutionWidget(QWidget):
     def _lay_out(self) -> None:
         column = QVBoxLayout()
         column.setSpacing(4)
+        column.addWidget(self.welcome)
         column.addWidget(self.form)
         column.addLayout(in_row(self.run_button, self.stop_button, self.cancel_button))
         for widget in (self.progress, self.status, self.warnings, self.result.left_out.notes):
             column.addWidget(widget)
         column.addLayout(in_row(self.trace_plot, self.kernel_view))
-        self.result_section = collapsible("Result", self.result)
+        self.result_section = Section(
+            "Result", self.result, "View, compare, choose and reuse the result of the last run."
+        )
         column.addWidget(self.result_section)
-        column.addWidget(collapsible("Kernel", self.form.kernel_section))
-        column.addWidget(collapsible("Settings", self.form.settings_section))
+        for title, content, help_text in (
+            (
+                "Kernel",
+                self.form.kernel_section,
+                "Choose the origin of the kernel and its size.",
+            ),
+            (
+                "Settings",
+                self.form.settings_section,
+                "Change what the preset has set.",
+            ),
+        ):
+            column.addWidget(Section(title, content, help_text))
         column.addLayout(in_row(self.python_button, self.command_button))
+        column.addWidget(self.help_button)
         column.addStretch()
         content = QWidget()
         content.setLayout(column)
         scroll = QScrollArea()  # the unfolded settings are higher than a laptop's screen
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(content)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
+        set_tab_order(content)
 
     # Running
 

@@ -65,7 +65,7 @@ def measure(side: int, seconds: float) -> list[dict[str, object]]:
     viewer = napari.Viewer(show=True)
     viewer.window.resize(1200, 800)
     viewer.add_image(fluorescence_scene((side, side)).observed, name="scene")
-    _, panel = viewer.window.add_plugin_dock_widget("napari-blind-deconv", "Blind deconvolution")
+    _, panel = viewer.window.add_plugin_dock_widget("napari-blind-deconv")
     assert isinstance(panel, BlindDeconvolutionWidget)
     panel.form.fields.widgets["max_iterations"].value = ITERATIONS
     panel.form.fields.widgets["patience"].value = ITERATIONS

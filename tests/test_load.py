@@ -75,7 +75,7 @@ def test_the_number_of_threads_changes_only_rounding():
 def test_a_viewer_open_for_many_runs_leaks_nothing(make_napari_viewer, qtbot, fresh_panel):
     viewer = make_napari_viewer()
     image = viewer.add_image(PIXELS, name="cells")
-    _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv", "Blind deconvolution")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv")
     for name, value in {
         **{"stop_at_noise": False, "max_iterations": 2, "channels": "[8]", "window": 2},
         **{"kernel_features": 16, "kernel_start": "flat", "image_start": "random"},

@@ -35,7 +35,7 @@ def dock(make_napari_viewer, qtbot, monkeypatch, fresh_panel) -> Iterator[BlindD
     )
     viewer = make_napari_viewer()
     viewer.add_image(STACK, name="cells", axis_labels=("z", "y", "x"), **CALIBRATION)
-    _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv", "Blind deconvolution")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv")
     widget.form.fields.widgets["max_iterations"].value = 4
     widget.form.fields.widgets["channels"].value = "[8]"
     widget.form.fields.widgets["kernel_features"].value = 16

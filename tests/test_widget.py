@@ -47,7 +47,7 @@ def dock(make_napari_viewer, qtbot, fresh_panel) -> Iterator[BlindDeconvolutionW
     """The widget in a viewer with one image, with settings for a few quick iterations."""
     viewer = make_napari_viewer()
     viewer.add_image(PIXELS, name="cells", **CALIBRATION)
-    _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv", "Blind deconvolution")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv")
     set_form(
         widget, stop_at_noise=False, max_iterations=6, channels="[8]", window=3, kernel_features=16
     )
@@ -361,9 +361,7 @@ class TestEndings:
     def test_two_viewers_run_at_once(self, dock, wait, make_napari_viewer):
         other = make_napari_viewer()
         other.add_image(PIXELS[::-1], name="others")
-        _, second = other.window.add_plugin_dock_widget(
-            "napari-blind-deconv", "Blind deconvolution"
-        )
+        _, second = other.window.add_plugin_dock_widget("napari-blind-deconv")
         for widget in (dock, second):
             set_endless(widget)
             set_form(widget, channels="[8]", window=3, kernel_features=16)

@@ -86,7 +86,7 @@ class InputForm:
         self._viewer = viewer
         self._on_changed = on_changed
         self._watched: Image | None = None
-        self.layer = LayerBox(viewer.layers, label="Layer", tooltip="Image to deconvolve.")
+        self.layer = LayerBox(viewer.layers, label="Layer", tooltip="Image layer to deconvolve.")
         self.scope = ComboBox(
             label="Process",
             choices=_PLANE_SCOPES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from html import escape
 from typing import Any, get_args
 
 from annotated_types import Ge, Le
@@ -18,6 +19,7 @@ __all__ = ["SettingsForm", "form_rows", "set_tooltip", "show_row"]
 
 # In pixels. Qt's own minimum of most fields is wider than a narrow dock.
 _MIN_FIELD_WIDTH = 50
+_LABEL_MARGIN = 6
 
 
 class SettingsForm:
@@ -59,6 +61,8 @@ def form_rows(items: Iterable[Widget | str]) -> QWidget:
     rows = QWidget()
     layout = QFormLayout(rows)
     layout.setContentsMargins(0, 0, 0, 0)
+    # The labels have a margin instead: Qt ignores the spacing when it decides which rows to wrap.
+    layout.setHorizontalSpacing(0)
     layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
     for item in items:
@@ -83,6 +87,7 @@ def _add_row(layout: QFormLayout, widget: Widget) -> None:
         layout.addRow(field)
         return
     label = QLabel(widget.label)
+    label.setContentsMargins(0, 0, _LABEL_MARGIN, 0)
     label.setBuddy(field)
     layout.addRow(label, field)
     set_tooltip(widget, widget.tooltip or "")
@@ -135,8 +140,8 @@ def _tooltip(field: FieldInfo) -> str:
         if hasattr(constraint, name)
     ]
     allowed = f"Allowed: {' and '.join(bounds)}." if bounds else ""
-    text = " ".join([*(field.description or "").split(), unit, empty, allowed])
-    return f"<p>{text.replace('`', '')}</p>"  # Qt wraps the text of a paragraph
+    text = " ".join([*(field.description or "").split(), *filter(None, (unit, empty, allowed))])
+    return f"<p>{escape(text.replace('`', ''))}</p>"  # Qt wraps the text of a paragraph
 
 
 _BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}

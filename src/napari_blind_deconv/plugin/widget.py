@@ -348,7 +348,7 @@ class BlindDeconvolutionWidget(QWidget):
             (self.cancel_button, "End the run and keep nothing."),
         ):
             button.setEnabled(running)
-            button.setToolTip(help_text if running else "Nothing is running.")
+            button.setToolTip(help_text if running else "There is no run to end.")
         self.progress.setVisible(running)
 
     def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 (Qt's name)

@@ -73,6 +73,10 @@ class CurvePlot(QWidget):
         """Return a size at which a curve is readable in a narrow dock."""
         return QSize(160, 96)
 
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Return a width at which the caption is not cut."""
+        return QSize(140, 0)
+
     def draw(
         self,
         curves: Sequence[Curve],

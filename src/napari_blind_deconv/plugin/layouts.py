@@ -1,15 +1,12 @@
-"""Arrangements of widgets: rows, columns, sections that can be folded, and the order of Tab."""
+"""Arrangements of widgets: rows, columns and sections that can be folded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
-
 from qtpy.QtCore import QEvent, QRect, QSize, Qt
-from qtpy.QtWidgets import QBoxLayout, QLabel, QLayout, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-__all__ = ["Section", "WrappingRow", "in_column", "in_row", "set_tab_order", "wrap"]
+__all__ = ["Section", "WrappingRow", "in_column", "in_row", "wrap"]
 
 _NO_LIMIT = 2**24 - 1  # pixels; the largest height in Qt
 
@@ -108,32 +105,6 @@ class Section(QCollapsible):
         if event is not None and event.type() == QEvent.Type.StyleChange:
             self.setExpandedIcon("▼")
             self.setCollapsedIcon("▲")
-
-
-def set_tab_order(owner: QWidget) -> None:
-    """Let Tab go through all widgets within `owner` in the order of their layouts."""
-    for before, after in pairwise(_in_order(owner)):
-        QWidget.setTabOrder(before, after)
-
-
-def _in_order(widget: QWidget) -> Iterator[QWidget]:
-    if widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
-        yield widget
-    layout = widget.layout()
-    if layout is not None:
-        yield from _in_layout(layout)
-
-
-def _in_layout(layout: QLayout) -> Iterator[QWidget]:
-    for index in range(layout.count()):
-        item = layout.itemAt(index)
-        if item is None:
-            continue
-        widget, inner = item.widget(), item.layout()
-        if widget is not None:
-            yield from _in_order(widget)
-        elif inner is not None:
-            yield from _in_layout(inner)
 
 
 def wrap(label: QLabel) -> None:

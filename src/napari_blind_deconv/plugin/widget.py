@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_blind_deconv.plugin.help_button import HelpButton
 from napari_blind_deconv.plugin.kernel_view import KernelView
-from napari_blind_deconv.plugin.layouts import Section, in_row, set_tab_order
+from napari_blind_deconv.plugin.layouts import Section, in_row
 from napari_blind_deconv.plugin.messages import (
     copy_to_clipboard,
     format_planes,
@@ -138,7 +138,6 @@ class BlindDeconvolutionWidget(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
-        set_tab_order(content)
 
     # Running
 

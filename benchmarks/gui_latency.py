@@ -65,11 +65,11 @@ def measure(side: int, seconds: float) -> list[dict[str, object]]:
     viewer = napari.Viewer(show=True)
     viewer.window.resize(1200, 800)
     viewer.add_image(fluorescence_scene((side, side)).observed, name="scene")
-    _, panel = viewer.window.add_plugin_dock_widget("napari-blind-deconv", "Blind deconvolution")
+    _, panel = viewer.window.add_plugin_dock_widget("napari-blind-deconv")
     assert isinstance(panel, BlindDeconvolutionWidget)
-    panel.form.basic.widgets["max_iterations"].value = ITERATIONS
-    panel.form.advanced.widgets["patience"].value = ITERATIONS
-    panel.form.advanced.widgets["stop_at_noise"].value = False
+    panel.form.fields.widgets["max_iterations"].value = ITERATIONS
+    panel.form.fields.widgets["patience"].value = ITERATIONS
+    panel.form.fields.widgets["stop_at_noise"].value = False
     wait(lambda: " to " in panel.form.expected_time.value, 120)
     recorder = LatencyRecorder()
     rows = []

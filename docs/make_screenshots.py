@@ -37,9 +37,7 @@ class Walk:
         self.viewer = napari.Viewer(show=True)
         self.viewer.window.resize(*SIZE)
         self.viewer.theme = "dark"
-        _, panel = self.viewer.window.add_plugin_dock_widget(
-            "napari-blind-deconv", "Blind deconvolution"
-        )
+        _, panel = self.viewer.window.add_plugin_dock_widget("napari-blind-deconv")
         assert isinstance(panel, BlindDeconvolutionWidget)
         self.panel = panel
         panel.form.reset()

@@ -38,10 +38,16 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _settings() -> str:
+    return "\n".join(
+        f"### {group}\n\n{_settings_table(names)}" for group, names in Settings.groups().items()
+    )
+
+
+def _settings_table(names: Iterable[str]) -> str:
     schema = Settings.model_json_schema()
     rows = []
-    for name, field in Settings.model_fields.items():
-        description = schema["properties"][name]
+    for name in names:
+        field, description = Settings.model_fields[name], schema["properties"][name]
         unit = f" {description['unit']}" if "unit" in description else ""
         rows.append(
             (

@@ -75,13 +75,12 @@ def test_the_number_of_threads_changes_only_rounding():
 def test_a_viewer_open_for_many_runs_leaks_nothing(make_napari_viewer, qtbot, fresh_panel):
     viewer = make_napari_viewer()
     image = viewer.add_image(PIXELS, name="cells")
-    _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv", "Blind deconvolution")
-    forms = (widget.form.basic, widget.form.advanced)
+    _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv")
     for name, value in {
         **{"stop_at_noise": False, "max_iterations": 2, "channels": "[8]", "window": 2},
         **{"kernel_features": 16, "kernel_start": "flat", "image_start": "random"},
     }.items():
-        next(form for form in forms if name in form.widgets).widgets[name].value = value
+        widget.form.fields.widgets[name].value = value
 
     def one_run() -> None:
         viewer.layers.selection.active = image

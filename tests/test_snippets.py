@@ -29,10 +29,10 @@ def panel(qtbot, fresh_panel, tmp_path, monkeypatch):
     tifffile.imwrite("cells.tif", STACK, imagej=True, metadata={"axes": "ZYX"})
     widget = RunForm(viewer)
     qtbot.addWidget(widget)
-    widget.basic.widgets["max_iterations"].value = 3
-    widget.advanced.widgets["channels"].value = "[8]"
-    widget.advanced.widgets["kernel_features"].value = 16
-    widget.advanced.widgets["stop_at_noise"].value = False
+    widget.fields.widgets["max_iterations"].value = 3
+    widget.fields.widgets["channels"].value = "[8]"
+    widget.fields.widgets["kernel_features"].value = 16
+    widget.fields.widgets["stop_at_noise"].value = False
     widget.seed.value = 5
     return widget
 

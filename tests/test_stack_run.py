@@ -35,10 +35,10 @@ def dock(make_napari_viewer, qtbot, monkeypatch, fresh_panel) -> Iterator[BlindD
     )
     viewer = make_napari_viewer()
     viewer.add_image(STACK, name="cells", axis_labels=("z", "y", "x"), **CALIBRATION)
-    _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv", "Blind deconvolution")
-    widget.form.basic.widgets["max_iterations"].value = 4
-    widget.form.advanced.widgets["channels"].value = "[8]"
-    widget.form.advanced.widgets["kernel_features"].value = 16
+    _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv")
+    widget.form.fields.widgets["max_iterations"].value = 4
+    widget.form.fields.widgets["channels"].value = "[8]"
+    widget.form.fields.widgets["kernel_features"].value = 16
     widget.form.input.scope.value = "whole stack"
     yield widget
     for run in list(run_module._active):
@@ -76,7 +76,7 @@ def test_all_planes_are_deconvolved_and_lie_on_the_image(dock, qtbot):
 def test_after_a_run_the_panel_shows_the_displayed_plane(dock, qtbot, tmp_path):
     """Its kernel, trace and comparison are shown like those of a single plane."""
     dock.form.stack_kernel.value = "per-slice"
-    dock.form.advanced.widgets["stop_at_noise"].value = False
+    dock.form.fields.widgets["stop_at_noise"].value = False
     dock.start()
     finish(dock, qtbot)
     viewer, panel = dock._viewer, dock.result
@@ -100,7 +100,7 @@ def test_after_a_run_the_panel_shows_the_displayed_plane(dock, qtbot, tmp_path):
 
 
 def test_warnings_are_counted_and_shown_for_each_plane(dock, qtbot):
-    dock.form.advanced.widgets["stop_at_noise"].value = False
+    dock.form.fields.widgets["stop_at_noise"].value = False
     dock.start()
     finish(dock, qtbot)
     sentence = QualityFlag.ITERATION_LIMIT.sentence
@@ -201,8 +201,8 @@ def test_a_stack_is_accepted_if_the_displayed_plane_is_damaged():
 
 def test_stopping_keeps_the_planes_that_are_done(dock, qtbot):
     dock.form.stack_kernel.value = "per-slice"
-    dock.form.basic.widgets["max_iterations"].value = 60
-    dock.form.advanced.widgets["stop_at_noise"].value = False
+    dock.form.fields.widgets["max_iterations"].value = 60
+    dock.form.fields.widgets["stop_at_noise"].value = False
     dock.start()
     qtbot.waitUntil(lambda: dock.progress.value() >= 1, timeout=guard.MILLISECONDS)
     dock.stop_button.click()
@@ -239,8 +239,8 @@ def test_a_failure_after_some_planes_is_recorded(dock, qtbot, monkeypatch):
 
 
 def test_deleting_the_result_ends_the_run(dock, qtbot):
-    dock.form.advanced.widgets["stop_at_noise"].value = False
-    dock.form.basic.widgets["max_iterations"].value = 1000
+    dock.form.fields.widgets["stop_at_noise"].value = False
+    dock.form.fields.widgets["max_iterations"].value = 1000
     dock.start()
     qtbot.waitUntil(lambda: dock.progress.maximum() > 0, timeout=guard.MILLISECONDS)
     dock._viewer.layers.remove("cells [deblurred]")
@@ -262,7 +262,7 @@ def test_time_and_memory_are_estimated_before_a_run(dock, qtbot):
     qtbot.waitUntil(lambda: states_time(expected_time.value))
     assert expected_time.value.endswith(" MiB")
     few = expected_time.value
-    dock.form.basic.widgets["max_iterations"].value = 100_000
+    dock.form.fields.widgets["max_iterations"].value = 100_000
     assert states_time(expected_time.value)  # at once, because this machine is already measured
     assert expected_time.value != few
     many = expected_time.value

@@ -47,7 +47,7 @@ def dock(make_napari_viewer, qtbot, fresh_panel) -> Iterator[BlindDeconvolutionW
     """The widget in a viewer with one image, with settings for a few quick iterations."""
     viewer = make_napari_viewer()
     viewer.add_image(PIXELS, name="cells", **CALIBRATION)
-    _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv", "Blind deconvolution")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv")
     set_form(
         widget, stop_at_noise=False, max_iterations=6, channels="[8]", window=3, kernel_features=16
     )
@@ -65,8 +65,7 @@ def with_hot_pixels(image: np.ndarray, *pixels: tuple[int, int]) -> np.ndarray:
 
 def set_form(widget: BlindDeconvolutionWidget, **values: object) -> None:
     for name, value in values.items():
-        form = widget.form.basic if name in widget.form.basic.widgets else widget.form.advanced
-        form.widgets[name].value = value
+        widget.form.fields.widgets[name].value = value
 
 
 def set_endless(widget: BlindDeconvolutionWidget) -> None:
@@ -362,9 +361,7 @@ class TestEndings:
     def test_two_viewers_run_at_once(self, dock, wait, make_napari_viewer):
         other = make_napari_viewer()
         other.add_image(PIXELS[::-1], name="others")
-        _, second = other.window.add_plugin_dock_widget(
-            "napari-blind-deconv", "Blind deconvolution"
-        )
+        _, second = other.window.add_plugin_dock_widget("napari-blind-deconv")
         for widget in (dock, second):
             set_endless(widget)
             set_form(widget, channels="[8]", window=3, kernel_features=16)
@@ -755,13 +752,13 @@ class TestForm:
         wait(lambda: seen[-1:] == [20 * 10])
 
     def test_every_setting_is_in_the_form_with_label_and_tooltip(self, dock):
-        widgets = {**dock.form.basic.widgets, **dock.form.advanced.widgets}
+        widgets = {**dock.form.fields.widgets}
         widgets |= {"device": dock.form.device, "seed": dock.form.seed}
         assert set(widgets) | {"kernel_size"} == set(Settings.model_fields)
         for name, widget in widgets.items():
             assert widget.label == Settings.model_fields[name].title
             assert len(widget.tooltip) > 20
-        assert "Allowed: ≥ 1 and ≤ 100000." in dock.form.basic.widgets["max_iterations"].tooltip
+        assert "Allowed: ≥ 1 and ≤ 100000." in dock.form.fields.widgets["max_iterations"].tooltip
 
     def test_the_kernel_window_is_shown_in_pixels_and_micrometres(self, dock):
         assert dock.form.kernel_window.size.value == "13 × 15 px = 2.6 × 1.5 µm"

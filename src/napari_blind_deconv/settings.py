@@ -119,11 +119,12 @@ class Settings(BaseModel):
     100
     """
 
-    # The docstring below each field is its help text in the panel and in the reference.
+    # The docstring below each field is its help text in the panel and in the reference. A field
+    # with a "group" begins a group of fields, which both list under this heading.
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kernel_size: KernelSide | tuple[KernelSide, KernelSide] | None = Field(
-        None, title="Kernel size", json_schema_extra={"unit": "px"}
+        None, title="Kernel size", json_schema_extra={"group": "Kernel", "unit": "px"}
     )
     """Window in which the kernel is estimated, in pixels: one side, or (rows, columns). Even sides
     are rounded up to odd ones. The window must hold the complete kernel and can safely be larger.
@@ -137,16 +138,48 @@ class Settings(BaseModel):
     and takes longer: the run time grows with the square of the sum of image side and window side.
     None: half the image, as published."""
 
-    solver: SolverName = Field(SolverName.AUTO, title="Solver")
+    kernel_start: Literal["auto", "flat"] | Annotated[float, Field(gt=0, le=100)] = Field(
+        "auto", title="Kernel start σ", json_schema_extra={"unit": "px"}
+    )
+    """Kernel from which the run starts. `auto`: the kernel that explains the power spectrum of the
+    image best (no blur, a round or elliptic Gaussian, linear motion, or elongated), or a kernel of
+    any shape if it makes the edges sparser. A number: a Gaussian with this standard deviation in
+    pixels; raising it starts from more blur. `flat`: the nearly flat kernel of the untrained
+    network, as published."""
+
+    max_iterations: int = Field(
+        150, ge=1, le=100_000, title="Iterations", json_schema_extra={"group": "Noise and stopping"}
+    )
+    """Maximum number of iterations. Raising it takes longer, and can give a sharper result only if
+    the run would otherwise end at this limit."""
+
+    stop_at_noise: bool = Field(True, title="Stop at the noise")
+    """Stop when the re-blurred estimate matches the image to within its noise. Only noise is left
+    then, and further iterations would add it to the result. If off, the run continues, as
+    published."""
+
+    early_stopping: bool = Field(True, title="Early stopping")
+    """Keep the estimate with the smallest windowed variance. If off, the run keeps the estimate of
+    its last iteration, including the noise it has fitted; `stop_at_noise` can still end it
+    earlier."""
+
+    window: int = Field(25, ge=2, le=1000, title="Early-stopping window")
+    """Number W of successive estimates over which the windowed moving variance is computed. Raising
+    it makes early stopping steadier and later."""
+
+    patience: int = Field(50, ge=1, le=100_000, title="Early-stopping patience")
+    """Number P of iterations without a smaller variance after which the run stops and keeps the
+    estimate with the smallest one. Raising it lets the run continue through a temporary rise of the
+    variance, but makes every run that much longer."""
+
+    solver: SolverName = Field(
+        SolverName.AUTO, title="Solver", json_schema_extra={"group": "Method"}
+    )
     """Method that gives the result. `auto`: the linear estimate, then the log-gaussian one where
     noise limits it, then double-DIP where more than noise is left. `wiener`: always the linear
     estimate, that of a Wiener filter. `log-gaussian`: from there to the most probable positive
     image, given how the noise grows with brightness and how much detail each area has.
     `richardson-lucy`: Richardson-Lucy iterations, which need a given PSF."""
-
-    max_iterations: int = Field(150, ge=1, le=100_000, title="Iterations")
-    """Maximum number of iterations. Raising it takes longer, and can give a sharper result only if
-    the run would otherwise end at this limit."""
 
     sparsity: float = Field(0.01, ge=0, le=100, allow_inf_nan=False, title="Sparsity λ")
     """Weight of the sparse-gradient term. Raising it gives flatter areas, cleaner edges and a wider
@@ -172,6 +205,29 @@ class Settings(BaseModel):
     the intensity range. Raising it fits hot and saturated pixels more closely; lowering it ignores
     them more."""
 
+    headroom: float = Field(1.0, ge=0, le=100, title="Headroom")
+    """How far the estimate can exceed the brightest pixel of the image, as a fraction of the
+    intensity range. Small objects are brighter before they are blurred. Raising it lets them become
+    brighter; 0 (as published) flattens beads."""
+
+    averaging: float = Field(0.9, ge=0, lt=1, title="Averaging")
+    """Weight of past estimates in the running average that is shown and kept; 0 keeps the single
+    estimate, as published. Raising it removes flicker and then some of the noise, but lags behind
+    an estimate that is still getting sharper."""
+
+    location: Location = Field(Location.SIMILARITY, title="Location")
+    """How the result is cut out of the canvas, the area of the estimate, which is larger than the
+    image. `similarity` takes the part that resembles the image most, and centres the kernel.
+    `centre` takes the middle of the canvas, which loses part of the scene if the kernel has moved
+    off its centre."""
+
+    image_start: ImageStart = Field(
+        ImageStart.WIENER, title="Image start", json_schema_extra={"group": "Networks"}
+    )
+    """Estimate from which the image network starts. `wiener`: the estimate of the stages before,
+    which begin with a Wiener filter; the network then corrects it. `random`, as published: the
+    output of the untrained network, from which the estimate emerges over hundreds of iterations."""
+
     image_learning_rate: float = Field(1e-2, gt=0, le=1, title="Image learning rate")
     """Learning rate of the image network. Raising it sharpens in fewer iterations and fits noise
     sooner."""
@@ -186,50 +242,6 @@ class Settings(BaseModel):
     """Iterations at which both learning rates are halved. Later milestones keep the learning rates
     high for longer, so that the fit changes more and settles later."""
 
-    window: int = Field(25, ge=2, le=1000, title="Early-stopping window")
-    """Number W of successive estimates over which the windowed moving variance is computed. Raising
-    it makes early stopping steadier and later."""
-
-    early_stopping: bool = Field(True, title="Early stopping")
-    """Keep the estimate with the smallest windowed variance. If off, the run keeps the estimate of
-    its last iteration, including the noise it has fitted; `stop_at_noise` can still end it
-    earlier."""
-
-    stop_at_noise: bool = Field(True, title="Stop at the noise")
-    """Stop when the re-blurred estimate matches the image to within its noise. Only noise is left
-    then, and further iterations would add it to the result. If off, the run continues, as
-    published."""
-
-    patience: int = Field(50, ge=1, le=100_000, title="Early-stopping patience")
-    """Number P of iterations without a smaller variance after which the run stops and keeps the
-    estimate with the smallest one. Raising it lets the run continue through a temporary rise of the
-    variance, but makes every run that much longer."""
-
-    kernel_start: Literal["auto", "flat"] | Annotated[float, Field(gt=0, le=100)] = Field(
-        "auto", title="Kernel start σ", json_schema_extra={"unit": "px"}
-    )
-    """Kernel from which the run starts. `auto`: the kernel that explains the power spectrum of the
-    image best (no blur, a round or elliptic Gaussian, linear motion, or elongated), or a kernel of
-    any shape if it makes the edges sparser. A number: a Gaussian with this standard deviation in
-    pixels; raising it starts from more blur. `flat`: the nearly flat kernel of the untrained
-    network, as published."""
-
-    location: Location = Field(Location.SIMILARITY, title="Location")
-    """How the result is cut out of the canvas, the area of the estimate, which is larger than the
-    image. `similarity` takes the part that resembles the image most, and centres the kernel.
-    `centre` takes the middle of the canvas, which loses part of the scene if the kernel has moved
-    off its centre."""
-
-    headroom: float = Field(1.0, ge=0, le=100, title="Headroom")
-    """How far the estimate can exceed the brightest pixel of the image, as a fraction of the
-    intensity range. Small objects are brighter before they are blurred. Raising it lets them become
-    brighter; 0 (as published) flattens beads."""
-
-    averaging: float = Field(0.9, ge=0, lt=1, title="Averaging")
-    """Weight of past estimates in the running average that is shown and kept; 0 keeps the single
-    estimate, as published. Raising it removes flicker and then some of the noise, but lags behind
-    an estimate that is still getting sharper."""
-
     channels: tuple[Width, ...] = Field(
         (16, 32, 64, 64, 64), min_length=1, max_length=8, title="Network widths"
     )
@@ -243,11 +255,6 @@ class Settings(BaseModel):
     input_channels: Width = Field(8, title="Input channels")
     """Channels of the fixed random input of the image network. More channels take a little
     longer."""
-
-    image_start: ImageStart = Field(ImageStart.WIENER, title="Image start")
-    """Estimate from which the image network starts. `wiener`: the estimate of the stages before,
-    which begin with a Wiener filter; the network then corrects it. `random`, as published: the
-    output of the untrained network, from which the estimate emerges over hundreds of iterations."""
 
     kernel_network: Annotated[str, AfterValidator(_known_network)] = Field(
         "siren", title="Kernel network"
@@ -266,7 +273,9 @@ class Settings(BaseModel):
     """Frequency of the first sine layer of the kernel network. Raising it allows finer detail in
     the kernel and lets the kernel break up sooner."""
 
-    precision: Precision = Field(Precision.AUTO, title="Precision")
+    precision: Precision = Field(
+        Precision.AUTO, title="Precision", json_schema_extra={"group": "Computing"}
+    )
     """Arithmetic of the image network. `auto` uses bfloat16 where the processor supports it
     natively, which is faster and gives an equally sharp result. `float32` is the published
     arithmetic."""
@@ -298,6 +307,17 @@ class Settings(BaseModel):
     def presets(cls) -> dict[str, Self]:
         """Return the presets that are offered to users, by name, the default first."""
         return {name: cls.preset(name) for name in PRESET_HELP}
+
+    @classmethod
+    def groups(cls) -> dict[str, list[str]]:
+        """Return the names of the settings by the heading of their group, in order."""
+        groups: dict[str, list[str]] = {}
+        for name, field in cls.model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and "group" in extra:
+                names = groups[str(extra["group"])] = []
+            names.append(name)
+        return groups
 
     def with_changes(self, **changes: Any) -> Self:
         """Return a copy with some values changed; the new values are validated."""

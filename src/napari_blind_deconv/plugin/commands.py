@@ -11,7 +11,7 @@ __all__ = ["deconvolve_selected"]
 
 def deconvolve_selected(viewer: napari.viewer.Viewer) -> None:
     """Open the panel and deconvolve the current plane of the selected layer."""
-    _, panel = viewer.window.add_plugin_dock_widget("napari-blind-deconv", "Blind deconvolution")
+    _, panel = viewer.window.add_plugin_dock_widget("napari-blind-deconv")
     assert isinstance(panel, BlindDeconvolutionWidget)
     panel.form.input.choose_selected_plane()
     panel.start()

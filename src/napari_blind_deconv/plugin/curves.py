@@ -11,10 +11,11 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
+from napari_blind_deconv.plugin.colours import GREY, LINE_CONTRAST, TEXT_CONTRAST, readable
+
 __all__ = ["Curve", "CurvePlot"]
 
 _MARGIN = 4
-_SECTION_COLOR = "#8f8f8f"
 _GAP = 8  # pixels between the names in the caption
 _MAX_DENSITY = 4  # points per column of pixels above which a curve is thinned out
 
@@ -28,7 +29,7 @@ class Curve:
     name : str
         Name in the caption, which is drawn in the colour of the curve.
     color : str
-        Colour as ``"#rrggbb"``.
+        Colour as ``"#rrggbb"``, which is darkened in a light theme.
     x, y : ndarray
         Points of the curve; those that are not finite are left out.
     """
@@ -72,6 +73,10 @@ class CurvePlot(QWidget):
         """Return a size at which a curve is readable in a narrow dock."""
         return QSize(160, 96)
 
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Return a width at which the caption is not cut."""
+        return QSize(140, 0)
+
     def draw(
         self,
         curves: Sequence[Curve],
@@ -103,25 +108,36 @@ class CurvePlot(QWidget):
         self._draw_sections(painter, frame)
         caption = QRectF(frame.left(), frame.bottom(), frame.width(), line_height)
         for curve in self._curves:
-            painter.setPen(QPen(QColor(curve.color), 1.5))
+            painter.setPen(self._line_pen(curve.color, 1.5))
             self._draw_curve(painter, curve, frame)
+            painter.setPen(self._readable(curve.color, TEXT_CONTRAST))
             painter.drawText(caption, Qt.AlignmentFlag.AlignLeft, curve.name)
             caption.setLeft(
                 caption.left() + _GAP + painter.fontMetrics().horizontalAdvance(curve.name)
             )
         if self._mark is not None:
             position, text, color = self._mark
-            painter.setPen(QPen(QColor(color), 1.5))
+            painter.setPen(self._line_pen(color, 1.5))
             x = float(self._x(np.array(position), frame))
             painter.drawLine(QPointF(x, frame.top()), QPointF(x, frame.bottom()))
+            painter.setPen(self._readable(color, TEXT_CONTRAST))
             painter.drawText(caption, Qt.AlignmentFlag.AlignRight, text)
 
+    def _line_pen(self, color: str, width: float) -> QPen:
+        return QPen(self._readable(color, LINE_CONTRAST), width)
+
+    def _readable(self, color: str, contrast: float) -> QColor:
+        """Return a colour that stands out in the present theme of napari."""
+        return readable(color, self.palette().color(self.backgroundRole()), contrast)
+
     def _draw_sections(self, painter: QPainter, frame: QRectF) -> None:
-        painter.setPen(QPen(QColor(_SECTION_COLOR), 0.5))
+        line, text = self._line_pen(GREY, 0.5), self._readable(GREY, TEXT_CONTRAST)
         right = frame.right()
         for name, start in reversed(self._sections.items()):
             left = float(self._x(np.array(start), frame))
+            painter.setPen(line)
             painter.drawLine(QPointF(left, frame.top()), QPointF(left, frame.bottom()))
+            painter.setPen(text)
             room = QRectF(left + _MARGIN, frame.top(), right - left - _MARGIN, frame.height())
             if painter.fontMetrics().horizontalAdvance(name) <= room.width():
                 painter.drawText(room, Qt.AlignmentFlag.AlignLeft, name)

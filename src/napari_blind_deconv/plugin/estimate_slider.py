@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from psygnal import Signal
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSlider, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QPushButton, QSlider, QVBoxLayout, QWidget
+
+from napari_blind_deconv.plugin.layouts import in_row
 
 __all__ = ["EstimateSlider"]
 
@@ -33,13 +35,10 @@ class EstimateSlider(QWidget):
         self.label.setWordWrap(True)
         self.use_button = QPushButton("Use this one")
         self.use_button.clicked.connect(self._choose)
-        row = QHBoxLayout()
-        row.addWidget(self.slider, 1)
-        row.addWidget(self.use_button)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.label)
-        column.addLayout(row)
+        column.addLayout(in_row(self.slider, self.use_button))
         self.clear()
 
     @property

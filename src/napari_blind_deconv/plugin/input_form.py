@@ -92,7 +92,7 @@ class InputForm:
         self._viewer = viewer
         self._on_changed = on_changed
         self._watched: Image | None = None
-        self.layer = LayerBox(viewer.layers, label="Layer", tooltip="Image to deconvolve.")
+        self.layer = LayerBox(viewer.layers, label="Layer", tooltip="Image layer to deconvolve.")
         self.scope = ComboBox(
             label="Process",
             choices=_PLANE_SCOPES,
@@ -103,6 +103,10 @@ class InputForm:
         self.span = RangeSlider(
             label="Planes", tooltip="First and last plane along the layer's first axis."
         )
+        # Labels at the handles would overlap and be cut; those at the ends state the same numbers.
+        slider = self.span.native
+        slider.setHandleLabelPosition(slider.LabelPosition.NoLabel)
+        slider.setEdgeLabelMode(slider.EdgeLabelMode.LabelIsValue)
         self.line = LayerLine(on_failed)
         self.mask = LayerBox(
             viewer.layers,

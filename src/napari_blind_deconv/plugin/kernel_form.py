@@ -92,7 +92,7 @@ class KernelForm(QWidget):
             choices=[FOUND, *_GIVEN, *_MODELLED],
             tooltip="Origin of the kernel (PSF). By default it is estimated from the image.",
         )
-        self.layer = LayerBox(layers, label="PSF layer", tooltip="2D layer that contains the PSF.")
+        self.layer = LayerBox(layers, label="PSF layer", tooltip="Layer with one plane, the PSF.")
         self.file = FileEdit(
             label="PSF file",
             filter="*.tif *.tiff",

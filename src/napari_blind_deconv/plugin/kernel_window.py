@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from magicgui.widgets import ComboBox, Label, SpinBox
 
+from napari_blind_deconv.plugin.settings_form import set_tooltip
 from napari_blind_deconv.settings import Settings
 
 __all__ = ["KernelWindow"]
@@ -22,12 +23,12 @@ class KernelWindow:
     """
 
     def __init__(self) -> None:
-        help_text = " ".join((Settings.model_fields[_FIELD].description or "").split())
-        self.choice = ComboBox(label="Window", choices=(_AUTOMATIC, _CHOSEN), tooltip=help_text)
-        self.pixels = SpinBox(
-            label="Side (px)", value=31, min=3, max=4095, step=2, tooltip=help_text
+        self._help = " ".join((Settings.model_fields[_FIELD].description or "").split())
+        self.choice = ComboBox(label="Window", choices=(_AUTOMATIC, _CHOSEN), tooltip=self._help)
+        self.pixels = SpinBox(label="Side (px)", value=31, min=3, max=4095, step=2)
+        self.size = Label(
+            label="At most", tooltip="Size of the window; the kernel can be smaller, not larger."
         )
-        self.size = Label(label="At most")
 
     @property
     def is_chosen(self) -> bool:
@@ -68,6 +69,6 @@ class KernelWindow:
     def _update_spin_box(self) -> None:
         """Enable the spin box if the side is chosen by hand; else its tooltip gives the reason."""
         self.pixels.enabled = self.is_chosen
-        self.pixels.native.setToolTip(
-            self.pixels.tooltip or "" if self.is_chosen else "The window is chosen automatically."
+        set_tooltip(
+            self.pixels, self._help if self.is_chosen else "The window is chosen automatically."
         )

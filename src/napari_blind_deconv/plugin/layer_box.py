@@ -10,6 +10,8 @@ from napari.layers import Image, Layer
 
 __all__ = ["LayerBox"]
 
+_MIN_CHARACTERS = 8  # of a name that the box has room for
+
 
 class LayerBox(ComboBox):
     """A combo box of layers of some kinds, which may be empty; a renamed layer stays selected.
@@ -32,17 +34,22 @@ class LayerBox(ComboBox):
             nullable=True,
             **options,
         )
+        box = self.native
+        # The name of a layer can be too long for the panel, but not for the list.
+        box.setSizeAdjustPolicy(box.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        box.setMinimumContentsLength(_MIN_CHARACTERS)
         events = layers.events
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
             event.connect(self.refresh)
 
     def refresh(self) -> None:
         """Update the box to the layers of the viewer."""
-        selected = self.value
+        selected, names = self.value, self.native.view()
         with self.changed.blocked():
             # magicgui identifies layers by their names and so loses a renamed one.
             self.reset_choices()
             if selected in self.choices:
                 self.value = selected
+        names.setMinimumWidth(names.sizeHintForColumn(0))
         if self.value != selected:
             self.changed.emit(self.value)

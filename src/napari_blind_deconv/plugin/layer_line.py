@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 
 from napari_blind_deconv.optics import Optics
 from napari_blind_deconv.plugin.axes import read_axes
-from napari_blind_deconv.plugin.colours import BLUE
+from napari_blind_deconv.plugin.colours import link
 from napari_blind_deconv.plugin.geometry import plane_axes
 from napari_blind_deconv.plugin.layer_array import full_data
 from napari_blind_deconv.plugin.layer_file import LayerFile
@@ -108,8 +108,8 @@ class LayerLine:
         self._show_rows()
 
     def _show_rows(self) -> None:
-        link = f'<a href="#" style="color: {BLUE}">{"close" if self._is_open else "change"}</a>'
-        self.reading.value = f"{escape(self.text)} {link}" if self.text else ""
+        action = link("#", "close" if self._is_open else "change", self.reading.native)
+        self.reading.value = f"{escape(self.text)} {action}" if self.text else ""
         show_row(self.reading, bool(self.text))
         for row in self.rows.values():
             show_row(row, self._is_open and self._layer is not None)

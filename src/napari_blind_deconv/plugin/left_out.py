@@ -34,9 +34,8 @@ _COLOURS = {
     PixelFault.SATURATED: "#f0e442",
 }
 _LEGEND = {fault: Finding[fault.name].value for fault in _COLOURS}
-_HELP = "Add a labels layer with these pixels: " + ", ".join(
-    f"{int(fault)} {name}" for fault, name in _LEGEND.items()
-)
+_LABELS = ", ".join(f"{int(fault)} {name}" for fault, name in _LEGEND.items())
+_HELP = f"Add a labels layer with these pixels: {_LABELS}."
 
 
 class LeftOut(QWidget):

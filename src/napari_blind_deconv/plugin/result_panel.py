@@ -52,6 +52,7 @@ class ResultPanel(QWidget):
         self._run: ViewerRun | None = None
         self.kernel_label = QLabel()
         self.kernel_label.setWordWrap(True)
+        self.kernel_label.setToolTip("Full widths at half maximum of the estimated kernel.")
         self.save_button = QPushButton("Save kernel …")
         self.save_button.clicked.connect(self._ask_and_save)
         self.apply_button = QPushButton("Apply to all")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import tifffile
 from magicgui.widgets import ComboBox, Label, SpinBox
+from magicgui.widgets.bases import Widget
 from napari.layers import Image
 from psygnal import Signal
 from qtpy.compat import isalive
@@ -43,7 +44,7 @@ from napari_blind_deconv.plugin.pixel_size import read_steps
 from napari_blind_deconv.plugin.planes import stack_of
 from napari_blind_deconv.plugin.preferences import Preferences
 from napari_blind_deconv.plugin.runtime_estimator import RuntimeEstimator
-from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows, show_row
+from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows, set_tooltip, show_row
 from napari_blind_deconv.plugin.snippets import Script
 from napari_blind_deconv.settings import DEVICE_NAMES, PRESET_HELP, Settings
 from napari_blind_deconv.task import Task
@@ -55,9 +56,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RunForm"]
 
-_BASIC = ("max_iterations", "sparsity")
-_NOT_ADVANCED = (*_BASIC, "kernel_size", "device", "seed")  # these have widgets of their own
-_ADVANCED = tuple(name for name in Settings.model_fields if name not in _NOT_ADVANCED)
+_WITH_OWN_WIDGETS = ("kernel_size", "device", "seed")
+_GENERATED = [name for name in Settings.model_fields if name not in _WITH_OWN_WIDGETS]
 
 
 class RunForm(QWidget):
@@ -107,9 +107,9 @@ class RunForm(QWidget):
         self.stack_kernel = ComboBox(
             label="Stack's kernel",
             choices=[scope.value for scope in KernelScope],
-            tooltip="per-channel: estimate the kernel on the plane of each channel with the most "
-            "contrast, and hold it fixed for the others. shared: use one kernel for all planes. "
-            "per-slice: estimate a kernel for each plane, which is slower.",
+            tooltip="Number of kernels. per-channel: estimate the kernel on the plane of each "
+            "channel with the most contrast, and hold it fixed for the others. shared: use one "
+            "kernel for all planes. per-slice: estimate a kernel for each plane, which is slower.",
         )
         self.preset = ComboBox(label="Preset", choices=list(PRESET_HELP))
         self.expected_time = Label(label="Will take")
@@ -133,12 +133,11 @@ class RunForm(QWidget):
         return in_column(QWidget(), self.kernel, rows)
 
     def _make_settings_section(self) -> QWidget:
-        self.basic = SettingsForm(_BASIC)
-        self.advanced = SettingsForm(_ADVANCED)
+        self.fields = SettingsForm(_GENERATED)
         self.device = ComboBox(
             label="Device",
             choices=DEVICE_NAMES,
-            tooltip="auto uses a GPU if there is one, else the CPU.",
+            tooltip="What computes the result. auto uses a GPU if there is one, else the CPU.",
         )
         self.seed = SpinBox(
             label="Seed",
@@ -148,9 +147,11 @@ class RunForm(QWidget):
         self.reset_button = QPushButton("Reset")
         self.reset_button.setToolTip("Reset preset, device, seed and kernel to their defaults.")
         self.reset_button.clicked.connect(self.reset)
-        first = [*self.basic.widgets.values(), self.device, self.seed]
-        rows = form_rows([*first, *self.advanced.widgets.values()])
-        return in_column(QWidget(), self.reset_button, rows)
+        widgets = {**self.fields.widgets, "device": self.device, "seed": self.seed}
+        rows: list[Widget | str] = []
+        for group, names in Settings.groups().items():
+            rows += [group, *(widgets[name] for name in names if name in widgets)]
+        return in_column(QWidget(), self.reset_button, form_rows(rows))
 
     def _connect_widgets(self) -> None:
         self.preset.changed.connect(self._show_preset)
@@ -163,11 +164,10 @@ class RunForm(QWidget):
             self.device,
             self.kernel.source,
             self.kernel.held,
-            *self.basic.widgets.values(),
-            *self.advanced.widgets.values(),
+            *self.fields.widgets.values(),
         ):
             choice.changed.connect(self._show_expected_time)
-        limit = self.advanced.widgets["kernel_size_limit"]
+        limit = self.fields.widgets["kernel_size_limit"]
         for choice in (limit, self.kernel_window.choice, self.kernel_window.pixels):
             choice.changed.connect(self._show_kernel_size)
 
@@ -175,7 +175,7 @@ class RunForm(QWidget):
 
     def settings(self) -> Settings:
         """Return the settings in the form; raise `ValueError` if they are not valid."""
-        texts = [*self.kernel_window.texts(), *self.basic.texts(), *self.advanced.texts()]
+        texts = [*self.kernel_window.texts(), *self.fields.texts()]
         device, seed = self.device.value, self.seed.value
         settings = Settings.preset(self.preset.value).with_texts(texts)
         return settings.with_changes(device=device, seed=seed)
@@ -337,9 +337,8 @@ class RunForm(QWidget):
         self._show_settings(Settings.preset(self.preset.value))
 
     def _show_settings(self, settings: Settings) -> None:
-        self.preset.tooltip = PRESET_HELP[self.preset.value]
-        self.basic.show_settings(settings)
-        self.advanced.show_settings(settings)
+        set_tooltip(self.preset, PRESET_HELP[self.preset.value])
+        self.fields.show_settings(settings)
         self._show_kernel_size()
         self._show_expected_time()
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from html import escape
 from typing import Any, get_args
 
 from annotated_types import Ge, Le
 from magicgui.widgets import CheckBox, ComboBox, LineEdit, SpinBox
 from magicgui.widgets.bases import ValueWidget, Widget
 from pydantic.fields import FieldInfo
-from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QWidget
 
 from napari_blind_deconv.settings import Settings
 
-__all__ = ["SettingsForm", "form_rows", "show_row"]
+__all__ = ["SettingsForm", "form_rows", "set_tooltip", "show_row"]
 
-
-# In pixels. Qt's own minimum would push fields under the scroll bar of a narrow dock.
+# In pixels. Qt's own minimum of most fields is wider than a narrow dock.
 _MIN_FIELD_WIDTH = 50
+_LABEL_MARGIN = 6
 
 
 class SettingsForm:
@@ -52,28 +53,63 @@ class SettingsForm:
                 widget.native.setCursorPosition(0)  # show the beginning of a long list
 
 
-def form_rows(widgets: Iterable[Widget]) -> QWidget:
-    """Return a widget that contains others below one another, with their labels on the left."""
+def form_rows(items: Iterable[Widget | str]) -> QWidget:
+    """Return a widget that contains others below one another, with their labels on the left.
+
+    A label is above its field where the dock is too narrow for both. A text is a heading.
+    """
     rows = QWidget()
     layout = QFormLayout(rows)
     layout.setContentsMargins(0, 0, 0, 0)
+    # The labels have a margin instead: Qt ignores the spacing when it decides which rows to wrap.
+    layout.setHorizontalSpacing(0)
     layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    for widget in widgets:
-        widget.native.setMinimumWidth(_MIN_FIELD_WIDTH)
-        if isinstance(widget, CheckBox):  # a check box shows its own label
-            layout.addRow(widget.native)
-            continue
-        label = QLabel(widget.label)
-        label.setToolTip(widget.tooltip or "")
-        layout.addRow(label, widget.native)
+    layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+    for item in items:
+        if isinstance(item, str):
+            layout.addRow(_heading(item))
+        else:
+            _add_row(layout, item)
     return rows
+
+
+def _heading(text: str) -> QLabel:
+    label = QLabel(f"<b>{text}</b>")
+    label.setContentsMargins(0, 8, 0, 0)
+    return label
+
+
+def _add_row(layout: QFormLayout, widget: Widget) -> None:
+    field = widget.native
+    if not isinstance(field, QComboBox):  # its own minimum has room for each of its choices
+        field.setMinimumWidth(_MIN_FIELD_WIDTH)
+    if isinstance(widget, CheckBox):  # a check box shows its own label
+        layout.addRow(field)
+        return
+    label = QLabel(widget.label)
+    label.setContentsMargins(0, 0, _LABEL_MARGIN, 0)
+    label.setBuddy(field)
+    layout.addRow(label, field)
+    set_tooltip(widget, widget.tooltip or "")
+
+
+def set_tooltip(widget: Widget, text: str) -> None:
+    """Set the tooltip of a widget in :func:`form_rows`, and of its label."""
+    label = _rows_with(widget).labelForField(widget.native)
+    for shown in (widget.native, label):
+        if shown is not None:
+            shown.setToolTip(text)
 
 
 def show_row(widget: Widget, shown: bool) -> None:
     """Show or hide a widget in :func:`form_rows`, together with its label."""
+    _rows_with(widget).setRowVisible(widget.native, shown)
+
+
+def _rows_with(widget: Widget) -> QFormLayout:
     layout = widget.native.parentWidget().layout()
     assert isinstance(layout, QFormLayout)
-    layout.setRowVisible(widget.native, shown)
+    return layout
 
 
 def _widget(name: str, field: FieldInfo) -> ValueWidget[Any]:
@@ -104,8 +140,8 @@ def _tooltip(field: FieldInfo) -> str:
         if hasattr(constraint, name)
     ]
     allowed = f"Allowed: {' and '.join(bounds)}." if bounds else ""
-    text = " ".join([*(field.description or "").split(), unit, empty, allowed])
-    return f"<p>{text.replace('`', '')}</p>"  # Qt wraps the text of a paragraph
+    text = " ".join([*(field.description or "").split(), *filter(None, (unit, empty, allowed))])
+    return f"<p>{escape(text.replace('`', ''))}</p>"  # Qt wraps the text of a paragraph
 
 
 _BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_blind_deconv.plugin.colours import BLUE, ORANGE
+from napari_blind_deconv.plugin.colours import BLUE, GREY, ORANGE
 from napari_blind_deconv.plugin.curves import Curve, CurvePlot
 from napari_blind_deconv.results import TRACE_DTYPE, stage_starts
 
 __all__ = ["TracePlot"]
 
-_VARIANCE, _LOSS, _KEPT = BLUE, "#8f8f8f", ORANGE
+_VARIANCE, _LOSS, _KEPT = BLUE, GREY, ORANGE
 
 
 class TracePlot(CurvePlot):

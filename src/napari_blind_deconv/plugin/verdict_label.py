@@ -8,7 +8,7 @@ from psygnal import Signal
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
 
-from napari_blind_deconv.plugin.colours import BLUE
+from napari_blind_deconv.plugin.colours import link
 from napari_blind_deconv.verdict import NextStep, Verdict
 
 __all__ = ["VerdictLabel"]
@@ -46,9 +46,6 @@ class VerdictLabel(QLabel):
         if verdict is None:
             self.clear()
             return
-        links = [
-            f'<a href="{escape(step)}" style="color: {BLUE}">{escape(step)}</a>'
-            for step in verdict.next_steps
-        ]
+        links = [link(step, step, self) for step in verdict.next_steps]
         text = f"<b>{escape(verdict.sentence)}</b>"
         self.setText(f"{text}<br>Next: {' · '.join(links)}" if links else text)

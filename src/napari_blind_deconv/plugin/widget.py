@@ -17,8 +17,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_blind_deconv.plugin.help_button import HelpButton
 from napari_blind_deconv.plugin.kernel_view import KernelView
-from napari_blind_deconv.plugin.layouts import collapsible, in_row
+from napari_blind_deconv.plugin.layouts import Section, in_row
 from napari_blind_deconv.plugin.messages import (
     copy_to_clipboard,
     format_planes,
@@ -33,6 +34,7 @@ from napari_blind_deconv.plugin.run import Observer, ViewerRun
 from napari_blind_deconv.plugin.run_form import RunForm
 from napari_blind_deconv.plugin.trace_plot import TracePlot
 from napari_blind_deconv.plugin.verdict_label import VerdictLabel
+from napari_blind_deconv.plugin.welcome import Welcome
 from napari_blind_deconv.plugin.worker import Progress
 from napari_blind_deconv.results import Result, StackResult
 from napari_blind_deconv.verdict import NextStep, verdict
@@ -66,6 +68,7 @@ class BlindDeconvolutionWidget(QWidget):
         self._last: ViewerRun | None = None  # the last run that has a result
         # Count and time of the first progress report, from which the time left is estimated.
         self._first_report: tuple[int, float] | None = None
+        self.welcome = Welcome(napari_viewer)
         self.form = RunForm(napari_viewer)
         self.result = ResultPanel(napari_viewer)
         self._make_controls()
@@ -91,6 +94,7 @@ class BlindDeconvolutionWidget(QWidget):
         self.progress = QProgressBar()
         self.verdict = VerdictLabel()
         self.verdict.chosen.connect(self._try_next)
+        self.progress.setToolTip("Iterations or planes that are done, and the time that is left.")
         self.status, self.warnings = QLabel(), QLabel()
         for label in (self.status, self.warnings):
             label.setWordWrap(True)
@@ -98,6 +102,7 @@ class BlindDeconvolutionWidget(QWidget):
         self.warnings.setVisible(False)
         self.trace_plot = TracePlot(_TRACE_PLACEHOLDER)
         self.kernel_view = KernelView()
+        self.help_button = HelpButton()
         self.python_button = QPushButton("Copy as Python")
         self.python_button.setToolTip("Copy a Python script that does the run chosen above.")
         self.python_button.clicked.connect(lambda: self._copy_script(as_python=True))
@@ -108,25 +113,32 @@ class BlindDeconvolutionWidget(QWidget):
     def _lay_out(self) -> None:
         column = QVBoxLayout()
         column.setSpacing(4)
+        column.addWidget(self.welcome)
         column.addWidget(self.form)
         column.addLayout(in_row(self.run_button, self.stop_button, self.cancel_button))
         texts = (self.verdict, self.status, self.warnings, self.result.left_out.notes)
         for widget in (self.progress, *texts):
             column.addWidget(widget)
         column.addLayout(in_row(self.trace_plot, self.kernel_view))
-        self.result_section = collapsible("Result", self.result)
+        self.result_section = Section(
+            "Result", self.result, "View, compare, choose and reuse the result of the last run."
+        )
         column.addWidget(self.result_section)
-        self.kernel_section = collapsible("Kernel", self.form.kernel_section)
+        self.kernel_section = Section(
+            "Kernel", self.form.kernel_section, "Choose the origin of the kernel and its size."
+        )
         column.addWidget(self.kernel_section)
-        column.addWidget(collapsible("Settings", self.form.settings_section))
+        column.addWidget(
+            Section("Settings", self.form.settings_section, "Change what the preset has set.")
+        )
         column.addLayout(in_row(self.python_button, self.command_button))
+        column.addWidget(self.help_button)
         column.addStretch()
         content = QWidget()
         content.setLayout(column)
         scroll = QScrollArea()  # the unfolded settings are higher than a laptop's screen
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(content)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
@@ -355,7 +367,7 @@ class BlindDeconvolutionWidget(QWidget):
             (self.cancel_button, "End the run and keep nothing."),
         ):
             button.setEnabled(running)
-            button.setToolTip(help_text if running else "Nothing is running.")
+            button.setToolTip(help_text if running else "There is no run to end.")
         self.progress.setVisible(running)
 
     def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 (Qt's name)

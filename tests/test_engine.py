@@ -623,8 +623,10 @@ class TestQuality:
         wide = settings.with_changes(kernel_size=31)
         assert QualityFlag.KERNEL_FILLS_WINDOW not in deconvolve(blurred, wide).flags
 
-    def test_noise_without_signal_is_flagged(self):
-        noise = np.random.default_rng(0).normal(100, 10, (96, 96))
+    @pytest.mark.parametrize("seed", range(4))
+    @pytest.mark.parametrize("side", [64, 200])
+    def test_noise_without_signal_is_flagged(self, side, seed):
+        noise = np.random.default_rng(seed).normal(100, 10, (side, side))
         flags = deconvolve(noise, Settings(max_iterations=2)).flags
         assert QualityFlag.LOW_SIGNAL in flags
 

@@ -339,7 +339,7 @@ class TestFirstSteps:
         viewer.add_points(np.zeros((1, 2)))
         assert panel.welcome.isVisibleTo(panel)
         panel.welcome.button.click()
-        assert "scene" in viewer.layers
+        assert "microtubules" in viewer.layers
         assert not panel.welcome.isVisibleTo(panel)
         assert panel.form.input.layer.value.name == "scene"
         viewer.layers.clear()

@@ -82,6 +82,9 @@ class Anisotropy:
     def of(cls, spectrum: Spectrum) -> Self:
         """Fit directional texture, with and without directional blur, to a spectrum."""
         sectors = _Sectors.of(spectrum)
+        if not len(sectors.count):  # noise alone has no direction
+            lowest = float(_LOWEST_VARIANCES[0])
+            return cls((lowest, lowest), angle=0.0, evidence=0.0, dispersion=1.0)
         texture, without = _minimum(lambda t: sectors.misfit(t, _NONE), [_NONE])
         # The misfit has several minima, so that the joint fit starts from those of both alone.
         start = min(_BLURS, key=lambda blur: sectors.misfit(_NONE, blur))

@@ -657,7 +657,7 @@ FAULTS = (
     ),
     Fault(
         "16 bits: the file does not state the scaling",
-        "jobs.py",
+        "records.py",
         '**({} if scaling is None else {"scaling": scaling.as_record()}),',
         "",
         "pixel_type",
@@ -775,6 +775,27 @@ FAULTS = (
         "resume",
     ),
     # the panel
+    Fault(
+        "a saved result that is opened again is the next input",
+        "plugin/layers.py",
+        "    return _is_result_at(path, changed)\n",
+        "    return False\n",
+        "saving",
+    ),
+    Fault(
+        "a layer that differs from its file is saved with a job that does not repeat it",
+        "plugin/saving.py",
+        "                if not self._has_pixels_of(opened.image):\n",
+        "                if False:\n",
+        "saving",
+    ),
+    Fault(
+        "a result that could not be saved leaves its planes behind",
+        "saving.py",
+        "            store.discard()\n",
+        "",
+        "saving",
+    ),
     Fault(
         "panel: a result lies at the origin",
         "plugin/geometry.py",

@@ -81,7 +81,7 @@ def test_metadata_for_the_hub():
 def test_the_page_on_pypi_has_all_fields():
     fields = metadata("napari-blind-deconv")
     assert fields["Description-Content-Type"] == "text/markdown"
-    assert fields["License-Expression"] == "BSD-3-Clause"
+    assert fields["License-Expression"] == "BSD-3-Clause AND CC-BY-4.0"
     assert fields["Requires-Python"] == ">=3.11"
     assert fields["Summary"]
     assert fields["Keywords"]

@@ -341,7 +341,7 @@ class TestFirstSteps:
         panel.welcome.button.click()
         assert "microtubules" in viewer.layers
         assert not panel.welcome.isVisibleTo(panel)
-        assert panel.form.input.layer.value.name == "scene"
+        assert panel.form.input.layer.value.name == "microtubules"
         viewer.layers.clear()
         assert panel.welcome.isVisibleTo(panel)
 

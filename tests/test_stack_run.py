@@ -11,7 +11,7 @@ from tests import guard
 from tests.panel import states_time
 
 from napari_blind_deconv import BlockResult, Settings, deconvolve
-from napari_blind_deconv.io.images import read_psf
+from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.numerics.pixel_faults import PixelFault
 from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin.axes import read_axes, stack_axes
@@ -88,9 +88,11 @@ def test_after_a_run_the_panel_shows_the_displayed_plane(dock, qtbot, tmp_path):
         assert "FWHM" in shown[-1][0]
     assert shown[0][1] is not shown[1][1]
     panel.save_kernel(tmp_path / "kernel.tif")
-    saved = read_psf(tmp_path / "kernel.tif")
-    np.testing.assert_allclose(saved.weights, shown[1][1].weights, rtol=1e-5)
-    assert saved.pixel_size == pytest.approx((0.1, 0.1))
+    with open_image(tmp_path / "kernel.tif") as opened:
+        assert (opened.image.axes, opened.image.blocks) == ("ZYX", len(STACK))
+        assert opened.image.pixel_size == pytest.approx((0.1, 0.1))
+        saved = np.asarray(opened.image.pixels)
+    np.testing.assert_array_equal(saved, panel._run.kernels()[1])
     panel.comparison.line_button.click()
     before, after = panel.comparison.plot.curves
     assert len(before.y) == len(after.y) > 10
@@ -99,17 +101,22 @@ def test_after_a_run_the_panel_shows_the_displayed_plane(dock, qtbot, tmp_path):
     assert not result_of(dock).visible
 
 
-def test_warnings_are_counted_and_shown_for_each_plane(dock, qtbot):
+def test_each_warning_states_how_many_planes_it_concerns_and_whether_this_one(dock, qtbot):
     dock.form.fields.widgets["stop_at_noise"].value = False
+    few = STACK.astype(np.float32)
+    few[3] = np.nan
+    dock._viewer.layers["cells"].data = few
     dock.start()
     finish(dock, qtbot)
     sentence = QualityFlag.ITERATION_LIMIT.sentence
-    assert f"4 planes: {sentence}" in dock.warnings.text()
     dock._viewer.dims.set_current_step(0, 2)
     dock._viewer.dims.set_current_step(0, 1)
-    assert sentence in dock.warnings.text()
-    assert "planes:" not in dock.warnings.text()
-    assert result_of(dock).metadata["blind_deconvolution"]["warnings"][sentence] == 4
+    assert dock.warnings.text().count(sentence) == 1
+    assert f"3 of 4 planes, also this one: {sentence}" in dock.warnings.text()
+    dock._viewer.dims.set_current_step(0, 3)
+    assert "This plane was not deconvolved: Expected" in dock.warnings.text()
+    assert f"3 of 4 planes: {sentence}" in dock.warnings.text()
+    assert result_of(dock).metadata["blind_deconvolution"]["warnings"][sentence] == 3
 
 
 def test_pixels_left_out_are_counted_and_shown_plane_by_plane(dock, qtbot):
@@ -135,16 +142,18 @@ def test_pixels_left_out_are_counted_and_shown_plane_by_plane(dock, qtbot):
     assert not left_out.notes.text()
 
 
-def test_a_failed_plane_has_no_result_to_save(dock, qtbot):
+def test_a_failed_plane_has_no_kernel_to_apply(dock, qtbot):
     bad = STACK.astype(np.float32)
     bad[2] = np.nan
     dock._viewer.layers["cells"].data = bad
     dock.start()
     finish(dock, qtbot)
     dock._viewer.dims.set_current_step(0, 0)
-    assert dock.result.save_button.isEnabled()
+    assert dock.result.apply_button.isEnabled()
     dock._viewer.dims.set_current_step(0, 2)
-    assert not dock.result.save_button.isEnabled()
+    assert not dock.result.apply_button.isEnabled()
+    assert dock.result.apply_button.toolTip() == "This plane has no kernel."
+    assert dock.result.kernel_button.isEnabled()  # it saves those of the other planes
     assert "was not deconvolved" in dock.warnings.text()
 
 

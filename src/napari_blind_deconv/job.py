@@ -114,13 +114,18 @@ class Job(BaseModel):
         """Read a job and all that its sidecar states; raise as :meth:`from_sidecar`."""
         try:
             record = read_json(path)
-            return cls.from_record(record["job"]), record
+            if record["job"] is not None:
+                return cls.from_record(record["job"]), record
         except (ValueError, KeyError, TypeError) as error:
             reason = first_line(error)
             raise ValueError(
                 f"Expected the .json file beside a result, but {path} is not the sidecar of a run "
                 f"({reason})."
             ) from error
+        raise ValueError(
+            f"Expected the sidecar of a run on files, got {path}, which was saved in napari: its "
+            "run was stopped, or its input, its kernel or its mask is in no file."
+        )
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Self:

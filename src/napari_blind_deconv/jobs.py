@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_blind_deconv.image import Image, Index
+from napari_blind_deconv.image import Image
 from napari_blind_deconv.io.images import check_output, write_json, write_kernels, write_traces
 from napari_blind_deconv.io.output_lock import output_lock
 from napari_blind_deconv.io.partial import (
@@ -24,7 +24,7 @@ from napari_blind_deconv.io.partial import (
     may_replace,
     partial_folder,
 )
-from napari_blind_deconv.io.scaling import PixelType, Scaling
+from napari_blind_deconv.io.scaling import PixelType
 from napari_blind_deconv.io.stacks import OpenImage
 from napari_blind_deconv.io.store import StackStore
 from napari_blind_deconv.job import (
@@ -39,13 +39,13 @@ from napari_blind_deconv.job import (
     sidecar_of,
 )
 from napari_blind_deconv.plan import StackPlan, all_kernels
+from napari_blind_deconv.records import plane_record, run_record, without_traces
 from napari_blind_deconv.results import (
     BlockResult,
     Notice,
     Snapshot,
     StackResult,
     StackStep,
-    versions,
 )
 from napari_blind_deconv.steps import Run
 from napari_blind_deconv.task import Task
@@ -53,11 +53,17 @@ from napari_blind_deconv.task import Task
 if TYPE_CHECKING:
     from napari_blind_deconv.engine.cluster import ClusterExecutor
 
-__all__ = ["OUTPUT_SUFFIXES", "Job", "Summary", "is_finished", "run_job", "sidecar_of"]
+__all__ = [
+    "OUTPUT_SUFFIXES",
+    "Job",
+    "Summary",
+    "is_finished",
+    "origin_of",
+    "run_job",
+    "sidecar_of",
+]
 
 OUTPUT_SUFFIXES = {".tif", ".tiff", ".zarr"}
-# The sidecar has these once for all planes, so the records of the planes leave them out.
-_SHARED_BY_PLANES = {"software", "settings", "versions"}
 
 
 def run_job(
@@ -175,7 +181,7 @@ def _run(
         image = opened.image
         if on_open is not None:
             on_open(opened)
-        origin = _origin(job, image)
+        origin = origin_of(job, image)
         store = StackStore.resume(job.output, image, origin) if resume else None
         if store is None:
             plan = yield from _plan(job, image, should_stop)
@@ -192,7 +198,7 @@ def _run(
         records, scaling = store.records(), None
         if outcome.missing == 0:
             scaling = store.scaling() if job.dtype is PixelType.UINT16 else None
-            provenance = _provenance(origin, store, records, scaling)
+            provenance = run_record(origin, image, store.plan, records, scaling)
             # The output is written last: when it exists, the other files are complete.
             write_json(sidecar_of(job.output), provenance)
             extra_files.write(image, provenance)
@@ -217,7 +223,7 @@ def _write_missing(job: Job, extra_files: _ExtraFiles, provenance: dict[str, Any
             extra_files.write(opened.image, provenance, overwrite=False)
 
 
-def _origin(job: Job, image: Image) -> dict[str, Any]:
+def origin_of(job: Job, image: Image) -> dict[str, Any]:
     """Return everything that the planes of a run depend on; a run that continues needs the same."""
     from napari_blind_deconv import __version__
 
@@ -292,7 +298,7 @@ def _compute_missing_planes(
     for step in run:
         if isinstance(step, BlockResult):
             # Write the plane first: whoever sees the step can rely on the file.
-            store.put(step.index, step.image, _plane_record(step))
+            store.put(step.index, step.image, plane_record(step))
         yield step
     return run.result()
 
@@ -303,55 +309,3 @@ def _kernels_in(provenance: dict[str, Any], image: Image) -> tuple[str, NDArray[
     own = {index: kernel_in(plane.get("kernel"), plane) for index, plane in planes.items()}
     shared = [kernel_in(stored, {}) for stored in provenance.get("kernels") or ()]
     return all_kernels(image, shared, own)
-
-
-def without_traces(provenance: dict[str, Any]) -> dict[str, Any]:
-    """Return a provenance for the metadata of a file, where long traces would be in the way."""
-    planes = [
-        {name: value for name, value in plane.items() if name != "trace"}
-        for plane in provenance.get("planes") or ()
-    ]
-    return {**provenance, "planes": planes}
-
-
-def _plane_record(block: BlockResult) -> dict[str, Any]:
-    """Return what the store keeps of a plane besides its pixels."""
-    if block.result is None:
-        return {"failure": block.failure, "kernel": None}
-    result = block.result
-    provenance = {
-        name: value for name, value in result.provenance().items() if name not in _SHARED_BY_PLANES
-    }
-    kernel = None if result.kernel_is_held else result.kernel.as_record()
-    # JSON has no NaN, which is the variance before the first full window.
-    trace = [[None if value != value else value for value in row] for row in result.trace.tolist()]
-    return {**provenance, "kernel": kernel, "failure": None, "trace": trace}
-
-
-def _pixel_size(image: Image) -> dict[str, Any]:
-    """Return what is known of the pixel size, with its unit."""
-    sides = {axis: image.spacing[axis] for axis in "ZYX" if axis in image.spacing}
-    return {**sides, "unit": image.unit} if sides else {}
-
-
-def _provenance(
-    origin: dict[str, Any],
-    store: StackStore,
-    records: dict[Index, dict[str, Any]],
-    scaling: Scaling | None,
-) -> dict[str, Any]:
-    """Return what the sidecar of the output states about its origin."""
-    plan = store.plan
-    planes = [{"index": list(index), **record} for index, record in sorted(records.items())]
-    return {
-        "software": "napari-blind-deconv",
-        "versions": versions(),
-        **origin,
-        "axes": store.image.axes,
-        "pixel_size": _pixel_size(store.image),
-        "optics": store.image.optics.as_record(),
-        **({} if scaling is None else {"scaling": scaling.as_record()}),
-        "intensity_ranges": [limits and list(limits) for limits in plan.intensity_ranges],
-        "kernels": [kernel and kernel.as_record() for kernel in plan.kernels],
-        "planes": planes,
-    }

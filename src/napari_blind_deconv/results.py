@@ -21,6 +21,7 @@ from napari_blind_deconv.reasons import Finding, QualityFlag, SkipReason, StopRe
 from napari_blind_deconv.settings import Settings
 
 __all__ = [
+    "SOFTWARE",
     "TRACE_DTYPE",
     "BlockResult",
     "Notice",
@@ -33,6 +34,9 @@ __all__ = [
     "stage_starts",
     "versions",
 ]
+
+SOFTWARE = "napari-blind-deconv"
+"""The software that all records of results name."""
 
 TRACE_DTYPE = np.dtype(
     [
@@ -115,7 +119,7 @@ class TrustReport:
 
 def versions() -> dict[str, str]:
     """Return the versions of this package, torch, numpy and Python."""
-    packages = ("napari-blind-deconv", "torch", "numpy")
+    packages = (SOFTWARE, "torch", "numpy")
     return {**{name: version(name) for name in packages}, "python": platform.python_version()}
 
 
@@ -258,7 +262,7 @@ class Result:
     def provenance(self) -> dict[str, Any]:
         """Return all but the arrays, ready for JSON: the record kept with a file or a layer."""
         return {
-            "software": "napari-blind-deconv",
+            "software": SOFTWARE,
             "settings": self.settings.model_dump(mode="json"),
             "device": self.device,
             "stop_reason": self.stop_reason.value,

@@ -27,6 +27,7 @@ __all__ = [
     "read_plane",
     "read_psf",
     "write_atomically",
+    "write_error",
     "write_json",
     "write_kernels",
     "write_plane",
@@ -235,8 +236,15 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
                 os.fsync(file.fileno())
             temporary.replace(path)
     except OSError as error:
-        reason = error.strerror or f"{error}; is the disk full?"
-        raise OSError(error.errno, f"The output {path} could not be written ({reason}).") from error
+        raise write_error(path, error) from error
+
+
+def write_error(output: Path, error: OSError) -> OSError:
+    """Return the error of an output that could not be written, whose `strerror` is a sentence."""
+    while isinstance(error.__cause__, OSError):  # the first error has the reason
+        error = error.__cause__
+    reason = error.strerror or f"{error}; is the disk full?"
+    return OSError(error.errno, f"The output {output} could not be written ({reason}).")
 
 
 @contextmanager

@@ -23,7 +23,8 @@ def output_lock(output: Path) -> Iterator[None]:
         If another run is writing the output.
     """
     lock_file = output.with_name(f".{output.name}.lock")
-    lock = FileLock(lock_file)
+    # An iterator that is dropped may be closed by another thread than the one that locked.
+    lock = FileLock(lock_file, thread_local=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -14,10 +14,18 @@ import zarr
 
 from napari_blind_deconv.errors import first_line
 from napari_blind_deconv.io.scaling import Scaling
+from napari_blind_deconv.results import SOFTWARE
 
-__all__ = ["ZARR_KEY", "provenance_in_tiff", "read_json", "read_provenance", "with_scaling"]
+__all__ = [
+    "ZARR_KEY",
+    "is_result",
+    "provenance_in_tiff",
+    "read_json",
+    "read_provenance",
+    "with_scaling",
+]
 
-ZARR_KEY = "napari-blind-deconv"
+ZARR_KEY = SOFTWARE
 """Attribute of an OME-Zarr that contains the provenance."""
 
 
@@ -60,6 +68,17 @@ def read_provenance(output: Path) -> dict[str, Any]:
     if isinstance(found, dict):
         return found
     return _parse(str(found or "").encode(), output)
+
+
+def is_result(path: Path) -> bool:
+    """Whether a run wrote a file, as the file itself states; no pixels are read.
+
+    It is False for whatever cannot be read.
+    """
+    try:
+        return read_provenance(path).get("software") == SOFTWARE
+    except (ValueError, OSError):
+        return False
 
 
 def provenance_in_tiff(tiff: tifffile.TiffFile) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QSize, Qt
@@ -10,7 +13,10 @@ from qtpy.QtWidgets import QWidget
 
 from napari_blind_deconv.kernel import Kernel, KernelWidths
 
-__all__ = ["KernelView", "describe_widths"]
+if TYPE_CHECKING:
+    from napari_blind_deconv.plugin.run import ViewerRun
+
+__all__ = ["KernelView", "describe_kernels"]
 
 _SIDE = 84  # pixels
 
@@ -53,7 +59,27 @@ class KernelView(QWidget):
         painter.drawImage(self.rect().adjusted(left, top, -left, -top), self._view)
 
 
-def describe_widths(kernel: Kernel, height: float, width: float, unit: str) -> str:
+def describe_kernels(run: ViewerRun | None) -> str:
+    """Return the widths of the kernels of a run as text; None stands for no run.
+
+    If the channels of a stack have kernels of their own, each has a line with its name. Otherwise
+    the kernel is that of the plane shown.
+    """
+    if run is None:
+        return "The widths of the kernel appear here after a run."
+    size, image, plan = run.geometry.pixel_size, run.task.image, run.outcome.plan
+    if plan is not None and len(set(plan.kernels)) > 1:
+        names = image.channel_names or [f"channel {number}" for number in range(image.channels)]
+        return "\n".join(
+            f"{name}: {'no kernel' if kernel is None else _describe_widths(kernel, *size)}"
+            for name, kernel in zip(names, plan.kernels, strict=True)
+        )
+    result = run.result_shown()
+    return "This plane has no kernel." if result is None else _describe_widths(result.kernel, *size)
+
+
+@lru_cache(maxsize=16)  # the panel states the widths again at each step of the viewer's slider
+def _describe_widths(kernel: Kernel, height: float, width: float, unit: str) -> str:
     """Return the full widths at half maximum of a kernel as text.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The optics of a layer: from the user, its file or its metadata."""
+"""The optics and the channels of a layer: from the user, its file or its metadata."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from napari_blind_deconv.plugin.layer_array import full_data
 from napari_blind_deconv.plugin.layer_file import LayerFile
 from napari_blind_deconv.plugin.stated import Stated
 
-__all__ = ["LayerOptics"]
+__all__ = ["LayerOptics", "channel_names"]
 
 _MAX_PROPERTIES = 20_000  # of larger metadata, only this many are searched
 
@@ -77,6 +77,31 @@ def _found(layer: Image) -> LayerOptics:
     return LayerOptics()
 
 
+def channel_names(layer: Image, channels: int) -> tuple[str, ...]:
+    """Return the names of all channels of a layer with this many; empty if they are unknown.
+
+    They are read from the layer's file, but no pixels are, or from the layer's metadata.
+    """
+    for read in (_names_in_file, _names_in_metadata):
+        try:
+            names = read(layer)
+        except Exception:  # metadata may be anything
+            continue
+        if len(names) == channels and all(names):
+            return names
+    return ()
+
+
+def _names_in_file(layer: Image) -> tuple[str, ...]:
+    return LayerFile.of(layer).channel_names
+
+
+def _names_in_metadata(layer: Image) -> tuple[str, ...]:
+    images = [image for ome in _ome_in(layer.metadata) for image in elements(ome, "Image")]
+    [names] = {tuple(_names_of(image)) for image in images if _fits(layer, image)}
+    return names
+
+
 def _of_file(layer: Image) -> LayerOptics:
     file = LayerFile.of(layer)
     axis = file.letters.index("C") if "C" in file.letters else None
@@ -90,9 +115,7 @@ def _of_metadata(layer: Image) -> LayerOptics:
         return LayerOptics(optics_of_properties(properties, 1))
     images = [(ome, image) for ome in described for image in elements(ome, "Image")]
     found = {
-        optics_of_ome(ome, image): _channel_names(image)
-        for ome, image in images
-        if _fits(layer, image)
+        optics_of_ome(ome, image): _names_of(image) for ome, image in images if _fits(layer, image)
     }
     if len(found) != 1:
         return LayerOptics()
@@ -101,7 +124,7 @@ def _of_metadata(layer: Image) -> LayerOptics:
     return LayerOptics(optics, axis, _named_channel(layer, names))
 
 
-def _channel_names(image: Mapping[str, Any]) -> list[str]:
+def _names_of(image: Mapping[str, Any]) -> list[str]:
     channels = elements(elements(image, "Pixels"), "Channel")
     return [str(channel.get("Name") or "") for channel in channels]
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from napari.layers import Layer
 from numpy.typing import NDArray
 
+from napari_blind_deconv.io.provenance import is_result
 from napari_blind_deconv.plugin.colours import BLUE, ORANGE
 from napari_blind_deconv.plugin.geometry import GAP, LayerGeometry
 from napari_blind_deconv.results import Result, StackResult
@@ -188,8 +191,24 @@ def stack_record(task: Task, result: StackResult) -> dict[str, Any]:
 
 
 def is_output(layer: Layer) -> bool:
-    """Return whether a run of this plugin made the layer, so that it is not the next input."""
-    return _METADATA_KEY in layer.metadata
+    """Return whether a run made the layer or its file, so that it is not the next input."""
+    return _METADATA_KEY in layer.metadata or _is_of_result(layer.source.path)
+
+
+def _is_of_result(path: str | None) -> bool:
+    """Whether a run wrote the file of a layer; of a file that has not changed, this is cached."""
+    if path is None:
+        return False
+    try:
+        changed = Path(path).stat().st_mtime_ns
+    except (OSError, ValueError):  # no file, such as an address, or a name with a null character
+        return False
+    return _is_result_at(path, changed)
+
+
+@lru_cache(maxsize=256)
+def _is_result_at(path: str, _changed: int) -> bool:
+    return is_result(Path(path))
 
 
 def file_name(layer: str) -> str:

@@ -68,7 +68,7 @@ class LeftOut(QWidget):
     def show_run(self, run: ViewerRun | None) -> None:
         """State what was found in all planes of a run; None for no run."""
         self._run, self._layer = run, None
-        found = {} if run is None else run.findings
+        found = {} if run is None else run.planes.findings
         has_pixels = any(finding.unit == "pixel" for finding in found)
         self.button.setEnabled(has_pixels)
         why_not = "There is no result yet." if run is None else "No pixel was left out."

@@ -13,7 +13,7 @@ from qtpy import API_NAME
 from napari_blind_deconv.doctor import installed_version
 from napari_blind_deconv.settings import Settings
 
-__all__ = ["problem_report"]
+__all__ = ["problem_report", "without_folders"]
 
 # The folders of a path, in one of two forms: folders that start at a root or a drive, whose names
 # may contain spaces but do not end in one (so that words between two paths are kept), or two or
@@ -45,7 +45,7 @@ def problem_report(
     error_type = "" if error is None else f"{type(error).__name__}: "
     packages = (f"{name} {installed_version(name) or 'missing'}" for name in _PACKAGES)
     lines = [
-        f"{error_type}{_without_paths(sentence)}",
+        f"{error_type}{without_folders(sentence)}",
         f"image: {image}",
         f"system: {platform.system()} {platform.machine()}, Python {platform.python_version()}",
         f"packages: {', '.join(packages)}, {API_NAME}",
@@ -69,6 +69,6 @@ def _tracebacks(error: BaseException) -> list[str]:
     return lines
 
 
-def _without_paths(sentence: str) -> str:
+def without_folders(sentence: str) -> str:
     """Return a sentence in which all file paths are reduced to file names."""
     return _FOLDERS.sub("", sentence)

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_blind_deconv.image import Image, Index
-from napari_blind_deconv.io.images import write_plane
+from napari_blind_deconv.image import Index
 from napari_blind_deconv.plugin.comparison import Comparison
 from napari_blind_deconv.plugin.estimate_slider import EstimateSlider
-from napari_blind_deconv.plugin.kernel_view import describe_widths
+from napari_blind_deconv.plugin.kernel_view import describe_kernels
+from napari_blind_deconv.plugin.layouts import in_row
 from napari_blind_deconv.plugin.left_out import LeftOut
+from napari_blind_deconv.plugin.result_saver import SaveButton
+from napari_blind_deconv.plugin.saving import RunToSave
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -32,6 +34,8 @@ class ResultPanel(QWidget):
         The viewer shows another plane of the stack; None if that plane has no result.
     estimate_chosen : Result
         The user has made another estimate of the run the result.
+    saved : str
+        The result was saved, as the sentence states.
     failed : str
         An action failed, for the reason given.
     apply_to_all : ()
@@ -42,6 +46,7 @@ class ResultPanel(QWidget):
 
     plane_shown = Signal(object)
     estimate_chosen = Signal(object)
+    saved = Signal(str)
     failed = Signal(str)
     apply_to_all = Signal()
     deleted = Signal()
@@ -53,8 +58,11 @@ class ResultPanel(QWidget):
         self.kernel_label = QLabel()
         self.kernel_label.setWordWrap(True)
         self.kernel_label.setToolTip("Full widths at half maximum of the estimated kernel.")
-        self.save_button = QPushButton("Save kernel …")
-        self.save_button.clicked.connect(self._ask_and_save)
+        self.save_button = SaveButton()
+        self.save_button.saved.connect(self.saved.emit)
+        self.save_button.failed.connect(self.failed.emit)
+        self.kernel_button = QPushButton("Save kernel …")
+        self.kernel_button.clicked.connect(self._ask_and_save_kernel)
         self.apply_button = QPushButton("Apply to all")
         self.apply_button.clicked.connect(lambda: self.apply_to_all.emit())
         self.slider = EstimateSlider()
@@ -62,14 +70,12 @@ class ResultPanel(QWidget):
         self.slider.chosen.connect(self._choose)
         self.comparison = Comparison(viewer)
         self.left_out = LeftOut(viewer)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.save_button)
-        buttons.addWidget(self.apply_button)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.left_out, self.slider, self.comparison, self.kernel_label):
+        for widget in (self.save_button, self.left_out, self.slider, self.comparison):
             column.addWidget(widget)
-        column.addLayout(buttons)
+        column.addWidget(self.kernel_label)
+        column.addLayout(in_row(self.kernel_button, self.apply_button))
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.dims.events.current_step.connect(self._on_step)
         self._index: Index = ()
@@ -82,8 +88,10 @@ class ResultPanel(QWidget):
             run.preview(in_use)
         self._run = None
         self.slider.clear()
+        self.slider.setVisible(True)
         self.comparison.compare(None)
         self.left_out.show_run(None)
+        self.save_button.show_run(None)
         self._show_kernel()
 
     def show_run(self, run: ViewerRun) -> None:
@@ -93,17 +101,16 @@ class ResultPanel(QWidget):
         self._show_estimates()
         self.comparison.compare(run)
         self.left_out.show_run(run)
+        self.save_button.show_run(run)
         self._show_kernel()
 
     def save_kernel(self, path: Path) -> None:
-        """Write the kernel of the plane shown as TIFF, with its pixel size."""
+        """Write the kernels of the run as TIFF, with their pixel size, one page for each."""
         assert self._run is not None
-        result = self._run.result_shown()
-        assert result is not None
-        kernel = Image(result.kernel.weights, **self._run.geometry.calibration)
-        write_plane(path, kernel, result.provenance())
+        axes, kernels = self._run.kernels()
+        RunToSave.of(self._run, path).write_kernels(path, axes, kernels)
 
-    def _ask_and_save(self) -> None:
+    def _ask_and_save_kernel(self) -> None:
         name, _ = QFileDialog.getSaveFileName(
             self, "Save the kernel", "kernel.tif", "TIFF (*.tif *.tiff)"
         )
@@ -126,15 +133,14 @@ class ResultPanel(QWidget):
             self.estimate_chosen.emit(result)
 
     def _show_estimates(self) -> None:
+        """Offer the estimates of a single plane; of a stack, none but the results are kept."""
         run = self._run
         assert run is not None
-        result = run.result_shown()
+        self.slider.setVisible(not run.is_stack)
         if not run.is_stack:
             estimates = run.estimates
             iterations = [estimates[index].iteration for index in range(len(estimates))]
             self.slider.set_iterations(iterations, run.kept_index, run.index_in_use)
-        else:
-            self.slider.set_iterations([] if result is None else [result.stop_iteration], 0, 0)
 
     def _on_step(self, _event: object) -> None:
         """Update the panel if the viewer shows another plane of the stack."""
@@ -144,29 +150,33 @@ class ResultPanel(QWidget):
         if index == self._index:
             return
         self._index = index
-        self._show_estimates()
         self.comparison.refresh()
         self.left_out.show_plane()
         self._show_kernel()
         self.plane_shown.emit(self._run.result_shown())
 
     def _show_kernel(self) -> None:
-        result = None if self._run is None else self._run.result_shown()
-        text = "The widths of the kernel appear here after a run."
-        if self._run is not None and result is not None:
-            text = describe_widths(result.kernel, *self._run.geometry.pixel_size)
-        elif self._run is not None:
-            text = "This plane has no kernel."
-        self.kernel_label.setText(text)
-        for button, help_text in (
-            (self.save_button, "Save the kernel as TIFF, to use it as a PSF elsewhere."),
+        run = self._run
+        self.kernel_label.setText(describe_kernels(run))
+        has_kernel = run is not None and bool(run.planes.results)
+        has_own = run is not None and run.result_shown() is not None
+        for button, is_enabled, help_text in (
+            (
+                self.kernel_button,
+                has_kernel,
+                "Save the kernel as TIFF, to use it as a PSF elsewhere; of a stack with several "
+                "kernels, each is a page of its own.",
+            ),
             (
                 self.apply_button,
-                "Deconvolve the whole layer, with all its planes, and hold this kernel fixed.",
+                has_own,
+                "Deconvolve the whole layer, with all its planes, and hold this kernel fixed; of "
+                "a stack, the kernel of the plane shown.",
             ),
         ):
-            button.setEnabled(result is not None)
-            button.setToolTip(help_text if result is not None else "There is no kernel yet.")
+            button.setEnabled(is_enabled)
+            why_not = "This plane has no kernel." if has_kernel else "There is no kernel yet."
+            button.setToolTip(help_text if is_enabled else why_not)
 
     def _on_removed(self, event: object) -> None:
         if self._run is not None and getattr(event, "value", None) == self._run.layer:

@@ -13,9 +13,8 @@ from napari.layers import Layer
 from napari.qt.threading import GeneratorWorker, create_worker
 from numpy.typing import NDArray
 
-from napari_blind_deconv.findings import FoundInPlanes, added_up
 from napari_blind_deconv.image import Image, Index
-from napari_blind_deconv.plan import all_kernels
+from napari_blind_deconv.plugin.finished_planes import FinishedPlanes
 from napari_blind_deconv.plugin.geometry import LayerGeometry, viewer_position
 from napari_blind_deconv.plugin.kept_estimates import KeptEstimate, KeptEstimates
 from napari_blind_deconv.plugin.layers import (
@@ -27,8 +26,7 @@ from napari_blind_deconv.plugin.layers import (
     stack_record,
 )
 from napari_blind_deconv.plugin.worker import Failure, Progress, catch_errors, work
-from napari_blind_deconv.reasons import Finding
-from napari_blind_deconv.results import BlockResult, Result, StackResult
+from napari_blind_deconv.results import Result, StackResult
 from napari_blind_deconv.task import Task
 
 if TYPE_CHECKING:
@@ -103,6 +101,8 @@ class ViewerRun:
         Estimates of a single plane.
     kept_index, index_in_use : int
         Indices among them of the estimate that the run has kept, and of the one that is the result.
+    planes : FinishedPlanes
+        The planes that are finished.
     outcome : StackResult
         The result, once the run has ended.
     """
@@ -121,13 +121,11 @@ class ViewerRun:
         self.source = source
         self.estimates = KeptEstimates()
         self.kept_index = self.index_in_use = 0
-        self._done = 0
-        self._results: dict[Index, Result] = {}  # by plane; a single plane has index ()
+        self.planes = FinishedPlanes(task.image, geometry)
         self.outcome: StackResult  # set when the run has ended
         self._side_layers: list[Layer] = []
-        self._image = self._initial_image()
         self.layer = viewer.add_image(
-            self._image, **image_options(geometry, layer_metadata(geometry))
+            self.planes.shown, **image_options(geometry, layer_metadata(geometry))
         )
         self._hides_source = source.visible and source.blending in _MIXED
         source.visible &= not self._hides_source
@@ -157,11 +155,6 @@ class ViewerRun:
     def is_deleted(self) -> bool:
         """Whether the live layer was removed from the viewer."""
         return self.layer not in self._viewer.layers
-
-    @property
-    def done(self) -> int:
-        """Number of planes that are finished, including those that failed."""
-        return self._done
 
     def start(self) -> None:
         """Start the computation."""
@@ -193,12 +186,7 @@ class ViewerRun:
 
     def result_shown(self) -> Result | None:
         """Return the result of the plane shown; None if it is not finished or has failed."""
-        return self._results.get(self.index_shown())
-
-    @property
-    def findings(self) -> dict[Finding, FoundInPlanes]:
-        """What was found in the input besides the scene, added up over its planes."""
-        return added_up(result.findings for result in self._results.values())
+        return self.planes.results.get(self.index_shown())
 
     def planes_shown(self) -> tuple[Image, NDArray[Any]]:
         """Return the input of the plane shown, and the displayed pixels of its result.
@@ -214,13 +202,9 @@ class ViewerRun:
         return before, after[index] if self.is_stack else after.reshape(before.pixels.shape)
 
     def kernels(self) -> tuple[str, NDArray[np.float32]]:
-        """Return the weights of all kernels, and the axes of that array.
-
-        See `all_kernels`.
-        """
-        own = {index: result.kernel for index, result in self._results.items()}
+        """Return the weights of all kernels, and the axes of that array; see `all_kernels`."""
         assert self.outcome.plan is not None
-        return all_kernels(self.task.image, self.outcome.plan.kernels, own)
+        return self.planes.kernels(self.outcome.plan)
 
     # Estimates of a single plane, after the run
 
@@ -235,7 +219,7 @@ class ViewerRun:
         # It imports torch, which the run has loaded.
         from napari_blind_deconv.engine.sampling import judge_block
 
-        estimate, before = self.preview(index), self._results[()]
+        estimate, before = self.preview(index), self.planes.results[()]
         kernel = before.kernel.with_weights(estimate.kernel)
         judgement = judge_block(
             self.task.image.read(),
@@ -252,7 +236,7 @@ class ViewerRun:
             chosen_by_hand=index != self.kept_index,
             **judgement._asdict(),
         )
-        self._results[()], self.index_in_use = result, index
+        self.planes.results[()], self.index_in_use = result, index
         for layer in self._side_layers:
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
@@ -260,13 +244,6 @@ class ViewerRun:
         return result
 
     # Layers
-
-    def _initial_image(self) -> NDArray[Any]:
-        """Return the displayed input of a single plane; for a stack, zeros."""
-        image = self.task.image
-        if self.is_stack:
-            return np.zeros(image.pixels.shape, np.float32)
-        return displayable(self.geometry, image.array)
 
     def _draw(self, progress: Progress) -> None:
         if progress.image is not None:
@@ -276,27 +253,14 @@ class ViewerRun:
                     KeptEstimate(progress.iteration, progress.image, progress.kernel)
                 )
         if progress.block is not None:
-            self._store(progress.block)
-
-    def _store(self, block: BlockResult) -> None:
-        self._done += 1
-        if not self.is_stack:
-            if block.result is not None:
-                self._results[block.index] = block.result
-            return
-        shown = displayable(self.geometry, block.image).reshape(block.image.shape)
-        self._image[block.index] = shown
-        self.layer.refresh()
-        if block.result is not None:
-            # To save memory, the result shares its pixels with the layer and drops its residual.
-            trust = replace(block.result.trust, residual=np.zeros((0, 0), np.float32))
-            compact = replace(block.result, image=self._image[block.index], trust=trust)
-            self._results[block.index] = compact
+            self.planes.add(progress.block)
+            if self.is_stack:
+                self.layer.refresh()
 
     def _show(self, result: StackResult) -> None:
         self.outcome = result
         if not self.is_stack:
-            plane = self._results[()]
+            plane = self.planes.results[()]
             kept = KeptEstimate(plane.stop_iteration, plane.image, plane.kernel.weights)
             self.kept_index = self.index_in_use = self.estimates.add_result(kept)
             self._show_plane(plane)
@@ -316,7 +280,7 @@ class ViewerRun:
 
     def _add_kernel_layer(self) -> None:
         """Add a layer with the kernel of each plane; kernels that planes share use memory once."""
-        if not self._results:
+        if not self.planes.results:
             return
         axes, kernels = self.kernels()
         image = self.task.image
@@ -356,7 +320,7 @@ class ViewerRun:
 
     def _on_failure(self, failure: Failure, observer: Observer) -> None:
         reason = str(failure)
-        if self.is_stack and self._results and not self.is_deleted:
+        if self.is_stack and self.planes.results and not self.is_deleted:
             reason += " The finished planes are kept."
             self._record_failure(reason)
         elif not self.is_deleted:

@@ -22,7 +22,6 @@ from napari_blind_deconv.plugin.kernel_view import KernelView
 from napari_blind_deconv.plugin.layouts import Section, in_row
 from napari_blind_deconv.plugin.messages import (
     copy_to_clipboard,
-    format_planes,
     format_time_left,
     notify,
     result_sentence,
@@ -78,6 +77,7 @@ class BlindDeconvolutionWidget(QWidget):
         self.result.plane_shown.connect(self._show_plane)
         self.result.failed.connect(self._show_error)
         self.form.failed.connect(self._show_error)
+        self.result.saved.connect(self._show_status)
         self.result.deleted.connect(self._show_last)
         self.form.input.layer.changed.connect(self._show_last)
         self._show_running(False)
@@ -230,9 +230,9 @@ class BlindDeconvolutionWidget(QWidget):
         """Show the progress of a stack, with kernel and trace of the last finished plane."""
         planes = run.task.image.blocks
         self.progress.setRange(0, planes)
-        self.progress.setValue(run.done)
+        self.progress.setValue(run.planes.done)
         # Time is measured from the first finished plane on, without the search for the kernel.
-        left = self._seconds_left(run.done, planes) if run.done else None
+        left = self._seconds_left(run.planes.done, planes) if run.planes.done else None
         self.progress.setFormat(f"%v of %m planes · {format_time_left(left, 'about')}")
         if progress.block is not None and progress.block.result is not None:
             self._show_trace_and_kernel(progress.block.result)
@@ -269,8 +269,6 @@ class BlindDeconvolutionWidget(QWidget):
         if run.is_stack:
             self._show_status(stack_sentence(run.outcome))
             self._show_plane(result)
-            flags = run.outcome.flags.items()
-            self._show_warnings([f"{format_planes(n)}: {flag.sentence}" for flag, n in flags])
         elif result is not None:
             self._show_status(result_sentence(result))
             self._show_result(result)
@@ -283,9 +281,10 @@ class BlindDeconvolutionWidget(QWidget):
         """Show a plane of a stack, which may have no result."""
         if result is None:
             self._clear_plots()
-            self._show_warnings(["This plane was not deconvolved."])
         else:
             self._show_result(result)
+        assert self._last is not None
+        self._show_warnings(self._last.planes.warning_lines(self._last.index_shown()))
 
     def _show_result(self, result: Result) -> None:
         """Show a result, chosen by the run or by the user."""

@@ -21,6 +21,7 @@ from napari_blind_deconv.reasons import Finding, QualityFlag, SkipReason, StopRe
 from napari_blind_deconv.settings import Settings
 
 __all__ = [
+    "RESIDUAL_RANGE",
     "TRACE_DTYPE",
     "BlockResult",
     "Notice",
@@ -33,6 +34,9 @@ __all__ = [
     "stage_starts",
     "versions",
 ]
+
+RESIDUAL_RANGE = 4
+"""Residuals are drawn from minus to plus this many standard deviations of the noise."""
 
 TRACE_DTYPE = np.dtype(
     [

@@ -1,5 +1,7 @@
 """The comparison of image and result, with a viewer model."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -20,9 +22,13 @@ class FinishedRun:
     def __init__(self, plane, source, layer):
         self.geometry, self.source, self.layer = plane, source, layer
         self.task = Task(plane.image, Settings())
+        self.result = None
 
     def index_shown(self):
         return ()
+
+    def result_shown(self):
+        return self.result
 
     def planes_shown(self):
         return self.geometry.image, self.layer.data.reshape(self.geometry.pixels.shape)
@@ -80,6 +86,23 @@ def test_a_changed_result_is_drawn_again(compared):
     widget.refresh()
     before, after = widget.plot.curves
     np.testing.assert_allclose(after.y, 3 * before.y)
+
+
+@pytest.mark.parametrize(
+    ("residual", "reason"),
+    [
+        (np.full(BEFORE.shape, np.nan), "too small for a residual"),
+        (np.zeros((0, 0)), "not kept"),
+    ],
+)
+def test_a_missing_residual_is_explained(compared, residual, reason):
+    viewer, result, widget = compared
+    assert widget.residual_button.toolTip() == "This plane was not deconvolved."
+    run = FinishedRun(LayerPlane.of(result, viewer.dims), viewer.layers["cells"], result)
+    run.result = SimpleNamespace(trust=SimpleNamespace(residual=residual))
+    widget.compare(run)
+    assert not widget.residual_button.isEnabled()
+    assert reason in widget.residual_button.toolTip()
 
 
 def test_deleted_layers_are_released(compared):

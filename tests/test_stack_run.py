@@ -99,6 +99,21 @@ def test_after_a_run_the_panel_shows_the_displayed_plane(dock, qtbot, tmp_path):
     assert np.nanmax(before.y) <= STACK[3].max()
     panel.comparison.input_button.click()
     assert not result_of(dock).visible
+    assert not panel.comparison.residual_button.isEnabled()
+    assert "of a stack are not kept" in panel.comparison.residual_button.toolTip()
+
+
+def test_the_divider_follows_the_displayed_plane(dock, qtbot):
+    dock.start()
+    finish(dock, qtbot)
+    viewer = dock._viewer
+    dock.result.comparison.swipe_button.click()
+    for plane in (1, 3):
+        viewer.dims.set_current_step(0, plane)
+        part = viewer.layers["cells [swipe: input]"]
+        columns = dock.result.comparison.divider.value()
+        np.testing.assert_array_equal(part.data[0], STACK[plane, :, :columns])
+        np.testing.assert_allclose(part.translate[0], 2 + 0.4 * plane)
 
 
 def test_each_warning_states_how_many_planes_it_concerns_and_whether_this_one(dock, qtbot):

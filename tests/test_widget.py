@@ -23,10 +23,12 @@ from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin import runtime_estimator, sample_data, worker
 from napari_blind_deconv.plugin.axes import stack_axes
 from napari_blind_deconv.plugin.commands import deconvolve_selected
+from napari_blind_deconv.plugin.layers import is_output
 from napari_blind_deconv.plugin.preferences import Preferences
 from napari_blind_deconv.plugin.settings_form import show_row
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 from napari_blind_deconv.reasons import Finding, QualityFlag
+from napari_blind_deconv.synthetic import fluorescence_scene
 
 PIXELS = np.random.default_rng(0).random((24, 28)).astype(np.float32)
 CALIBRATION = {"scale": (0.2, 0.1), "translate": (5, -3), "units": ("um", "um")}
@@ -618,6 +620,67 @@ class TestAfterwards:
             assert (image.visible, result.visible) == (shown, not shown)
         viewer_of(dock).layers.remove(result)
         assert image.visible
+
+    def test_closing_the_panel_ends_the_comparison(self, dock, wait):
+        viewer = viewer_of(dock)
+        dock.start()
+        wait(idle(dock))
+        layers = [(layer.name, layer.visible) for layer in viewer.layers]
+        dock.result.comparison.swipe_button.click()
+        assert len(viewer.layers) == len(layers) + 2
+        viewer.window.remove_dock_widget(dock)
+        assert [(layer.name, layer.visible) for layer in viewer.layers] == layers
+        viewer.bind_key("H", lambda _: None)  # an error if it were bound
+
+    def test_another_run_ends_the_comparison(self, dock, wait):
+        dock.start()
+        wait(idle(dock))
+        result = viewer_of(dock).layers["cells [deblurred]"]
+        dock.result.comparison.swipe_button.click()
+        assert dock.form.input.layer.value.name == "cells"
+        part = viewer_of(dock).layers["cells [swipe: result]"]
+        result.gamma = 0.7
+        assert part.gamma == 0.7
+        dock.start()
+        assert not [name for name in names(dock) if "swipe" in name]
+        assert result.visible
+        part.gamma = 0.3
+        assert result.gamma == 0.7
+        wait(idle(dock))
+
+    def test_the_residual_is_added_on_request(self, dock, wait):
+        button = dock.result.comparison.residual_button
+        assert button.toolTip() == "There is no result yet."
+        image = viewer_of(dock).layers["cells"]
+        image.data = fluorescence_scene((48, 56)).observed
+        dock.start()
+        wait(idle(dock))
+        button.click()
+        button.click()
+        layers = viewer_of(dock).layers
+        assert names(dock).count("cells [residual]") == 1
+        layer, result = layers["cells [residual]"], layers["cells [deblurred]"]
+        assert is_output(layer)
+        low, high = layer.contrast_limits
+        assert low == -high
+        np.testing.assert_allclose(layer.scale, result.scale)
+        np.testing.assert_allclose(layer.translate, result.translate)
+        assert (layer.units, layer.data.shape) == (result.units, result.data.shape)
+        known = layer.data[np.isfinite(layer.data)]
+        assert np.median(abs(known)) == pytest.approx(0.67, abs=0.4)  # that of noise alone
+
+    def test_the_residual_is_that_of_the_chosen_estimate(self, dock, wait, monkeypatch):
+        monkeypatch.setattr(worker, "_SECONDS_BETWEEN_REPORTS", 0)
+        viewer_of(dock).layers["cells"].data = fluorescence_scene((48, 56)).observed
+        dock.start()
+        wait(idle(dock))
+        dock.result.comparison.residual_button.click()
+        layer = viewer_of(dock).layers["cells [residual]"]
+        before = layer.data.copy()
+        dock.result.slider.slider.setValue(0)
+        dock.result.slider.use_button.click()
+        assert not np.array_equal(layer.data, before, equal_nan=True)
+        assert layer.metadata["blind_deconvolution"]["chosen_by_hand"]
 
     def test_a_result_that_was_deleted_beside_another_image_is_gone(self, dock, wait):
         viewer = viewer_of(dock)

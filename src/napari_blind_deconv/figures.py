@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 
 from napari_blind_deconv.io.images import write_atomically
 from napari_blind_deconv.report import Report
-from napari_blind_deconv.results import Result, stage_starts
+from napari_blind_deconv.results import RESIDUAL_RANGE, Result, stage_starts
 
 __all__ = ["report_figure", "summary_figure", "write_report", "write_summary"]
-
-_RESIDUAL_RANGE = 4  # in units of the expected noise
 
 
 def summary_figure(image: NDArray[Any], result: Result, title: str) -> Figure:
@@ -79,7 +77,7 @@ def report_figure(report: Report) -> Figure:
         axes.imshow(pixels, cmap="gray", vmin=low, vmax=high)
         axes.set(title=name, xticks=[], yticks=[])
     residual, expected = panels[1]
-    span = {"vmin": -_RESIDUAL_RANGE, "vmax": _RESIDUAL_RANGE}
+    span = {"vmin": -RESIDUAL_RANGE, "vmax": RESIDUAL_RANGE}
     heatmap = residual.imshow(report.trust.residual, cmap="RdBu_r", **span)
     residual.set(title="image minus result blurred again", xticks=[], yticks=[])
     figure.colorbar(heatmap, ax=residual, label="expected noise, σ", shrink=0.7)

@@ -21,6 +21,7 @@ from napari_blind_deconv.reasons import Finding, QualityFlag, SkipReason, StopRe
 from napari_blind_deconv.settings import Settings
 
 __all__ = [
+    "RESIDUAL_RANGE",
     "SOFTWARE",
     "TRACE_DTYPE",
     "BlockResult",
@@ -34,6 +35,9 @@ __all__ = [
     "stage_starts",
     "versions",
 ]
+
+RESIDUAL_RANGE = 4
+"""Residuals are drawn from minus to plus this many standard deviations of the noise."""
 
 SOFTWARE = "napari-blind-deconv"
 """The software that all records of results name."""

@@ -27,6 +27,7 @@ __all__ = [
     "LayerPlane",
     "Region",
     "converted_points",
+    "display_of",
     "pixel_size",
     "plane_axes",
     "plane_shape",
@@ -122,7 +123,7 @@ class LayerGeometry:
             },
             # napari applies `affine` after `translate`, so its effect is taken out here.
             translate=layer.affine.inverse(layer.data_to_world(position)),
-            display=_display_of(layer),
+            display=display_of(layer),
             pixel_size=read_pixel_size(layer, axes).size,
             stated=stated_for_results(layer, axes),
             rows=rows.stop - rows.start,
@@ -138,10 +139,21 @@ class LayerGeometry:
 
     def shifted(self, rows: float, columns: float) -> Self:
         """Return a copy that is moved by a number of rows and columns of pixels."""
-        linear = self._linear_matrix()
         offset = np.zeros(len(self.position))
         offset[list(self.axes)] = rows, columns
-        return replace(self, translate=self.translate + linear @ offset)
+        return self.moved(offset)
+
+    def moved(self, offset: NDArray[np.float64]) -> Self:
+        """Return a copy that is moved by a number of pixels along each axis of the layer."""
+        return replace(self, translate=self.translate + self._linear_matrix() @ offset)
+
+    def counted_backwards(self, axis: int, last: float) -> Self:
+        """Return a copy for pixels that are counted down along an axis of the layer from `last`."""
+        offset = np.zeros(len(self.position))
+        offset[axis] = last
+        scale = np.array(self.transform["scale"])
+        scale[axis] *= -1
+        return replace(self.moved(offset), transform={**self.transform, "scale": scale})
 
     @property
     def mirrored(self) -> tuple[bool, bool]:
@@ -224,7 +236,8 @@ class LayerPlane(LayerGeometry):
         return ImageData(self.pixels, axes, **self.calibration)
 
 
-def _display_of(layer: Image) -> dict[str, Any]:
+def display_of(layer: Image) -> dict[str, Any]:
+    """Return how a layer is displayed, as arguments of a new layer."""
     shared = {name: getattr(layer, name) for name in ("blending", "gamma", "interpolation2d")}
     if layer.rgb:
         return shared

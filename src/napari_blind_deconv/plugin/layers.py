@@ -1,4 +1,4 @@
-"""The layers that a run adds to the viewer: estimate, kernel and early-stopping trace."""
+"""The layers of a run: estimate, kernel, early-stopping trace, and residual."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_blind_deconv.io.provenance import is_result
 from napari_blind_deconv.plugin.colours import BLUE, ORANGE
 from napari_blind_deconv.plugin.geometry import GAP, LayerGeometry
-from napari_blind_deconv.results import Result, StackResult
+from napari_blind_deconv.results import RESIDUAL_RANGE, Result, StackResult
 from napari_blind_deconv.task import Task
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "kernel_layer",
     "layer_metadata",
     "outputs_beside",
+    "residual_layer",
     "stack_record",
     "trace_layer",
 ]
@@ -157,6 +158,22 @@ def outputs_beside(geometry: LayerGeometry, result: Result) -> list[LayerData]:
         kernel_layer(geometry, result.kernel.weights, metadata),
         trace_layer(geometry, result, metadata),
     ]
+
+
+def residual_layer(geometry: LayerGeometry, result: Result) -> LayerData:
+    """Return the layer of the residual, which lies on the result: red where the input is brighter.
+
+    It is transparent near the border, where the residual is unknown.
+    """
+    arguments = {
+        "name": f"{geometry.name} [residual]",
+        "colormap": "RdBu_r",
+        "contrast_limits": (-RESIDUAL_RANGE, RESIDUAL_RANGE),
+        "interpolation2d": "nearest",
+        "metadata": layer_metadata(geometry, result),
+        **geometry.layer_arguments(),
+    }
+    return geometry.embed(result.trust.residual), arguments, "image"
 
 
 def layer_metadata(

@@ -129,6 +129,7 @@ class ResultPanel(QWidget):
     def _choose(self, index: int) -> None:
         if self._run is not None:
             result = self._run.choose(index)
+            self.comparison.refresh()
             self._show_kernel()
             self.estimate_chosen.emit(result)
 

@@ -892,7 +892,7 @@ FAULTS = (
     Fault(
         "pixel size: what the user states comes last",
         "plugin/pixel_size.py",
-        "    if all(letter in known for letter in letters):",
+        "    if all(letter in stated.spacing for letter in letters):",
         "    if False:",
         "layer_line",
     ),

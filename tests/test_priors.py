@@ -7,7 +7,6 @@ from benchmarks.kernel_networks import ConvolutionalKernel, MlpKernel
 from napari_blind_deconv.numerics.image_prior import ImagePrior
 from napari_blind_deconv.numerics.kernel_prior import FixedKernel, Siren, fit_kernel
 from napari_blind_deconv.numerics.optics import gaussian_kernel
-from napari_blind_deconv.numerics.unet import _convolution
 
 NETWORK = {"channels": (8, 8, 8), "skip_channels": 4, "input_channels": 4}
 
@@ -21,15 +20,6 @@ def test_image_prior_fills_its_canvas_within_range(canvas, outputs):
     assert image.shape == (outputs, *canvas)
     assert image.dtype == torch.float32
     assert 0 <= image.min() < image.max() <= 2.5
-
-
-def test_a_convolution_with_one_pixel_needs_no_border():
-    features = torch.rand(1, 4, 9, 8)
-    unpadded = _convolution(2, 4, 3, 1)
-    padded = torch.nn.Conv2d(4, 3, 1, padding_mode="reflect")
-    padded.load_state_dict(unpadded.state_dict())
-    assert unpadded.padding_mode == "zeros"
-    assert torch.equal(unpadded(features), padded(features))
 
 
 @pytest.mark.parametrize("canvas", [(40, 40), (12, 20, 24)])

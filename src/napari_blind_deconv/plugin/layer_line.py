@@ -117,7 +117,7 @@ class LayerLine:
     def _fill(self) -> None:
         """Show in the rows what was stated about the layer."""
         stated = Stated() if self._layer is None else Stated.of(self._layer)
-        texts = _Known(stated.axes, dict(stated.spacing), "µm", stated.optics, ()).in_rows()
+        texts = _Known(stated.axes, dict(stated.spacing), stated.unit, stated.optics, ()).in_rows()
         for name, text in texts.items():
             self.rows[name].value = text
 

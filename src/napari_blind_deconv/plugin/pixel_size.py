@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from napari_blind_deconv.plugin.axes import FROM_FILE, axis_letter, read_axes
 from napari_blind_deconv.plugin.layer_file import LayerFile
 from napari_blind_deconv.plugin.stated import Stated
-from napari_blind_deconv.units import convert, in_unit
+from napari_blind_deconv.units import in_unit
 from napari_blind_deconv.units import short_unit as short_name
 
 __all__ = [
@@ -77,18 +77,17 @@ def read_pixel_size(layer: Image, axes: tuple[int, int]) -> PixelReading:
     """
     symbol = _symbol(layer.units[axes[1]])
     letters = [axis_letter(layer, axis) for axis in axes]
-    known = Stated.of(layer).spacing
-    if all(letter in known for letter in letters):
-        height, width = (known[letter] for letter in letters)
-        return PixelReading((height, width, "µm"), "as stated")
+    stated = Stated.of(layer)
+    if all(letter in stated.spacing for letter in letters):
+        height, width = (stated.spacing[letter] for letter in letters)
+        return PixelReading((height, width, stated.unit), "as stated")
     lengths = _lengths(layer, axes, symbol)
     if np.isfinite(lengths).all():
         return PixelReading((float(lengths[0]), float(lengths[1]), symbol))
-    for note, read in (("from the metadata", _size_in_metadata), (FROM_FILE, _size_in_file)):
-        stated = read(layer, axes, letters)
-        if stated is not None:
-            (height, width), unit = stated
-            return PixelReading((height, width, unit), note)
+    found = _size_elsewhere(layer, axes, letters)
+    if found is not None:
+        ((height, width), unit), note = found
+        return PixelReading((height, width, unit), note)
     height, width = np.linalg.norm(_steps(layer, axes), axis=0)
     if not np.allclose((height, width), 1, rtol=_TOLERANCE):
         text = f"scale of {height:.3g} × {width:.3g} without a unit of length"
@@ -106,15 +105,14 @@ def stated_for_results(layer: Image, axes: tuple[int, int]) -> Stated:
         letters, note = read_axes(layer)
     except ValueError:  # the axes are not needed for a single plane
         letters = note = ""
-    spacing = dict(stated.spacing)
+    spacing, unit = dict(stated.spacing), stated.unit
     if reading.is_elsewhere:
         *sides, unit = reading.size
-        for axis, side in zip(axes, sides, strict=True):
-            spacing[axis_letter(layer, axis)] = convert(side, unit, "µm") or 0.0
-        steps = read_steps(layer, letters, "µm") if letters else {}
-        spacing.update({axis: step for axis, step in steps.items() if axis == "Z"})
+        steps = read_steps(layer, letters, unit) if letters else {}
+        spacing = {axis: step for axis, step in steps.items() if axis == "Z"}
+        spacing |= {axis_letter(layer, a): side for a, side in zip(axes, sides, strict=True)}
     is_known = stated.axes or note
-    return Stated(letters.removesuffix("S") if is_known else "", spacing, stated.optics)
+    return Stated(letters.removesuffix("S") if is_known else "", spacing, unit, stated.optics)
 
 
 def read_steps(layer: Image, letters: str, unit: str) -> dict[str, float]:
@@ -136,16 +134,14 @@ def read_steps(layer: Image, letters: str, unit: str) -> dict[str, float]:
         axis: float(_lengths(layer, (letters.index(axis),), target)[0])
         for axis, target in targets.items()
     }
-    known = Stated.of(layer).spacing.get("Z")
-    if "Z" in steps and known is not None:
-        steps["Z"] = in_unit(known, "µm", unit) or np.nan
+    stated = Stated.of(layer)
+    if "Z" in steps and "Z" in stated.spacing:
+        steps["Z"] = in_unit(stated.spacing["Z"], stated.unit, unit) or np.nan
     elif np.isnan(steps.get("Z", 0)):
-        axes = [letters.index(axis) for axis in "ZYX"]
-        stated = _size_in_metadata(layer, axes, list("ZYX")) or _size_in_file(
-            layer, axes, list("ZYX")
-        )
-        step = None if stated is None else in_unit(stated[0][0], stated[1], unit)
-        steps["Z"] = np.nan if step is None else step
+        found = _size_elsewhere(layer, [letters.index(axis) for axis in "ZYX"], list("ZYX"))
+        if found is not None:
+            (lengths, known), _ = found
+            steps["Z"] = in_unit(lengths[0], known, unit) or np.nan
     if np.isnan(steps.get("T", 0)):
         steps["T"] = LayerFile.of(layer).spacing.get("T", np.nan)
     return {axis: step for axis, step in steps.items() if np.isfinite(step)}
@@ -190,6 +186,17 @@ def _in_unit(unit: pint.Unit, symbol: str) -> float:
         return np.nan
     quantity = 1.0 * unit
     return float(quantity.m_as(symbol)) if quantity.is_compatible_with(symbol) else np.nan
+
+
+def _size_elsewhere(
+    layer: Image, axes: Sequence[int], letters: list[str]
+) -> tuple[_Lengths, str] | None:
+    """Return the size that metadata or file state, and a note on which of them does."""
+    for note, read in (("from the metadata", _size_in_metadata), (FROM_FILE, _size_in_file)):
+        stated = read(layer, axes, letters)
+        if stated is not None:
+            return stated, note
+    return None
 
 
 def _size_in_file(layer: Image, axes: Sequence[int], letters: list[str]) -> _Lengths | None:

@@ -27,13 +27,16 @@ class Stated:
     axes : str
         One letter for each axis of the layer except colour, such as ``"CYX"``; may be empty.
     spacing : mapping
-        Pixel size along Z, Y and X in µm, where it was stated.
+        Pixel size along Z, Y and X in `unit`, where it was stated.
+    unit : str
+        Unit of length.
     optics : Optics
         Numerical aperture, and emission wavelengths of the channels.
     """
 
     axes: str = ""
     spacing: Mapping[str, float] = field(default_factory=dict)
+    unit: str = "µm"
     optics: Optics = field(default_factory=Optics)
 
     @classmethod
@@ -42,8 +45,12 @@ class Stated:
         record = layer.metadata.get(_KEY)
         if not isinstance(record, Mapping):
             return cls()
-        optics = Optics.of_record(record.get("optics"))
-        return cls(str(record.get("axes", "")), dict(record.get("spacing", {})), optics)
+        return cls(
+            str(record.get("axes", "")),
+            dict(record.get("spacing", {})),
+            str(record.get("unit", "µm")),
+            Optics.of_record(record.get("optics")),
+        )
 
     @classmethod
     def parsed(cls, layer: Image, axes: str, pixel_size: str, aperture: str, emission: str) -> Self:
@@ -85,7 +92,8 @@ class Stated:
             numerical_aperture=apertures[0] if apertures else None,
             emission_wavelengths=tuple(nm / 1000 for nm in waves),
         )
-        return cls(letters, dict(zip("XYZ", reversed(sides), strict=False)), optics)
+        spacing = dict(zip("XYZ", reversed(sides), strict=False))
+        return cls(letters, spacing, optics=optics)
 
     def store(self, layer: Image) -> None:
         """Store this in the metadata of a layer, in place of what was stated before."""
@@ -96,7 +104,7 @@ class Stated:
         """Return the part of a layer's metadata that states this; empty if nothing is stated."""
         if self == Stated():
             return {}
-        record = {"axes": self.axes, "spacing": dict(self.spacing)}
+        record = {"axes": self.axes, "spacing": dict(self.spacing), "unit": self.unit}
         return {_KEY: record | {"optics": self.optics.as_record()}}
 
 

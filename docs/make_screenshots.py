@@ -70,7 +70,7 @@ class Walk:
         (layer,) = self.viewer.layers
         layer.scale, layer.units = (PIXEL, PIXEL), ("um", "um")
         self.viewer.fit_to_view()
-        wait(lambda: " to " in self.panel.form.expected_time.value)
+        wait(lambda: "measuring" not in self.panel.form.expected_time.value)
         self.shoot("start")
 
     def running(self) -> None:
@@ -97,6 +97,10 @@ class Walk:
         self.viewer.layers.selection.active = self.viewer.layers["microtubules [deblurred]"]
         self.unfold("Result")
         self.shoot("result")
+        self.viewer.layers.remove("line profile")
+        self.panel.result.comparison.swipe_button.click()
+        self.shoot("swipe")
+        self.panel.result.comparison.swipe_button.click()
 
     def left_out(self) -> None:
         """Show the pixels that were left out: a gap, a scale bar and hot pixels."""
@@ -146,7 +150,7 @@ class Walk:
         (layer,) = self.viewer.layers
         layer.data = np.tile(layer.data, (REPEATS, 1, 1))
         panel.form.input.scope.value = "whole stack"
-        wait(lambda: " to " in panel.form.expected_time.value)
+        wait(lambda: "measuring" not in panel.form.expected_time.value)
         panel.start()
         wait(lambda: panel.progress.value() > 1 or panel.run_button.isEnabled())
         self.viewer.dims.set_current_step(0, 1)

@@ -712,9 +712,10 @@ class TestPanel:
         assert needed.height() <= 720
 
     def test_long_texts_are_not_cut(self, dock):
+        form = dock.form
         dock.resize(300, 720)
         dock.show()
-        for label in (dock.form.expected_time, dock.form.input.line.reading):
+        for label in (form.expected_time, form.kernel_summary, form.input.line.reading):
             show_row(label, True)
             label.value = "2:05 min, at most 1 h 12:30 min with networks, 120 MiB"
             QApplication.processEvents()

@@ -72,7 +72,7 @@ class ResultPanel(QWidget):
         self.left_out = LeftOut(viewer)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.save_button, self.left_out, self.slider, self.comparison):
+        for widget in (self.comparison, self.slider, self.save_button, self.left_out):
             column.addWidget(widget)
         column.addWidget(self.kernel_label)
         column.addLayout(in_row(self.kernel_button, self.apply_button))

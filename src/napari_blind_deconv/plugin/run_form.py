@@ -121,6 +121,7 @@ class RunForm(QWidget):
         self.kernel_summary = Label(
             label="Kernel", tooltip="The choice in the section Kernel below."
         )
+        wrap(self.kernel_summary.native)
         form = self.input
         rows = [form.layer, form.scope, form.span, *form.line.widgets, form.mask]
         rows += [self.stack_kernel, self.preset, self.kernel_summary, self.expected_time]

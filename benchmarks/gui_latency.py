@@ -20,14 +20,21 @@ from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 PERIOD = 0.01  # seconds between events
-ITERATIONS = 100_000  # more than a measurement takes; the run is stopped
+ITERATIONS = 100_000  # more than a measurement takes; the run is cancelled
 
 
 class LatencyRecorder:
-    """Record the latencies, in milliseconds, of events that are posted at regular intervals."""
+    """Record the latencies, in milliseconds, of events that are posted at regular intervals.
 
-    def __init__(self) -> None:
-        self.latencies: list[float] = []
+    Parameters
+    ----------
+    state : callable
+        Returns what is going on; the latencies are kept apart by it.
+    """
+
+    def __init__(self, state: Callable[[], str]) -> None:
+        self.latencies: dict[str, list[float]] = {}
+        self._state = state
         self._due = 0.0
         self._timer = QTimer()
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
@@ -35,8 +42,7 @@ class LatencyRecorder:
         self._timer.timeout.connect(self._tick)
 
     def start(self) -> None:
-        """Forget the latencies so far, and start to post events."""
-        self.latencies = []
+        """Start to post events."""
         self._post()
 
     def stop(self) -> None:
@@ -48,7 +54,8 @@ class LatencyRecorder:
         self._timer.start(round(1000 * PERIOD))
 
     def _tick(self) -> None:
-        self.latencies.append(1000 * max(0.0, time.perf_counter() - self._due))
+        latency = 1000 * max(0.0, time.perf_counter() - self._due)
+        self.latencies.setdefault(self._state(), []).append(latency)
         self._post()
 
 
@@ -67,40 +74,32 @@ def measure(side: int, seconds: float) -> list[dict[str, object]]:
     viewer.add_image(fluorescence_scene((side, side)).observed, name="scene")
     _, panel = viewer.window.add_plugin_dock_widget("napari-blind-deconv")
     assert isinstance(panel, BlindDeconvolutionWidget)
+    panel.form.reset()
     panel.form.fields.widgets["max_iterations"].value = ITERATIONS
     panel.form.fields.widgets["patience"].value = ITERATIONS
     panel.form.fields.widgets["stop_at_noise"].value = False
-    wait(lambda: " to " in panel.form.expected_time.value, 120)
-    recorder = LatencyRecorder()
-    rows = []
+    wait(lambda: "measuring" not in panel.form.expected_time.value, 120)
+    recorder = LatencyRecorder(lambda: panel.status.text() or "idle")
     recorder.start()
     wait(lambda: False, seconds)
-    rows.append(figures(side, "idle", recorder.latencies, 0, seconds))
     panel.start()
-    wait(lambda: panel.progress.maximum() == ITERATIONS, 300)
-    recorder.start()
-    before = panel.progress.value()
-    wait(lambda: False, seconds)
-    done = panel.progress.value() - before
-    rows.append(figures(side, "running", recorder.latencies, done, seconds))
+    wait(panel.run_button.isEnabled, seconds)
     recorder.stop()
-    panel.stop_button.click()
+    panel.cancel_button.click()
     wait(panel.run_button.isEnabled, 60)
     viewer.close()
-    return rows
+    return [figures(side, state, found) for state, found in recorder.latencies.items()]
 
 
-def figures(
-    side: int, state: str, latencies: list[float], iterations: int, seconds: float
-) -> dict[str, object]:
+def figures(side: int, state: str, latencies: list[float]) -> dict[str, object]:
     """Return a row of the table."""
     return {
         "image": f"{side}²",
         "state": state,
+        "events": len(latencies),
         "median, ms": round(float(np.median(latencies)), 1),
         "95 %, ms": round(float(np.percentile(latencies, 95)), 1),
         "worst, ms": round(max(latencies), 1),
-        "steps a second": round(iterations / seconds, 1) if iterations else "",
     }
 
 

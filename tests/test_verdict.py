@@ -29,8 +29,12 @@ def result(blurred) -> Result:
     return deconvolve(image, LINEAR)
 
 
-def changed(result: Result, *, before=None, after=None, flags=(), findings=None) -> Result:
-    trust = replace(result.trust, resolution_before=before, resolution_after=after)
+def changed(
+    result: Result, *, before=None, after=None, flags=(), findings=None, level=1.0
+) -> Result:
+    trust = replace(
+        result.trust, resolution_before=before, resolution_after=after, residual_level=level
+    )
     return replace(result, trust=trust, flags=tuple(flags), findings=findings or {})
 
 
@@ -85,8 +89,15 @@ def test_the_finest_detail(result, before, after, flags, expected):
 def test_nothing_sharpened_is_said_with_what_to_try(result, flag):
     told = verdict(changed(result, before=3.0, after=2.0, flags=[flag, QualityFlag.LOW_SIGNAL]))
     assert told.sentence.startswith("Nothing sharpened: ")
+    assert told.sentence.endswith("; noise was taken off.")
     assert told.next_steps == (NextStep.GAUSSIAN, NextStep.MICROSCOPE)
     assert told.flags == {flag}
+
+
+@pytest.mark.parametrize("level", [None, 0.1])
+def test_noise_that_stayed_is_not_said_to_be_taken_off(result, level):
+    told = verdict(changed(result, flags=[QualityFlag.NO_BLUR], level=level))
+    assert told.sentence == "Nothing sharpened: the image is as sharp as its pixels."
 
 
 def test_pixels_that_are_too_coarse_leave_nothing_to_try(result):

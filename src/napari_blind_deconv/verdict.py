@@ -38,6 +38,7 @@ _NOT_SHARPENED: dict[QualityFlag, tuple[str, tuple[NextStep, ...]]] = {
     ),
 }
 _MIN_SHARPENING = 0.02  # relative; smaller changes of the resolution say nothing
+_NOISE_TAKEN_OFF = 0.5  # standard deviation of the residual, in units of the noise
 _ROUND = 1.1  # ratio of the widths of a kernel that is called round
 
 
@@ -80,6 +81,8 @@ def verdict(result: Result, pixel_size: Sequence[float] | None = None, unit: str
         pixel_size, unit = (known, result.kernel.unit) if known else ((1.0, 1.0), "px")
     for flag, (sentence, steps) in _NOT_SHARPENED.items():
         if flag in result.flags:
+            if (result.trust.residual_level or 0.0) > _NOISE_TAKEN_OFF:
+                sentence = f"{sentence.removesuffix('.')}; noise was taken off."
             return Verdict(sentence, steps, frozenset({flag}))
     steps = (NextStep.REGION,) if Finding.UNEVEN in result.findings else ()
     detail, flags = _detail(result, math.prod(pixel_size) ** 0.5, unit)

@@ -111,12 +111,13 @@ class TestLine:
     def test_it_says_how_the_axes_are_read(self, run_form):
         cells = run_form._viewer.layers["cells"]
         cells.units = ("pixel", "um", "um")
-        size = "Y 24 × X 24, 0.2 µm"
-        assert line(run_form) == f"Z 3 × {size} (Z assumed, because the axis has no clear label)"
+        planes = "Y 24 × X 24"
+        note = "Z assumed, because the axis has no clear label"
+        assert line(run_form) == f"Z 3 × {planes} ({note}), 0.2 µm"
         cells.axis_labels = ("Time", "y", "x")
-        assert line(run_form) == f"T 3 × {size}"
+        assert line(run_form) == f"T 3 × {planes}, 0.2 µm"
         cells.axis_labels = ("position", "y", "x")
-        assert line(run_form) == f"T 3 × {size} (position is read as T)"
+        assert line(run_form) == f"T 3 × {planes} (position is read as T), 0.2 µm"
         cells.axis_labels = ("y", "z", "x")
         assert line(run_form) == "3 × 24 × 24, 0.2 µm"
         run_form.input.scope.value = input_form.STACK

@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 from skimage import data
 
-from napari_blind_deconv import Kernel, Result, Settings, deconvolve
+from napari_blind_deconv import Kernel, Result, Settings, deconvolve, deconvolve_stack
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.numerics.optics import elliptic_gaussian, gaussian_kernel
 from napari_blind_deconv.reasons import Finding, QualityFlag
@@ -109,6 +109,12 @@ def test_pixels_that_are_too_coarse_leave_nothing_to_try(result):
 def test_an_uneven_blur_suggests_a_region(result):
     told = verdict(changed(result, before=5.0, after=3.0, findings={Finding.UNEVEN: None}))
     assert told.next_steps == (NextStep.REGION,)
+
+
+def test_a_kernel_that_was_found_for_a_stack_is_not_called_given(blurred):
+    [plane] = deconvolve_stack(np.stack([blurred]), LINEAR, axes="ZYX")
+    assert plane.result.kernel_is_held
+    assert ". Kernel " in verdict(plane.result).sentence
 
 
 def test_a_round_kernel_of_a_known_width(blurred):

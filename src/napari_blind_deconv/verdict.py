@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from napari_blind_deconv.kernel import KernelWidths
+from napari_blind_deconv.kernel import KernelSource, KernelWidths
 from napari_blind_deconv.reasons import Finding, QualityFlag
 from napari_blind_deconv.results import Result
 
@@ -109,7 +109,8 @@ def _width(result: Result, pixel_size: Sequence[float], unit: str) -> str:
     widths = KernelWidths.of(result.kernel.weights, tuple(pixel_size))
     longest, *_, shortest = widths.principal
     told = result.kernel.width_deviation
-    subject = "The given kernel is" if result.kernel_is_held else "Kernel"
+    is_given = result.kernel.source is KernelSource.GIVEN
+    subject = "The given kernel is" if is_given else "Kernel"
     if longest > _ROUND * shortest:
         margin = f" (± {100 * told:.0f} %)" if told else ""
         return f"{subject} {longest:.2g} × {shortest:.2g} {unit} wide{margin}."

@@ -117,7 +117,7 @@ class LayerLine:
     def _fill(self) -> None:
         """Show in the rows what was stated about the layer."""
         stated = Stated() if self._layer is None else Stated.of(self._layer)
-        texts = _Known(stated.axes, dict(stated.spacing), stated.unit, stated.optics, ()).in_rows()
+        texts = _Known(stated.axes, dict(stated.spacing), stated.unit, stated.optics).in_rows()
         for name, text in texts.items():
             self.rows[name].value = text
 
@@ -143,7 +143,8 @@ class _Known(NamedTuple):
     sides: dict[str, float]
     unit: str
     optics: Optics
-    notes: tuple[str, ...]
+    axes_note: str = ""
+    size_note: str = ""
 
     @classmethod
     def of(cls, layer: Image, dims: Dims) -> _Known:
@@ -157,23 +158,27 @@ class _Known(NamedTuple):
         if sides and axes:
             sides |= {axis: s for axis, s in read_steps(layer, axes, unit).items() if axis == "Z"}
         optics = LayerFile.of(layer).optics.corrected(Stated.of(layer).optics)
-        notes = tuple(dict.fromkeys(text for text in (note, pixels.note) if text))
-        return cls(axes.removesuffix("S"), sides, unit, optics, notes)
+        return cls(axes.removesuffix("S"), sides, unit, optics, note, pixels.note)
 
     def in_words(self, layer: Image) -> str:
         """Return such as ``"Z 25 × Y 395 × X 695, 0.65 µm, Z step 0.3 µm, NA 1.4"``."""
         counts = full_data(layer).shape[: layer.ndim]
         letters = self.axes or " " * layer.ndim
-        parts = [" × ".join(f"{a} {n}".strip() for a, n in zip(letters, counts, strict=True))]
+        is_one_note = self.axes_note == self.size_note
+        axes = " × ".join(f"{a} {n}".strip() for a, n in zip(letters, counts, strict=True))
         lengths = dict.fromkeys(f"{self.sides[axis]:.3g}" for axis in "YX" if axis in self.sides)
-        parts.append(f"{' × '.join(lengths)} {self.unit}" if lengths else "pixel size unknown")
+        size = f"{' × '.join(lengths)} {self.unit}" if lengths else "pixel size unknown"
+        parts = [
+            _noted(axes, "" if is_one_note else self.axes_note),
+            _noted(size, "" if is_one_note else self.size_note),
+        ]
         if "Z" in self.sides:
             parts.append(f"Z step {self.sides['Z']:.3g} {self.unit}")
         if self.optics.numerical_aperture:
             parts.append(f"NA {self.optics.numerical_aperture:g}")
         if _emission(self.optics):
             parts.append(f"{_emission(self.optics)} nm")
-        return ", ".join(parts) + (f" ({'; '.join(self.notes)})" if self.notes else "")
+        return _noted(", ".join(parts), self.axes_note if is_one_note else "")
 
     def in_rows(self) -> dict[str, str]:
         """Return the texts that the rows would contain."""
@@ -186,6 +191,10 @@ class _Known(NamedTuple):
             "aperture": f"{aperture:g}" if aperture else "",
             "emission": _emission(self.optics),
         }
+
+
+def _noted(text: str, note: str) -> str:
+    return f"{text} ({note})" if note else text
 
 
 def _emission(optics: Optics) -> str:

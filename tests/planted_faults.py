@@ -899,7 +899,7 @@ FAULTS = (
     Fault(
         "verdict: any result is sharper",
         "verdict.py",
-        "    if after < (1 - _MIN_SHARPENING) * before:",
+        "    if result.trust.sharpening >= MIN_SHARPENING:",
         "    if True:",
         "verdict",
     ),

@@ -1,5 +1,7 @@
 """What the panel says a layer is, where that comes from, and how it is corrected."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tifffile
@@ -141,7 +143,8 @@ class TestLine:
         path = stack(tmp_path, "CYX", (2, 20, 24), spacing=spacing, unit="µm", optics=KNOWN)
         run_form.input.layer.value = run_form._viewer.add_layer(opened(path))
         text = line(run_form)
-        assert text == "C 2 × Y 20 × X 24, 0.1 µm, NA 1.25, 525, 607 nm (from the file)"
+        optics = "NA 1.25, refractive index 1.515, emission 525, 607 nm"
+        assert text == f"C 2 × Y 20 × X 24, 0.1 µm, {optics} (from the file)"
         rows = run_form.input.line.rows.items()
         hints = {name: row.native.placeholderText() for name, row in rows}
         assert hints == {
@@ -178,8 +181,10 @@ class TestCorrections:
         run_form.input.scope.value = input_form.STACK
         _, task = run_form.task()
         assert (task.image.axes, task.image.pixel_size) == ("CYX", (0.25, 0.25))
+        self.correct(run_form, aperture="1.1", emission="460, 520, 600")
         command = run_form.script().as_command()
         assert "--axes CYX" in command
+        assert "--na 1.1 --wavelength 460,520,600" in command
         assert "--pixel-size 0.25,0.25" in command
 
     def test_optics_fill_the_microscope(self, run_form):
@@ -189,6 +194,50 @@ class TestCorrections:
             run_form._viewer.dims.set_current_step(0, channel)
             assert run_form.kernel.aperture.value == pytest.approx(1.1)
             assert run_form.kernel.wavelength.value == pytest.approx(wavelength)
+
+    def test_optics_go_to_the_run(self, run_form):
+        self.correct(run_form, axes="CYX", aperture="1.1", emission="460, ?, 600")
+        run_form.input.scope.value = input_form.STACK
+        _, task = run_form.task()
+        assert task.image.optics == Optics(1.1, None, (0.46, None, 0.6))
+        run_form.input.scope.value = input_form.PLANE
+        run_form._viewer.dims.set_current_step(0, 2)
+        _, task = run_form.task()
+        assert task.image.optics == Optics(1.1, None, (0.6,))
+
+    def test_a_row_that_was_not_changed_changes_nothing(self, run_form):
+        cells = run_form._viewer.layers["cells"]
+        stated = Stated("TYX", {"Y": 64.99218123, "X": 64.99218123}, "nm", KNOWN)
+        stated.store(cells)  # by a script, after the rows were filled
+        assert run_form.input.line.rows["axes"].value == "TYX"
+        for row in run_form.input.line.rows.values():
+            row.native.editingFinished.emit()
+        assert Stated.of(cells) == stated
+        self.correct(run_form, axes="CYX")
+        assert Stated.of(cells) == replace(stated, axes="CYX")
+
+    def test_a_layer_with_other_axes_inherits_no_axes(self, run_form):
+        """napari copies the metadata to projections and to the channels of a split stack."""
+        self.correct(run_form, axes="CYX", pixel_size="0.3", emission="460, 520, 600")
+        metadata = run_form._viewer.layers["cells"].metadata
+        plane = run_form._viewer.add_image(np.eye(24), metadata=metadata)
+        run_form.input.layer.value = plane
+        assert line(run_form) == "Y 24 × X 24, 0.3 µm (as stated), emission 460, 520, 600 nm"
+        assert run_form.task()[1].image.optics == Optics()
+
+    @pytest.mark.parametrize(
+        "record", [None, [1], {"spacing": [1]}, {"spacing": {"Y": "x"}, "unit": "furlong"}]
+    )
+    def test_metadata_of_another_form_state_nothing(self, record):
+        layer = Image(np.zeros((4, 4)), metadata={"blind_deconvolution_input": record})
+        assert Stated.of(layer) == Stated()
+
+    def test_axes_that_cannot_be_read_leave_the_optics(self, run_form):
+        cells = run_form._viewer.layers["cells"]
+        cells.axis_labels = ("y", "z", "x")
+        self.correct(run_form, emission="500")
+        run_form.kernel.source.value = "the microscope's"
+        assert run_form.kernel.wavelength.value == 500
 
     def test_they_stay_with_their_layer(self, run_form):
         cells = run_form._viewer.layers["cells"]

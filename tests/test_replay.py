@@ -78,6 +78,10 @@ class TestReflection:
         assert torch.equal(reflected(features), expected)
         assert torch.autograd.gradcheck(reflected, (features,))
 
+    def test_a_single_pixel_has_nothing_to_reflect(self):
+        with pytest.raises(ValueError, match=r"at least 2 pixels along each axis .* got 1 × 5"):
+            reflected(torch.zeros(1, 2, 1, 5))
+
     @pytest.mark.parametrize(
         ("sides", "layout"), [((5, 7), torch.channels_last), ((4, 5, 6), torch.channels_last_3d)]
     )

@@ -69,6 +69,8 @@ def test_a_long_kernel_has_two_widths(blurred):
         (None, 3.0, (), "Sharper: detail down to 0.3 µm (noise hid it before)."),
         (5.0, None, (), "Deconvolved; noise hides how fine its detail is."),
         (5.0, 5.0, (QualityFlag.NOT_SHARPER,), "No sharper: detail down to 0.5 µm, as before."),
+        (4.0, 8.0, (QualityFlag.NOT_SHARPER,), "No sharper: detail down to 0.8 µm (was 0.4)."),
+        (2.0, 2.4, (), "No sharper: detail down to 0.24 µm (was 0.2)."),
         (2.0, 2.0, (), "Deconvolved: detail down to 0.2 µm, as before; contrast was restored."),
     ],
 )
@@ -112,9 +114,9 @@ def test_an_uneven_blur_suggests_a_region(result):
 
 
 def test_a_kernel_that_was_found_for_a_stack_is_not_called_given(blurred):
-    [plane] = deconvolve_stack(np.stack([blurred]), LINEAR, axes="ZYX")
-    assert plane.result.kernel_is_held
-    assert ". Kernel " in verdict(plane.result).sentence
+    for plane in deconvolve_stack(np.stack([blurred, blurred]), LINEAR, axes="ZYX"):
+        assert plane.result.kernel_is_held
+        assert ". Kernel " in verdict(plane.result).sentence
 
 
 def test_a_round_kernel_of_a_known_width(blurred):

@@ -21,6 +21,7 @@ from napari_blind_deconv.reasons import Finding, QualityFlag, SkipReason, StopRe
 from napari_blind_deconv.settings import Settings
 
 __all__ = [
+    "MIN_SHARPENING",
     "RESIDUAL_RANGE",
     "SOFTWARE",
     "TRACE_DTYPE",
@@ -35,6 +36,9 @@ __all__ = [
     "stage_starts",
     "versions",
 ]
+
+MIN_SHARPENING = 0.02
+"""Relative changes of the resolution that are smaller say nothing."""
 
 RESIDUAL_RANGE = 4
 """Residuals are drawn from minus to plus this many standard deviations of the noise."""
@@ -108,6 +112,13 @@ class TrustReport:
     resolution_after: float | None
     kernel_fwhm: tuple[float, float]
     kernel_border: float
+
+    @property
+    def sharpening(self) -> float | None:
+        """Relative decrease of the smallest resolved period; None if all is noise in one image."""
+        if self.resolution_before is None or self.resolution_after is None:
+            return None
+        return 1 - self.resolution_after / self.resolution_before
 
     @property
     def kernel_roundness(self) -> float:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from napari_blind_deconv.kernel import KernelSource, KernelWidths
 from napari_blind_deconv.reasons import Finding, QualityFlag
-from napari_blind_deconv.results import Result
+from napari_blind_deconv.results import MIN_SHARPENING, Result
 
 __all__ = ["NextStep", "Verdict", "verdict"]
 
@@ -37,7 +37,6 @@ _NOT_SHARPENED: dict[QualityFlag, tuple[str, tuple[NextStep, ...]]] = {
         _KERNEL_UNKNOWN,
     ),
 }
-_MIN_SHARPENING = 0.02  # relative; smaller changes of the resolution say nothing
 _NOISE_TAKEN_OFF = 0.5  # standard deviation of the residual, in units of the noise
 _ROUND = 1.1  # ratio of the widths of a kernel that is called round
 
@@ -97,11 +96,15 @@ def _detail(result: Result, side: float, unit: str) -> tuple[str, frozenset[Qual
     finest = f"detail down to {after * side:.2g} {unit}"
     if before is None:
         return f"Sharper: {finest} (noise hid it before).", frozenset()
-    if after < (1 - _MIN_SHARPENING) * before:
-        return f"Sharper: {finest} (was {before * side:.2g}).", frozenset()
-    if QualityFlag.NOT_SHARPER in result.flags:
-        return f"No sharper: {finest}, as before.", frozenset({QualityFlag.NOT_SHARPER})
-    return f"Deconvolved: {finest}, as before; contrast was restored.", frozenset()
+    assert result.trust.sharpening is not None
+    flags = frozenset({QualityFlag.NOT_SHARPER} & set(result.flags))
+    if result.trust.sharpening >= MIN_SHARPENING:
+        return f"Sharper: {finest} (was {before * side:.2g}).", flags
+    if result.trust.sharpening <= -MIN_SHARPENING:
+        return f"No sharper: {finest} (was {before * side:.2g}).", flags
+    if flags:
+        return f"No sharper: {finest}, as before.", flags
+    return f"Deconvolved: {finest}, as before; contrast was restored.", flags
 
 
 def _width(result: Result, pixel_size: Sequence[float], unit: str) -> str:

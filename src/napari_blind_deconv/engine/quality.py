@@ -20,7 +20,7 @@ from napari_blind_deconv.numerics.location import centre_kernel, origin_at_centr
 from napari_blind_deconv.numerics.pixel_faults import fill
 from napari_blind_deconv.numerics.resolution import resolution
 from napari_blind_deconv.reasons import Finding, QualityFlag, StopReason
-from napari_blind_deconv.results import TrustReport
+from napari_blind_deconv.results import MIN_SHARPENING, TrustReport
 from napari_blind_deconv.units import in_unit
 
 __all__ = ["Judgement", "judge", "quality_flags"]
@@ -35,7 +35,6 @@ _MAX_RESIDUAL_CORRELATION = 0.4
 # hidden by noise in others.
 _MAX_SHARP_PERIOD = 4.0
 _MIN_SIDE_FOR_BLUR = 64  # pixels; smaller images have too few frequencies
-_MIN_RESOLUTION_GAIN = 0.02  # relative
 # Below this period, in pixels, the camera limits the resolution, or a linear motion spares one
 # direction. The resolution then does not show what a result gains.
 _MIN_COMPARED_PERIOD = 3.0
@@ -172,7 +171,7 @@ def quality_flags(
         Flag to raise if no blur was found.
     """
     level, correlation = trust.residual_level, trust.residual_correlation
-    before, after = trust.resolution_before, trust.resolution_after
+    before = trust.resolution_before
     raised = {
         QualityFlag.MISFIT: level is not None
         and correlation is not None
@@ -186,9 +185,9 @@ def quality_flags(
         ),
         QualityFlag.LOW_SIGNAL: trust.signal_to_noise < _MIN_SIGNAL_TO_NOISE,
         QualityFlag.NOT_SHARPER: before is not None
-        and after is not None
         and before > _MIN_COMPARED_PERIOD
-        and after > (1 - _MIN_RESOLUTION_GAIN) * before,
+        and trust.sharpening is not None
+        and trust.sharpening < MIN_SHARPENING,
         QualityFlag.UNSTABLE: slowed_at is not None or reason is StopReason.DIVERGED,
         QualityFlag.ITERATION_LIMIT: reason is StopReason.ITERATION_LIMIT,
     }

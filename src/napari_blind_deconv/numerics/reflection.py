@@ -16,7 +16,15 @@ def reflected(features: Tensor) -> Tensor:
     It gives what ``torch.nn.functional.pad`` gives with ``mode="reflect"``. On a GPU, that function
     converts its input from channels-last to channels-first, and a convolution converts it back,
     which takes a fifth of an iteration of the networks; and its gradient depends on chance.
+
+    Raises
+    ------
+    ValueError
+        If a side has fewer than 2 pixels, so that there is none to reflect.
     """
+    if min(features.shape[2:]) < 2:
+        sides = " × ".join(map(str, features.shape[2:]))
+        raise ValueError(f"Expected at least 2 pixels along each axis to reflect, got {sides}.")
     padded: Tensor = _Reflected.apply(features)  # type: ignore[no-untyped-call]
     return padded
 

@@ -13,7 +13,9 @@ from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image as ImageData
+from napari_blind_deconv.optics import Optics
 from napari_blind_deconv.plugin.layer_array import full_data
+from napari_blind_deconv.plugin.layer_optics import LayerOptics
 from napari_blind_deconv.plugin.pixel_size import (
     PixelSize,
     read_pixel_size,
@@ -216,9 +218,12 @@ class LayerPlane(LayerGeometry):
     ----------
     pixels : ndarray
         Copy of the pixels, ``(rows, columns)``, or ``(rows, columns, 3 or 4)`` if `rgb`.
+    optics : Optics
+        Optics of the plane, as far as they are known.
     """
 
     pixels: NDArray[Any]
+    optics: Optics
 
     @classmethod
     def of(cls, layer: Image, dims: Dims, region: Region | None = None) -> LayerPlane:
@@ -227,13 +232,15 @@ class LayerPlane(LayerGeometry):
         index: list[int | slice] = list(geometry.position)
         for axis, part in zip(geometry.axes, region or (slice(None), slice(None)), strict=True):
             index[axis] = part
-        return cls(**vars(geometry), pixels=np.array(full_data(layer)[tuple(index)]))
+        optics = LayerOptics.of(layer).at(geometry.position)
+        pixels = np.array(full_data(layer)[tuple(index)])
+        return cls(**vars(geometry), pixels=pixels, optics=optics)
 
     @property
     def image(self) -> ImageData:
         """The plane as an image for `deconvolve`, with its pixel size."""
         axes = "YXS" if self.rgb else "YX"
-        return ImageData(self.pixels, axes, **self.calibration)
+        return ImageData(self.pixels, axes, optics=self.optics, **self.calibration)
 
 
 def display_of(layer: Image) -> dict[str, Any]:

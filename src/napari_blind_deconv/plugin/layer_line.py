@@ -16,7 +16,7 @@ from napari_blind_deconv.plugin.axes import read_axes
 from napari_blind_deconv.plugin.colours import link
 from napari_blind_deconv.plugin.geometry import plane_axes
 from napari_blind_deconv.plugin.layer_array import full_data
-from napari_blind_deconv.plugin.layer_file import LayerFile
+from napari_blind_deconv.plugin.layer_optics import LayerOptics
 from napari_blind_deconv.plugin.layouts import wrap
 from napari_blind_deconv.plugin.pixel_size import read_pixel_size, read_steps
 from napari_blind_deconv.plugin.settings_form import show_row
@@ -46,6 +46,8 @@ class LayerLine:
         self._failed = failed
         self._layer: Image | None = None
         self._is_open = False
+        self._filled: tuple[Image | None, Stated] = None, Stated()
+        self._texts: dict[str, str] = {}  # of the rows, before the user changes them
         self.text = ""
         self.reading = Label(
             label="Read as",
@@ -93,7 +95,10 @@ class LayerLine:
         """Describe a layer; with None, hide the line."""
         if layer is not self._layer:
             self._layer, self._is_open = layer, False
-            self._fill()
+        stated = Stated() if layer is None else Stated.of(layer)
+        if layer is None or (layer, stated) != self._filled:
+            self._filled = layer, stated
+            self._fill(stated)
         self.text = ""
         if layer is not None:
             known = _Known.of(layer, dims)
@@ -114,26 +119,28 @@ class LayerLine:
         for row in self.rows.values():
             show_row(row, self._is_open and self._layer is not None)
 
-    def _fill(self) -> None:
+    def _fill(self, stated: Stated) -> None:
         """Show in the rows what was stated about the layer."""
-        stated = Stated() if self._layer is None else Stated.of(self._layer)
-        texts = _Known(stated.axes, dict(stated.spacing), stated.unit, stated.optics).in_rows()
-        for name, text in texts.items():
+        known = _Known(stated.axes, dict(stated.spacing), stated.unit, stated.optics)
+        self._texts = known.in_rows()
+        for name, text in self._texts.items():
             self.rows[name].value = text
 
     def _correct(self) -> None:
-        """Store what the rows say in the layer, if it is something new."""
+        """Store in the layer what the user has changed in the rows."""
         layer = self._layer
         if layer is None:
             return
         texts = {name: row.value.strip() for name, row in self.rows.items()}
+        changed = {name: text for name, text in texts.items() if text != self._texts[name]}
+        if not changed:
+            return
         try:
-            stated = Stated.parsed(layer, **texts)
+            new = Stated.parsed(layer, **{name: changed.get(name, "") for name in texts})
         except ValueError as error:
             self._failed(str(error))
             return
-        if stated != Stated.of(layer):
-            stated.store(layer)
+        Stated.of(layer).changed(new, changed).store(layer)
 
 
 class _Known(NamedTuple):
@@ -157,7 +164,7 @@ class _Known(NamedTuple):
         sides = {} if unit == "px" else {"Y": height, "X": width}
         if sides and axes:
             sides |= {axis: s for axis, s in read_steps(layer, axes, unit).items() if axis == "Z"}
-        optics = LayerFile.of(layer).optics.corrected(Stated.of(layer).optics)
+        optics = LayerOptics.of(layer).optics
         return cls(axes.removesuffix("S"), sides, unit, optics, note, pixels.note)
 
     def in_words(self, layer: Image) -> str:
@@ -174,10 +181,8 @@ class _Known(NamedTuple):
         ]
         if "Z" in self.sides:
             parts.append(f"Z step {self.sides['Z']:.3g} {self.unit}")
-        if self.optics.numerical_aperture:
-            parts.append(f"NA {self.optics.numerical_aperture:g}")
-        if _emission(self.optics):
-            parts.append(f"{_emission(self.optics)} nm")
+        if self.optics.described:
+            parts.append(self.optics.described)
         return _noted(", ".join(parts), self.axes_note if is_one_note else "")
 
     def in_rows(self) -> dict[str, str]:
@@ -187,7 +192,7 @@ class _Known(NamedTuple):
         aperture = self.optics.numerical_aperture
         return {
             "axes": self.axes,
-            "pixel_size": ", ".join(f"{side:.4g}" for side in micrometres if side),
+            "pixel_size": ", ".join(f"{side:.6g}" for side in micrometres if side),
             "aperture": f"{aperture:g}" if aperture else "",
             "emission": _emission(self.optics),
         }
@@ -198,5 +203,6 @@ def _noted(text: str, note: str) -> str:
 
 
 def _emission(optics: Optics) -> str:
-    """Return wavelengths in nm, separated by commas; 0 where one is unknown."""
-    return ", ".join(f"{1000 * (length or 0):g}" for length in optics.emission_wavelengths)
+    """Return wavelengths in nm, separated by commas; "?" where one is unknown."""
+    waves = optics.emission_wavelengths
+    return ", ".join("?" if wave is None else f"{1000 * wave:.6g}" for wave in waves)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -51,9 +52,23 @@ class LayerOptics(NamedTuple):
         found = _found(layer)
         if not stated.emission_wavelengths:
             return found._replace(optics=found.optics.corrected(stated))
-        axes = stack_axes(layer)
-        axis = axes.index("C") if "C" in axes else None
-        return cls(found.optics.corrected(stated), axis, found.channel)
+        try:
+            axis = stack_axes(layer).find("C")
+        except ValueError:  # the axes of single planes need no letters
+            axis = -1
+        return cls(found.optics.corrected(stated), None if axis < 0 else axis, found.channel)
+
+    def at(self, position: Sequence[int]) -> Optics:
+        """Return the optics of the plane at a pixel of the layer."""
+        wavelength = self.wavelength_at(position)
+        waves = () if wavelength is None else (wavelength,)
+        return replace(self.optics, emission_wavelengths=waves)
+
+    def of_stack(self, axes: str, channels: range, count: int) -> Optics:
+        """Return the optics of some channels of the layer, which has axes and a number of them."""
+        if "C" not in axes or self.channel_axis != axes.index("C"):
+            return self.at((0,) * len(axes))
+        return self.optics.of_channels(slice(channels.start, channels.stop), count)
 
     def wavelength_at(self, position: Sequence[int]) -> float | None:
         """Return the emission wavelength in µm at a pixel of the layer; None if it is unknown."""

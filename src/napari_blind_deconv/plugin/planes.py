@@ -11,7 +11,7 @@ from napari_blind_deconv.image import Image as ImageData
 from napari_blind_deconv.plugin.axes import stack_axes
 from napari_blind_deconv.plugin.geometry import LayerGeometry, shows_last_axes
 from napari_blind_deconv.plugin.layer_array import full_data
-from napari_blind_deconv.plugin.layer_optics import channel_names
+from napari_blind_deconv.plugin.layer_optics import LayerOptics, channel_names
 from napari_blind_deconv.plugin.pixel_size import read_steps
 
 __all__ = ["stack_of"]
@@ -62,13 +62,15 @@ def stack_of(
     steps = read_steps(layer, axes, unit)
     spacing = {**steps, **calibration.get("spacing", {})}
     unit = unit if set(spacing) - {"T"} else "pixel"
-    return geometry, ImageData(data, axes, spacing, unit, _names(layer, axes, start, data.shape))
-
-
-def _names(layer: Image, axes: str, start: int, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Return the names of the channels of a part of a layer that begins at a plane."""
-    axis = axes.find("C")
-    if axis < 0:
-        return ()
-    names = channel_names(layer, full_data(layer).shape[axis])
-    return names[start : start + shape[0]] if axis == 0 else names
+    count = full_data(layer).shape[axes.index("C")] if "C" in axes else 1
+    channels = range(start, start + data.shape[0]) if axes.startswith("C") else range(count)
+    names = channel_names(layer, count) if "C" in axes else ()
+    optics = LayerOptics.of(layer).of_stack(axes, channels, count)
+    return geometry, ImageData(
+        data,
+        axes,
+        spacing,
+        unit,
+        names[channels.start : channels.stop],
+        optics=optics,
+    )

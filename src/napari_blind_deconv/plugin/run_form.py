@@ -46,6 +46,7 @@ from napari_blind_deconv.plugin.preferences import Preferences
 from napari_blind_deconv.plugin.runtime_estimator import RuntimeEstimator
 from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows, set_tooltip, show_row
 from napari_blind_deconv.plugin.snippets import Script
+from napari_blind_deconv.plugin.stated import Stated
 from napari_blind_deconv.settings import DEVICE_NAMES, PRESET_HELP, Settings
 from napari_blind_deconv.task import Task
 from napari_blind_deconv.units import in_unit
@@ -226,6 +227,7 @@ class RunForm(QWidget):
             kernel=self.kernel_selection(),
             pixel_size=self._pixel_size_in_micrometres(layer),
             mask=self.input.mask_file(),
+            optics=Stated.of(layer).optics,
         )
 
     def _pixel_size_in_micrometres(self, layer: Image) -> tuple[float, ...]:

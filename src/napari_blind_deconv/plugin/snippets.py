@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from napari_blind_deconv.optics import Optics
 from napari_blind_deconv.plugin.kernel_form import KernelSelection
 from napari_blind_deconv.plugin.layers import file_name
 from napari_blind_deconv.plugin.masks import MaskFile
@@ -40,6 +41,8 @@ class Script:
         Pixel size of the layer in µm along Y and X, or Z, Y and X; empty if it is unknown.
     mask : MaskFile or None
         File with the mask of the pixels to leave out.
+    optics : Optics
+        Optics that the user stated, in place of those in the file.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Script:
     kernel: KernelSelection
     pixel_size: tuple[float, ...] = ()
     mask: MaskFile | None = None
+    optics: Optics = field(default_factory=Optics)
 
     @property
     def is_stack(self) -> bool:
@@ -96,6 +100,11 @@ class Script:
             arguments += ["--axes", self.axes, "--kernel", choice.scope.value]
         if self.pixel_size:  # napari's TIFF files do not state it
             arguments += ["--pixel-size", ",".join(f"{side:.9g}" for side in self.pixel_size)]
+        if self.optics.numerical_aperture:
+            arguments += ["--na", f"{self.optics.numerical_aperture:g}"]
+        if all(self.optics.emission_wavelengths) and self.optics.emission_wavelengths:
+            waves = [f"{1000 * (wave or 0):.6g}" for wave in self.optics.emission_wavelengths]
+            arguments += ["--wavelength", ",".join(waves)]
         if any(item != ":" for item in self.index):
             arguments += ["--select", ",".join(self.index)]
         if not choice.is_found:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from napari.layers import Image
 
 from napari_blind_deconv.io.stored_array import check_sides
 from napari_blind_deconv.optics import Optics
+from napari_blind_deconv.units import in_unit
 
 __all__ = ["Stated"]
 
@@ -45,10 +46,16 @@ class Stated:
         record = layer.metadata.get(_KEY)
         if not isinstance(record, Mapping):
             return cls()
+        axes, spacing = str(record.get("axes", "")), record.get("spacing")
+        unit = str(record.get("unit", "µm"))
+        sides = spacing if isinstance(spacing, Mapping) else {}
+        is_length = in_unit(1, unit, "µm") is not None
+        known = {axis: in_unit(sides.get(axis), unit, unit) for axis in "ZYX" if is_length}
         return cls(
-            str(record.get("axes", "")),
-            dict(record.get("spacing", {})),
-            str(record.get("unit", "µm")),
+            # napari copies metadata to layers with other axes, such as projections.
+            axes if _fit(axes, layer.ndim) else "",
+            {axis: side for axis, side in known.items() if side is not None},
+            unit if is_length else "µm",
             Optics.of_record(record.get("optics")),
         )
 
@@ -67,7 +74,7 @@ class Stated:
         aperture : str
             Numerical aperture.
         emission : str
-            Wavelengths of the channels in nm, such as ``"460, 520"``.
+            Wavelengths of the channels in nm, such as ``"460, 520"``; ``"?"`` where one is unknown.
 
         Raises
         ------
@@ -87,13 +94,25 @@ class Stated:
         apertures = _numbers(aperture, "the numerical aperture, such as 1.4")
         if len(apertures) > 1:
             raise ValueError(f"Expected one numerical aperture, got {aperture!r}.")
-        waves = _numbers(emission, "emission wavelengths in nm, such as 460, 520")
+        unknown = emission.replace("?", "nan")
+        waves = _numbers(unknown, "emission wavelengths in nm, such as 460, 520")
         optics = Optics(
             numerical_aperture=apertures[0] if apertures else None,
-            emission_wavelengths=tuple(nm / 1000 for nm in waves),
+            emission_wavelengths=tuple(None if nm != nm else nm / 1000 for nm in waves),
         )
         spacing = dict(zip("XYZ", reversed(sides), strict=False))
         return cls(letters, spacing, optics=optics)
+
+    def changed(self, new: Stated, names: Collection[str]) -> Stated:
+        """Return a copy with what is new under some of the names of :meth:`parsed`."""
+        optics = replace(
+            self.optics,
+            numerical_aperture=(new if "aperture" in names else self).optics.numerical_aperture,
+            emission_wavelengths=(new if "emission" in names else self).optics.emission_wavelengths,
+        )
+        size = new if "pixel_size" in names else self
+        axes = (new if "axes" in names else self).axes
+        return Stated(axes, size.spacing, size.unit, optics)
 
     def store(self, layer: Image) -> None:
         """Store this in the metadata of a layer, in place of what was stated before."""

@@ -105,6 +105,35 @@ def test_a_missing_residual_is_explained(compared, residual, reason):
     assert reason in widget.residual_button.toolTip()
 
 
+def test_a_run_that_is_shown_again_has_one_residual_layer(compared):
+    viewer, result, widget = compared
+    image = viewer.layers["cells"]
+    runs = [FinishedRun(LayerPlane.of(image, viewer.dims), image, result) for _ in range(2)]
+    for run in runs:
+        run.result = outcome(residual=1)
+    first, second = runs
+    widget.compare(first)
+    widget.residual_button.click()
+    layer = viewer.layers["cells [residual]"]
+    widget.compare(None)
+    widget.compare(first)
+    widget.residual_button.click()
+    assert [each.name for each in viewer.layers if "residual" in each.name] == [layer.name]
+    first.result = outcome(residual=2)
+    widget.refresh()
+    assert (layer.data == 2).all()
+    widget.compare(second)
+    widget.residual_button.click()
+    assert (layer.data == 2).all()
+    assert sum("residual" in each.name for each in viewer.layers) == 2
+
+
+def outcome(residual):
+    """Return the part of a result that its residual layer needs."""
+    trust = SimpleNamespace(residual=np.full(BEFORE.shape, float(residual)))
+    return SimpleNamespace(trust=trust, provenance=dict)
+
+
 def test_deleted_layers_are_released(compared):
     viewer, result, widget = compared
     widget.add_line()

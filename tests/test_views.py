@@ -16,6 +16,7 @@ from napari_blind_deconv.plugin.planes import stack_of
 from napari_blind_deconv.plugin.run import Observer, ViewerRun
 from napari_blind_deconv.plugin.swipe import Swipe
 from napari_blind_deconv.plugin.views import Blink, SideBySide
+from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 from napari_blind_deconv.task import Task
 
 RANDOM = np.random.default_rng(0)
@@ -25,6 +26,7 @@ STACK = RANDOM.integers(0, 255, (4, 30, 40), np.uint8)
 PART = (slice(5, 25), slice(10, 34))
 CALIBRATION = {"scale": (0.2, 0.1), "translate": (3, 5), "units": ("um", "um")}
 WAYS = (Blink, Swipe, SideBySide)
+RESULT = "cells [deblurred]"
 
 
 @pytest.fixture
@@ -207,6 +209,7 @@ def test_a_deleted_result_leaves_its_input(compare, way, blending):
     viewer, run, comparison = compare(GREY, blending=blending)
     comparison.show_as(way)
     viewer.layers.remove(run.layer)
+    QApplication.processEvents()  # the parts are removed after the layer
     assert [(layer.name, layer.visible) for layer in viewer.layers] == [("cells", True)]
     assert not viewer.canvas.grid.enabled
     assert not comparison.swipe_button.isEnabled()
@@ -218,11 +221,49 @@ def test_a_deleted_input_leaves_the_result(compare, way):
     viewer, run, comparison = compare(GREY)
     comparison.show_as(way)
     viewer.layers.remove(run.source)
+    QApplication.processEvents()
     assert [(layer.name, layer.visible) for layer in viewer.layers] == [("cells [deblurred]", True)]
     for button in (comparison.input_button, comparison.swipe_button, comparison.side_button):
         assert not button.isEnabled()
         assert not button.isChecked()
         assert button.toolTip() == "The input layer was deleted."
+
+
+def delete_selected(viewer):
+    viewer.layers.remove_selected()
+
+
+def delete_all(viewer):
+    viewer.layers.select_all()
+    viewer.layers.remove_selected()
+
+
+def clear(viewer):
+    viewer.layers.clear()
+
+
+@pytest.mark.parametrize(
+    ("selected", "delete", "left"),
+    [
+        (("cells [swipe: input]", "cells [swipe: result]"), delete_selected, ["cells", RESULT]),
+        (("cells", "cells [swipe: input]"), delete_selected, [RESULT]),
+        ((RESULT, "cells [swipe: result]", "cover"), delete_selected, ["cells"]),
+        ((), delete_all, []),
+        ((), clear, []),
+    ],
+)
+def test_layers_are_deleted_together_while_the_divider_is_shown(compare, selected, delete, left):
+    viewer, _, comparison = compare(GREY)
+    cover = viewer.add_labels(np.ones(GREY.shape, int), name="cover")
+    callbacks = state_of(viewer)[2]
+    comparison.swipe_button.click()
+    viewer.layers.selection = {viewer.layers[name] for name in selected}
+    delete(viewer)
+    QApplication.processEvents()
+    assert [layer.name for layer in viewer.layers if layer != cover] == left
+    assert all(layer.visible for layer in viewer.layers)
+    assert not comparison.swipe_button.isChecked()
+    assert state_of(viewer)[2] == callbacks
 
 
 def delete_part(viewer):
@@ -255,6 +296,7 @@ def test_a_change_of_the_viewer_ends_the_comparison(compare, way, change):
     layers = state_of(viewer)[0]
     comparison.show_as(way)
     change(viewer)
+    QApplication.processEvents()
     assert state_of(viewer)[0] == layers
     assert not comparison.swipe_button.isChecked()
     assert not comparison.side_button.isChecked()
@@ -408,3 +450,41 @@ def test_a_key_that_the_user_has_bound_is_left_alone(compare):
     assert "key" not in comparison.input_button.toolTip()
     comparison.compare(None)
     assert viewer.bind_key("H", None) == used.append
+
+
+def test_a_key_that_was_bound_again_since_is_left_alone(compare):
+    viewer, _, comparison = compare(GREY)
+    used = []
+    viewer.bind_key("H", used.append, overwrite=True)
+    comparison.compare(None)
+    assert viewer.bind_key("H", None) == used.append
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_new_run_ends_the_comparison_before_it_hides_its_input(
+    make_napari_viewer, qtbot, fresh_panel, monkeypatch, way, fails
+):
+    viewer = make_napari_viewer()
+    source = viewer.add_image(GREY, name="cells", blending="additive")
+    panel = BlindDeconvolutionWidget(viewer)
+    qtbot.addWidget(panel)
+    geometry = LayerPlane.of(source, viewer.dims)
+    observer = Observer(*[lambda *_: None] * 4)
+    parts = geometry, Task(geometry.image, Settings()), source, observer
+    panel.result.comparison.compare(ViewerRun(viewer, *parts))
+    source.visible = True  # as the user may want it
+    panel.result.comparison.show_as(way)
+
+    def make_run():
+        if fails:
+            raise ValueError("there is no memory for it")
+        return ViewerRun(viewer, *parts)
+
+    monkeypatch.setattr(panel, "_make_run", make_run)
+    monkeypatch.setattr(ViewerRun, "start", lambda _: None)
+    panel.start()
+    assert len(viewer.layers) == 3 - fails
+    assert source.visible == fails
+    assert viewer.layers[1].visible
+    assert not any(button.isChecked() for button in panel.result.comparison._buttons.values())

@@ -177,7 +177,9 @@ class Comparison(QWidget):
                 self._viewer.bind_key(_HOLD_KEY, self._hold)
                 self._holds_key = True
         else:
-            self._viewer.bind_key(_HOLD_KEY, None)
+            unbound = self._viewer.bind_key(_HOLD_KEY, None)
+            if unbound not in (None, self._hold):  # others have given the key another use since
+                self._viewer.bind_key(_HOLD_KEY, unbound)
             self._holds_key = False
 
     def _hint(self) -> str:

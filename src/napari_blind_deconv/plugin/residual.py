@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Image
@@ -37,13 +38,14 @@ class ResidualButton(QPushButton):
         super().__init__("Residual")
         self._viewer = viewer
         self._run: ViewerRun | None = None
-        self._layer: Image | None = None
+        # Of each run, because a run is shown again when its image is chosen again.
+        self._layers: WeakKeyDictionary[ViewerRun, Image] = WeakKeyDictionary()
         self.clicked.connect(self.show_layer)
         self.show_run(None)
 
     def show_run(self, run: ViewerRun | None) -> None:
         """Offer the residual of a run; None for no run."""
-        self._run, self._layer = run, None
+        self._run = run
         self.refresh()
 
     def refresh(self) -> None:
@@ -52,25 +54,27 @@ class ResidualButton(QPushButton):
         why_not = self._why_not(result)
         self.setEnabled(not why_not)
         self.setToolTip(why_not or _HELP)
-        if self._run is not None and result is not None and self._is_shown() and not why_not:
-            assert self._layer is not None
-            self._layer.data, arguments, _ = residual_layer(self._run.geometry, result)
-            self._layer.metadata = arguments["metadata"]
+        layer = self._layer_in_viewer()
+        if self._run is not None and result is not None and layer is not None and not why_not:
+            layer.data, arguments, _ = residual_layer(self._run.geometry, result)
+            layer.metadata = arguments["metadata"]
 
     def show_layer(self) -> None:
         """Show the layer of the residual; it is made unless there is one."""
         result = None if self._run is None else self._run.result_shown()
         if self._run is None or result is None:
             return
-        if not self._is_shown():
+        layer = self._layer_in_viewer()
+        if layer is None:
             data, arguments, _ = residual_layer(self._run.geometry, result)
-            self._layer = self._viewer.add_image(data, **arguments)
-        assert self._layer is not None
-        self._layer.visible = True
-        self._viewer.layers.selection.active = self._layer
+            layer = self._layers[self._run] = self._viewer.add_image(data, **arguments)
+        layer.visible = True
+        self._viewer.layers.selection.active = layer
 
-    def _is_shown(self) -> bool:
-        return self._layer is not None and self._layer in self._viewer.layers
+    def _layer_in_viewer(self) -> Image | None:
+        """Return the layer of the run's residual; None if there is none in the viewer."""
+        layer = None if self._run is None else self._layers.get(self._run)
+        return layer if layer in self._viewer.layers else None
 
     def _why_not(self, result: Result | None) -> str:
         if self._run is None:

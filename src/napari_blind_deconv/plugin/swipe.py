@@ -12,6 +12,7 @@ from napari.experimental import link_layers, unlink_layers
 from napari.layers import Image as ImageLayer
 from numpy.typing import NDArray
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from napari_blind_deconv.plugin.colours import BLUE
 from napari_blind_deconv.plugin.geometry import (
@@ -108,8 +109,12 @@ class Swipe(View):
         self._show_hovering(False)
         for shown, part in zip(self._pair, self._parts, strict=True):
             unlink_layers([shown, part])
-            if part in viewer.layers:
-                viewer.layers.remove(part)
+        if all(layer in viewer.layers for layer in (*self._pair, *self._parts)):
+            self._remove_parts()
+        else:
+            # napari is removing a layer, and perhaps several: it fails if one of them has gone.
+            # A lambda, because Qt keeps no object alive for its bound method.
+            QTimer.singleShot(0, lambda: self._remove_parts())
         super().end()
 
     # Layers
@@ -179,6 +184,11 @@ class Swipe(View):
         layers.selection.update(selected)
         self._change(self._run.layer, "visible", False)
         self._change(self._viewer.canvas.grid, "enabled", False)
+
+    def _remove_parts(self) -> None:
+        for part in self._parts:
+            if part in self._viewer.layers:
+                self._viewer.layers.remove(part)
 
     def _draw(self) -> None:
         for part, piece in zip(self._parts, self._pieces(), strict=True):

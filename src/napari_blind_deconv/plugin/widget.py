@@ -152,6 +152,8 @@ class BlindDeconvolutionWidget(QWidget):
             return
         self._clear_plots()
         self._show_warnings([])
+        # Its end restores what is visible, so it must not come after the run has hidden an input.
+        self.result.comparison.show_as(None)
         try:
             run = self._make_run()
         except Exception as error:  # lazy data may raise any error when they are read

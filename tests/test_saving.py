@@ -19,8 +19,9 @@ from napari_blind_deconv.io.partial import partial_folder
 from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.io.store import StackStore
 from napari_blind_deconv.jobs import Job, run_job, sidecar_of
+from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.plan import StackPlan
-from napari_blind_deconv.plugin import result_saver
+from napari_blind_deconv.plugin import result_saver, saving
 from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin.layers import is_output
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
@@ -353,7 +354,122 @@ class TestFailures:
         assert len(list(folder.iterdir())) == 2
 
 
+class TestReplacing:
+    """Nothing is replaced that the user has not agreed to, and never an input."""
+
+    @pytest.fixture
+    def answer(self, panel, qtbot, monkeypatch):
+        """Press a button of the panel, answer its dialog, and return the status."""
+
+        def press(button, name: str | Path) -> str:
+            monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(name), ""))
+            button.click()
+            qtbot.waitUntil(is_saved(panel), timeout=guard.MILLISECONDS)
+            return panel.status.text()
+
+        return press
+
+    def buttons(self, panel):
+        return panel.result.save_button, panel.result.kernel_button
+
+    def test_an_input_is_never_replaced(self, panel, qtbot, tmp_path, channels_file, answer):
+        layer = opened(panel, channels_file, "CZYX")
+        for name, values in (
+            ("psf.tif", gaussian_kernel((9, 9), 1.5).astype(np.float32)),
+            ("psf_layer.tif", gaussian_kernel((9, 9), 1.5).astype(np.float32)),
+            ("mask.tif", np.eye(40, 48, dtype=np.uint8)),
+        ):
+            tifffile.imwrite(tmp_path / name, values)
+        (mask,) = panel._viewer.open(str(tmp_path / "mask.tif"), layer_type="labels")
+        (psf,) = panel._viewer.open(str(tmp_path / "psf_layer.tif"), plugin="napari")
+        for thing in (mask, psf):
+            thing.scale, thing.units = layer.scale[-2:], layer.units[-2:]
+        (tmp_path / "link.tif").symlink_to(tmp_path / "mask.tif")
+        panel._viewer.layers.selection.active = layer
+        kernel = panel.form.kernel
+        panel.form.input.mask.value = mask
+        kernel.file.value = tmp_path / "psf.tif"
+        for source, psf_file in (("from a file", "psf.tif"), ("from a layer", "psf_layer.tif")):
+            kernel.source.value = source
+            kernel.layer.value = psf
+            finish(panel, qtbot, "this plane")
+            for name in (channels_file.name, psf_file, "mask.tif", "link.tif"):
+                before = (tmp_path / name).read_bytes()
+                for button in self.buttons(panel):
+                    assert answer(button, tmp_path / name) == (
+                        f"Expected different files for input and output, got {name} for both."
+                    )
+                assert (tmp_path / name).read_bytes() == before
+
+    def test_a_file_is_replaced_if_the_dialog_has_asked_for_its_name(
+        self, panel, qtbot, tmp_path, answer
+    ):
+        panel._viewer.add_image(SCENES[0], name="cells")
+        finish(panel, qtbot, "this plane")
+        for button, name in zip(self.buttons(panel), ("r.ome.tif", "k.tif"), strict=True):
+            (tmp_path / name).write_bytes(b"earlier")
+            typed = tmp_path / name.split(".")[0]
+            assert answer(button, typed) == f"{name} already exists; choose another name."
+            assert (tmp_path / name).read_bytes() == b"earlier"
+            # As on Windows, the text of the dialog is not the path as Python writes it.
+            assert answer(button, f"{tmp_path}//{name}") == f"Saved as {name}."
+            assert pixels_of(tmp_path / name).size
+
+    def test_a_kernel_gets_the_ending_of_tiff(self, panel, qtbot, tmp_path, answer):
+        panel._viewer.add_image(SCENES[0], name="cells")
+        finish(panel, qtbot, "this plane")
+        button = panel.result.kernel_button
+        assert answer(button, tmp_path / "k.png") == "Saved as k.png.tif."
+        assert answer(button, tmp_path / "k.TIFF") == "Saved as k.TIFF."
+        assert answer(button, "") == "Saved as k.TIFF."  # cancelled
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["k.TIFF", "k.png.tif"]
+
+    def test_an_error_of_the_kernel_is_one_sentence(
+        self, panel, qtbot, tmp_path, monkeypatch, answer
+    ):
+        panel._viewer.add_image(SCENES[0], name="cells")
+        finish(panel, qtbot, "this plane")
+        button = panel.result.kernel_button
+        sentence = answer(button, tmp_path / "none" / "k.tif")
+        assert "does not exist" in sentence
+        assert str(tmp_path) not in sentence
+
+        def fail(*_: object) -> None:
+            raise TypeError("The kernel is not an array.")
+
+        monkeypatch.setattr(saving, "write_kernels", fail)
+        assert answer(button, tmp_path / "k.tif") == "The kernel is not an array."
+
+
 class TestWriter:
+    @pytest.mark.parametrize("name", ["r.tif", "r.ome.zarr"])
+    @pytest.mark.parametrize("has_output", [True, False])
+    def test_a_sidecar_is_replaced_only_with_its_output(
+        self, tmp_path, monkeypatch, name, has_output
+    ):
+        image, output = Image(SCENES, "ZYX"), tmp_path / name
+        run = deconvolve_stack(image, LINEAR)
+        blocks = list(run)
+        plan = run.result().plan
+        if has_output:
+            list(write_result(output, image, plan, blocks, {"run": 1}))
+        else:
+            sidecar_of(output).write_text("the notes of a user")
+        before, finish = sidecar_of(output).read_bytes(), StackStore.finish
+
+        def fail(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(StackStore, "finish", fail)
+        with pytest.raises(OSError, match="No space left"):
+            list(write_result(output, image, plan, blocks, {"run": 2}, overwrite=True))
+        assert sidecar_of(output).read_bytes() == before
+        expected = [output, sidecar_of(output)] if has_output else [sidecar_of(output)]
+        assert sorted(tmp_path.iterdir()) == sorted(expected)
+        monkeypatch.setattr(StackStore, "finish", finish)
+        list(write_result(output, image, plan, blocks, {"run": 3}, overwrite=True))
+        assert json.loads(sidecar_of(output).read_text("utf-8"))["run"] == 3
+
     def test_an_iterator_that_is_closed_leaves_nothing(self, tmp_path):
         image = Image(SCENES, "ZYX")
         run = deconvolve_stack(image, LINEAR)

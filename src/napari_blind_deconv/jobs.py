@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
@@ -242,10 +241,13 @@ def _check_paths(job: Job, *, resume: bool, overwrite: bool) -> None:
     # A run that continues may replace what the interrupted one was allowed to replace, and a
     # single plane that was stopped early.
     replaces = resume and (may_replace(job.output) or result_record(job) is not None)
-    check_output(job.output, overwrite=overwrite or replaces, suffixes=OUTPUT_SUFFIXES)
-    for path in (job.input, job.psf, job.psf_guess, job.mask):
-        if path is not None and os.path.realpath(path) == os.path.realpath(job.output):
-            raise ValueError(f"Expected different files for input and output, got {path} for both.")
+    files = (job.input, job.psf, job.psf_guess, job.mask)
+    check_output(
+        job.output,
+        overwrite=overwrite or replaces,
+        suffixes=OUTPUT_SUFFIXES,
+        inputs=[path for path in files if path is not None],
+    )
     if has_planes(job.output) and not (resume or overwrite):
         raise ValueError(
             f"{partial_folder(job.output)} contains planes of an interrupted run; --resume "

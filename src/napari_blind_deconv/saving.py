@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_blind_deconv.image import Image
-from napari_blind_deconv.io.images import check_output, write_error, write_json
+from napari_blind_deconv.io.images import check_output, replacing_json, write_error
 from napari_blind_deconv.io.output_lock import output_lock
 from napari_blind_deconv.io.partial import clear_leftovers, has_planes, partial_folder
 from napari_blind_deconv.io.store import StackStore
@@ -27,11 +27,12 @@ def write_result(
     origin: Mapping[str, Any],
     *,
     overwrite: bool = False,
+    inputs: Iterable[Path] = (),
 ) -> Iterator[int]:
     """Write a result and its sidecar plane by plane.
 
-    The output appears under its name when it is complete. If the iterator is closed before, nothing
-    is left of it.
+    The output appears under its name when it is complete. If the iterator is closed before, or
+    fails, nothing is left of it, and an earlier output and its sidecar stay as they were.
 
     Parameters
     ----------
@@ -48,6 +49,8 @@ def write_result(
         What the run started from, ready for JSON, as `jobs.origin_of` returns it.
     overwrite : bool
         Whether an existing output may be replaced.
+    inputs : iterable of Path
+        Files that the result was made from, which are never replaced.
 
     Yields
     ------
@@ -61,7 +64,7 @@ def write_result(
     OSError
         If the output cannot be written.
     """
-    check_output(output, overwrite=overwrite, suffixes=OUTPUT_SUFFIXES)
+    check_output(output, overwrite=overwrite, suffixes=OUTPUT_SUFFIXES, inputs=inputs)
     store, sidecar = StackStore(output, image, plan), sidecar_of(output)
     with output_lock(output):
         if has_planes(output):
@@ -76,13 +79,12 @@ def write_result(
                 store.put(block.index, block.image, plane_record(block))
                 yield done
             provenance = run_record(origin, image, plan, store.records())
-            # The output is written last: when it exists, its sidecar is complete.
-            write_json(sidecar, provenance)
-            store.finish(without_traces(provenance))
+            # The sidecar is on disk before the output, and then needs only a rename: a file of its
+            # name belongs to an earlier output until the new one exists.
+            with replacing_json(sidecar, provenance):
+                store.finish(without_traces(provenance))
         except BaseException as error:
             store.discard()
-            if not output.exists():
-                sidecar.unlink(missing_ok=True)
             if isinstance(error, OSError):
                 raise write_error(output, error) from error
             raise

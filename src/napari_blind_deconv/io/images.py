@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,12 @@ from napari_blind_deconv.kernel import Kernel
 from napari_blind_deconv.results import TRACE_DTYPE
 
 __all__ = [
+    "TIFF_SUFFIXES",
     "check_output",
     "is_array_folder",
     "read_plane",
     "read_psf",
+    "replacing_json",
     "write_atomically",
     "write_error",
     "write_json",
@@ -34,7 +36,7 @@ __all__ = [
     "write_traces",
 ]
 
-_TIFF_SUFFIXES = {".tif", ".tiff"}
+TIFF_SUFFIXES = {".tif", ".tiff"}
 # Files of an OME-Zarr besides its arrays, and those that a run keeps there until it is complete.
 _ARRAY_FOLDER_FILES = {
     *("zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata"),
@@ -90,7 +92,13 @@ def read_psf(path: Path) -> Kernel:
     return Kernel.of(plane.array, pixel_size=plane.pixel_size, unit=plane.unit)
 
 
-def check_output(path: Path, *, overwrite: bool, suffixes: set[str] | None = None) -> None:
+def check_output(
+    path: Path,
+    *,
+    overwrite: bool,
+    suffixes: set[str] | None = None,
+    inputs: Iterable[Path] = (),
+) -> None:
     """Check that an output can be written, before any time is spent on computing it.
 
     Parameters
@@ -101,13 +109,16 @@ def check_output(path: Path, *, overwrite: bool, suffixes: set[str] | None = Non
         Whether an existing output may be replaced.
     suffixes : set of str, optional
         File suffixes that are allowed; default: those of TIFF.
+    inputs : iterable of Path
+        Files that the output is made from, which are never replaced.
 
     Raises
     ------
     ValueError
-        If the output has another suffix, already exists, or its folder is missing or read-only.
+        If the output has another suffix, already exists, or is one of the inputs, or if its folder
+        is missing or read-only.
     """
-    allowed = _TIFF_SUFFIXES if suffixes is None else suffixes
+    allowed = TIFF_SUFFIXES if suffixes is None else suffixes
     if path.suffix.lower() not in allowed:
         raise ValueError(
             f"Expected an output that ends in {' or '.join(sorted(allowed))}, got {path}."
@@ -125,6 +136,9 @@ def check_output(path: Path, *, overwrite: bool, suffixes: set[str] | None = Non
         )
     if path.exists() and not overwrite:
         raise ValueError(f"The output {path} already exists; it is replaced only with --overwrite.")
+    for given in inputs:
+        if os.path.realpath(given) == os.path.realpath(path):
+            raise ValueError(f"Expected different files for input and output, got {path} for both.")
 
 
 def is_array_folder(path: Path) -> bool:
@@ -205,11 +219,25 @@ def write_traces(
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
     """Write a record as JSON."""
+    with replacing_json(path, record):
+        pass
+
+
+@contextmanager
+def replacing_json(path: Path, record: dict[str, Any]) -> Iterator[None]:
+    """Write a record as JSON, which gets its name only when the block has succeeded.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; `path` is then unchanged.
+    """
 
     def write(temporary: Path) -> None:
         temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
 
-    write_atomically(path, write)
+    with _replacing(path, write):
+        yield
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -228,12 +256,20 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     OSError
         If the file cannot be written; `path` is then unchanged.
     """
+    with _replacing(path, write):
+        pass
+
+
+@contextmanager
+def _replacing(path: Path, write: Callable[[Path], None]) -> Iterator[None]:
+    """Write a file as :func:`write_atomically`, but rename it only when the block has succeeded."""
     try:
         with _temporary_file_beside(path) as temporary:
             write(temporary)
             # Without this, a power failure can leave the new name with an empty file.
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
+            yield
             temporary.replace(path)
     except OSError as error:
         raise write_error(path, error) from error

@@ -238,6 +238,14 @@ class KernelForm(QWidget):
         choose = KernelChoice.hold if self.held.value else KernelChoice.start_from
         return KernelSelection(choose(_with_unit(kernel, unit)), code, file)
 
+    @property
+    def stored_in(self) -> str | None:
+        """The file that the chosen kernel was read from; None if it is from no file."""
+        if self.source.value == LAYER and self.layer.value is not None:
+            path: str | None = self.layer.value.source.path
+            return path
+        return str(self.file.value) if self.source.value == PSF_FILE else None
+
     def _show_source(self) -> None:
         for widget, sources in self._rows.items():
             show_row(widget, self.source.value in sources)

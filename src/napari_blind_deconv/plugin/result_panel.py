@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
-from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_blind_deconv.image import Index
+from napari_blind_deconv.io.images import TIFF_SUFFIXES
 from napari_blind_deconv.plugin.comparison import Comparison
 from napari_blind_deconv.plugin.estimate_slider import EstimateSlider
 from napari_blind_deconv.plugin.kernel_view import describe_kernels
 from napari_blind_deconv.plugin.layouts import in_row
 from napari_blind_deconv.plugin.left_out import LeftOut
 from napari_blind_deconv.plugin.result_saver import SaveButton
+from napari_blind_deconv.plugin.save_dialog import ask_for_output, why_not_saved
 from napari_blind_deconv.plugin.saving import RunToSave
 
 if TYPE_CHECKING:
@@ -104,22 +106,24 @@ class ResultPanel(QWidget):
         self.save_button.show_run(run)
         self._show_kernel()
 
-    def save_kernel(self, path: Path) -> None:
+    def save_kernel(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the kernels of the run as TIFF, with their pixel size, one page for each."""
         assert self._run is not None
         axes, kernels = self._run.kernels()
-        RunToSave.of(self._run, path).write_kernels(path, axes, kernels)
+        RunToSave.of(self._run, path).write_kernels(path, axes, kernels, overwrite)
 
     def _ask_and_save_kernel(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(
-            self, "Save the kernel", "kernel.tif", "TIFF (*.tif *.tiff)"
-        )
-        if not name:
+        endings = {"TIFF (*.tif *.tiff)": ".tif"}
+        answer = ask_for_output(self, "Save the kernel", "kernel.tif", endings, TIFF_SUFFIXES)
+        if answer is None:
             return
+        path, overwrite = answer
         try:
-            self.save_kernel(Path(name).with_suffix(Path(name).suffix or ".tif"))
-        except (OSError, ValueError) as error:
-            self.failed.emit(getattr(error, "strerror", None) or str(error))
+            self.save_kernel(path, overwrite=overwrite)
+        except Exception as error:  # with PySide6, one that escapes would end napari
+            self.failed.emit(why_not_saved(error))
+        else:
+            self.saved.emit(f"Saved as {path.name}.")
 
     def _preview(self, index: int) -> None:
         if self._run is not None:

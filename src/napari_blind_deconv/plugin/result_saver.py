@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, TypeAlias
 from napari.qt.threading import GeneratorWorker, create_worker
 from psygnal import Signal
 from qtpy.compat import isalive
-from qtpy.QtWidgets import QApplication, QFileDialog, QPushButton
+from qtpy.QtWidgets import QApplication, QPushButton
 
 from napari_blind_deconv.jobs import OUTPUT_SUFFIXES
 from napari_blind_deconv.plugin.layers import file_name
-from napari_blind_deconv.plugin.problem_report import without_folders
+from napari_blind_deconv.plugin.save_dialog import ask_for_output, why_not_saved
 from napari_blind_deconv.plugin.saving import RunToSave
 from napari_blind_deconv.plugin.worker import Failure, catch_errors
 
@@ -66,9 +66,6 @@ class SaveButton(QPushButton):
     def save(self, path: Path, *, overwrite: bool = False) -> None:
         """Start to write the result; a signal tells how it ended."""
         assert self._run is not None
-        if path.exists() and not overwrite:
-            self.failed.emit(f"{path.name} already exists; choose another name.")
-            return
         run = RunToSave.of(self._run, path)
         self._planes = len(run.blocks)
         self._steps = catch_errors(run.write, path, overwrite)
@@ -91,18 +88,14 @@ class SaveButton(QPushButton):
     def _ask_and_save(self) -> None:
         if self._run is None:
             return
-        filters = [text for text, end in _FILTERS.items() if end != _ZARR or not self._is_colour]
-        proposed = _proposed_path(self._run)
-        name, chosen = QFileDialog.getSaveFileName(
-            self, "Save the result", str(proposed), ";;".join(filters)
-        )
-        if not name:
-            return
-        path = Path(name)
-        if path.suffix.lower() not in OUTPUT_SUFFIXES:
-            path = path.with_name(path.name + _FILTERS.get(chosen, _TIFF))
-        # The dialog has asked whether to replace a file of that name, but not a folder.
-        self.save(path, overwrite=str(path) == name and path.is_file())
+        endings = {
+            text: end for text, end in _FILTERS.items() if end != _ZARR or not self._is_colour
+        }
+        proposed = str(_proposed_path(self._run))
+        answer = ask_for_output(self, "Save the result", proposed, endings, OUTPUT_SUFFIXES)
+        if answer is not None:
+            path, overwrite = answer
+            self.save(path, overwrite=overwrite)
 
     @property
     def _is_colour(self) -> bool:
@@ -133,9 +126,7 @@ class SaveButton(QPushButton):
         if not isalive(self):
             return
         if isinstance(ended, Failure):
-            sentence = getattr(ended.error, "strerror", None) or str(ended)
-            # A path cannot be wrapped, and would be wider than the panel.
-            self.failed.emit(without_folders(sentence))
+            self.failed.emit(why_not_saved(ended.error))
         else:
             self.saved.emit(f"Saved as {ended.name}.")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,8 @@ class ViewerRun:
     source : Image
         The input layer. It may be deleted during the run.
     observer : Observer
+    other_files : sequence of str
+        Files besides that of `source` that the task was made from: a PSF, a mask.
 
     Attributes
     ----------
@@ -114,11 +117,13 @@ class ViewerRun:
         task: Task,
         source: ImageLayer,
         observer: Observer,
+        other_files: Sequence[str] = (),
     ) -> None:
         self._viewer = viewer
         self.geometry = geometry
         self.task = task
         self.source = source
+        self._other_files = other_files
         self.estimates = KeptEstimates()
         self.kept_index = self.index_in_use = 0
         self.planes = FinishedPlanes(task.image, geometry)
@@ -205,6 +210,12 @@ class ViewerRun:
         """Return the weights of all kernels, and the axes of that array; see `all_kernels`."""
         assert self.outcome.plan is not None
         return self.planes.kernels(self.outcome.plan)
+
+    def input_files(self) -> tuple[Path, ...]:
+        """Return the files that the run was made from, as far as they are known and still exist."""
+        paths = (self.source.source.path, *self._other_files)
+        files = (Path(path) for path in paths if path is not None)
+        return tuple(path for path in files if path.exists())
 
     # Estimates of a single plane, after the run
 

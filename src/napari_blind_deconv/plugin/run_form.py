@@ -203,6 +203,12 @@ class RunForm(QWidget):
             image = image.with_mask(masked)
         return geometry, Task(image, self.settings(), choice)
 
+    def other_files(self) -> list[str]:
+        """Return the files of the mask and of the PSF, if they are from files."""
+        mask = self.input.mask.value
+        files = (None if mask is None else mask.source.path, self.kernel.stored_in)
+        return [file for file in files if file is not None]
+
     def _plane(self) -> tuple[LayerGeometry, ImageData]:
         plane = self.input.plane()
         check_block(plane.image)

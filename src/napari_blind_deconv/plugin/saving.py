@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_blind_deconv import __version__
 from napari_blind_deconv.image import Image, Index
-from napari_blind_deconv.io.images import write_kernels
+from napari_blind_deconv.io.images import check_output, write_kernels
 from napari_blind_deconv.io.stored_axes import AXES
 from napari_blind_deconv.jobs import Job, origin_of
 from napari_blind_deconv.plan import StackPlan
@@ -43,6 +43,8 @@ class RunToSave:
     job : Job or None
         The same run from file to file, if the layer was read from a file. It counts only if the
         pixels of the file are those of the layer.
+    inputs : tuple of Path
+        The files that the run was made from, which are never replaced.
     """
 
     name: str
@@ -50,6 +52,7 @@ class RunToSave:
     plan: StackPlan
     blocks: list[BlockResult]
     job: Job | None
+    inputs: tuple[Path, ...]
 
     @classmethod
     def of(cls, run: ViewerRun, output: Path) -> Self:
@@ -58,20 +61,29 @@ class RunToSave:
         assert plan is not None
         # The job of a run that was stopped gives more planes than this result has.
         job = None if run.outcome.missing else _job_of(run, output)
-        return cls(run.geometry.name, run.task, plan, list(run.planes.blocks()), job)
+        blocks = list(run.planes.blocks())
+        return cls(run.geometry.name, run.task, plan, blocks, job, run.input_files())
 
     def write(self, output: Path, overwrite: bool) -> Generator[int, None, Path]:
         """Write result and sidecar, yield the number of planes written, and return the path.
 
         Errors are those of :func:`write_result`.
         """
+        _check_is_free(output, overwrite)
         image, origin = self._image_and_origin()
         blocks = [replace(block, index=self._ordered(block.index)) for block in self.blocks]
-        yield from write_result(output, image, self.plan, blocks, origin, overwrite=overwrite)
+        yield from write_result(
+            output, image, self.plan, blocks, origin, overwrite=overwrite, inputs=self.inputs
+        )
         return output
 
-    def write_kernels(self, path: Path, axes: str, kernels: Any) -> None:
-        """Write kernels with the provenance of the run; raise as :func:`write_kernels`."""
+    def write_kernels(self, path: Path, axes: str, kernels: Any, overwrite: bool) -> None:
+        """Write kernels with the provenance of the run.
+
+        Errors are those of :func:`check_output` and :func:`write_kernels`.
+        """
+        _check_is_free(path, overwrite)
+        check_output(path, overwrite=overwrite, inputs=self.inputs)
         records = {block.index: plane_record(block) for block in self.blocks}
         provenance = run_record(self._own_origin(), self.task.image, self.plan, records)
         write_kernels(path, kernels, axes, self.task.image, without_traces(provenance))
@@ -132,6 +144,12 @@ class RunToSave:
             "mask": None,
             "version": __version__,
         }
+
+
+def _check_is_free(path: Path, overwrite: bool) -> None:
+    # The panel has no --overwrite, which the sentence of `check_output` names.
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path.name} already exists; choose another name.")
 
 
 def _job_of(run: ViewerRun, output: Path) -> Job | None:

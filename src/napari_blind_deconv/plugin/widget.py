@@ -173,7 +173,8 @@ class BlindDeconvolutionWidget(QWidget):
     def _make_run(self) -> ViewerRun:
         observer = Observer(self._on_progress, self._on_end, self._on_failure, self._on_cancelled)
         source = self.form.input.chosen_layer()
-        return ViewerRun(self._viewer, *self.form.task(), source, observer)
+        files = self.form.other_files()
+        return ViewerRun(self._viewer, *self.form.task(), source, observer, files)
 
     def _clear_plots(self) -> None:
         """Clear trace, kernel and verdict of the last run; its layers and its result are kept."""

@@ -20,10 +20,12 @@ from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.io.store import StackStore
 from napari_blind_deconv.jobs import Job, run_job, sidecar_of
 from napari_blind_deconv.numerics.optics import gaussian_kernel
+from napari_blind_deconv.optics import Optics
 from napari_blind_deconv.plan import StackPlan
 from napari_blind_deconv.plugin import result_saver, saving
 from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin.layers import is_output
+from napari_blind_deconv.plugin.stated import Stated
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 from napari_blind_deconv.report import Report
 from napari_blind_deconv.results import BlockResult
@@ -201,6 +203,18 @@ class TestPlane:
         run_job(job).result()
         np.testing.assert_array_equal(pixels_of(job.output), saved)
         assert saved.shape == panel._last.layer.data.shape[-2:]
+
+    def test_optics_that_were_stated_are_in_the_file_and_its_job(
+        self, panel, qtbot, tmp_path, channels_file
+    ):
+        layer = opened(panel, channels_file, "CZYX")
+        optics = Optics(1.2, None, (0.45, 0.52, 0.6))
+        Stated(optics=optics).store(layer)
+        finish(panel, qtbot, "whole stack")
+        record = save(panel, qtbot, tmp_path / "r.ome.tif")
+        assert Job.from_record(record["job"]).optics == optics
+        with open_image(tmp_path / "r.ome.tif") as file:
+            assert file.image.optics == optics
 
     def test_a_layer_that_differs_from_its_file_has_no_job(
         self, panel, qtbot, tmp_path, channels_file

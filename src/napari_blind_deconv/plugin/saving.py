@@ -166,6 +166,7 @@ def _job_of(run: ViewerRun, output: Path) -> Job | None:
         settings=task.settings,
         axes=image.axes if run.is_stack else None,
         pixel_size=known if len(known) > 1 else None,
+        optics=image.optics,
         kernel=task.kernel.scope,
         select=_selection(run),
     )

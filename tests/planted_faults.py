@@ -934,8 +934,8 @@ FAULTS = (
     Fault(
         "panel: the layer's array is not copied",
         "plugin/geometry.py",
-        "pixels=np.array(full_data(layer)[tuple(index)])",
-        "pixels=np.asarray(full_data(layer)[tuple(index)])",
+        "pixels = np.array(full_data(layer)[tuple(index)])",
+        "pixels = np.asarray(full_data(layer)[tuple(index)])",
         "widget plugin_layers",
     ),
 )

@@ -52,15 +52,15 @@ class TestReplay:
 
     @needs_cuda
     def test_a_recorded_fit_goes_back_to_finite_weights(self, small_scene, monkeypatch):
-        evaluate = double_dip.DoubleDip._evaluate
+        read = double_dip.DoubleDip._read
         calls: list[int] = []
 
-        def faulty(self):
-            step, is_finite = evaluate(self)
+        def faulty(self, evaluation):
+            step, is_finite = read(self, evaluation)
             calls.append(1)
             return step, is_finite and len(calls) not in (15, 16)
 
-        monkeypatch.setattr(double_dip.DoubleDip, "_evaluate", faulty)
+        monkeypatch.setattr(double_dip.DoubleDip, "_read", faulty)
         settings = Settings.preset("paper-small").with_changes(max_iterations=25, kernel_size=13)
         result = deconvolve(small_scene[1], settings)
         assert result.slowed_at == 15

@@ -116,16 +116,14 @@ class DoubleDip:
         """
         if iteration == 1:
             self._begin()
-        step, is_finite = self._evaluate()
+        step, is_finite = self._read(self._evaluation.result())
         # Twice a fit became NaN and the same fit, run again, did not; the cause is not known.
         if not is_finite:
-            self._evaluation.start()
-            step, is_finite = self._evaluate()
+            step, is_finite = self._read(self._evaluation())
         if not is_finite and self.slowed_at is None:
             self._restore_and_slow_down()
             self.slowed_at = iteration
-            self._evaluation.start()
-            step, is_finite = self._evaluate()
+            step, is_finite = self._read(self._evaluation())
         if not is_finite:
             raise FloatingPointError(
                 f"objective or gradients were not finite at iteration {iteration}"
@@ -135,9 +133,9 @@ class DoubleDip:
         self._evaluation.start()  # the GPU computes the next one while this one is judged
         return step
 
-    def _evaluate(self) -> tuple[Step, bool]:
-        """Return the estimates and terms, and whether they and all gradients are finite."""
-        canvas, kernel, measures = self._evaluation.result()
+    def _read(self, evaluation: tuple[Tensor, ...]) -> tuple[Step, bool]:
+        """Return the outputs of `_compute` as a step, and whether all gradients are finite, too."""
+        canvas, kernel, measures = evaluation
         *terms, norm = measures.tolist()  # waits for the GPU, once in an iteration
         return Step(canvas, kernel, *terms), math.isfinite(terms[0]) and math.isfinite(norm)
 

@@ -6,7 +6,10 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
+
+import tifffile
 
 from napari_blind_deconv.optics import Optics
 from napari_blind_deconv.units import convert
@@ -20,6 +23,7 @@ __all__ = [
     "optics_of_text",
     "properties_in",
     "refractive_index_of",
+    "xml_as_dict",
 ]
 
 REFRACTIVE_INDICES = {
@@ -33,6 +37,12 @@ REFRACTIVE_INDICES = {
     "oil": 1.515,
 }
 """Refractive indices of the immersion media that OME and manufacturers name."""
+
+
+@lru_cache(maxsize=8)
+def xml_as_dict(text: str) -> Mapping[str, Any]:
+    """Return XML as nested dictionaries, which nobody may change: the last texts are remembered."""
+    return dict(tifffile.xml2dict(text))
 
 
 def elements(value: Any, key: str | None = None) -> list[Any]:

@@ -15,7 +15,7 @@ def reflected(features: Tensor) -> Tensor:
 
     It gives what ``torch.nn.functional.pad`` gives with ``mode="reflect"``. On a GPU, that function
     converts its input from channels-last to channels-first, and a convolution converts it back,
-    which takes a fifth of an iteration of the networks; and its gradient depends on chance.
+    which takes a fifth of an iteration of the networks; and its gradient differs from run to run.
 
     Raises
     ------

@@ -109,6 +109,7 @@ class LayerGeometry:
         inside = np.array(shown_index(layer, dims))
         inside[list(axes)] = corner
         position = tuple(map(int, inside))
+        reading = read_pixel_size(layer, axes)
         return LayerGeometry(
             name=layer.name,
             rgb=layer.rgb,
@@ -126,8 +127,8 @@ class LayerGeometry:
             # napari applies `affine` after `translate`, so its effect is taken out here.
             translate=layer.affine.inverse(layer.data_to_world(position)),
             display=display_of(layer),
-            pixel_size=read_pixel_size(layer, axes).size,
-            stated=stated_for_results(layer, axes),
+            pixel_size=reading.size,
+            stated=stated_for_results(layer, axes, reading),
             rows=rows.stop - rows.start,
             columns=data.shape[axes[1]],
             corner=corner,

@@ -8,7 +8,6 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
 
-import tifffile
 from napari.layers import Image
 
 from napari_blind_deconv.io.optics_metadata import (
@@ -16,6 +15,7 @@ from napari_blind_deconv.io.optics_metadata import (
     optics_of_ome,
     optics_of_properties,
     properties_in,
+    xml_as_dict,
 )
 from napari_blind_deconv.optics import Optics
 from napari_blind_deconv.plugin.axes import axis_letter, stack_axes
@@ -97,24 +97,16 @@ def channel_names(layer: Image, channels: int) -> tuple[str, ...]:
 
     They are read from the layer's file, but no pixels are, or from the layer's metadata.
     """
-    for read in (_names_in_file, _names_in_metadata):
-        try:
-            names = read(layer)
-        except Exception:  # metadata may be anything
-            continue
-        if len(names) == channels and all(names):
-            return names
-    return ()
-
-
-def _names_in_file(layer: Image) -> tuple[str, ...]:
-    return LayerFile.of(layer).channel_names
-
-
-def _names_in_metadata(layer: Image) -> tuple[str, ...]:
-    images = [image for ome in _ome_in(layer.metadata) for image in elements(ome, "Image")]
-    [names] = {tuple(_names_of(image)) for image in images if _fits(layer, image)}
-    return names
+    names = LayerFile.of(layer).channel_names
+    if len(names) == channels and all(names):
+        return names
+    try:
+        images = [image for ome in _ome_in(layer.metadata) for image in elements(ome, "Image")]
+        found = {tuple(_names_of(image)) for image in images if _fits(layer, image)}
+    except Exception:  # metadata may be anything
+        return ()
+    names = found.pop() if len(found) == 1 else ()
+    return names if len(names) == channels and all(names) else ()
 
 
 def _of_file(layer: Image) -> LayerOptics:
@@ -167,7 +159,7 @@ def _named_channel(layer: Image, names: Sequence[str]) -> int | None:
 
 
 def _ome_in(metadata: Mapping[Any, Any]) -> Iterator[Mapping[str, Any]]:
-    """Return the OME metadata in the metadata of a layer, as `tifffile.xml2dict` returns them.
+    """Return the OME metadata in the metadata of a layer, as `xml_as_dict` returns them.
 
     Readers put them there as XML, as a model of the package ome-types, or as dictionaries.
     """
@@ -177,7 +169,7 @@ def _ome_in(metadata: Mapping[Any, Any]) -> Iterator[Mapping[str, Any]]:
         if hasattr(ome, "to_xml"):
             ome = ome.to_xml()
         if isinstance(ome, str) and "<OME" in ome:
-            ome = tifffile.xml2dict(ome)
+            ome = xml_as_dict(ome)
         if isinstance(ome, Mapping):
             ome = ome.get("OME", ome)
         if isinstance(ome, Mapping) and "Image" in ome:

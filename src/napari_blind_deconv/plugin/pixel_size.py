@@ -9,12 +9,12 @@ from xml.etree.ElementTree import ParseError
 
 import numpy as np
 import pint
-import tifffile
 from napari.layers import Image
 from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from napari_blind_deconv.io.optics_metadata import xml_as_dict
 from napari_blind_deconv.plugin.axes import FROM_FILE, axis_letter, read_axes
 from napari_blind_deconv.plugin.layer_file import LayerFile
 from napari_blind_deconv.plugin.stated import Stated
@@ -95,12 +95,12 @@ def read_pixel_size(layer: Image, axes: tuple[int, int]) -> PixelReading:
     return PixelReading(_UNKNOWN)
 
 
-def stated_for_results(layer: Image, axes: tuple[int, int]) -> Stated:
+def stated_for_results(layer: Image, axes: tuple[int, int], reading: PixelReading) -> Stated:
     """Return what results of a layer have to state, as they only have its transform and labels.
 
-    The parameters are those of :func:`read_pixel_size`.
+    The parameters are those of :func:`read_pixel_size`, and what it has returned.
     """
-    stated, reading = Stated.of(layer), read_pixel_size(layer, axes)
+    stated = Stated.of(layer)
     try:
         letters, note = read_axes(layer)
     except ValueError:  # the axes are not needed for a single plane
@@ -277,8 +277,8 @@ def _is_nested(value: Any) -> bool:
     )
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def _parsed(text: str) -> Mapping[str, Any]:
     try:
-        return dict(tifffile.xml2dict(text))
+        return xml_as_dict(text)
     except (ParseError, ValueError):  # some other text
         return {}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from napari.qt.threading import GeneratorWorker, create_worker
 from psygnal import Signal
 from qtpy.compat import isalive
+from qtpy.QtCore import QCoreApplication
 from qtpy.QtWidgets import QApplication, QPushButton
 
 from napari_blind_deconv.jobs import OUTPUT_SUFFIXES
@@ -81,9 +82,8 @@ class SaveButton(QPushButton):
         )
         self._update()
         self._worker.start()
-        application = QApplication.instance()
-        assert application is not None
-        application.aboutToQuit.connect(partial(_complete, self._worker, self._steps))
+        self._at_the_end = partial(_complete, self._worker, self._steps)
+        _application().aboutToQuit.connect(self._at_the_end)
 
     def _ask_and_save(self) -> None:
         if self._run is None:
@@ -132,9 +132,16 @@ class SaveButton(QPushButton):
 
     def _on_finished(self) -> None:
         self._steps.close()  # if another program has ended the thread, the file is deleted here
+        _application().aboutToQuit.disconnect(self._at_the_end)
         self._worker = None
         if isalive(self):
             self._update()
+
+
+def _application() -> QCoreApplication:
+    application = QApplication.instance()
+    assert application is not None
+    return application
 
 
 def _all_of(steps: _Steps) -> _Steps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -85,7 +86,7 @@ class Stated:
         if letters and not _fit(letters, layer.ndim):
             raise ValueError(
                 f"Expected one letter for each of the {layer.ndim} axes of {layer.name}, T, C or "
-                f"Z and at the end YX, such as {'TCZYX'[-layer.ndim :]}, got {axes!r}."
+                f"Z and at the end YX, such as {_LETTERS[-layer.ndim :]}, got {axes!r}."
             )
         sides = _numbers(pixel_size, "the pixel size in µm, such as 0.1 or 0.3, 0.1, 0.1")
         if sides:
@@ -98,7 +99,7 @@ class Stated:
         waves = _numbers(unknown, "emission wavelengths in nm, such as 460, 520")
         optics = Optics(
             numerical_aperture=apertures[0] if apertures else None,
-            emission_wavelengths=tuple(None if nm != nm else nm / 1000 for nm in waves),
+            emission_wavelengths=tuple(None if math.isnan(nm) else nm / 1000 for nm in waves),
         )
         spacing = dict(zip("XYZ", reversed(sides), strict=False))
         return cls(letters, spacing, optics=optics)

@@ -37,7 +37,8 @@ from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.location import kernel_centroid
 from napari_blind_deconv.numerics.metrics import kernel_similarity, psnr_up_to_shift
 from napari_blind_deconv.numerics.optics import gaussian_kernel
-from napari_blind_deconv.reasons import QualityFlag, SkipReason
+from napari_blind_deconv.optics import Optics
+from napari_blind_deconv.reasons import Finding, QualityFlag, SkipReason
 from napari_blind_deconv.results import TRACE_DTYPE, stage_starts
 from napari_blind_deconv.synthetic import Scene, fluorescence_scene
 from napari_blind_deconv.task import Task
@@ -616,6 +617,23 @@ class TestQuality:
         result = deconvolve(sharp, Settings(max_iterations=2))
         assert QualityFlag.NO_BLUR in result.flags
         assert result.kernel.source == "none"
+
+    def test_a_kernel_found_before_and_then_held_gives_the_same_estimate(self, blurred):
+        found = deconvolve(blurred)
+        held = deconvolve(blurred, kernel=found.kernel)
+        assert held.kernel.width_deviation == found.kernel.width_deviation
+        np.testing.assert_allclose(held.image, found.image, atol=2e-3 * np.ptp(found.image))
+
+    def test_known_optics_give_a_kernel_where_the_image_shows_no_blur(self):
+        optics = Optics(numerical_aperture=0.5, emission_wavelengths=(0.6,))
+        image = Image(
+            data.camera()[100:228, 120:248], "YX", {"Y": 100, "X": 100}, "nm", optics=optics
+        )
+        result = deconvolve(image, Settings(max_iterations=2))
+        assert result.kernel.source == "narrowest"
+        assert result.trust.kernel_fwhm == pytest.approx([10 * optics.narrowest_width] * 2, rel=0.1)
+        assert Finding.NARROWEST in result.findings
+        assert QualityFlag.NO_BLUR not in result.flags
 
     def test_a_window_that_is_too_small_is_flagged(self, blurred):
         settings = Settings(kernel_size=5, kernel_start=3.0, max_iterations=2)

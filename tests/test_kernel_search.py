@@ -81,6 +81,36 @@ def test_a_sharp_noisy_image_has_no_blur():
     assert kernel_width(found.weights) < 1.5
 
 
+@pytest.mark.parametrize(
+    ("kernel", "source", "width"),
+    [
+        (np.ones((1, 1), np.float32), "narrowest", 4.0),  # a point without the optics
+        (gaussian_kernel((11, 11), 1.2), "narrowest", 4.0),
+        (gaussian_kernel((21, 21), 2.5), "Gaussian", None),  # wider than the optics make it
+    ],
+)
+def test_no_kernel_is_narrower_than_the_optics_allow(kernel, source, width):
+    recorded = exposure(kernel, 0.01)
+    alone = find_kernel(recorded, 61)
+    found = run_to_end(search_kernel(recorded, 61, narrowest=4.0))
+    assert found.source == source
+    expected = kernel_width(alone.weights) if width is None else width
+    assert kernel_width(found.weights) == pytest.approx(expected, rel=0.03)
+
+
+def test_an_ellipse_is_no_narrower_than_the_optics_allow():
+    recorded = exposure(elliptic_gaussian(21, (3.0, 1.5), 20.0), 0.01)
+    found = run_to_end(search_kernel(recorded, 61, narrowest=5.0))
+    assert found.source == "elliptic Gaussian"
+    assert found.widths.principal[1] == pytest.approx(5.0, rel=0.03)
+    assert found.widths.principal[0] == pytest.approx(7.1, rel=0.2)
+
+
+def test_pixels_too_coarse_for_the_optics_change_nothing():
+    recorded = exposure(np.ones((1, 1), np.float32), 0.1)
+    assert run_to_end(search_kernel(recorded, 61, narrowest=1.5)).source == "none"
+
+
 def test_fine_texture_is_not_taken_for_linear_motion():
     bricks = data.brick()[:256, :256] / 255
     noisy = bricks + 0.1 * np.random.default_rng(0).standard_normal(bricks.shape)

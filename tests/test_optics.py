@@ -5,6 +5,7 @@ import pytest
 
 from napari_blind_deconv.numerics.metrics import kernel_width
 from napari_blind_deconv.numerics.optics import gaussian_kernel, line_kernel, widefield_psf
+from napari_blind_deconv.optics import Optics
 
 OBJECTIVE = {"numerical_aperture": 1.2, "wavelength": 0.6, "pixel_size": 0.04}
 
@@ -16,6 +17,14 @@ def test_an_airy_pattern_has_its_known_width_and_first_ring():
     profile = psf[30, 30:]
     dark = np.flatnonzero(np.diff(np.sign(np.diff(profile))) > 0)[0] + 1
     assert dark * 0.04 == pytest.approx(0.61 * 0.6 / 1.2, abs=0.04)
+
+
+def test_the_narrowest_psf_is_that_of_a_closed_pinhole():
+    psf = np.square(widefield_psf(61, **OBJECTIVE))
+    optics = Optics(1.2, emission_wavelengths=(None, 0.7, 0.6))
+    assert optics.narrowest_width == pytest.approx(kernel_width(psf) * 0.04, rel=0.03)
+    assert Optics(1.2).narrowest_width is None
+    assert Optics(emission_wavelengths=(0.6,)).narrowest_width is None
 
 
 def test_defocus_widens_and_is_the_same_on_both_sides():

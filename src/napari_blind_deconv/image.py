@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from napari_blind_deconv.errors import first_line
 from napari_blind_deconv.masks import as_mask
 from napari_blind_deconv.optics import Optics
+from napari_blind_deconv.units import in_unit
 
 __all__ = ["Image", "Index", "PixelArray", "Region", "moved_origin"]
 
@@ -169,6 +170,13 @@ class Image:
         """Pixel size along the axes of a block, in `unit`; None unless all of them are known."""
         known = set(self.space) <= set(self.spacing)
         return tuple(self.spacing[axis] for axis in self.space) if known else None
+
+    @property
+    def pixel_micrometres(self) -> tuple[float, ...] | None:
+        """Pixel size along the axes of a block in µm; None unless all of them are known."""
+        sizes = [in_unit(size, self.unit, "µm") for size in self.pixel_size or ()]
+        known = tuple(size for size in sizes if size is not None)
+        return known if len(known) == len(self.space) else None
 
     # Blocks
 

@@ -34,6 +34,7 @@ class KernelSource(StrEnum):
     NO_BLUR = "none"  # found in the image: a point
     GAUSSIAN = "Gaussian"  # found in the image: a round Gaussian
     ELLIPTIC = "elliptic Gaussian"  # found in the image: an elliptic Gaussian
+    NARROWEST = "narrowest"  # the narrowest that the optics allow; the image shows none wider
     ELONGATED = "elongated"  # found in the image: a line or an ellipse; noise hides which
     LINEAR_MOTION = "linear motion"  # found in the image: a line, convolved with a Gaussian
     FREE = "free"  # found in the image: any shape

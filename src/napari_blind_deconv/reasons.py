@@ -195,6 +195,12 @@ class Finding(_Reason):
         "The quarters of the image are blurred differently, so that one kernel does not suit all "
         "of them. Try parts of the image on their own.",
     )
+    NARROWEST = (
+        "kernel from the optics",
+        "The image shows no blur as wide as the optics make it, so that the narrowest kernel that "
+        "the numerical aperture and the emission wavelength allow was used. Check the two, and "
+        "the pixel size, if the result looks wrong.",
+    )
     REPEATED = (
         "repeated pixels",
         "The image was deconvolved on the grid on which it was sampled, and its kernel is in "

@@ -32,10 +32,6 @@ class Judged(Protocol):
     def kernel(self) -> Kernel:
         """Kernel of the estimate."""
 
-    @property
-    def kernel_is_held(self) -> bool:
-        """Whether the kernel was known and held."""
-
 
 def expected_error(
     image: Image | ArrayLike,
@@ -90,8 +86,7 @@ def _expected_error(
     problem = Problem.of(Task(block, Settings(), held))
     assert problem.kernel is not None
     linear = Wiener.solved(problem, problem.kernel.weights)
-    told = result.kernel.width_deviation
-    models = local_models(problem, linear, width_error(told, is_held=result.kernel_is_held))
+    models = local_models(problem, linear, width_error(result.kernel))
     channels = problem.intensity.to_unit(block.with_pixels(estimate).by_channel())
     variances = [
         np.square(expected_deviation(channel, model))

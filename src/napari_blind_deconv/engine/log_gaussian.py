@@ -5,6 +5,7 @@ from __future__ import annotations
 from napari_blind_deconv.engine.converging import Converging
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.wiener import Wiener
+from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.numerics.local_model import LocalModel
 from napari_blind_deconv.numerics.log_gaussian import log_gaussian
@@ -34,8 +35,7 @@ class LogGaussian(Converging):
     def __init__(self, problem: Problem, linear: Wiener) -> None:
         kernel = problem.kernel
         assert kernel is not None
-        error = width_error(kernel.width_deviation, is_held=problem.is_held)
-        models = local_models(problem, linear, error)
+        models = local_models(problem, linear, width_error(kernel))
         runs = [
             log_gaussian(observed, model, start)
             for observed, model, start in zip(problem.observed, models, linear.canvas, strict=True)
@@ -68,14 +68,10 @@ def local_models(problem: Problem, linear: Wiener, error: float) -> list[LocalMo
     ]
 
 
-def width_error(told: float | None, *, is_held: bool) -> float:
+def width_error(kernel: Kernel) -> float:
     """Return the relative error of the width of a kernel.
 
-    Parameters
-    ----------
-    told : float or None
-        Error that was told when the kernel was found.
-    is_held : bool
-        Whether the kernel was given and held.
+    A kernel that was found in one image and is held for others keeps the error that was told.
     """
-    return _ERROR_GIVEN if is_held else told or _ERROR_UNKNOWN
+    is_given = kernel.source is KernelSource.GIVEN
+    return kernel.width_deviation or (_ERROR_GIVEN if is_given else _ERROR_UNKNOWN)

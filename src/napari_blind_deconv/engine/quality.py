@@ -21,7 +21,6 @@ from napari_blind_deconv.numerics.pixel_faults import fill
 from napari_blind_deconv.numerics.resolution import resolution
 from napari_blind_deconv.reasons import Finding, QualityFlag, StopReason
 from napari_blind_deconv.results import MIN_SHARPENING, TrustReport
-from napari_blind_deconv.units import in_unit
 
 __all__ = ["Judgement", "judge", "quality_flags"]
 
@@ -92,6 +91,8 @@ def judge(
         no_blur=_reason_for_no_blur(inspection.block, trust),
     )
     findings = dict(inspection.findings)
+    if kernel.source is KernelSource.NARROWEST:
+        findings[Finding.NARROWEST] = None
     if kernel.source.is_gaussian and varies_over_field(inspection):
         findings[Finding.UNEVEN] = None
     return Judgement(trust, flags, findings)
@@ -108,9 +109,8 @@ def _reason_for_no_blur(block: Image, trust: TrustReport) -> QualityFlag:
 
 def _is_undersampled(block: Image) -> bool:
     """Return whether the pixels are known to be too coarse for the microscope."""
-    limit = block.optics.finest_period
-    sides = [in_unit(side, block.unit, "µm") for side in block.pixel_size or ()]
-    return limit is not None and any(side is not None and side > limit / 2 for side in sides)
+    limit, sides = block.optics.finest_period, block.pixel_micrometres
+    return limit is not None and sides is not None and max(sides) > limit / 2
 
 
 def _trust_report(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,8 @@ def search_kernel(
     max_side: int,
     valid: NDArray[np.bool_] | None = None,
     noise: NoiseShape = WHITE_NOISE,
+    *,
+    narrowest: float = 0.0,
 ) -> Generator[Kernel, None, Kernel]:
     """Search for the kernel that blurred an image.
 
@@ -68,6 +71,10 @@ def search_kernel(
     noise : NoiseShape
         How the power of the noise depends on frequency. Only parametric kernels are searched for
         unless the noise is white, because filtered noise has a shape of its own. Default: white.
+    narrowest : float
+        FWHM in pixels of the narrowest kernel that the optics allow. A narrower Gaussian, or a
+        point, is replaced by a Gaussian of this width, unless the pixels are too coarse to show
+        it. Raising it gives wider kernels in images that seem sharper. Default: unknown.
 
     Yields
     ------
@@ -87,6 +94,17 @@ def search_kernel(
     """
     if image.ndim != 2:
         raise ValueError(f"Expected a 2D image (rows, columns), got shape {image.shape}.")
+    found = yield from _search(image, max_side, valid, noise)
+    return _as_wide_as(found, narrowest / _FWHM, max_side)
+
+
+def _search(
+    image: NDArray[np.floating[Any]],
+    max_side: int,
+    valid: NDArray[np.bool_] | None,
+    noise: NoiseShape,
+) -> Generator[Kernel, None, Kernel]:
+    """Search for the kernel by what the image alone shows."""
     region, valid_share = _searched(image, valid)
     # The shape of other noise belongs to the axes of the image.
     orientation = Orientation.of(region) if noise.is_white else AS_IT_IS
@@ -138,6 +156,22 @@ def _with_posterior(
         return corrected if max(corrected.shape) <= max_side else found
     sigma = math.sqrt(along * math.exp(mean))
     return found if sigma <= WIDEST_POINT else draw_gaussian(sigma, max_side, **options)
+
+
+def _as_wide_as(kernel: Kernel, sigma: float, max_side: int) -> Kernel:
+    """Return a kernel that is no narrower than the Gaussian that the optics allow, with σ."""
+    if sigma <= WIDEST_POINT:
+        return kernel
+    widths = [width / _FWHM for width in kernel.widths.principal]
+    if kernel.source is KernelSource.ELLIPTIC and min(widths) < sigma:
+        along, across = (max(width, sigma) ** 2 for width in widths)
+        told = {"misfit": kernel.misfit, "width_deviation": kernel.width_deviation}
+        return draw_ellipse((along, across), kernel.widths.angle or 0.0, **told)
+    is_round = kernel.source in (KernelSource.NO_BLUR, KernelSource.GAUSSIAN)
+    if not is_round or min(widths) >= sigma:
+        return kernel
+    drawn = draw_gaussian(sigma, max_side, misfit=kernel.misfit)
+    return replace(drawn, source=KernelSource.NARROWEST)
 
 
 def gaussian_width(

@@ -808,7 +808,7 @@ class TestForm:
 
         def look() -> None:
             if form.layer.value is not None:
-                seen.append(form.extent().pixels)
+                seen.append(form.extent(form.layer.value).pixels)
 
         form._on_changed = look
         viewer.layers["cells"].corner_pixels = np.array([[0, 0], [19, 9]])

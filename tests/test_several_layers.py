@@ -315,7 +315,7 @@ class TestSelectedLayers:
     def test_all_runs_are_copied(self, dock):
         add_images(dock, *SCENES)
         dock.form.input.run_on.value = SELECTED
-        dock.command_button.click()
+        dock.reuse.command_button.click()
         text = QApplication.clipboard().text()
         assert text.count("blind-deconv run") == 3
         assert "--pixel-size 0.3,0.3" in text

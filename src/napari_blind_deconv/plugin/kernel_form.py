@@ -325,7 +325,7 @@ class KernelForm(QWidget):
             "pixel_size": size,
         }
         arguments = ", ".join(f"{name}={value:g}" for name, value in options.items())
-        kernel = Kernel(widefield_psf(side, **options))
+        kernel = Kernel(widefield_psf(side, **options), pixel_size=(height, width), unit=unit)
         return kernel, f"widefield_psf({side}, {arguments})", "kernel.tif"
 
 

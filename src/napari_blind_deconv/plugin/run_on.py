@@ -45,16 +45,11 @@ class RunOn(ComboBox):
         """Offer a layer, the selected layers if it is among them, and all channels of its image."""
         before = self.chosen
         self._offers = self._offers_with(layer)
-        counts = {key: len(layers) for key, layers in self._offers.items()}
-        texts = {
-            ONE: "this layer",
-            SELECTED: f"{counts.get(SELECTED)} selected layers",
-            CHANNELS: f"all {counts.get(CHANNELS)} channels",
-        }
+        choices = list(zip(self._texts(), self._offers, strict=True))
         value = self.value if self.value in self._offers else ONE
         with self.changed.blocked():
-            self.choices = [(texts[ONE], ONE)]  # new ones are then added in their order
-            self.choices = [(texts[key], key) for key in self._offers]
+            self.choices = choices[:1]  # new ones are then added in their order
+            self.choices = choices
             self.value = value
         show_row(self, len(self._offers) > 1)
         self._show_names()
@@ -75,10 +70,20 @@ class RunOn(ComboBox):
             offers[CHANNELS] = channels
         return offers
 
+    def _texts(self) -> list[str]:
+        """Return the texts of the offers."""
+        counts = {key: len(layers) for key, layers in self._offers.items()}
+        texts = {
+            ONE: "this layer",
+            SELECTED: f"{counts.get(SELECTED)} selected layers",
+            CHANNELS: f"all {counts.get(CHANNELS)} channels",
+        }
+        return [texts[key] for key in self._offers]
+
     def _show_names(self) -> None:
-        names = [", ".join(layer.name for layer in layers) for layers in self._offers.values()]
         offers = [
-            f"{self.native.itemText(index)}: {text}" for index, text in enumerate(names) if text
+            f"{text.capitalize()}: {', '.join(layer.name for layer in layers)}."
+            for text, layers in zip(self._texts(), self._offers.values(), strict=True)
         ]
         details = ", with its own kernel, pixel size and optics.\n" + "\n".join(offers)
         set_tooltip(self, f"{_HELP}{details}" if len(offers) > 1 else f"{_HELP}.")

@@ -18,14 +18,10 @@ from qtpy.QtWidgets import (
 from napari_blind_deconv.plugin.help_button import HelpButton
 from napari_blind_deconv.plugin.kernel_view import KernelView
 from napari_blind_deconv.plugin.layouts import Section, in_row
-from napari_blind_deconv.plugin.messages import (
-    copy_to_clipboard,
-    notify,
-    result_sentence,
-    stack_sentence,
-)
+from napari_blind_deconv.plugin.messages import notify, result_sentence, stack_sentence
 from napari_blind_deconv.plugin.problem_report import problem_report
 from napari_blind_deconv.plugin.result_panel import ResultPanel
+from napari_blind_deconv.plugin.reuse_buttons import ReuseButtons
 from napari_blind_deconv.plugin.run import ViewerRun
 from napari_blind_deconv.plugin.run_form import RunForm
 from napari_blind_deconv.plugin.run_progress import RunProgress
@@ -101,12 +97,9 @@ class BlindDeconvolutionWidget(QWidget):
         self.trace_plot = TracePlot(_TRACE_PLACEHOLDER)
         self.kernel_view = KernelView()
         self.help_button = HelpButton()
-        self.python_button = QPushButton("Copy as Python")
-        self.python_button.setToolTip("Copy a Python script that does the run chosen above.")
-        self.python_button.clicked.connect(lambda: self._copy_script(as_python=True))
-        self.command_button = QPushButton("Copy as command")
-        self.command_button.setToolTip("Copy a command line that does the run chosen above.")
-        self.command_button.clicked.connect(lambda: self._copy_script(as_python=False))
+        self.reuse = ReuseButtons(self.form)
+        self.reuse.done.connect(self._show_status)
+        self.reuse.failed.connect(self._show_error)
 
     def _lay_out(self) -> None:
         column = QVBoxLayout()
@@ -129,7 +122,7 @@ class BlindDeconvolutionWidget(QWidget):
         column.addWidget(
             Section("Settings", self.form.settings_section, "Change what the preset has set.")
         )
-        column.addLayout(in_row(self.python_button, self.command_button))
+        column.addWidget(self.reuse)
         column.addWidget(self.help_button)
         column.addStretch()
         content = QWidget()
@@ -326,18 +319,6 @@ class BlindDeconvolutionWidget(QWidget):
             settings = None
         return problem_report(sentence, error, settings, self.form.describe_image())
 
-    def _copy_script(self, *, as_python: bool) -> None:
-        try:
-            scripts = [self.form.script(layer) for layer in self.form.input.chosen_layers()]
-        except Exception as error:  # lazy data may raise any error when they are read
-            self._show_error(str(error) or type(error).__name__, error)
-            return
-        texts = [each.as_python() if as_python else each.as_command() for each in scripts]
-        copy_to_clipboard("\n".join(texts))
-        self._show_status(
-            "Copied; paste it into a script." if as_python else "Copied; paste it into a terminal."
-        )
-
     def _show_running(self, running: bool) -> None:
         self._update_run_button()
         for button, help_text in (
@@ -367,6 +348,7 @@ class BlindDeconvolutionWidget(QWidget):
         undocked = event is not None and event.type() == QEvent.Type.ParentChange
         if undocked and self.parent() is None:
             self.result.clear()
+            self.reuse.close_batch()
             if self._series is not None:
                 self._series.detach()
                 self._series = None

@@ -253,6 +253,17 @@ class TestSelectedLayers:
         deblurred = [layer.name for layer in viewer.layers if "deblurred" in layer.name]
         assert deblurred == ["a [deblurred]"]
 
+    def test_a_run_that_another_program_ends_is_the_last(self, dock, finish, qtbot):
+        add_images(dock, *SCENES)
+        set_endless(dock)
+        dock.form.input.run_on.value = SELECTED
+        dock.start()
+        qtbot.waitUntil(lambda: dock.trace_plot.points > 1, timeout=guard.MILLISECONDS)
+        dock._run._worker.quit()
+        finish()
+        assert dock.status.text().startswith("Ended; 0 of 3 layers deconvolved; 'a': The run was")
+        assert "b [deblurred]" not in names(dock)
+
     def test_a_plane_among_stacks_is_run_as_a_whole_and_a_short_stack_is_refused(self, dock):
         viewer, form = dock._viewer, dock.form
         stack = viewer.add_image(np.stack(SCENES), name="stack")

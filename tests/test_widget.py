@@ -556,7 +556,7 @@ class TestAfterwards:
         assert "blind-deconv run" in QApplication.clipboard().text()
 
     def test_a_copy_that_raises_an_error_is_reported(self, dock, notifications, monkeypatch):
-        def unreadable():
+        def unreadable(_layer):
             raise RuntimeError("the chunk is damaged")
 
         monkeypatch.setattr(dock.form, "script", unreadable)

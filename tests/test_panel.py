@@ -319,7 +319,7 @@ class TestKeyboard:
             form.reset_button,
             form.fields.widgets["max_iterations"].native,
             form.seed.native,
-            panel.python_button,
+            panel.reuse.python_button,
             panel.help_button,
         ]
         found, widget = [], main[0]

@@ -464,7 +464,7 @@ class TestAfterwards:
         assert "⚠ The run was stopped at the iteration limit" in dock.warnings.text()
         record = viewer_of(dock).layers["cells [deblurred]"].metadata["blind_deconvolution"]
         assert any("iteration limit" in warning for warning in record["warnings"])
-        dock.command_button.click()
+        dock.reuse.command_button.click()
         assert "Copied" in dock.status.text()
         assert "iteration limit" in dock.warnings.text()
 
@@ -550,17 +550,17 @@ class TestAfterwards:
         assert "max_iterations" in QApplication.clipboard().text()
 
     def test_the_run_is_copied_as_text(self, dock):
-        dock.python_button.click()
+        dock.reuse.python_button.click()
         assert "deconvolve(image" in QApplication.clipboard().text()
-        dock.command_button.click()
+        dock.reuse.command_button.click()
         assert "blind-deconv run" in QApplication.clipboard().text()
 
     def test_a_copy_that_raises_an_error_is_reported(self, dock, notifications, monkeypatch):
-        def unreadable():
+        def unreadable(_layer):
             raise RuntimeError("the chunk is damaged")
 
         monkeypatch.setattr(dock.form, "script", unreadable)
-        dock.command_button.click()
+        dock.reuse.command_button.click()
         assert notifications == ["the chunk is damaged"]
 
     def test_a_copy_that_fails_does_not_end_the_run(self, dock, wait, notifications):
@@ -568,7 +568,7 @@ class TestAfterwards:
         dock.start()
         wait(is_deconvolving(dock))
         dock.form.input.scope.value = "drawn rectangle"
-        dock.python_button.click()
+        dock.reuse.python_button.click()
         assert "No rectangle is drawn" in notifications[0]
         assert dock.stop_button.isEnabled()
         assert not dock.run_button.isEnabled()
@@ -808,7 +808,7 @@ class TestForm:
 
         def look() -> None:
             if form.layer.value is not None:
-                seen.append(form.extent().pixels)
+                seen.append(form.extent(form.layer.value).pixels)
 
         form._on_changed = look
         viewer.layers["cells"].corner_pixels = np.array([[0, 0], [19, 9]])

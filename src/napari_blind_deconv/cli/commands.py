@@ -181,6 +181,10 @@ def batch(
     series: SeriesOption = None,
     kernel: KernelOption = "per-channel",
     psf: Annotated[Path | None, typer.Option(help="TIFF of a known PSF, for all images.")] = None,
+    psf_guess: Annotated[
+        Path | None,
+        typer.Option(help="TIFF of an approximate PSF, which the fit corrects for each image."),
+    ] = None,
     mask: MaskOption = None,
     jobs: Annotated[
         int, typer.Option(min=1, help="Number of files at a time; they share the cores.")
@@ -208,6 +212,7 @@ def batch(
             "dtype": pixel_type(dtype),
             "kernel": kernel_scope(kernel),
             "psf": psf,
+            "psf_guess": psf_guess,
             "mask": mask,
         }
         pairs = plan_batch(images, out, suffix)

@@ -189,28 +189,41 @@ class KernelForm(QWidget):
         if self.source.value != MICROSCOPE:
             return
         self._layer = layer
+        for widget, value in self._known_of(layer, index()).items():
+            with widget.changed.blocked():
+                widget.value = value
+
+    def _known_of(self, layer: Image, index: Sequence[int]) -> dict[FloatSpinBox, float]:
+        """Return what is known about a layer for the model of the microscope, by widget."""
         corrections = Stated.of(layer)
         if layer not in self._optics or self._optics[layer][0] != corrections:
             if layer in self._optics:
                 self._entered.pop(layer, None)
             self._optics[layer] = corrections, LayerOptics.of(layer)
         known = self._optics[layer][1]
-        wavelength = known.wavelength_at(index())
+        wavelength = known.wavelength_at(index)
         values = {
             self.aperture: known.optics.numerical_aperture,
             self.wavelength: wavelength and 1000 * wavelength,
             **self._entered.get(layer, {}),
         }
-        for widget, value in values.items():
-            if value is not None and widget.min <= value <= widget.max:
-                with widget.changed.blocked():
-                    widget.value = value
+        return {
+            widget: value
+            for widget, value in values.items()
+            if value is not None and widget.min <= value <= widget.max
+        }
 
     def _remember(self, widget: FloatSpinBox, value: float) -> None:
         if self._layer is not None:
             self._entered.setdefault(self._layer, {})[widget] = value
 
-    def selection(self, height: float, width: float, unit: str) -> KernelSelection:
+    def selection(
+        self,
+        height: float,
+        width: float,
+        unit: str,
+        other: tuple[Image, Sequence[int]] | None = None,
+    ) -> KernelSelection:
         """Return the chosen kernel.
 
         Parameters
@@ -219,6 +232,9 @@ class KernelForm(QWidget):
             Size of the image's pixels in `unit`, for the model of the microscope.
         unit : str
             The pixel size of the kernel is converted to this unit, so that both can be compared.
+        other : tuple of Image and index, optional
+            Another layer than the one of :meth:`fill_from`, and the index of its plane: what is
+            known about it counts in the model of the microscope in place of what the form shows.
 
         Raises
         ------
@@ -230,7 +246,7 @@ class KernelForm(QWidget):
             LAYER: self._kernel_of_layer,
             PSF_FILE: self._kernel_of_file,
             GAUSSIAN: self._gaussian,
-            MICROSCOPE: lambda: self._microscope_model(height, width, unit),
+            MICROSCOPE: lambda: self._microscope_model(height, width, unit, other),
         }
         if self.source.value == FOUND:
             return KernelSelection()
@@ -288,7 +304,9 @@ class KernelForm(QWidget):
         kernel = Kernel(gaussian_kernel((side, side), sigma))
         return kernel, f"gaussian_kernel(({side}, {side}), {sigma:g})", "kernel.tif"
 
-    def _microscope_model(self, height: float, width: float, unit: str) -> tuple[Kernel, str, str]:
+    def _microscope_model(
+        self, height: float, width: float, unit: str, other: tuple[Image, Sequence[int]] | None
+    ) -> tuple[Kernel, str, str]:
         pixel = in_unit(width, unit, "µm")
         if pixel is None or not math.isclose(height, width, rel_tol=_SQUARE_TOLERANCE):
             raise ValueError(
@@ -296,16 +314,18 @@ class KernelForm(QWidget):
                 f"{height:.3g} × {width:.3g} {unit}; state the pixel size under “Read as”."
             )
         size = float(f"{pixel:.6g}")  # µm, with the digits of the Python expression
-        wavelength = self.wavelength.value / 1000  # µm
+        known = {} if other is None else self._known_of(*other)
+        aperture = known.get(self.aperture, self.aperture.value)
+        wavelength = known.get(self.wavelength, self.wavelength.value) / 1000  # µm
         # The FWHM of an Airy pattern is 0.51 wavelengths over the numerical aperture.
-        side = _side(0.51 * wavelength / self.aperture.value / size)
+        side = _side(0.51 * wavelength / aperture / size)
         options = {
-            "numerical_aperture": round(self.aperture.value, 4),
+            "numerical_aperture": round(aperture, 4),
             "wavelength": round(wavelength, 6),
             "pixel_size": size,
         }
         arguments = ", ".join(f"{name}={value:g}" for name, value in options.items())
-        kernel = Kernel(widefield_psf(side, **options))
+        kernel = Kernel(widefield_psf(side, **options), pixel_size=(height, width), unit=unit)
         return kernel, f"widefield_psf({side}, {arguments})", "kernel.tif"
 
 

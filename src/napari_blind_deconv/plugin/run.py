@@ -15,6 +15,7 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image, Index
+from napari_blind_deconv.plugin.channels import is_blended
 from napari_blind_deconv.plugin.finished_planes import FinishedPlanes
 from napari_blind_deconv.plugin.geometry import LayerGeometry, viewer_position
 from napari_blind_deconv.plugin.kept_estimates import KeptEstimate, KeptEstimates
@@ -38,7 +39,6 @@ __all__ = ["Observer", "ViewerRun"]
 # Runs in progress. A run outlives the dock that started it: when the dock is closed, the run ends
 # and keeps its best estimate so far.
 _active: set[ViewerRun] = set()
-_MIXED = ("additive", "minimum", "multiplicative")  # blending that changes what lies below
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class ViewerRun:
     cancels the run, and no other layer is added.
 
     A layer that is blended with those below it would be added to its input, so that such an input
-    is hidden; it is shown again if the result is deleted.
+    is hidden, as are all channels of a composite; it is shown again if the result is deleted.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ class ViewerRun:
         self.layer = viewer.add_image(
             self.planes.shown, **image_options(geometry, layer_metadata(geometry))
         )
-        self._hides_source = source.visible and source.blending in _MIXED
+        self._hides_source = source.visible and is_blended(source, viewer.layers)
         source.visible &= not self._hides_source
         self._observer = observer
         self._stop = Event()

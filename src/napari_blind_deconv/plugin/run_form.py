@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import tifffile
 from magicgui.widgets import ComboBox, Label, SpinBox
 from magicgui.widgets.bases import Widget
 from napari.layers import Image
@@ -20,9 +19,9 @@ from napari_blind_deconv.engine.inputs import (
     kernel_window,
 )
 from napari_blind_deconv.image import Image as ImageData
-from napari_blind_deconv.io.tiff import series_of
 from napari_blind_deconv.kernel import KernelScope
 from napari_blind_deconv.plugin.axes import stack_axes
+from napari_blind_deconv.plugin.expected_time import ExpectedTime
 from napari_blind_deconv.plugin.geometry import (
     LayerGeometry,
     pixel_size,
@@ -30,7 +29,7 @@ from napari_blind_deconv.plugin.geometry import (
     shown_index,
     shows_last_axes,
 )
-from napari_blind_deconv.plugin.input_form import DRAWN, Extent, InputForm
+from napari_blind_deconv.plugin.input_form import DRAWN, InputForm
 from napari_blind_deconv.plugin.kernel_form import (
     GAUSSIAN,
     MICROSCOPE,
@@ -39,11 +38,12 @@ from napari_blind_deconv.plugin.kernel_form import (
 )
 from napari_blind_deconv.plugin.kernel_window import KernelWindow
 from napari_blind_deconv.plugin.layer_array import full_data
+from napari_blind_deconv.plugin.layer_file import tiff_of
 from napari_blind_deconv.plugin.layouts import in_column, wrap
 from napari_blind_deconv.plugin.pixel_size import read_steps
 from napari_blind_deconv.plugin.planes import stack_of
 from napari_blind_deconv.plugin.preferences import Preferences
-from napari_blind_deconv.plugin.runtime_estimator import RuntimeEstimator
+from napari_blind_deconv.plugin.run_on import ONE
 from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows, set_tooltip, show_row
 from napari_blind_deconv.plugin.snippets import Script
 from napari_blind_deconv.plugin.stated import Stated
@@ -84,14 +84,16 @@ class RunForm(QWidget):
     -------
     failed : str
         Something that the user entered cannot be used, for the reason given.
+    input_changed : ()
+        The input is another one.
     """
 
     failed = Signal(str)
+    input_changed = Signal()
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self._runtime_estimator = RuntimeEstimator(self._show_expected_time)
         self.input = InputForm(viewer, self._on_input_changed, self.failed.emit)
         self.kernel = KernelForm(viewer.layers)
         self.kernel_window = KernelWindow()
@@ -113,18 +115,13 @@ class RunForm(QWidget):
             "kernel for all planes. per-slice: estimate a kernel for each plane, which is slower.",
         )
         self.preset = ComboBox(label="Preset", choices=list(PRESET_HELP))
-        self.expected_time = Label(label="Will take")
-        self.expected_time.tooltip = (
-            "The time if the image needs no networks, as for most micrographs, and the longest "
-            "time, if the networks run to their iteration limit. Measured on this machine."
-        )
-        wrap(self.expected_time.native)
+        self.expected_time = ExpectedTime(self._show_expected_time)
         self.kernel_summary = Label(
             label="Kernel", tooltip="The choice in the section Kernel below."
         )
         wrap(self.kernel_summary.native)
         form = self.input
-        rows = [form.layer, form.scope, form.span, *form.line.widgets, form.mask]
+        rows = [form.layer, form.run_on, form.scope, form.span, *form.line.widgets, form.mask]
         rows += [self.stack_kernel, self.preset, self.kernel_summary, self.expected_time]
         in_column(self, form_rows(rows))
         show_row(self.kernel_summary, False)
@@ -186,19 +183,26 @@ class RunForm(QWidget):
         """Return the choices that are stored for the next session."""
         return Preferences.of(self.preset.value, self.settings())
 
-    def task(self) -> tuple[LayerGeometry, Task]:
+    def task(self, layer: Image | None = None) -> tuple[LayerGeometry, Task]:
         """Return the geometry of the input, and the task of the run.
+
+        Parameters
+        ----------
+        layer : Image, optional
+            The layer to run on; default: the chosen one.
 
         Raises
         ------
         ValueError, TypeError, OSError
             If there is no input, if it cannot be deconvolved, or if a choice is not valid.
         """
-        choice = self.kernel_selection().choice
-        geometry, image = self._plane() if not self.input.is_stack else self._stack()
+        layer = self.input.chosen_layer() if layer is None else layer
+        choice = self.kernel_selection(layer).choice
+        is_stack = self.input.is_stack_of(layer)
+        geometry, image = self._stack(layer) if is_stack else self._plane(layer)
         if choice.kernel is not None:
             check_kernel(choice.kernel, image)
-        masked = self.input.masked()
+        masked = self.input.masked(layer)
         if masked is not None:
             image = image.with_mask(masked)
         return geometry, Task(image, self.settings(), choice)
@@ -209,30 +213,29 @@ class RunForm(QWidget):
         files = (None if mask is None else mask.source.path, self.kernel.stored_in)
         return [file for file in files if file is not None]
 
-    def _plane(self) -> tuple[LayerGeometry, ImageData]:
-        plane = self.input.plane()
+    def _plane(self, layer: Image) -> tuple[LayerGeometry, ImageData]:
+        plane = self.input.plane(layer)
         check_block(plane.image)
         return plane, plane.image
 
-    def _stack(self) -> tuple[LayerGeometry, ImageData]:
-        layer = self.input.chosen_layer()
-        return stack_of(layer, self._viewer.dims, self.input.planes())
+    def _stack(self, layer: Image) -> tuple[LayerGeometry, ImageData]:
+        return stack_of(layer, self._viewer.dims, self.input.planes(layer))
 
-    def script(self) -> Script:
-        """Return the run as a script; errors are those of :meth:`task`."""
-        layer = self.input.chosen_layer()
+    def script(self, layer: Image | None = None) -> Script:
+        """Return the run as a script; parameters and errors are those of :meth:`task`."""
+        layer = self.input.chosen_layer() if layer is None else layer
         plane_axes = "YXS" if layer.rgb else "YX"
         settings = self.settings()
         return Script(
             name=layer.name,
-            path=_tiff_of(layer),
-            index=self.input.index(),
-            axes=stack_axes(layer) if self.input.is_stack else plane_axes,
+            path=tiff_of(layer),
+            index=self.input.index(layer),
+            axes=stack_axes(layer) if self.input.is_stack_of(layer) else plane_axes,
             preset=self.preset.value,
             changes=settings.changes_from(Settings.preset(self.preset.value)),
-            kernel=self.kernel_selection(),
+            kernel=self.kernel_selection(layer),
             pixel_size=self._pixel_size_in_micrometres(layer),
-            mask=self.input.mask_file(),
+            mask=self.input.mask_file(layer),
             optics=Stated.of(layer).optics,
         )
 
@@ -241,18 +244,25 @@ class RunForm(QWidget):
         height, width, unit = pixel_size(layer, self._viewer.dims)
         if unit == "px" or not shows_last_axes(layer, self._viewer.dims):
             return ()
-        steps = read_steps(layer, stack_axes(layer), unit) if self.input.is_stack else {}
+        is_stack = self.input.is_stack_of(layer)
+        steps = read_steps(layer, stack_axes(layer), unit) if is_stack else {}
         depth = [steps["Z"]] if "Z" in steps else []
         sides = [in_unit(side, unit, "µm") for side in (*depth, height, width)]
         return tuple(side for side in sides if side is not None)
 
-    def kernel_selection(self) -> KernelSelection:
-        """Return the chosen kernel, or how to estimate it; errors are those of :meth:`task`."""
-        height, width, unit = pixel_size(self.input.chosen_layer(), self._viewer.dims)
-        selection = self.kernel.selection(height, width, unit)
+    def kernel_selection(self, layer: Image | None = None) -> KernelSelection:
+        """Return the kernel for a layer, or how to estimate it.
+
+        Parameters and errors are those of :meth:`task`.
+        """
+        chosen = self.input.chosen_layer()
+        layer = chosen if layer is None else layer
+        height, width, unit = pixel_size(layer, self._viewer.dims)
+        other = None if layer == chosen else (layer, shown_index(layer, self._viewer.dims))
+        selection = self.kernel.selection(height, width, unit, other)
         if selection.choice.kernel is not None:
             check_pixel_size(selection.choice.kernel, (height, width), unit)
-        if not self.input.is_stack:
+        if not self.input.is_stack_of(layer):
             return selection
         choice = selection.choice
         return replace(
@@ -273,7 +283,8 @@ class RunForm(QWidget):
         self.input.choose_all()
 
     def prepare(self, step: NextStep) -> None:
-        """Make the choices of a next step that a verdict offers."""
+        """Make the choices of a next step that the verdict on a layer offers."""
+        self.input.run_on.value = ONE
         if step is NextStep.GAUSSIAN:
             self.kernel.source.value = GAUSSIAN
         elif step is NextStep.MICROSCOPE:
@@ -302,35 +313,23 @@ class RunForm(QWidget):
         show_row(self.stack_kernel, self.input.is_stack)
         self._show_kernel_size()
         self._show_expected_time()
+        self.input_changed.emit()
 
     def _show_expected_time(self) -> None:
         """Show how long a run takes; this starts a measurement if there is none yet."""
         if not isalive(self):  # the measurement may end after the dock was closed
             return
-        if self.input.layer.value is None:
+        layers = self.input.run_on.chosen
+        if not layers:
             self.expected_time.value = ""
             return
         try:
-            settings, extent = self.settings(), self.input.extent()
+            settings, extents = self.settings(), [self.input.extent(layer) for layer in layers]
         except (ValueError, TypeError) as error:
             self.expected_time.value = str(error)
             return
-        planes, pixels, _, samples = extent
-        kernels = 0 if self.kernel.is_held else self._kernels_to_estimate(extent)
-        text = self._runtime_estimator.describe(
-            settings, planes=planes, pixels=pixels, kernels=kernels
-        )
-        if self.input.is_stack:
-            # The result is float32, so each value takes 4 bytes.
-            text += f", {4 * planes * pixels * samples / 2**20:.3g} MiB"
-        self.expected_time.value = text
-
-    def _kernels_to_estimate(self, extent: Extent) -> int:
-        return {
-            "per-channel": extent.channels,
-            "shared": 1,
-            "per-slice": extent.planes,
-        }[self.stack_kernel.value]
+        scope = None if self.kernel.is_held else KernelScope(self.stack_kernel.value)
+        self.expected_time.show_time(settings, extents, scope, with_memory=self.input.is_stack)
 
     def _show(self, preferences: Preferences) -> None:
         with self.preset.changed.blocked(), self.device.changed.blocked():
@@ -369,17 +368,3 @@ class RunForm(QWidget):
             self.kernel_window.show_message(str(error))
             return
         self.kernel_window.show_size(rows, columns, pixel_size(layer, self._viewer.dims))
-
-
-def _tiff_of(layer: Image) -> str | None:
-    """Return the TIFF file a layer was read from, if its only image has the layer's shape."""
-    path = layer.source.path
-    if path is None:
-        return None
-    data = full_data(layer)
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            shapes = [tuple(series.shape) for series in series_of(tiff)]
-            return path if shapes == [tuple(data.shape)] else None
-    except Exception:  # the file has another format
-        return None

@@ -147,6 +147,12 @@ class Settings(BaseModel):
     pixels; raising it starts from more blur. `flat`: the nearly flat kernel of the untrained
     network, as published."""
 
+    strength: float = Field(1.0, ge=0.7, le=1.5, title="Strength")
+    """How many times as wide as the kernel found or given the kernel is that is used. Raising it
+    gives a sharper result and, beyond what is right, rings around edges; lowering it gives a
+    softer one. The reported kernel stays as it is. With another strength than 1, the networks,
+    which would undo it, are left out."""
+
     max_iterations: int = Field(
         150, ge=1, le=100_000, title="Iterations", json_schema_extra={"group": "Noise and stopping"}
     )

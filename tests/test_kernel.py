@@ -128,7 +128,7 @@ class TestScaled:
             elliptic_gaussian(31, (3.0, 1.5), 30),
             ndimage.gaussian_filter(line_kernel(12, 30), 1.5),
             widefield_psf(31, numerical_aperture=0.7, wavelength=0.52, pixel_size=0.1),
-            gaussian_kernel((9, 15, 21), (1.5, 2.0, 3.0)),
+            gaussian_kernel((15, 17, 21), (2.2, 2.5, 3.0)),
         ],
         ids=["ellipse", "motion", "Airy", "volume"],
     )

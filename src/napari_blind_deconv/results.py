@@ -270,6 +270,11 @@ class Result:
         return self.kernel.scaled(self.settings.strength)
 
     @property
+    def has_fitted_kernel(self) -> bool:
+        """Whether networks have corrected the kernel, so that a search finds another one."""
+        return not self.kernel_is_held and Stage.DOUBLE_DIP in self.trace["stage"]
+
+    @property
     def stages(self) -> str:
         """The stages of the run that have iterations, which of them was kept, and those left out.
 

@@ -38,7 +38,7 @@ from napari_blind_deconv.settings import ImageStart, Settings, SolverName
 from napari_blind_deconv.steps import Run, mapped, run_to_end
 from napari_blind_deconv.task import Task
 
-__all__ = ["deconvolve", "iterate", "run_task"]
+__all__ = ["deconvolve", "iterate", "run_stages", "run_task"]
 
 _PREVIEW_SECONDS = 0.5
 # Phrases in the messages of libraries that ran out of memory. "memory" alone is not enough: access
@@ -193,7 +193,7 @@ def _run(problem: Problem, control: RunControl) -> Generator[Snapshot, None, Res
     started = time.monotonic()
     try:
         skipped: dict[Stage, SkipReason] = {}
-        problem, end = yield from _stages(problem, control, skipped)
+        problem, end = yield from run_stages(problem, control, skipped)
         image, weights = problem.to_output(
             end.best.canvas, end.best.kernel, converges=end.converges
         )
@@ -229,7 +229,7 @@ def _run(problem: Problem, control: RunControl) -> Generator[Snapshot, None, Res
     )
 
 
-def _stages(
+def run_stages(
     problem: Problem, control: RunControl, skipped: dict[Stage, SkipReason]
 ) -> Generator[Snapshot, None, tuple[Problem, SolverOutcome]]:
     """Run the stages: kernel, linear estimate, log-gaussian estimate, double-DIP.

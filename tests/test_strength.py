@@ -11,6 +11,7 @@ from napari_blind_deconv import Kernel, KernelChoice, Settings, deconvolve, deco
 from napari_blind_deconv.engine.deconvolve import iterate
 from napari_blind_deconv.engine.expected_error import expected_error
 from napari_blind_deconv.engine.planes import deconvolve_plane, find_kernel
+from napari_blind_deconv.engine.preview import StrengthPreview
 from napari_blind_deconv.engine.runtime import RuntimeModel
 from napari_blind_deconv.engine.sampling import judge_block
 from napari_blind_deconv.engine.solver import RunControl
@@ -160,7 +161,7 @@ class TestPlanes:
         image = Image(fluorescence_scene((160, 160)).observed)
 
         def run(choice: KernelChoice, strength: float) -> Result:
-            settings = Settings(solver="log-gaussian", strength=strength)
+            settings = Settings(solver="wiener", strength=strength)
             task = Task(image, settings, choice, tile_side=64)
             return run_to_end(deconvolve_plane(task, RunControl()))
 
@@ -254,3 +255,42 @@ def test_a_point_has_no_width_to_scale():
     result = deconvolve(SCENE.observed, Settings(solver="wiener", strength=1.5), kernel=[[1.0]])
     assert result.kernel_used is result.kernel
     assert result.kernel.source is KernelSource.GIVEN
+
+
+class TestPreview:
+    def test_it_ends_with_the_estimate_of_a_run(self, plain):
+        preview = StrengthPreview(Image(SCENE.observed), plain)
+        for strength in (0.8, 1.3):
+            quick, exact = preview.estimates(strength, lambda: False)
+            again = deconvolve(SCENE.observed, kernel=plain.kernel, strength=strength)
+            np.testing.assert_array_equal(exact, again.image)
+            assert quick.shape == exact.shape
+
+    @pytest.mark.parametrize("psf", [PSF, Kernel.of(SCENE.kernel[:, 2:])], ids=["centred", "not"])
+    def test_it_begins_with_nearly_the_linear_estimate(self, psf):
+        linear = deconvolve(SCENE.observed, Settings(solver="wiener"), kernel=psf)
+        preview = StrengthPreview(Image(SCENE.observed), linear)
+        quick, exact = preview.estimates(1.2, lambda: False)
+        inner = np.s_[16:-16, 16:-16]
+        assert np.abs(quick - exact)[inner].max() < 0.02 * np.ptp(exact)
+
+    def test_it_can_be_stopped_after_the_first_estimate(self, plain):
+        preview = StrengthPreview(Image(SCENE.observed), plain)
+        assert len(list(preview.estimates(1.2, lambda: True))) == 1
+
+    def test_it_fits_no_networks(self, monkeypatch):
+        endless = Settings(stop_at_noise=False)
+        strong = deconvolve(SCENE.observed, endless, kernel=PSF, strength=1.2)
+        monkeypatch.setattr("napari_blind_deconv.engine.deconvolve.DoubleDip", None)
+        with pytest.raises(TypeError, match="not callable"):
+            deconvolve(SCENE.observed, endless, kernel=PSF)
+        _, exact = StrengthPreview(Image(SCENE.observed), strong).estimates(1.0, lambda: False)
+        np.testing.assert_array_equal(exact, with_psf(PSF).image)
+
+    def test_repeated_pixels_and_colours_stay(self):
+        pixels = np.stack([SCENE.observed.repeat(2, axis=0).repeat(2, axis=1)] * 3, axis=-1)
+        result = deconvolve(pixels, Settings(solver="wiener"), axes="YXS")
+        preview = StrengthPreview(Image(pixels, "YXS"), result)
+        for estimate in preview.estimates(1.2, lambda: False):
+            assert estimate.shape == pixels.shape
+            np.testing.assert_array_equal(estimate[::2, ::2], estimate[1::2, 1::2])

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 from napari_blind_deconv.engine.deconvolve import run_stages
-from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.sampling import grid_for
 from napari_blind_deconv.engine.solver import RunControl
@@ -44,8 +43,14 @@ class StrengthPreview:
 
     def __init__(self, block: Image, result: Result) -> None:
         self._grid = grid_for(block, result.kernel)
-        self._result = result
-        self._inspection = Inspection.of(block if self._grid is None else self._grid.reduced(block))
+        task = Task(
+            image=block if self._grid is None else self._grid.reduced(block),
+            settings=result.settings,
+            kernel=KernelChoice.hold(result.kernel),
+            intensity_range=result.intensity_range,
+            tile_side=0,  # networks fit no pixel
+        )
+        self._problem = Problem.of(task)
 
     def estimates(
         self, strength: float, should_stop: Callable[[], bool]
@@ -56,21 +61,11 @@ class StrengthPreview:
         the border. The second is that of a run, without networks; it is left out if the caller
         stops.
         """
-        problem = Problem.of(self._task(strength), self._inspection)
+        problem = self._problem.with_strength(strength)
         yield self._on_pixels(_in_one_step(problem))
         image = _of_run(problem, RunControl(should_stop))
         if not should_stop():
             yield self._on_pixels(image)
-
-    def _task(self, strength: float) -> Task:
-        result = self._result
-        return Task(
-            image=self._inspection.block,
-            settings=result.settings.with_changes(strength=strength),
-            kernel=KernelChoice.hold(result.kernel),
-            intensity_range=result.intensity_range,
-            tile_side=0,  # networks fit no pixel
-        )
 
     def _on_pixels(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         return image if self._grid is None else self._grid.expanded(image)

@@ -128,6 +128,11 @@ class Problem:
             return problem
         return problem.with_kernel_start(Kernel(gaussian_kernel(window, start), KernelSource.SET))
 
+    def with_strength(self, strength: float) -> Self:
+        """Return a copy of a problem with a held kernel, at another strength."""
+        settings = self.settings.with_changes(strength=strength)
+        return replace(self, task=replace(self.task, settings=settings))._with_known_kernel()
+
     def with_kernel_start(self, kernel: Kernel) -> Self:
         """Return a copy whose fit starts from a kernel.
 
@@ -255,8 +260,10 @@ class Problem:
         if self.settings.strength == 1:
             return used
         assert self.kernel is not None
-        is_centred = not self.is_held and self.settings.location is Location.SIMILARITY
-        return centre_kernel(self.kernel.weights)[0] if is_centred else self.kernel.weights
+        if self.is_held or self.settings.location is Location.CENTRE:
+            return self.kernel.weights
+        centred, _ = centre_kernel(self.kernel.weights)
+        return centred / centred.sum()
 
 
 def _with_flux_of(

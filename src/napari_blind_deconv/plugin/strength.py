@@ -57,6 +57,7 @@ class StrengthSlider(QWidget):
         self._run: ViewerRun | None = None
         self._result: Result | None = None
         self.preview = PreviewLayer(viewer)
+        self.preview.drawn.connect(self._on_drawn)
         self.preview.failed.connect(self._show_failure)
         self.preview.removed.connect(self.refresh)
         self.destroyed.connect(self.preview.stop)
@@ -125,7 +126,7 @@ class StrengthSlider(QWidget):
         elif not self._is_moved:
             text += ", that of the result"
         else:
-            text += ": preview in the frame"
+            text += " …"
         self.label.setText(text)
         self.slider.setEnabled(not why_not)
         self.slider.setToolTip(why_not or _HELP)
@@ -138,6 +139,9 @@ class StrengthSlider(QWidget):
                 else "The result has this strength; move the slider first."
             )
         )
+
+    def _on_drawn(self, strength: float) -> None:
+        self.label.setText(f"Strength {strength:.2f}: preview in the frame")
 
     def _show_failure(self, sentence: str) -> None:
         self.label.setText(f"Strength {self.strength:.2f}: no preview. {sentence}")

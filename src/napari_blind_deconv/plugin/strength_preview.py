@@ -38,12 +38,15 @@ class PreviewLayer:
 
     Signals
     -------
+    drawn : float
+        The layer shows an estimate at this strength.
     failed : str
         There is no preview, for the reason given.
     removed : ()
         The user has deleted the layer.
     """
 
+    drawn = Signal(float)
     failed = Signal(str)
     removed = Signal()
 
@@ -104,7 +107,7 @@ class PreviewLayer:
             strength,
             self._stop,
             _connect={
-                "yielded": partial(self._draw, tile),
+                "yielded": partial(self._draw, tile, strength),
                 "returned": self._on_returned,
                 "finished": self._on_finished,
             },
@@ -121,7 +124,7 @@ class PreviewLayer:
 
     # Layer
 
-    def _draw(self, tile: Tile, estimate: NDArray[np.float32]) -> None:
+    def _draw(self, tile: Tile, strength: float, estimate: NDArray[np.float32]) -> None:
         if tile is not self._tile:
             return
         pixels = tile.displayed(estimate)
@@ -130,6 +133,7 @@ class PreviewLayer:
         else:
             self._layer.data = pixels
             self._layer.translate = tile.place.translate
+        self.drawn.emit(strength)
 
     def _add(self, tile: Tile, pixels: NDArray[Any]) -> None:
         geometry, result = tile.run.geometry, tile.run.layer

@@ -33,7 +33,7 @@ from napari_blind_deconv.engine.kernel_stage import find_kernel_start
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.wiener import Wiener
-from napari_blind_deconv.kernel import KernelWidths
+from napari_blind_deconv.kernel_widths import KernelWidths
 from napari_blind_deconv.numerics.convolution import Convolution, crop_to_field_of_view
 from napari_blind_deconv.numerics.degrade import add_gaussian_noise
 from napari_blind_deconv.numerics.image_prior import ImagePrior

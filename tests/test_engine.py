@@ -32,7 +32,7 @@ from napari_blind_deconv.engine.devices import choose_device
 from napari_blind_deconv.engine.inputs import kernel_window
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.errors import OutOfMemoryError
-from napari_blind_deconv.kernel import KernelWidths
+from napari_blind_deconv.kernel_widths import KernelWidths
 from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.location import kernel_centroid
 from napari_blind_deconv.numerics.metrics import kernel_similarity, psnr_up_to_shift

@@ -202,8 +202,9 @@ def batch(
     with one_sentence_errors():
         from napari_blind_deconv.batch import plan_batch, run_batch
         from napari_blind_deconv.jobs import Job
+        from napari_blind_deconv.verdict import strength_notes
 
-        common = {
+        common: dict[str, Any] = {
             "settings": _settings(preset, assignments, device, seed),
             "axes": axes,
             "pixel_size": parse_pixel_size(pixel_size),
@@ -232,6 +233,7 @@ def batch(
         for path, report in reports.items():
             print_lines("note", report.notes, path)
             print_lines("warning", report.warnings, path)
+        print_lines("note", strength_notes(common["settings"].strength))
         errors.print(f"{len(all_jobs) - len(troubles)} of {len(all_jobs)} files done, in {out}.")
     if troubles:
         raise typer.Exit(SOME_FAILED)

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image
-from napari_blind_deconv.kernel import Kernel
-from napari_blind_deconv.settings import Settings
+from napari_blind_deconv.kernel import Kernel, KernelChoice
+from napari_blind_deconv.settings import ImageStart, Settings, SolverName
 from napari_blind_deconv.units import in_unit
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "check_block",
     "check_kernel",
     "check_pixel_size",
+    "check_solver",
     "has_contrast",
     "kernel_window",
 ]
@@ -120,6 +121,25 @@ def check_pixel_size(kernel: Kernel, pixel_size: tuple[float, ...] | None, unit:
         )
         raise ValueError(
             f"Expected a PSF at the pixel size of the image, {expected} {unit}, got {given} {unit}."
+        )
+
+
+def check_solver(settings: Settings, choice: KernelChoice) -> None:
+    """Raise `ValueError` if the settings of a solver do not fit one another or the kernel."""
+    if settings.solver is SolverName.RICHARDSON_LUCY and not choice.is_held:
+        raise ValueError("Expected a PSF for Richardson-Lucy, got none; try another solver.")
+    is_flat = choice.kernel is None and settings.kernel_start == "flat"
+    if settings.solver in (SolverName.WIENER, SolverName.LOG_GAUSSIAN) and is_flat:
+        raise ValueError(
+            "Expected kernel_start 'auto' or a width in pixels, or a PSF, for solver "
+            f"'{settings.solver}', got kernel_start 'flat'."
+        )
+    has_networks_only = is_flat or settings.image_start is ImageStart.RANDOM
+    if settings.solver is SolverName.AUTO and has_networks_only and settings.strength != 1:
+        name, value = ("kernel_start", "flat") if is_flat else ("image_start", "random")
+        raise ValueError(
+            f"Expected strength 1 with {name} '{value}', whose networks fit a kernel of their own, "
+            f"got strength {settings.strength:g}."
         )
 
 

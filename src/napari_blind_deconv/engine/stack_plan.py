@@ -8,7 +8,7 @@ from dataclasses import replace
 from napari_blind_deconv.engine.blur_agreement import disagreement
 from napari_blind_deconv.engine.channel_statistics import ChannelStatistics, channel_statistics
 from napari_blind_deconv.engine.devices import choose_device
-from napari_blind_deconv.engine.inputs import check_kernel
+from napari_blind_deconv.engine.inputs import check_kernel, check_solver
 from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.engine.planes import find_kernel
 from napari_blind_deconv.engine.solver import RunControl
@@ -52,11 +52,12 @@ def make_plan(
     Raises
     ------
     ValueError, TypeError
-        If the kernel or the reference does not fit, or if no plane can be deconvolved.
+        If the solver, the kernel or the reference does not fit, or if no plane can be deconvolved.
     DeconvolutionError
         If the search for a kernel fails.
     """
     image, choice = task.image, task.kernel
+    check_solver(task.settings, choice)
     if choice.kernel is not None:
         check_kernel(choice.kernel, image)
     if reference is not None:

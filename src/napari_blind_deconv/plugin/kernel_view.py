@@ -11,7 +11,8 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QImage, QPainter, QPaintEvent
 from qtpy.QtWidgets import QWidget
 
-from napari_blind_deconv.kernel import Kernel, KernelWidths
+from napari_blind_deconv.kernel import Kernel
+from napari_blind_deconv.kernel_widths import KernelWidths
 
 if TYPE_CHECKING:
     from napari_blind_deconv.plugin.run import ViewerRun

@@ -237,6 +237,7 @@ class ViewerRun:
             estimate.image,
             kernel,
             reason=before.stop_reason,
+            strength=before.settings.strength,
             slowed_at=before.slowed_at,
         )
         result = replace(

@@ -158,6 +158,7 @@ class RunForm(QWidget):
         self.kernel.source.changed.connect(self._fill_microscope)
         self._viewer.dims.events.current_step.connect(self._fill_microscope)
         self.kernel.held.changed.connect(self._show_kernel)
+        self.fields.widgets["strength"].changed.connect(self._show_kernel)
         for choice in (
             self.stack_kernel,
             self.device,
@@ -282,6 +283,10 @@ class RunForm(QWidget):
         self.kernel.hold_last()
         self.input.choose_all()
 
+    def set_strength(self, strength: float) -> None:
+        """Choose how many times as wide as the kernel found or given the kernel is."""
+        self.fields.widgets["strength"].value = f"{strength:g}"
+
     def prepare(self, step: NextStep) -> None:
         """Make the choices of a next step that the verdict on a layer offers."""
         self.input.run_on.value = ONE
@@ -347,13 +352,18 @@ class RunForm(QWidget):
     def _show_settings(self, settings: Settings) -> None:
         set_tooltip(self.preset, PRESET_HELP[self.preset.value])
         self.fields.show_settings(settings)
+        self._show_kernel()
         self._show_kernel_size()
         self._show_expected_time()
 
     def _show_kernel(self) -> None:
         """Show a line on the kernel unless it is estimated: the kernel section may be folded."""
-        self.kernel_summary.value = self.kernel.summary
-        show_row(self.kernel_summary, bool(self.kernel.summary))
+        summary = self.kernel.summary
+        strength = str(self.fields.widgets["strength"].value)
+        if strength not in ("1", "1.0"):
+            summary = f"{summary or self.kernel.source.value}; {strength} times as wide"
+        self.kernel_summary.value = summary
+        show_row(self.kernel_summary, bool(summary))
 
     def _show_kernel_size(self) -> None:
         """Show the size of the kernel window, or why the settings are not valid."""

@@ -67,6 +67,7 @@ class BlindDeconvolutionWidget(QWidget):
         self._make_controls()
         self._lay_out()
         self.result.apply_to_all.connect(self._apply_to_all)
+        self.result.strength.applied.connect(self._apply_strength)
         self.result.estimate_chosen.connect(self._on_estimate_chosen)
         self.result.plane_shown.connect(self._show_plane)
         self.result.failed.connect(self._show_error)
@@ -195,6 +196,15 @@ class BlindDeconvolutionWidget(QWidget):
 
     def _apply_to_all(self) -> None:
         self.form.apply_kernel_to_all()
+        self.start()
+
+    def _apply_strength(self, strength: float) -> None:
+        """Run again with a strength, and with the kernel of the last result."""
+        result = None if self._last is None else self._last.result_shown()
+        self.form.set_strength(strength)
+        # Finding it again gives the same kernel, unless the networks have corrected it.
+        if result is not None and result.has_fitted_kernel:
+            self.form.kernel.hold_last()
         self.start()
 
     def _try_next(self, step: NextStep) -> None:

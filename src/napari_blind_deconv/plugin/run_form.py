@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import tifffile
 from magicgui.widgets import ComboBox, Label, SpinBox
 from magicgui.widgets.bases import Widget
-from napari.layers import Image
+from napari.layers import Image, Layer
 from psygnal import Signal
 from qtpy.compat import isalive
 from qtpy.QtWidgets import QPushButton, QWidget
@@ -33,6 +33,7 @@ from napari_blind_deconv.plugin.geometry import (
 from napari_blind_deconv.plugin.input_form import DRAWN, Extent, InputForm
 from napari_blind_deconv.plugin.kernel_form import (
     GAUSSIAN,
+    LAYER,
     MICROSCOPE,
     KernelForm,
     KernelSelection,
@@ -98,7 +99,7 @@ class RunForm(QWidget):
         self._make_rows()
         self.kernel_section = self._make_kernel_section()
         self.settings_section = self._make_settings_section()
-        self._show(Preferences.load())
+        self.show_preferences(Preferences.load())
         self.input.follow_viewer()
         self._connect_widgets()
 
@@ -218,6 +219,13 @@ class RunForm(QWidget):
         layer = self.input.chosen_layer()
         return stack_of(layer, self._viewer.dims, self.input.planes())
 
+    def layers_in_use(self) -> list[Layer]:
+        """Return the layers that are chosen as input, mask and PSF."""
+        boxes = [self.input.layer, self.input.mask]
+        if self.kernel.source.value == LAYER:
+            boxes.append(self.kernel.layer)
+        return [box.value for box in boxes if box.value is not None]
+
     def script(self) -> Script:
         """Return the run as a script; errors are those of :meth:`task`."""
         layer = self.input.chosen_layer()
@@ -286,7 +294,7 @@ class RunForm(QWidget):
         self.kernel.reset()
         self.kernel_window.reset()
         self.seed.value = 0
-        self._show(Preferences())
+        self.show_preferences(Preferences())
 
     # Updates of the form
 
@@ -332,7 +340,8 @@ class RunForm(QWidget):
             "per-slice": extent.planes,
         }[self.stack_kernel.value]
 
-    def _show(self, preferences: Preferences) -> None:
+    def show_preferences(self, preferences: Preferences) -> None:
+        """Show preset, settings and device."""
         with self.preset.changed.blocked(), self.device.changed.blocked():
             self.preset.value = preferences.preset
             settings = preferences.settings()

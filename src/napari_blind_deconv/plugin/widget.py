@@ -17,7 +17,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_blind_deconv.plugin.choices import Choices
 from napari_blind_deconv.plugin.help_button import HelpButton
+from napari_blind_deconv.plugin.history import History
+from napari_blind_deconv.plugin.history_view import HistoryView
 from napari_blind_deconv.plugin.kernel_view import KernelView
 from napari_blind_deconv.plugin.layouts import Section, in_row
 from napari_blind_deconv.plugin.messages import (
@@ -27,6 +30,7 @@ from napari_blind_deconv.plugin.messages import (
     result_sentence,
     stack_sentence,
 )
+from napari_blind_deconv.plugin.plots import Plots
 from napari_blind_deconv.plugin.problem_report import problem_report
 from napari_blind_deconv.plugin.result_panel import ResultPanel
 from napari_blind_deconv.plugin.run import Observer, ViewerRun
@@ -64,12 +68,14 @@ class BlindDeconvolutionWidget(QWidget):
         super().__init__()
         self._viewer = napari_viewer
         self._run: ViewerRun | None = None
-        self._last: ViewerRun | None = None  # the last run that has a result
+        self._last: ViewerRun | None = None  # the run whose result is shown
         # Count and time of the first progress report, from which the time left is estimated.
         self._first_report: tuple[int, float] | None = None
         self.welcome = Welcome(napari_viewer)
         self.form = RunForm(napari_viewer)
         self.result = ResultPanel(napari_viewer)
+        self.history = History(napari_viewer, self.form.layers_in_use)
+        self.history_view = HistoryView(self.history)
         self._make_controls()
         self._lay_out()
         self.result.apply_to_all.connect(self._apply_to_all)
@@ -80,6 +86,9 @@ class BlindDeconvolutionWidget(QWidget):
         self.result.saved.connect(self._show_status)
         self.result.deleted.connect(self._show_last)
         self.form.input.layer.changed.connect(self._show_last)
+        self.history_view.shown.connect(self._show_again)
+        self.history_view.not_shown.connect(self._show_status)
+        self.history_view.settings_chosen.connect(self._choose_again)
         self._show_running(False)
 
     # Construction
@@ -119,11 +128,14 @@ class BlindDeconvolutionWidget(QWidget):
         texts = (self.verdict, self.status, self.warnings, self.result.left_out.notes)
         for widget in (self.progress, *texts):
             column.addWidget(widget)
-        column.addLayout(in_row(self.trace_plot, self.kernel_view))
+        column.addWidget(Plots(self.trace_plot, self.kernel_view))
         self.result_section = Section(
             "Result", self.result, "View, compare, choose and reuse the result of the last run."
         )
         column.addWidget(self.result_section)
+        column.addWidget(
+            Section("History", self.history_view, "Go back to the results of earlier runs.")
+        )
         self.kernel_section = Section(
             "Kernel", self.form.kernel_section, "Choose the origin of the kernel and its size."
         )
@@ -156,6 +168,7 @@ class BlindDeconvolutionWidget(QWidget):
         self.result.comparison.show_as(None)
         try:
             run = self._make_run()
+            choices = Choices.of(self.form)
         except Exception as error:  # lazy data may raise any error when they are read
             self._on_failure(str(error) or type(error).__name__, error)
             return
@@ -163,6 +176,7 @@ class BlindDeconvolutionWidget(QWidget):
         self._first_report = None
         self._last = None
         self.result.clear()
+        self.history.begin(run, choices)
         self._show_status("Starting …")
         self.progress.setRange(0, 0)
         self._show_running(True)
@@ -251,17 +265,19 @@ class BlindDeconvolutionWidget(QWidget):
     # How a run ends
 
     def _on_end(self, _outcome: StackResult) -> None:
-        self._last = self._run
-        self._finish("")
+        assert self._run is not None
+        self.history.finish(self._run)
         self.result_section.expand(animate=False)
-        self._show_last()
+        self._finish("")
 
     def _show_last(self) -> None:
-        """Show the last result if it is of the chosen layer; else show no result."""
-        if self._run is not None or not isalive(self):
-            return
-        run, layer = self._last, self.form.input.layer.value
-        if run is None or run.is_deleted or layer not in (None, run.source):
+        """Show the result of the chosen layer that was shown last; else show no result."""
+        if self._run is None and isalive(self):
+            self._show_run(self.history.latest(self.form.input.layer.value))
+
+    def _show_run(self, run: ViewerRun | None) -> None:
+        self._last = run
+        if run is None:
             self.result.clear()
             self._clear_plots()
             self._show_status("")
@@ -276,9 +292,21 @@ class BlindDeconvolutionWidget(QWidget):
             self._show_status(result_sentence(result))
             self._show_result(result)
 
+    def _show_again(self, run: ViewerRun) -> None:
+        """Show a result of the history, and choose its input."""
+        if run.source in self._viewer.layers:
+            self.form.input.layer.value = run.source
+        self._show_run(run)
+
+    def _choose_again(self, choices: Choices) -> None:
+        choices.show_in(self.form)
+        self._show_status("The form has the settings of this run; press Run to use them.")
+
     def _on_estimate_chosen(self, result: Result) -> None:
         self._show_status(f"The estimate of iteration {result.stop_iteration} is now the result.")
         self._show_result(result)
+        if self._last is not None:
+            self.history.update(self._last)
 
     def _show_plane(self, result: Result | None) -> None:
         """Show a plane of a stack, which may have no result."""
@@ -306,12 +334,15 @@ class BlindDeconvolutionWidget(QWidget):
 
     def _on_cancelled(self) -> None:
         """Return to the state before the run; its thread ends soon."""
-        self._clear_plots()
+        if self._run is not None:
+            self.history.cancel(self._run)
         self._finish("Cancelled; nothing was kept.")
 
     def _on_failure(self, sentence: str, error: BaseException | None = None) -> None:
         """Show why a run could not start, or failed."""
         self._show_error(sentence, error)
+        if self._run is not None:
+            self.history.fail(self._run, sentence)
         self._finish(sentence)
 
     def _show_error(self, sentence: str, error: BaseException | None = None) -> None:
@@ -325,9 +356,10 @@ class BlindDeconvolutionWidget(QWidget):
             self._run = None
         self.progress.setRange(0, 1)
         self.progress.reset()
-        self._show_status(sentence)
-        self._show_warnings([])
         self._show_running(False)
+        self._show_last()
+        if sentence:
+            self._show_status(sentence)
 
     # Texts and buttons
 
@@ -371,6 +403,7 @@ class BlindDeconvolutionWidget(QWidget):
             button.setEnabled(running)
             button.setToolTip(help_text if running else "There is no run to end.")
         self.progress.setVisible(running)
+        self.history_view.show_running(running)
 
     def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 (Qt's name)
         """End the run and keep its best estimate when napari removes the widget from its dock."""

@@ -181,6 +181,11 @@ class History:
         self._save_memory()
         self.changed.emit()
 
+    @property
+    def shown(self) -> Entry | None:
+        """The entry whose result was shown last; None before the first result."""
+        return max(self.entries, key=lambda entry: entry.last_shown, default=None)
+
     def update(self, run: ViewerRun) -> None:
         """Take over that another estimate of a run is the result."""
         for entry in self.entries:

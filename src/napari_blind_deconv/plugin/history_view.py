@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from psygnal import Signal
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -19,9 +17,6 @@ from superqt.utils import signals_blocked
 from napari_blind_deconv.plugin.choices import Choices
 from napari_blind_deconv.plugin.history import Entry, History
 from napari_blind_deconv.plugin.layouts import in_row
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["HistoryView"]
 
@@ -46,15 +41,15 @@ class HistoryView(QWidget):
 
     Signals
     -------
-    shown : ViewerRun
-        The result of this run is in the viewer again.
+    chosen : Entry
+        The user wants to see the result of this run.
     not_shown : str
         The result cannot be shown, for the reason given.
     settings_chosen : Choices
         The user wants these choices in the form.
     """
 
-    shown = Signal(object)
+    chosen = Signal(Entry)
     not_shown = Signal(str)
     settings_chosen = Signal(Choices)
 
@@ -62,6 +57,7 @@ class HistoryView(QWidget):
         super().__init__()
         self._history = history
         self._is_running = False
+        self._shown: Entry | None = None  # at the last refresh
         self.list = QListWidget()
         self.list.setWordWrap(True)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -94,7 +90,9 @@ class HistoryView(QWidget):
 
     def refresh(self) -> None:
         """Show the entries of the history, the last one first."""
-        chosen = self._chosen()
+        has_new = self._history.shown is not self._shown
+        self._shown = self._history.shown
+        chosen = self._shown if has_new else self._chosen()
         with signals_blocked(self.list):
             self.list.clear()
             for entry in reversed(self._history.entries):
@@ -113,8 +111,7 @@ class HistoryView(QWidget):
     def _show(self, item: QListWidgetItem) -> None:
         entry: Entry = item.data(Qt.ItemDataRole.UserRole)
         if entry.run is not None:
-            self._history.show(entry)
-            self.shown.emit(entry.run)
+            self.chosen.emit(entry)
         else:
             self.not_shown.emit(entry.sentence if entry.has_failed else _DROPPED)
 

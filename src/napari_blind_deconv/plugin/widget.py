@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_blind_deconv.plugin.choices import Choices
 from napari_blind_deconv.plugin.help_button import HelpButton
-from napari_blind_deconv.plugin.history import History
+from napari_blind_deconv.plugin.history import Entry, History
 from napari_blind_deconv.plugin.history_view import HistoryView
 from napari_blind_deconv.plugin.kernel_view import KernelView
 from napari_blind_deconv.plugin.layouts import Section, in_row
@@ -86,7 +86,7 @@ class BlindDeconvolutionWidget(QWidget):
         self.result.saved.connect(self._show_status)
         self.result.deleted.connect(self._show_last)
         self.form.input.layer.changed.connect(self._show_last)
-        self.history_view.shown.connect(self._show_again)
+        self.history_view.chosen.connect(self._show_again)
         self.history_view.not_shown.connect(self._show_status)
         self.history_view.settings_chosen.connect(self._choose_again)
         self._show_running(False)
@@ -292,11 +292,13 @@ class BlindDeconvolutionWidget(QWidget):
             self._show_status(result_sentence(result))
             self._show_result(result)
 
-    def _show_again(self, run: ViewerRun) -> None:
+    def _show_again(self, entry: Entry) -> None:
         """Show a result of the history, and choose its input."""
-        if run.source in self._viewer.layers:
-            self.form.input.layer.value = run.source
-        self._show_run(run)
+        self.result.clear()
+        self.history.show(entry)
+        if entry.run is not None and entry.run.source in self._viewer.layers:
+            self.form.input.layer.value = entry.run.source
+        self._show_run(entry.run)
 
     def _choose_again(self, choices: Choices) -> None:
         choices.show_in(self.form)
@@ -412,5 +414,6 @@ class BlindDeconvolutionWidget(QWidget):
         if undocked and self.parent() is None:
             self.result.clear()
             if self._run is not None:
+                self.history.cancel(self._run)
                 self._run.detach()
                 self._run = None

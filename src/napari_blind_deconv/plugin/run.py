@@ -22,6 +22,7 @@ from napari_blind_deconv.plugin.layers import (
     displayable,
     image_options,
     kernel_layer,
+    kernel_of_each_plane,
     layer_metadata,
     outputs_beside,
     stack_record,
@@ -301,19 +302,10 @@ class ViewerRun:
         self._viewer.layers.selection.active = self.layer
 
     def _add_kernel_layer(self) -> None:
-        """Add a layer with the kernel of each plane; kernels that planes share use memory once."""
-        if not self.planes.results:
-            return
-        axes, kernels = self.kernels()
-        image = self.task.image
-        if axes.removesuffix(image.space) == "C":
-            shape = [image.channels if axis == "C" else 1 for axis in image.stack_axes]
-            # One kernel per channel: broadcast it over all other axes of the stack.
-            kernels = kernels[: image.channels].reshape(*shape, *kernels.shape[1:])
-        window = kernels.shape[len(image.stack_shape) :]
-        of_planes = np.broadcast_to(kernels, (*image.stack_shape, *window))
-        _, arguments, kind = kernel_layer(self.geometry, of_planes, self.layer.metadata)
-        self.layers.set_beside([(of_planes, arguments, kind)])
+        if self.planes.results:
+            kernels = kernel_of_each_plane(self.task.image, *self.kernels())
+            _, arguments, kind = kernel_layer(self.geometry, kernels, self.layer.metadata)
+            self.layers.set_beside([(kernels, arguments, kind)])
 
     # Thread
 

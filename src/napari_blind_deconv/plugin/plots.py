@@ -65,5 +65,5 @@ class Plots(QWidget):
     def _side(self, width: int) -> int:
         smallest, largest = _SIDES
         if not self._is_row(width):
-            return smallest
+            return min(width, _MIN_WIDTH)
         return max(smallest, min(int(_SHARE * width), largest, width - _GAP - _MIN_WIDTH))

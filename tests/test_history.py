@@ -334,6 +334,17 @@ class TestHistory:
         np.testing.assert_array_equal(layer.data, shown)
         assert not dock.result.slider.is_preview
 
+    def test_a_click_ends_a_comparison_first(self, dock, finish):
+        finish()
+        finish()
+        viewer = viewer_of(dock)
+        dock.result.layer_options.beside.click()
+        dock.result.comparison.side_button.click()
+        assert not viewer.layers["cells [kernel]"].visible
+        click(dock, 1)
+        assert not viewer.canvas.grid.enabled
+        assert all(viewer.layers[name].visible for name in NAMES)
+
     def test_a_click_chooses_the_input_and_shows_the_result_above_a_kept_one(self, dock, finish):
         finish()
         first = result_of(dock)

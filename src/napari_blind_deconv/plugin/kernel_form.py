@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -47,6 +48,8 @@ GAUSSIAN = "a Gaussian"
 MICROSCOPE = "the microscope's"
 _GIVEN = (LAST, LAYER, PSF_FILE)
 _MODELLED = (GAUSSIAN, MICROSCOPE)
+# The source comes first: its widget sets whether the kernel is held.
+_CHOICES = ("source", "layer", "file", "sigma", "aperture", "wavelength", "held")
 # Side of a modelled kernel in widths at half maximum, beyond which its weights are negligible.
 _SIDE_IN_FWHM = 3.0
 _FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
@@ -167,6 +170,18 @@ class KernelForm(QWidget):
         """Choose the kernel of the last result, held fixed."""
         self.source.value = LAST
         self.held.value = True
+
+    def choices(self) -> dict[str, Any]:
+        """Return what is chosen, by the names of the widgets, and the kernel of the last result."""
+        return {name: getattr(self, name).value for name in _CHOICES} | {"last": self._last}
+
+    def show_choices(self, choices: dict[str, Any]) -> None:
+        """Choose what :meth:`choices` has returned; a PSF layer that was deleted is left out."""
+        self._last = choices["last"]
+        is_there = choices["layer"] in self.layer.choices
+        for name, value in {**choices, "layer": choices["layer"] if is_there else None}.items():
+            if name != "last":
+                getattr(self, name).value = value
 
     def reset(self) -> None:
         """Return to estimating the kernel from the image."""

@@ -13,6 +13,7 @@ from napari_blind_deconv.io.images import TIFF_SUFFIXES
 from napari_blind_deconv.plugin.comparison import Comparison
 from napari_blind_deconv.plugin.estimate_slider import EstimateSlider
 from napari_blind_deconv.plugin.kernel_view import describe_kernels
+from napari_blind_deconv.plugin.layer_options import LayerOptions
 from napari_blind_deconv.plugin.layouts import in_row
 from napari_blind_deconv.plugin.left_out import LeftOut
 from napari_blind_deconv.plugin.result_saver import SaveButton
@@ -75,6 +76,7 @@ class ResultPanel(QWidget):
         self.strength = StrengthSlider(viewer)
         self.strength.previewed.connect(lambda: self.comparison.show_as(None))
         self.left_out = LeftOut(viewer)
+        self.layer_options = LayerOptions(viewer)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.comparison)
@@ -82,6 +84,7 @@ class ResultPanel(QWidget):
             column.addWidget(widget)
         column.addWidget(self.kernel_label)
         column.addLayout(in_row(self.kernel_button, self.apply_button))
+        column.addWidget(self.layer_options)
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.dims.events.current_step.connect(self._on_step)
         self._index: Index = ()
@@ -99,6 +102,7 @@ class ResultPanel(QWidget):
         self.strength.show_run(None)
         self.left_out.show_run(None)
         self.save_button.show_run(None)
+        self.layer_options.show_run(None)
         self._show_kernel()
 
     def show_run(self, run: ViewerRun) -> None:
@@ -110,6 +114,7 @@ class ResultPanel(QWidget):
         self.strength.show_run(run)
         self.left_out.show_run(run)
         self.save_button.show_run(run)
+        self.layer_options.show_run(run)
         self._show_kernel()
 
     def save_kernel(self, path: Path, *, overwrite: bool = False) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from magicgui.widgets import ComboBox, Label, SpinBox
 from magicgui.widgets.bases import Widget
-from napari.layers import Image
+from napari.layers import Image, Layer
 from psygnal import Signal
 from qtpy.compat import isalive
 from qtpy.QtWidgets import QPushButton, QWidget
@@ -32,6 +32,7 @@ from napari_blind_deconv.plugin.geometry import (
 from napari_blind_deconv.plugin.input_form import DRAWN, InputForm
 from napari_blind_deconv.plugin.kernel_form import (
     GAUSSIAN,
+    LAYER,
     MICROSCOPE,
     KernelForm,
     KernelSelection,
@@ -100,7 +101,7 @@ class RunForm(QWidget):
         self._make_rows()
         self.kernel_section = self._make_kernel_section()
         self.settings_section = self._make_settings_section()
-        self._show(Preferences.load())
+        self.show_preferences(Preferences.load())
         self.input.follow_viewer()
         self._connect_widgets()
 
@@ -222,6 +223,13 @@ class RunForm(QWidget):
     def _stack(self, layer: Image) -> tuple[LayerGeometry, ImageData]:
         return stack_of(layer, self._viewer.dims, self.input.planes(layer))
 
+    def layers_in_use(self) -> list[Layer]:
+        """Return the layers that are chosen as input, mask and PSF."""
+        boxes = [self.input.layer, self.input.mask]
+        if self.kernel.source.value == LAYER:
+            boxes.append(self.kernel.layer)
+        return [box.value for box in boxes if box.value is not None]
+
     def script(self, layer: Image | None = None) -> Script:
         """Return the run as a script; parameters and errors are those of :meth:`task`."""
         layer = self.input.chosen_layer() if layer is None else layer
@@ -302,7 +310,7 @@ class RunForm(QWidget):
         self.kernel.reset()
         self.kernel_window.reset()
         self.seed.value = 0
-        self._show(Preferences())
+        self.show_preferences(Preferences())
 
     # Updates of the form
 
@@ -336,7 +344,8 @@ class RunForm(QWidget):
         scope = None if self.kernel.is_held else KernelScope(self.stack_kernel.value)
         self.expected_time.show_time(settings, extents, scope, with_memory=self.input.is_stack)
 
-    def _show(self, preferences: Preferences) -> None:
+    def show_preferences(self, preferences: Preferences) -> None:
+        """Show preset, settings and device."""
         with self.preset.changed.blocked(), self.device.changed.blocked():
             self.preset.value = preferences.preset
             settings = preferences.settings()

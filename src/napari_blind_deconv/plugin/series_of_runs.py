@@ -28,18 +28,24 @@ class SeriesObserver:
     Attributes
     ----------
     began : callable
-        Called when the run on a layer begins, after its live layer was added.
+        Called with the run on a layer when it begins, after its live layer was added.
     progressed : callable
         Called with each progress report of the present run.
+    succeeded : callable
+        Called with a run that has a result, once its layers have been added.
+    ended_without_result : callable
+        Called with a run that has no result, and why it failed; None if it was cancelled.
     failed : callable
-        Called with a sentence for the user, and the error if there is one, when the run on a layer
-        fails. The series goes on.
+        Called with a sentence for the user, and the error if there is one, when a layer cannot be
+        deconvolved. The series goes on.
     ended : callable
         Called with a summary at the end of the series; it is empty if the only run has a result.
     """
 
-    began: Callable[[], None]
+    began: Callable[[ViewerRun], None]
     progressed: Callable[[Progress], None]
+    succeeded: Callable[[ViewerRun], None]
+    ended_without_result: Callable[[ViewerRun, str | None], None]
     failed: Callable[[str, BaseException | None], None]
     ended: Callable[[str], None]
 
@@ -158,7 +164,7 @@ class SeriesOfRuns:
             except Exception as error:  # napari may refuse a layer
                 self._report(geometry.name, str(error) or type(error).__name__, error)
                 continue
-            self._observer.began()
+            self._observer.began(self.current)
             self.current.start()
             return
         self.current = None
@@ -169,16 +175,20 @@ class SeriesOfRuns:
     def _on_ended(self, _outcome: StackResult) -> None:
         assert self.current is not None
         self.finished.append(self.current)
+        self._observer.succeeded(self.current)
         self._go_on()
 
     def _on_failed(self, sentence: str, error: BaseException | None) -> None:
         assert self.current is not None
         if error is None:  # another program has ended the run, perhaps because napari is closed
             self._end("Ended")
+        self._observer.ended_without_result(self.current, sentence)
         self._report(self.current.geometry.name, sentence, error)
         self._go_on()
 
     def _on_cancelled(self) -> None:
+        assert self.current is not None
+        self._observer.ended_without_result(self.current, None)
         self._waiting.clear()
         self._ending = "Cancelled"
         self._go_on()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.compat import isalive
@@ -15,10 +16,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_blind_deconv.plugin.choices import Choices
 from napari_blind_deconv.plugin.help_button import HelpButton
+from napari_blind_deconv.plugin.history import Entry, History
+from napari_blind_deconv.plugin.history_view import HistoryView
 from napari_blind_deconv.plugin.kernel_view import KernelView
 from napari_blind_deconv.plugin.layouts import Section, in_row
 from napari_blind_deconv.plugin.messages import notify, result_sentence, stack_sentence
+from napari_blind_deconv.plugin.plots import Plots
 from napari_blind_deconv.plugin.problem_report import problem_report
 from napari_blind_deconv.plugin.result_panel import ResultPanel
 from napari_blind_deconv.plugin.reuse_buttons import ReuseButtons
@@ -59,11 +64,12 @@ class BlindDeconvolutionWidget(QWidget):
         super().__init__()
         self._viewer = napari_viewer
         self._series: SeriesOfRuns | None = None  # what is under way
-        self._finished: list[ViewerRun] = []  # runs of the last series that have a result
-        self._last: ViewerRun | None = None  # the one of them that is shown
+        self._last: ViewerRun | None = None  # the run whose result is shown
         self.welcome = Welcome(napari_viewer)
         self.form = RunForm(napari_viewer)
         self.result = ResultPanel(napari_viewer)
+        self.history = History(napari_viewer, self.form.layers_in_use)
+        self.history_view = HistoryView(self.history)
         self._make_controls()
         self._lay_out()
         self.result.apply_to_all.connect(self._apply_to_all)
@@ -76,6 +82,9 @@ class BlindDeconvolutionWidget(QWidget):
         self.result.saved.connect(self._show_status)
         self.result.deleted.connect(self._show_last)
         self.form.input.layer.changed.connect(self._show_last)
+        self.history_view.chosen.connect(self._show_again)
+        self.history_view.not_shown.connect(self._show_status)
+        self.history_view.settings_chosen.connect(self._choose_again)
         self._show_running(False)
 
     # Construction
@@ -111,11 +120,14 @@ class BlindDeconvolutionWidget(QWidget):
         texts = (self.verdict, self.status, self.warnings, self.result.left_out.notes)
         for widget in (self.progress, *texts):
             column.addWidget(widget)
-        column.addLayout(in_row(self.trace_plot, self.kernel_view))
+        column.addWidget(Plots(self.trace_plot, self.kernel_view))
         self.result_section = Section(
             "Result", self.result, "View, compare, choose and reuse the result of the last run."
         )
         column.addWidget(self.result_section)
+        column.addWidget(
+            Section("History", self.history_view, "Go back to the results of earlier runs.")
+        )
         self.kernel_section = Section(
             "Kernel", self.form.kernel_section, "Choose the origin of the kernel and its size."
         )
@@ -152,26 +164,35 @@ class BlindDeconvolutionWidget(QWidget):
         # Its end restores what is visible, so it must not come after the run has hidden an input.
         self.result.comparison.show_as(None)
         try:
-            series = self._make_series()
+            choices = Choices.of(self.form)
+            series = self._make_series(choices)
         except Exception as error:  # lazy data may raise any error when they are read
             sentence = str(error) or type(error).__name__
             self._show_error(sentence, error)
             self._finish(sentence)
             return
         self.form.preferences().save()
-        self._finished, self._last = [], None
+        self._last = None
         self.result.clear()
         self._series = series
         self._show_running(True)
         self.destroyed.connect(series.detach)  # closing the viewer deletes this widget
         series.start()
 
-    def _make_series(self) -> SeriesOfRuns:
-        observer = SeriesObserver(self._on_begin, self._on_progress, self._show_error, self._on_end)
+    def _make_series(self, choices: Choices) -> SeriesOfRuns:
+        observer = SeriesObserver(
+            began=partial(self._on_begin, choices),
+            progressed=self._on_progress,
+            succeeded=self.history.finish,
+            ended_without_result=self._on_end_without_result,
+            failed=self._show_error,
+            ended=self._on_end,
+        )
         layers, files = self.form.input.chosen_layers(), self.form.other_files()
         return SeriesOfRuns(self._viewer, layers, self.form.task, observer, files)
 
-    def _on_begin(self) -> None:
+    def _on_begin(self, choices: Choices, run: ViewerRun) -> None:
+        self.history.begin(run, choices)
         self._clear_plots()
         self.progress.begin()
         self._show_stage("Starting …")
@@ -236,25 +257,29 @@ class BlindDeconvolutionWidget(QWidget):
 
     # How a run ends
 
+    def _on_end_without_result(self, run: ViewerRun, failure: str | None) -> None:
+        if failure is None:
+            self.history.cancel(run)
+        else:
+            self.history.fail(run, failure)
+
     def _on_end(self, summary: str) -> None:
         """Show the result of the chosen layer, if there is one, and how the series has ended."""
         assert self._series is not None
-        self._finished = self._series.finished
+        has_results = bool(self._series.finished)
         self._finish(summary)
-        if not self._finished:
-            self._clear_plots()
-        else:
+        if has_results:
             self.result_section.expand(animate=False)
             self._show_last()
             self._show_status(f"{summary} {self.status.text()}".strip())
 
     def _show_last(self) -> None:
-        """Show the last result of the chosen layer; else show no result."""
-        if self._series is not None or not isalive(self):
-            return
-        layer = self.form.input.layer.value
-        found = (run for run in reversed(self._finished) if layer in (None, run.source))
-        run = self._last = next((run for run in found if not run.is_deleted), None)
+        """Show the result of the chosen layer that was shown last; else show no result."""
+        if self._series is None and isalive(self):
+            self._show_run(self.history.latest(self.form.input.layer.value))
+
+    def _show_run(self, run: ViewerRun | None) -> None:
+        self._last = run
         if run is None:
             self.result.clear()
             self._clear_plots()
@@ -270,9 +295,23 @@ class BlindDeconvolutionWidget(QWidget):
             self._show_status(result_sentence(result))
             self._show_result(result)
 
+    def _show_again(self, entry: Entry) -> None:
+        """Show a result of the history, and choose its input."""
+        self.result.clear()
+        self.history.show(entry)
+        if entry.run is not None and entry.run.source in self._viewer.layers:
+            self.form.input.layer.value = entry.run.source
+        self._show_run(entry.run)
+
+    def _choose_again(self, choices: Choices) -> None:
+        choices.show_in(self.form)
+        self._show_status("The form has the settings of this run; press Run to use them.")
+
     def _on_estimate_chosen(self, result: Result) -> None:
         self._show_status(f"The estimate of iteration {result.stop_iteration} is now the result.")
         self._show_result(result)
+        if self._last is not None:
+            self.history.update(self._last)
 
     def _show_plane(self, result: Result | None) -> None:
         """Show a plane of a stack, which may have no result."""
@@ -308,9 +347,10 @@ class BlindDeconvolutionWidget(QWidget):
             self.destroyed.disconnect(self._series.detach)
             self._series = None
         self.progress.finish()
-        self._show_status(sentence)
-        self._show_warnings([])
         self._show_running(False)
+        self._show_last()
+        if sentence:
+            self._show_status(sentence)
 
     # Texts and buttons
 
@@ -338,6 +378,7 @@ class BlindDeconvolutionWidget(QWidget):
             button.setEnabled(running)
             button.setToolTip(help_text if running else "There is no run to end.")
         self.progress.setVisible(running)
+        self.history_view.show_running(running)
 
     def _update_run_button(self) -> None:
         """State how many layers are run on, if there are several."""
@@ -360,5 +401,7 @@ class BlindDeconvolutionWidget(QWidget):
             self.result.clear()
             self.reuse.close_batch()
             if self._series is not None:
+                if self._run is not None:
+                    self.history.cancel(self._run)
                 self._series.detach()
                 self._series = None

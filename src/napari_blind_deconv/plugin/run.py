@@ -15,6 +15,7 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image, Index
+from napari_blind_deconv.plugin.channels import is_blended
 from napari_blind_deconv.plugin.finished_planes import FinishedPlanes
 from napari_blind_deconv.plugin.geometry import LayerGeometry, viewer_position
 from napari_blind_deconv.plugin.kept_estimates import KeptEstimate, KeptEstimates

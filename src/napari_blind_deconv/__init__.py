@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_blind_deconv.image import Image
     from napari_blind_deconv.kernel import Kernel, KernelChoice
     from napari_blind_deconv.optics import Optics
+    from napari_blind_deconv.psf import microscope_psf, prepare_psf
     from napari_blind_deconv.reasons import StopReason
     from napari_blind_deconv.results import BlockResult, Result, Snapshot, StackResult, Stage
     from napari_blind_deconv.settings import Settings
@@ -36,6 +37,8 @@ __all__ = [
     "deconvolve",
     "deconvolve_stack",
     "iterate",
+    "microscope_psf",
+    "prepare_psf",
 ]
 __version__ = version("napari-blind-deconv")
 
@@ -43,6 +46,8 @@ _MODULES = {
     "deconvolve": "engine.deconvolve",
     "deconvolve_stack": "engine.stacks",
     "iterate": "engine.deconvolve",
+    "microscope_psf": "psf",
+    "prepare_psf": "psf",
     "DeconvolutionError": "errors",
     "Image": "image",
     "Kernel": "kernel",

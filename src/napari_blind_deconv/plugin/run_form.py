@@ -15,8 +15,7 @@ from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_blind_deconv.engine.inputs import (
     check_block,
-    check_kernel,
-    check_pixel_size,
+    fitted_kernel,
     kernel_window,
 )
 from napari_blind_deconv.image import Image as ImageData
@@ -197,7 +196,7 @@ class RunForm(QWidget):
         choice = self.kernel_selection().choice
         geometry, image = self._plane() if not self.input.is_stack else self._stack()
         if choice.kernel is not None:
-            check_kernel(choice.kernel, image)
+            fitted_kernel(choice.kernel, image)
         masked = self.input.masked()
         if masked is not None:
             image = image.with_mask(masked)
@@ -250,8 +249,6 @@ class RunForm(QWidget):
         """Return the chosen kernel, or how to estimate it; errors are those of :meth:`task`."""
         height, width, unit = pixel_size(self.input.chosen_layer(), self._viewer.dims)
         selection = self.kernel.selection(height, width, unit)
-        if selection.choice.kernel is not None:
-            check_pixel_size(selection.choice.kernel, (height, width), unit)
         if not self.input.is_stack:
             return selection
         choice = selection.choice

@@ -24,7 +24,6 @@ from napari_blind_deconv import (
     Stage,
     StopReason,
     deconvolve,
-    deconvolve_stack,
     iterate,
 )
 from napari_blind_deconv.engine import deconvolve as pipeline
@@ -32,6 +31,8 @@ from napari_blind_deconv.engine import double_dip, objective
 from napari_blind_deconv.engine.devices import choose_device
 from napari_blind_deconv.engine.inputs import kernel_window
 from napari_blind_deconv.engine.problem import Problem
+from napari_blind_deconv.engine.solver import RunControl
+from napari_blind_deconv.engine.stacks import run_stack
 from napari_blind_deconv.errors import OutOfMemoryError
 from napari_blind_deconv.kernel import KernelWidths
 from napari_blind_deconv.numerics.intensity import IntensityMap
@@ -693,7 +694,8 @@ class TestPixelSize:
     def test_a_stack_tells_that_the_psf_was_resampled(self):
         image = Image(np.stack([GOOD, GOOD]), "ZYX", {"Y": 0.1, "X": 0.1}, "µm")
         psf = Kernel.of(gaussian_kernel((21, 21), 4), pixel_size=(50, 50), unit="nm")
-        steps = list(deconvolve_stack(image, TINY, solver="wiener", kernel=psf))
+        task = Task(image, TINY.with_changes(solver="wiener"), KernelChoice.hold(psf))
+        steps = list(run_stack(task, RunControl()))
         (notice,) = (step for step in steps if isinstance(step, Notice))
         assert "0.1 × 0.1 µm" in notice.text
 

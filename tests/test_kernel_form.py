@@ -1,5 +1,7 @@
 """The form for the kernel: all sources of a kernel, and all refusals."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import ome_types
 import pytest
@@ -179,8 +181,8 @@ def test_a_psf_of_another_pixel_size_is_resampled(run_form, tmp_path, source):
         assert kernel.pixel_size == pytest.approx((0.2, 0.2))
         assert kernel.widths.along_axes[0] < Kernel.of(PSF).widths.along_axes[0]
         selection = run_form.script().kernel
-        names = {"prepare_psf": prepare_psf, "read_psf": lambda path: known}
         known = Kernel.of(PSF, pixel_size=(0.1, 0.1), unit="µm")
+        names = {"prepare_psf": prepare_psf, "read_psf": Mock(return_value=known)}
         np.testing.assert_allclose(eval(selection.code, names), kernel, atol=1e-6)
     run_form._viewer.layers["cells"].scale = (1, 0.1, 0.1)
     for run_form.input.scope.value in (input_form.PLANE, input_form.STACK):

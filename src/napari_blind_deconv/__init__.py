@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_blind_deconv.bead_psf import BeadPsf, psf_from_beads
     from napari_blind_deconv.engine.deconvolve import deconvolve, iterate
     from napari_blind_deconv.engine.stacks import deconvolve_stack
     from napari_blind_deconv.errors import DeconvolutionError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from napari_blind_deconv.settings import Settings
 
 __all__ = [
+    "BeadPsf",
     "BlockResult",
     "DeconvolutionError",
     "Image",
@@ -39,6 +41,7 @@ __all__ = [
     "iterate",
     "microscope_psf",
     "prepare_psf",
+    "psf_from_beads",
 ]
 __version__ = version("napari-blind-deconv")
 
@@ -47,6 +50,8 @@ _MODULES = {
     "deconvolve_stack": "engine.stacks",
     "iterate": "engine.deconvolve",
     "microscope_psf": "psf",
+    "psf_from_beads": "bead_psf",
+    "BeadPsf": "bead_psf",
     "prepare_psf": "psf",
     "DeconvolutionError": "errors",
     "Image": "image",

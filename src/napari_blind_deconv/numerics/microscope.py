@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -212,8 +213,8 @@ def _averaging(
 
 
 def _averaged_over_disc(
-    radii: NDArray[np.float64], light: NDArray[np.float64], disc: float, period: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    radii: NDArray[np.floating[Any]], light: NDArray[np.float64], disc: float, period: float
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.float64]]:
     """Average a radial profile over discs, and return it for the radii whose disc is known."""
     spline = make_interp_spline(radii, light, k=3)
     centres = radii[radii <= radii[-1] - disc]

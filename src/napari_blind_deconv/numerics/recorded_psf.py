@@ -33,7 +33,7 @@ def border(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def has_background(values: NDArray[Any]) -> bool:
-    """Return whether a PSF lies on a background: its rim is flat, above 0 and far below its peak."""
+    """Whether a PSF lies on a background: its rim is flat, above 0 and far below its peak."""
     rim = border(values)
     level = float(np.median(rim))
     is_background = 0 < level < _BRIGHTEST_BACKGROUND * float(values.max())

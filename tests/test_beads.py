@@ -122,3 +122,12 @@ def test_the_size_of_the_beads_is_subtracted():
 def test_an_image_without_a_bead_is_refused_in_one_sentence(image, sentence):
     with pytest.raises(ValueError, match=sentence):
         psf_from_beads(image)
+
+
+def test_a_smaller_window_leaves_out_fewer_beads():
+    image = slide(2, [((100.0, 82.0), 1.0)])
+    wide, narrow = psf_from_beads(image), psf_from_beads(image, shape=(15, 15))
+    assert len(narrow.used) > len(wide.used)
+    assert max(narrow.kernel.shape) <= 17  # moving the origin to the centroid may add 2
+    with pytest.raises(ValueError, match=r"a side of at least 7 for each of 2 axes, got \(5, 5\)"):
+        psf_from_beads(image, shape=(5, 5))

@@ -66,6 +66,13 @@ def test_background_noise_and_neighbours_are_taken_off():
         np.ones((5, 5)),
         widefield_psf(31, numerical_aperture=1.2, wavelength=0.6, pixel_size=0.08),
         microscope_psf(Optics(1.4, 1.515, (0.5,)), (0.2, 0.07, 0.07)).weights,
+        microscope_psf(
+            Optics(1.4, 1.515, (0.5,)),
+            (0.2, 0.08, 0.08),
+            sample_index=1.33,
+            depth=20.0,
+            shape=(15, 31, 31),
+        ).weights,
     ],
 )
 def test_the_wings_of_a_psf_are_no_background(psf):

@@ -18,6 +18,7 @@ from napari_blind_deconv.psf import prepare_psf
 
 __all__ = ["BeadPsf", "psf_from_beads"]
 
+_LEAST_SIDE = 7  # of the window of a bead
 # A ball of diameter d has the variance d² / 20 along each axis.
 _FWHM_OF_BALL = math.sqrt(8 * math.log(2) / 20)
 
@@ -79,6 +80,7 @@ def psf_from_beads(
     positions: ArrayLike | None = None,
     bead_diameter: float | None = None,
     saturation: float | None = None,
+    shape: Sequence[int] | None = None,
 ) -> BeadPsf:
     """Measure the PSF on an image of fluorescent beads, such as a bead slide.
 
@@ -104,6 +106,10 @@ def psf_from_beads(
     saturation : float, optional
         Value from which pixels are saturated. Default: the largest that the type of an integer
         image can have, and the largest value in the image if several pixels of a spot have it.
+    shape : sequence of int, optional
+        Sides of the window around a bead, in which there must be no other. Raising it keeps more of
+        the wings and leaves out more beads. Default: 8 FWHM across and 5 FWHM along the optical
+        axis, if the image is large enough. Where a rim has no light, the kernel is smaller.
 
     Returns
     -------
@@ -124,7 +130,12 @@ def psf_from_beads(
     'Average of 1 bead; FWHM Y 0.471, X 0.471 µm.'
     """
     pixels, size, unit = _pixels(image, pixel_size, unit)
-    beads, window = find_beads(pixels, positions, saturation)
+    if shape is not None and (len(shape) != pixels.ndim or min(shape) < _LEAST_SIDE):
+        raise ValueError(
+            f"Expected a side of at least {_LEAST_SIDE} for each of {pixels.ndim} axes, got "
+            f"{tuple(shape)}."
+        )
+    beads, window = find_beads(pixels, positions, saturation, shape)
     used = [bead for bead in beads if bead.left_out is None]
     if not used:
         raise ValueError(_none_found(beads))

@@ -32,6 +32,7 @@ __all__ = [
     "kernel_scope",
     "parse_index",
     "parse_pixel_size",
+    "parse_sides",
     "pixel_type",
 ]
 
@@ -95,6 +96,14 @@ def parse_index(text: str | None) -> tuple[int, ...] | None:
         return None if text is None else tuple(int(part) for part in text.split(","))
     except ValueError:
         raise ValueError(f"Expected the index of a plane, such as 0,1,5, got {text!r}.") from None
+
+
+def parse_sides(text: str | None) -> tuple[int, ...] | None:
+    """Return the sides of a window; raise `ValueError` unless the text states them."""
+    try:
+        return None if text is None else tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"Expected sides in pixels, such as 31,63,63, got {text!r}.") from None
 
 
 # Corrections of what a file states. Lengths have the units that microscopists use for them: pixels

@@ -23,7 +23,9 @@ _SIGNIFICANT = 8.0  # standard deviations of the noise of the smoothed image
 _MAD_PER_SIGMA = 0.6745
 _FIRST_REACH = 12  # pixels, to measure the widths of spots before they are known
 _MOST_SPOTS = 400  # the brightest; more tell nothing new
-_WINDOW = 2.5  # half side of the window of a bead, in its FWHM
+# Half sides of the window of a bead in its FWHM, across and along the optical axis. A stack is
+# seldom much longer than its beads, so the window is at most this part of each side of the image.
+_ACROSS, _ALONG, _LARGEST_PART = 4.0, 2.5, 0.8
 _CORE = 1.0  # half side of the region that a Gaussian is fitted to, in FWHM
 _TOO_NEAR = 1.5  # a neighbour is too near within the window and this many FWHM more ...
 _NEIGHBOUR = 0.1  # ... if it is brighter than this fraction of the spot
@@ -66,7 +68,10 @@ class Bead:
 
 
 def find_beads(
-    image: NDArray[Any], positions: ArrayLike | None = None, saturation: float | None = None
+    image: NDArray[Any],
+    positions: ArrayLike | None = None,
+    saturation: float | None = None,
+    shape: Sequence[int] | None = None,
 ) -> tuple[list[Bead], tuple[int, ...]]:
     """Find spots and decide which can be used.
 
@@ -81,6 +86,9 @@ def find_beads(
     saturation : float, optional
         Value from which pixels are saturated. Default: the largest of the type of an integer image,
         and the largest in the image if several pixels of a spot have it.
+    shape : sequence of int, optional
+        Sides of the window around a bead. Default: 8 FWHM across and 5 FWHM along the optical axis,
+        and at most 0.8 of the sides of the image.
 
     Returns
     -------
@@ -101,12 +109,19 @@ def find_beads(
             num_peaks=_MOST_SPOTS,
         )
     else:
-        found = np.array([_brightest_near(smooth, at) for at in np.atleast_2d(positions)])
+        found = np.array(
+            [_brightest_near(smooth, at) for at in np.atleast_2d(np.asarray(positions))]
+        )
     spots = [Bead(tuple(map(float, at)), float(smooth[tuple(at)] - level)) for at in found]
     if not spots:
         return [], (1,) * image.ndim
     widths = _typical_widths(values, spots)
-    reach = np.maximum(np.ceil(_WINDOW * widths), 3).astype(int)
+    if shape is None:
+        wanted = np.array([_ALONG, _ACROSS, _ACROSS])[-image.ndim :] * widths
+        reach = np.minimum(wanted, _LARGEST_PART / 2 * np.array(image.shape)).astype(int)
+        reach = np.maximum(reach, 3)
+    else:
+        reach = (np.array(shape) - 1) // 2
     judged = [
         _judged(values, bead, reach, widths, _saturation(image, saturation)) for bead in spots
     ]
@@ -162,7 +177,9 @@ def measured(window: NDArray[Any], widths: NDArray[np.float64]) -> Bead | None:
     return Bead(tuple(position), height * scale, tuple(fwhm)) if fits else None
 
 
-def _brightest_near(smooth: NDArray[np.float64], at: ArrayLike, reach: int = 4) -> tuple[int, ...]:
+def _brightest_near(
+    smooth: NDArray[np.float64], at: NDArray[Any], reach: int = 4
+) -> tuple[int, ...]:
     starts = np.clip(np.round(at).astype(int), 0, np.array(smooth.shape) - 1)
     region = tuple(slice(max(start - reach, 0), start + reach + 1) for start in starts)
     best = np.unravel_index(smooth[region].argmax(), smooth[region].shape)

@@ -18,10 +18,11 @@ __all__ = ["border", "has_background", "light_of", "resampled", "without_dark_ri
 # A rim is flat if this fraction of its median exceeds at most the share `_LOW` of its values. The
 # wings of a PSF are fainter in the corners, unless the window ends within the PSF, where they are
 # brighter than this share of its peak.
-_FLATNESS, _LOW = 0.5, 0.05
+_FLATNESS, _LOW = 0.6, 0.05
 _BRIGHTEST_BACKGROUND = 0.2
 # Light is told from noise by this many standard deviations, after smoothing by `_SMOOTHING` voxels.
 _SIGNIFICANT, _SMOOTHING = 3.0, 1.0
+_CLOSING = 2
 _MAD_PER_SIGMA = 0.6745
 
 
@@ -65,7 +66,12 @@ def light_of(values: NDArray[Any]) -> NDArray[np.float64]:
     every_neighbour = np.ones((3,) * values.ndim)
     pieces, _ = ndimage.label(smooth > _SIGNIFICANT * noise, every_neighbour)
     piece = pieces[np.unravel_index(smooth.argmax(), smooth.shape)]
-    return np.where((pieces == piece) & (piece > 0), np.maximum(light, 0), 0)
+    if piece == 0:
+        return np.zeros(light.shape)
+    # Closed, so that dark rings are no holes.
+    lit = ndimage.binary_closing(np.pad(pieces == piece, _CLOSING), every_neighbour, _CLOSING)
+    inner = (slice(_CLOSING, -_CLOSING),) * values.ndim
+    return np.where(lit[inner], np.maximum(light, 0), 0)
 
 
 def _noise_like(light: NDArray[np.float64], rim: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -94,6 +94,16 @@ def test_picked_beads_are_used(beads, tmp_path):
     assert "Average of 1 bead;" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("at", "sentence"),
+    [("39", "Expected 2 numbers for the position of each bead"), ("a,b", "Expected a position")],
+)
+def test_impossible_positions_are_refused(beads, tmp_path, at, sentence):
+    refused = blind_deconv("psf-beads", beads, tmp_path / "psf.tif", "--at", at)
+    assert refused.returncode == 2
+    assert sentence in refused.stderr
+
+
 def test_an_image_without_beads_is_refused(tmp_path):
     tifffile.imwrite(tmp_path / "dark.tif", np.random.default_rng(0).poisson(99, (64, 64)))
     refused = blind_deconv("psf-beads", tmp_path / "dark.tif", tmp_path / "psf.tif")

@@ -130,6 +130,10 @@ def psf_from_beads(
     'Average of 1 bead; FWHM Y 0.471, X 0.471 µm.'
     """
     pixels, size, unit = _pixels(image, pixel_size, unit)
+    if positions is not None and np.atleast_2d(np.asarray(positions)).shape[1:] != (pixels.ndim,):
+        raise ValueError(
+            f"Expected {pixels.ndim} numbers for the position of each bead, got {positions}."
+        )
     if shape is not None and (len(shape) != pixels.ndim or min(shape) < _LEAST_SIDE):
         raise ValueError(
             f"Expected a side of at least {_LEAST_SIDE} for each of {pixels.ndim} axes, got "

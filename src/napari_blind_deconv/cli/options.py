@@ -32,6 +32,7 @@ __all__ = [
     "kernel_scope",
     "parse_index",
     "parse_pixel_size",
+    "parse_position",
     "parse_sides",
     "pixel_type",
 ]
@@ -146,6 +147,11 @@ def parse_pixel_size(text: str | None) -> tuple[float, ...] | None:
     sides = _numbers(text, "the pixel size in µm, such as 0.065 or 0.3,0.065,0.065")
     check_sides(sides)
     return sides
+
+
+def parse_position(text: str) -> tuple[float, ...]:
+    """Return a position in pixels from its text; raise `ValueError` unless it is one."""
+    return _numbers(text, "a position in pixels, such as 20,131,96")
 
 
 def given_optics(na: float | None, immersion: str | None, wavelength: str | None) -> Optics:

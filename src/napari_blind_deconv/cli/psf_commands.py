@@ -15,8 +15,8 @@ from napari_blind_deconv.cli.options import (
     PixelSizeOption,
     SeriesOption,
     given_optics,
-    parse_index,
     parse_pixel_size,
+    parse_position,
     parse_sides,
 )
 from napari_blind_deconv.cli.output import errors, one_sentence_errors
@@ -142,7 +142,7 @@ def psf_beads(
                 raise ValueError("Expected a pixel size to correct for beads, got none.")
             measured = psf_from_beads(
                 beads,
-                positions=None if at is None else [parse_index(text) or () for text in at],
+                positions=None if at is None else [parse_position(text) for text in at],
                 bead_diameter=diameter,
                 shape=parse_sides(shape),
             )

@@ -31,6 +31,7 @@ _TOO_NEAR = 1.5  # a neighbour is too near within the window and this many FWHM 
 _NEIGHBOUR = 0.1  # ... if it is brighter than this fraction of the spot
 _DIM = 0.1  # of the median brightness
 _WIDER, _BRIGHTER = 1.3, 2.0  # than the median: several beads
+_PICKED_WITHIN = 4  # pixels along each axis
 _PLATEAU = 3  # pixels that have the largest value of the image
 
 
@@ -109,9 +110,8 @@ def find_beads(
             num_peaks=_MOST_SPOTS,
         )
     else:
-        found = np.array(
-            [_brightest_near(smooth, at) for at in np.atleast_2d(np.asarray(positions))]
-        )
+        picked = np.atleast_2d(np.asarray(positions))
+        found = np.array([_brightest_near(smooth, at) for at in picked])
     spots = [Bead(tuple(map(float, at)), float(smooth[tuple(at)] - level)) for at in found]
     if not spots:
         return [], (1,) * image.ndim
@@ -177,9 +177,9 @@ def measured(window: NDArray[Any], widths: NDArray[np.float64]) -> Bead | None:
     return Bead(tuple(position), height * scale, tuple(fwhm)) if fits else None
 
 
-def _brightest_near(
-    smooth: NDArray[np.float64], at: NDArray[Any], reach: int = 4
-) -> tuple[int, ...]:
+def _brightest_near(smooth: NDArray[np.float64], at: NDArray[Any]) -> tuple[int, ...]:
+    """Return the brightest pixel near a position that was picked by eye."""
+    reach = _PICKED_WITHIN
     starts = np.clip(np.round(at).astype(int), 0, np.array(smooth.shape) - 1)
     region = tuple(slice(max(start - reach, 0), start + reach + 1) for start in starts)
     best = np.unravel_index(smooth[region].argmax(), smooth[region].shape)

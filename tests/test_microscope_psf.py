@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import signal
 
 from napari_blind_deconv import Optics, microscope_psf
 from napari_blind_deconv.kernel import KernelWidths
@@ -67,6 +68,15 @@ class TestPupil:
         assert best == pytest.approx(heights[axis.argmax()], abs=0.02)
         assert axis.max() < 0.5 * Pupil(1.4, WAVELENGTH).intensity([0.0], [0.0])[0, 0]
 
+    def test_rays_are_in_focus_where_snells_law_says(self):
+        layers, depth = Layers(1.515, 1.33, 20.0), 20.0
+        sines = np.array([0.2, 0.7, 1.1])
+        steepness = [np.tan(np.arcsin(sines / index)) for index in (1.33, 1.515)]
+        expected = depth * (steepness[0] / steepness[1] - 1.515 / 1.33)
+        np.testing.assert_allclose(layers.focus(sines), expected, rtol=1e-3)
+        pupil = Pupil(1.2, WAVELENGTH, layers)
+        assert 0 < pupil.brightest_height() < layers.focus(np.array([1.2]))[0]
+
     def test_layers_as_designed_change_nothing(self):
         plain, matched = Pupil(1.4, WAVELENGTH), Pupil(1.4, WAVELENGTH, Layers(1.515, 1.515, 30.0))
         grid = [0.0, 0.2, 0.5], [-1.0, 0.0, 0.7]
@@ -114,6 +124,17 @@ class TestVoxels:
         )
         np.testing.assert_allclose(closed / closed.max(), (wide / wide.max()) ** 2, atol=1e-3)
         np.testing.assert_allclose(opened / opened.max(), wide / wide.max(), atol=0.02)
+
+    def test_a_pinhole_of_one_airy_unit_ends_at_the_first_zero(self):
+        pupil = Pupil(0.5, WAVELENGTH, Layers(1.0))
+        step = 0.02
+        offsets = step * np.arange(-150, 151)
+        distance = np.hypot(offsets[:, None], offsets)
+        focus = Microscope(pupil).profile(distance.max(), [0.0])(distance)[..., 0]
+        disc = (distance <= 0.61 * WAVELENGTH / 0.5).astype(float)
+        seen = signal.fftconvolve(focus, disc / disc.sum(), mode="same")[150, 150:200]
+        profile = Microscope(pupil, pinhole=1.0).profile(1.0, [0.0])(offsets[150:200])[:, 0]
+        np.testing.assert_allclose(profile, seen, atol=0.01 * seen.max())
 
     def test_a_smaller_pinhole_makes_it_narrower(self):
         widths = [

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from scipy.special import erf
 
 from napari_blind_deconv import Image, Kernel, Optics, microscope_psf, prepare_psf
@@ -99,6 +100,18 @@ class TestFiles:
         np.testing.assert_allclose(kernel, weights, rtol=1e-6)
         assert kernel.pixel_size == pytest.approx(sides)
         assert kernel.unit == "µm"
+
+    def test_a_psf_is_read_from_an_ome_zarr(self, tmp_path):
+        weights = gaussian_kernel((7, 9, 9), 1.5)
+        axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
+        scale = {"type": "scale", "scale": [0.3, 0.1, 0.1]}
+        level = {"path": "0", "coordinateTransformations": [scale]}
+        group = zarr.open_group(tmp_path / "psf.ome.zarr", mode="w", zarr_format=2)
+        group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [level]}]
+        group.create_array("0", data=weights)
+        kernel = read_psf(tmp_path / "psf.ome.zarr")
+        np.testing.assert_allclose(kernel, weights, rtol=1e-6)
+        assert (kernel.pixel_size, kernel.unit) == (pytest.approx((0.3, 0.1, 0.1)), "µm")
 
     def test_a_psf_in_a_plain_tiff_has_an_unknown_pixel_size(self, tmp_path):
         tifffile.imwrite(tmp_path / "psf.tif", gaussian_kernel((7, 9, 9), 1.5))

@@ -95,6 +95,15 @@ def test_beads_that_mislead_are_left_out(extra, reason):
     assert found.unit == "pixel"
 
 
+def test_one_bead_is_found_among_hot_pixels():
+    image = np.random.default_rng(0).normal(100, 2, SHAPES[3])
+    image += spot(SHAPES[3], (24, 60, 60), (3.5, 1.4, 1.4), 3e5)
+    hot = np.random.default_rng(1).random(SHAPES[3]) > 0.9998
+    found = psf_from_beads(image + 300 * hot)
+    assert [np.round(bead.position).tolist() for bead in found.used] == [[24, 60, 60]]
+    assert set(found.left_out) <= {str(LeftOut.HOT), str(LeftOut.DIM), str(LeftOut.CUT_OFF)}
+
+
 def test_picked_beads_are_used_alone():
     found = psf_from_beads(slide(2), positions=[(42, 44), (98, 101)])
     assert [np.round(bead.position).tolist() for bead in found.used] == [[40, 46], [101, 99]]

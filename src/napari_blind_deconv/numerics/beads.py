@@ -29,7 +29,9 @@ _ACROSS, _ALONG, _LARGEST_PART = 4.0, 2.5, 0.8
 _CORE = 1.0  # half side of the region that a Gaussian is fitted to, in FWHM
 _TOO_NEAR = 1.5  # a neighbour is too near within the window and this many FWHM more ...
 _NEIGHBOUR = 0.1  # ... if it is brighter than this fraction of the spot
-_DIM = 0.1  # of the median brightness
+_DIM = 0.1  # of the median brightness of the beads
+_NO_BEAD = 0.02  # of the brightest spot; less is noise or dirt, even beside a clump of beads
+_NARROW = 0.6  # of the widths of the brightest spots
 _WIDER, _BRIGHTER = 1.3, 2.0  # than the median: several beads
 _PICKED_WITHIN = 4  # pixels along each axis
 _PLATEAU = 3  # pixels that have the largest value of the image
@@ -42,6 +44,7 @@ class LeftOut(StrEnum):
     SATURATED = "saturated"
     TOUCHING = "too near to another bead"
     DIM = "too dim"
+    HOT = "narrower than a bead, so probably a hot pixel"
     CLUMPED = "wider or brighter than most, so probably several beads"
     NO_FIT = "not like a single spot"
 
@@ -112,7 +115,15 @@ def find_beads(
     else:
         picked = np.atleast_2d(np.asarray(positions))
         found = np.array([_brightest_near(smooth, at) for at in picked])
-    spots = [Bead(tuple(map(float, at)), float(smooth[tuple(at)] - level)) for at in found]
+    limit = _saturation(image, saturation)
+    spots = [
+        Bead(
+            tuple(map(float, at)),
+            float(smooth[tuple(at)] - level),
+            left_out=LeftOut.SATURATED if _is_saturated(values, at, limit) else None,
+        )
+        for at in found
+    ]
     if not spots:
         return [], (1,) * image.ndim
     widths = _typical_widths(values, spots)
@@ -122,9 +133,7 @@ def find_beads(
         reach = np.maximum(reach, 3)
     else:
         reach = (np.array(shape) - 1) // 2
-    judged = [
-        _judged(values, bead, reach, widths, _saturation(image, saturation)) for bead in spots
-    ]
+    judged = [_judged(values, bead, reach, widths) for bead in spots]
     if positions is None:
         judged = _without_neighbours(judged, reach + _TOO_NEAR * widths)
         judged = _without_odd_ones(judged)
@@ -192,22 +201,40 @@ def _cut(image: NDArray[Any], centre: NDArray[Any], reach: NDArray[Any]) -> NDAr
 
 
 def _typical_widths(values: NDArray[np.float64], spots: Sequence[Bead]) -> NDArray[np.float64]:
-    """Return the median full width at half maximum along lines through the brightest spots."""
+    """Return the median full width at half maximum along lines through the spots.
+
+    Spots are weighted by the square of their brightness, because there may be more spots of noise
+    than of beads. Saturated ones are too wide.
+    """
+    good = [bead for bead in spots if bead.left_out is None] or spots
+    bright = sorted(good, key=lambda bead: -bead.brightness)[: _MOST_SPOTS // 4]
     widths = []
-    for bead in spots[: _MOST_SPOTS // 4]:
+    for bead in bright:
         centre = np.array(bead.position, int)
         part = _cut(values, centre, np.full(values.ndim, _FIRST_REACH))
         middle = np.minimum(centre, _FIRST_REACH)
         level = float(np.median(border(part)))
         half = level + (part[tuple(middle)] - level) / 2
         widths.append([_width_along(part, middle, axis, half) for axis in range(values.ndim)])
-    return np.maximum(np.median(widths, axis=0), 1.5)
+    weights = np.square([bead.brightness for bead in bright])
+    order = np.argsort(widths, axis=0)
+    sums = np.cumsum(weights[order], axis=0)
+    middle_one = np.argmax(sums >= sums[-1] / 2, axis=0)
+    medians = np.take_along_axis(np.sort(widths, axis=0), middle_one[None], axis=0)[0]
+    return np.maximum(medians, 1.5)
 
 
 def _width_along(part: NDArray[Any], middle: NDArray[Any], axis: int, half: float) -> float:
     line = np.moveaxis(part, axis, -1)[tuple(np.delete(middle, axis))]
     pieces, _ = ndimage.label(line >= half)
     return float(np.count_nonzero(pieces == pieces[middle[axis]]))
+
+
+def _is_saturated(values: NDArray[np.float64], at: NDArray[Any], limit: float) -> bool:
+    """Whether pixels of a spot have the largest value that pixels can have."""
+    core = _cut(values, at, np.full(values.ndim, 2))
+    is_plateau = core.max() == values.max() and np.count_nonzero(core == core.max()) >= _PLATEAU
+    return bool(core.max() >= limit or is_plateau)
 
 
 def _saturation(image: NDArray[Any], given: float | None) -> float:
@@ -221,20 +248,19 @@ def _judged(
     bead: Bead,
     reach: NDArray[np.int64],
     widths: NDArray[np.float64],
-    saturation: float,
 ) -> Bead:
     """Measure a spot, or tell why it cannot be used."""
     centre = np.array(bead.position, int)
     around = _cut(values, centre, reach + 1)
     if around.shape != tuple(2 * reach + 3):
         return replace(bead, left_out=LeftOut.CUT_OFF)
-    core = _cut(values, centre, np.ceil(widths).astype(int))
-    is_plateau = core.max() == values.max() and np.count_nonzero(core == core.max()) >= _PLATEAU
-    if core.max() >= saturation or is_plateau:
-        return replace(bead, left_out=LeftOut.SATURATED)
+    if bead.left_out is not None:
+        return bead
     fitted = measured(around, widths)
     if fitted is None:
         return replace(bead, left_out=LeftOut.NO_FIT)
+    if (np.array(fitted.fwhm) < _NARROW * widths).any():
+        return replace(bead, left_out=LeftOut.HOT)
     return replace(fitted, position=tuple(centre + np.array(fitted.position)))
 
 
@@ -257,9 +283,15 @@ def _without_neighbours(beads: Sequence[Bead], distance: NDArray[np.float64]) ->
 
 def _without_odd_ones(beads: Sequence[Bead]) -> list[Bead]:
     """Leave out beads that are much dimmer, brighter or wider than the others."""
+    whole = [bead.brightness for bead in beads if bead.left_out is not LeftOut.SATURATED]
+    faintest = _NO_BEAD * max(whole, default=0.0)
+    beads = [
+        replace(bead, left_out=LeftOut.DIM) if bead.brightness < faintest else bead
+        for bead in beads
+    ]
     usable = [bead for bead in beads if bead.left_out is None]
     if len(usable) < 3:
-        return list(beads)
+        return beads
     brightness = float(np.median([bead.brightness for bead in usable]))
     widths = np.median([bead.fwhm for bead in usable], axis=0)
 

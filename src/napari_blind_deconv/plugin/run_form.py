@@ -13,11 +13,7 @@ from psygnal import Signal
 from qtpy.compat import isalive
 from qtpy.QtWidgets import QPushButton, QWidget
 
-from napari_blind_deconv.engine.inputs import (
-    check_block,
-    fitted_kernel,
-    kernel_window,
-)
+from napari_blind_deconv.engine.inputs import check_block, fitted_kernel, kernel_window
 from napari_blind_deconv.image import Image as ImageData
 from napari_blind_deconv.io.tiff import series_of
 from napari_blind_deconv.kernel import KernelScope

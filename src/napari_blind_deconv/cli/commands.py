@@ -88,7 +88,7 @@ def run(
         typer.Option(metavar="T,C,Z", help="Plane of a stack on which the kernel is estimated."),
     ] = None,
     psf: Annotated[
-        Path | None, typer.Option(help="TIFF of a known PSF, used as a fixed kernel.")
+        Path | None, typer.Option(help="TIFF or OME-Zarr of a known PSF, used as a fixed kernel.")
     ] = None,
     psf_guess: Annotated[
         Path | None, typer.Option(help="TIFF of an approximate PSF, which the fit corrects.")

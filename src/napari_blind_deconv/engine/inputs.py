@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel, KernelChoice
+from napari_blind_deconv.psf import at_pixel_size
 from napari_blind_deconv.settings import ImageStart, Settings, SolverName
-from napari_blind_deconv.units import in_unit
 
 __all__ = [
     "MIN_SIDE",
     "check_block",
-    "check_kernel",
-    "check_pixel_size",
     "check_solver",
+    "fitted_kernel",
     "has_contrast",
     "kernel_window",
 ]
@@ -29,8 +28,6 @@ __all__ = [
 MIN_SIDE = 16
 # Results are float32. An intensity range of fewer float32 steps than this has no usable contrast.
 _MIN_STEPS = 16
-# Pixel sizes with a larger relative difference count as different.
-_PIXEL_SIZE_TOLERANCE = 0.02
 
 
 def check_block(block: Image) -> None:
@@ -98,30 +95,17 @@ def has_contrast(grey: NDArray[np.floating[Any]]) -> bool:
     return high > low and high - low >= _MIN_STEPS * step
 
 
-def check_kernel(kernel: Kernel, block: Image) -> None:
-    """Raise `ValueError` if a kernel does not fit the axes, shape or pixel size of a block."""
+def fitted_kernel(kernel: Kernel, block: Image) -> Kernel:
+    """Return a kernel at the pixel size of a block; raise `ValueError` if it does not fit.
+
+    A kernel is resampled only if both pixel sizes are known and differ.
+    """
     if kernel.weights.ndim != len(block.space):
         kind = "a 2D PSF (rows, columns)" if len(block.space) == 2 else "a 3D PSF"
         raise ValueError(f"Expected {kind}, got shape {kernel.shape}.")
-    _check_fits(kernel.shape, block.block_shape, "a PSF")
-    check_pixel_size(kernel, block.pixel_size, block.unit)
-
-
-def check_pixel_size(kernel: Kernel, pixel_size: tuple[float, ...] | None, unit: str) -> None:
-    """Raise `ValueError` if the pixel sizes of kernel and image are known and differ."""
-    if kernel.pixel_size is None or pixel_size is None:
-        return
-    converted = [in_unit(side, kernel.unit, unit) for side in kernel.pixel_size]
-    size = [side for side in converted if side is not None]
-    if len(size) < len(converted):  # one of the units is unknown
-        return
-    if not np.allclose(size, pixel_size, rtol=_PIXEL_SIZE_TOLERANCE, atol=0):
-        given, expected = (
-            _format_sides([f"{side:.3g}" for side in sides]) for sides in (size, pixel_size)
-        )
-        raise ValueError(
-            f"Expected a PSF at the pixel size of the image, {expected} {unit}, got {given} {unit}."
-        )
+    fitted = at_pixel_size(kernel, block.pixel_size, block.unit)
+    _check_fits(fitted.shape, block.block_shape, "a PSF")
+    return fitted
 
 
 def check_solver(settings: Settings, choice: KernelChoice) -> None:

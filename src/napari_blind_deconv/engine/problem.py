@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_blind_deconv.engine.devices import choose_device
-from napari_blind_deconv.engine.inputs import check_kernel, kernel_window
+from napari_blind_deconv.engine.inputs import fitted_kernel, kernel_window
 from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.convolution import canvas_shape, crop_to_field_of_view
@@ -87,7 +87,8 @@ class Problem:
         image, choice = task.image, task.kernel
         inspection = inspection or Inspection.of(image)
         if choice.kernel is not None:
-            check_kernel(choice.kernel, image)
+            fitted = replace(choice, kernel=fitted_kernel(choice.kernel, image))
+            task = replace(task, kernel=fitted)
         channels = inspection.channels
         intensity = (
             IntensityMap.of(channels)

@@ -66,7 +66,7 @@ def content_shift(
     return tuple(int(index) - start for index, start in zip(best, origin, strict=True))
 
 
-def kernel_centroid(kernel: NDArray[np.float32]) -> tuple[float, ...]:
+def kernel_centroid(kernel: NDArray[np.floating[Any]]) -> tuple[float, ...]:
     """Return the centroid of a kernel relative to its origin, in pixels along each axis."""
     content = np.clip(kernel - _PEDESTAL * kernel.max(), 0, None)
     centroid = ndimage.center_of_mass(content)

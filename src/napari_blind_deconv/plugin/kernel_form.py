@@ -27,6 +27,7 @@ from napari_blind_deconv.plugin.layers import file_name
 from napari_blind_deconv.plugin.pixel_size import read_pixel_size
 from napari_blind_deconv.plugin.settings_form import form_rows, show_row
 from napari_blind_deconv.plugin.stated import Stated
+from napari_blind_deconv.psf import at_pixel_size, prepare_psf
 from napari_blind_deconv.units import in_unit
 
 __all__ = [
@@ -67,8 +68,8 @@ class KernelSelection:
     choice : KernelChoice
         The kernel for the run, or that it is estimated from the image.
     code : str
-        Python expression for the kernel, which may use ``tifffile``, `gaussian_kernel` or
-        `widefield_psf`; empty if the kernel is estimated from the image.
+        Python expression for the kernel, which may use `read_psf`, `prepare_psf`, `gaussian_kernel`
+        or `widefield_psf`; empty if the kernel is estimated from the image.
     file : str
         File that contains the kernel for the command line; empty if it is estimated.
     """
@@ -99,7 +100,8 @@ class KernelForm(QWidget):
         self.file = FileEdit(
             label="PSF file",
             filter="*.tif *.tiff",
-            tooltip="TIFF file with one plane, at the image's pixel size.",
+            tooltip="TIFF file with one plane. A PSF of another pixel size is resampled to that of "
+            "the image, and a flat background is taken off.",
         )
         self.sigma = FloatSpinBox(
             label="σ (px)",
@@ -266,8 +268,12 @@ class KernelForm(QWidget):
         if self.source.value == FOUND:
             return KernelSelection()
         kernel, code, file = make[self.source.value]()
+        kernel = _with_unit(kernel, unit)
+        fitted = at_pixel_size(kernel, (height, width), unit)
+        if fitted is not kernel and code.startswith("read_psf"):
+            code = f"prepare_psf({code}, ({height:.6g}, {width:.6g}), {unit!r})"
         choose = KernelChoice.hold if self.held.value else KernelChoice.start_from
-        return KernelSelection(choose(_with_unit(kernel, unit)), code, file)
+        return KernelSelection(choose(fitted), code, file)
 
     @property
     def stored_in(self) -> str | None:
@@ -288,7 +294,7 @@ class KernelForm(QWidget):
     def _last_kernel(self) -> tuple[Kernel, str, str]:
         if self._last is None:
             raise ValueError("There is no last result whose kernel could be used; run once first.")
-        return self._last, 'tifffile.imread("kernel.tif")', "kernel.tif"
+        return self._last, 'read_psf("kernel.tif")', "kernel.tif"
 
     def _kernel_of_layer(self) -> tuple[Kernel, str, str]:
         layer: Image | None = self.layer.value
@@ -301,9 +307,10 @@ class KernelForm(QWidget):
                 f"{layer.name} of shape {pixels.shape}."
             )
         height, width, unit = read_pixel_size(layer, (layer.ndim - 2, layer.ndim - 1)).size
-        known = {} if unit == "px" else {"pixel_size": (height, width), "unit": unit}
+        size = None if unit == "px" else (height, width)
+        kernel = prepare_psf(pixels, psf_pixel_size=size, unit="pixel" if size is None else unit)
         name = file_name(layer.name)
-        return Kernel.of(pixels, **known), f"tifffile.imread({name!r})", name
+        return kernel, f"read_psf({name!r})", name
 
     def _kernel_of_file(self) -> tuple[Kernel, str, str]:
         path = Path(str(self.file.value))
@@ -311,7 +318,7 @@ class KernelForm(QWidget):
             raise ValueError("No PSF file is chosen; choose a TIFF file.")
         if not path.is_file():
             raise ValueError(f"The PSF file {path} does not exist; choose a TIFF file.")
-        return read_psf(path), f"tifffile.imread({str(path)!r})", str(path)
+        return read_psf(path), f"read_psf({str(path)!r})", str(path)
 
     def _gaussian(self) -> tuple[Kernel, str, str]:
         sigma = self.sigma.value

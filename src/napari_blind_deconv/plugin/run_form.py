@@ -12,12 +12,7 @@ from psygnal import Signal
 from qtpy.compat import isalive
 from qtpy.QtWidgets import QPushButton, QWidget
 
-from napari_blind_deconv.engine.inputs import (
-    check_block,
-    check_kernel,
-    check_pixel_size,
-    kernel_window,
-)
+from napari_blind_deconv.engine.inputs import check_block, fitted_kernel, kernel_window
 from napari_blind_deconv.image import Image as ImageData
 from napari_blind_deconv.kernel import KernelScope
 from napari_blind_deconv.plugin.axes import stack_axes
@@ -203,7 +198,7 @@ class RunForm(QWidget):
         is_stack = self.input.is_stack_of(layer)
         geometry, image = self._stack(layer) if is_stack else self._plane(layer)
         if choice.kernel is not None:
-            check_kernel(choice.kernel, image)
+            fitted_kernel(choice.kernel, image)
         masked = self.input.masked(layer)
         if masked is not None:
             image = image.with_mask(masked)
@@ -269,8 +264,6 @@ class RunForm(QWidget):
         height, width, unit = pixel_size(layer, self._viewer.dims)
         other = None if layer == chosen else (layer, shown_index(layer, self._viewer.dims))
         selection = self.kernel.selection(height, width, unit, other)
-        if selection.choice.kernel is not None:
-            check_pixel_size(selection.choice.kernel, (height, width), unit)
         if not self.input.is_stack_of(layer):
             return selection
         choice = selection.choice

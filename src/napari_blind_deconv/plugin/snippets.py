@@ -118,7 +118,11 @@ class Script:
         names = ["Settings", function]
         if self._starts_from_guess:
             names.insert(0, "KernelChoice")
+        if "prepare_psf" in self.kernel.code:
+            names.append("prepare_psf")
         lines = ["import tifffile", f"from napari_blind_deconv import {', '.join(names)}"]
+        if "read_psf" in self.kernel.code:
+            lines.append("from napari_blind_deconv.io.images import read_psf")
         for model in ("gaussian_kernel", "widefield_psf"):
             if self.kernel.code.startswith(model):
                 lines.append(f"from napari_blind_deconv.numerics.optics import {model}")

@@ -164,8 +164,7 @@ class BlindDeconvolutionWidget(QWidget):
         # Its end restores what is visible, so it must not come after the run has hidden an input.
         self.result.comparison.show_as(None)
         try:
-            choices = Choices.of(self.form)
-            series = self._make_series(choices)
+            series = self._make_series()
         except Exception as error:  # lazy data may raise any error when they are read
             sentence = str(error) or type(error).__name__
             self._show_error(sentence, error)
@@ -179,16 +178,16 @@ class BlindDeconvolutionWidget(QWidget):
         self.destroyed.connect(series.detach)  # closing the viewer deletes this widget
         series.start()
 
-    def _make_series(self, choices: Choices) -> SeriesOfRuns:
+    def _make_series(self) -> SeriesOfRuns:
+        layers, files = self.form.input.chosen_layers(), self.form.other_files()
         observer = SeriesObserver(
-            began=partial(self._on_begin, choices),
+            began=partial(self._on_begin, Choices.of(self.form)),
             progressed=self._on_progress,
             succeeded=self.history.finish,
             ended_without_result=self._on_end_without_result,
             failed=self._show_error,
             ended=self._on_end,
         )
-        layers, files = self.form.input.chosen_layers(), self.form.other_files()
         return SeriesOfRuns(self._viewer, layers, self.form.task, observer, files)
 
     def _on_begin(self, choices: Choices, run: ViewerRun) -> None:

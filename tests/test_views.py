@@ -476,12 +476,12 @@ def test_a_new_run_ends_the_comparison_before_it_hides_its_input(
     source.visible = True  # as the user may want it
     panel.result.comparison.show_as(way)
 
-    def make_run():
+    def task(_layer):
         if fails:
             raise ValueError("there is no memory for it")
-        return ViewerRun(viewer, *parts)
+        return parts[:2]
 
-    monkeypatch.setattr(panel, "_make_run", make_run)
+    monkeypatch.setattr(panel.form, "task", task)
     monkeypatch.setattr(ViewerRun, "start", lambda _: None)
     panel.start()
     assert len(viewer.layers) == 3 - fails

@@ -26,6 +26,10 @@ __all__ = [
 ]
 
 MIN_SIDE = 16
+_MIN_PLANES = 8  # of a volume; the blur along Z reaches beyond both ends of a thinner one
+# A kernel with more of its sum in its central plane does not join the planes of a volume: they are
+# farther apart than twice its width along Z.
+_MAX_CENTRAL_SHARE = 0.98
 # Results are float32. An intensity range of fewer float32 steps than this has no usable contrast.
 _MIN_STEPS = 16
 # Pixel sizes with a larger relative difference count as different.
@@ -51,12 +55,17 @@ def check_block(block: Image) -> None:
         )
     if block.stack_axes:
         raise ValueError(
-            f"Expected a 2D image (rows, columns), got axes {block.axes!r}; try deconvolve_stack "
-            "for a stack."
+            f"Expected a plane or a volume, got axes {block.axes!r}; try deconvolve_stack for a "
+            "stack."
         )
-    if min(block.block_shape) < MIN_SIDE:
+    if min(block.block_shape[-2:]) < MIN_SIDE:
         raise ValueError(
             f"Expected an image of at least {MIN_SIDE} pixels per side, got shape {pixels.shape}."
+        )
+    if len(block.space) == 3 and block.block_shape[0] < _MIN_PLANES:
+        raise ValueError(
+            f"Expected a volume of at least {_MIN_PLANES} planes, got {block.block_shape[0]}; try "
+            "its planes one by one."
         )
     if not np.isfinite(pixels).any():
         raise ValueError("Expected an image of finite numbers, got NaN or infinity in every pixel.")
@@ -102,8 +111,26 @@ def check_kernel(kernel: Kernel, block: Image) -> None:
     if kernel.weights.ndim != len(block.space):
         kind = "a 2D PSF (rows, columns)" if len(block.space) == 2 else "a 3D PSF"
         raise ValueError(f"Expected {kind}, got shape {kernel.shape}.")
-    _check_fits(kernel.shape, block.block_shape, "a PSF")
+    # The PSF of a volume may be deeper than it: light comes from above and below.
+    _check_fits(kernel.shape[-2:], block.block_shape[-2:], "a PSF")
     check_pixel_size(kernel, block.pixel_size, block.unit)
+    if len(block.space) == 3:
+        _check_volume(kernel, block)
+
+
+def _check_volume(kernel: Kernel, block: Image) -> None:
+    """Raise `ValueError` if voxel size or kernel show that a volume cannot be deconvolved."""
+    if block.pixel_size is None:
+        raise ValueError(
+            "Expected the voxel size of a volume (depth, height, width), got none; give it, or "
+            "its ratio, as pixel_size."
+        )
+    share = float(kernel.weights.sum(axis=(1, 2)).max() / kernel.weights.sum())
+    if share > _MAX_CENTRAL_SHARE:
+        raise ValueError(
+            "Expected planes that are close enough together to share light, got a PSF with "
+            f"{100 * share:.0f} % of its light in one plane; try the planes one by one."
+        )
 
 
 def check_pixel_size(kernel: Kernel, pixel_size: tuple[float, ...] | None, unit: str) -> None:

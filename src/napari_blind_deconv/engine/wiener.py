@@ -50,7 +50,9 @@ class Wiener(Converging):
 
 def _noise_to_signal(problem: Problem, kernel: NDArray[np.float32]) -> float:
     inspection = problem.inspection
-    spectrum = Spectrum.of(problem.luminance, inspection.valid_share, inspection.noise)
+    spectrum = Spectrum.of(
+        problem.luminance, inspection.valid_share, inspection.noise, problem.sampling
+    )
     return noise_to_signal(spectrum, kernel)
 
 
@@ -67,6 +69,7 @@ def _runs(
             kernel_error=KERNEL_ERROR,
             valid=valid,
             noise=inspection.noise,
+            sampling=problem.sampling,
         )
         for channel, valid in zip(problem.observed, inspection.valid, strict=True)
     ]

@@ -206,6 +206,11 @@ class Image:
         return self.axes.removesuffix("S").removesuffix(self.space)
 
     @property
+    def plane_axes(self) -> str:
+        """Axes before Y and X, whatever a block is."""
+        return self.axes.removesuffix("S").removesuffix("YX")
+
+    @property
     def stack_shape(self) -> tuple[int, ...]:
         """Lengths of the stack axes; empty for a single block."""
         return tuple(self.pixels.shape[: len(self.stack_axes)])

@@ -313,7 +313,8 @@ def _reason_against_log_gaussian(problem: Problem, wiener: Wiener) -> SkipReason
     """Return why the log-gaussian estimate would be no better than the linear one, if so."""
     if problem.inspection.noise.colour is NoiseColour.PROCESSED:
         return SkipReason.PROCESSED_NOISE
-    if not is_limited_by_noise(wiener.noise_to_signal):
+    # In volumes, objects are surrounded by dark space, where positivity matters at any noise.
+    if len(problem.window) == 2 and not is_limited_by_noise(wiener.noise_to_signal):
         return SkipReason.LITTLE_NOISE
     return None
 

@@ -1,14 +1,17 @@
 """Measure how long napari blocks its user during a run: ``python -m benchmarks.gui_latency``.
 
 An event is posted to the GUI thread every few milliseconds. Its latency is the delay until the
-thread handles it. This needs a display, such as that of ``xvfb-run``.
+thread handles it. A second table has the delay from a move of the slider *Strength* to its preview.
+This needs a display, such as that of ``xvfb-run``.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable
+from functools import partial
 
 import napari
 import numpy as np
@@ -21,6 +24,8 @@ from napari_blind_deconv.synthetic import fluorescence_scene
 
 PERIOD = 0.01  # seconds between events
 ITERATIONS = 100_000  # more than a measurement takes; the run is cancelled
+STRENGTHS = (1.1, 1.2, 1.3, 1.2, 1.1, 0.9, 0.8, 0.9)
+PAUSE = 0.3  # seconds between moves; the thread still computes the estimate before
 
 
 class LatencyRecorder:
@@ -91,6 +96,37 @@ def measure(side: int, seconds: float) -> list[dict[str, object]]:
     return [figures(side, state, found) for state, found in recorder.latencies.items()]
 
 
+def measure_previews(side: int) -> dict[str, object]:
+    """Measure the delays from moves of the slider to previews, on `side` × `side` pixels."""
+    viewer = napari.Viewer(show=True)
+    viewer.add_image(fluorescence_scene((side, side)).observed, name="scene")
+    _, panel = viewer.window.add_plugin_dock_widget("napari-blind-deconv")
+    assert isinstance(panel, BlindDeconvolutionWidget)
+    panel.form.reset()
+    wait(lambda: "measuring" not in panel.form.expected_time.value, 120)
+    panel.start()
+    wait(panel.run_button.isEnabled, 120)
+    drawn: list[float] = []
+    panel.result.strength.preview.drawn.connect(drawn.append)
+    delays: list[float] = []
+    for strength in STRENGTHS:
+        drawn.clear()
+        started = time.perf_counter()
+        panel.result.strength.slider.setValue(round(20 * strength))
+        wait(partial(drawn.__contains__, strength), 60)
+        delays.append(1000 * (time.perf_counter() - started))
+        wait(lambda: False, PAUSE)
+    wait(lambda: not panel.result.strength.preview.is_computing, 120)
+    viewer.close()
+    return {
+        "image": f"{side}²",
+        "first, ms": round(delays[0]),
+        "median of the others, ms": round(float(np.median(delays[1:]))),
+        "worst of the others, ms": round(max(delays[1:])),
+        "load of the machine": round(os.getloadavg()[0], 1),
+    }
+
+
 def figures(side: int, state: str, latencies: list[float]) -> dict[str, object]:
     """Return a row of the table."""
     return {
@@ -111,6 +147,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = [row for side in options.sides for row in measure(side, options.seconds)]
     print(pd.DataFrame(rows).to_markdown(index=False))
+    print(pd.DataFrame([measure_previews(side) for side in options.sides]).to_markdown(index=False))
 
 
 if __name__ == "__main__":

@@ -119,6 +119,22 @@ def test_the_command_prints_warnings_and_failures(folder):
         assert all(no_blur in plane["warnings"] for plane in planes)
 
 
+def test_a_guess_of_the_kernel_is_corrected_for_each_image(folder):
+    (folder / "in" / "c.tif").unlink()
+    tifffile.imwrite(folder / "psf.tif", np.outer([1, 2, 1], [1, 2, 1]).astype(np.float32))
+    done = run_command(folder, "--psf-guess", str(folder / "psf.tif"))
+    assert done.exit_code == 0, done.output
+    sidecar = sidecar_of(folder / "out" / "a_deblurred.ome.tif")
+    job = json.loads(sidecar.read_text(encoding="utf-8"))["job"]
+    assert job["psf_guess"] == str(folder / "psf.tif")
+
+
+def test_a_result_that_is_complete_is_reported_as_an_earlier_one(folder):
+    jobs = jobs_of(folder)[:1]
+    assert [report.is_earlier for _, report in run_batch(jobs)] == [False]
+    assert [report.is_earlier for _, report in run_batch(jobs, resume=True)] == [True]
+
+
 def test_a_plane_that_fails_leaves_no_file(folder):
     tifffile.imwrite(folder / "in" / "a.tif", np.full((40, 48), 7, np.uint8))
     tifffile.imwrite(folder / "in" / "b.ome.tif", np.full((40, 48), np.nan, np.float32))

@@ -10,6 +10,7 @@ from napari_blind_deconv import Settings
 from napari_blind_deconv.plugin.comparison import Comparison, line_profile
 from napari_blind_deconv.plugin.geometry import LayerPlane
 from napari_blind_deconv.plugin.layers import displayable, image_options
+from napari_blind_deconv.plugin.result_layers import ResultLayers
 from napari_blind_deconv.task import Task
 
 BEFORE = np.tile(np.arange(40.0), (30, 1))
@@ -19,8 +20,9 @@ CALIBRATION = {"scale": (0.2, 0.1), "translate": (3, 5), "units": ("um", "um")}
 class FinishedRun:
     """The part of a finished run on one plane that the comparison uses."""
 
-    def __init__(self, plane, source, layer):
+    def __init__(self, viewer, plane, source, layer):
         self.geometry, self.source, self.layer = plane, source, layer
+        self.layers = ResultLayers(viewer, plane, layer)
         self.task = Task(plane.image, Settings())
         self.result = None
 
@@ -42,7 +44,7 @@ def compared(qtbot):
     result = viewer.add_image(displayable(plane, 2 * BEFORE), **image_options(plane, {}))
     widget = Comparison(viewer)
     qtbot.addWidget(widget)
-    widget.compare(FinishedRun(plane, layer, result))
+    widget.compare(FinishedRun(viewer, plane, layer, result))
     return viewer, result, widget
 
 
@@ -98,7 +100,7 @@ def test_a_changed_result_is_drawn_again(compared):
 def test_a_missing_residual_is_explained(compared, residual, reason):
     viewer, result, widget = compared
     assert widget.residual_button.toolTip() == "This plane was not deconvolved."
-    run = FinishedRun(LayerPlane.of(result, viewer.dims), viewer.layers["cells"], result)
+    run = FinishedRun(viewer, LayerPlane.of(result, viewer.dims), viewer.layers["cells"], result)
     run.result = SimpleNamespace(trust=SimpleNamespace(residual=residual))
     widget.compare(run)
     assert not widget.residual_button.isEnabled()
@@ -108,7 +110,7 @@ def test_a_missing_residual_is_explained(compared, residual, reason):
 def test_a_run_that_is_shown_again_has_one_residual_layer(compared):
     viewer, result, widget = compared
     image = viewer.layers["cells"]
-    runs = [FinishedRun(LayerPlane.of(image, viewer.dims), image, result) for _ in range(2)]
+    runs = [FinishedRun(viewer, LayerPlane.of(image, viewer.dims), image, result) for _ in range(2)]
     for run in runs:
         run.result = outcome(residual=1)
     first, second = runs
@@ -155,7 +157,7 @@ def test_colour_images_are_compared_on_one_scale(qtbot):
     result = viewer.add_image(displayable(source, pixels.astype(np.float32)), rgb=True)
     widget = Comparison(viewer)
     qtbot.addWidget(widget)
-    widget.compare(FinishedRun(source, layer, result))
+    widget.compare(FinishedRun(viewer, source, layer, result))
     widget.add_line()
     before, after = widget.plot.curves
     np.testing.assert_allclose(before.y, 0.2)

@@ -179,6 +179,10 @@ def create_files(example: Example) -> None:
         tifffile.imwrite("MASK.tif", (stack[0] > 0.9 * stack[0].max()).astype(np.uint8))
     if "--psf K.tif" in text:
         tifffile.imwrite("K.tif", psf)
+    if "BEADS.tif" in text:
+        beads = np.pad(5e4 * gaussian_kernel((31, 31), 1.5), 30) + 100
+        options = {"resolution": (10, 10), "metadata": {"axes": "YX", "unit": "um"}}
+        tifffile.imwrite("BEADS.tif", beads.astype(np.float32), imagej=True, **options)
     if "in/*.tif" in text:
         Path("in").mkdir()
         tifffile.imwrite("in/one.tif", stack[0])

@@ -31,15 +31,17 @@ from napari_blind_deconv.engine import double_dip, objective
 from napari_blind_deconv.engine.devices import choose_device
 from napari_blind_deconv.engine.inputs import kernel_window
 from napari_blind_deconv.engine.problem import Problem
+from napari_blind_deconv.engine.solver import RunControl
+from napari_blind_deconv.engine.stacks import run_stack
 from napari_blind_deconv.errors import OutOfMemoryError
-from napari_blind_deconv.kernel import KernelWidths
+from napari_blind_deconv.kernel_widths import KernelWidths
 from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.location import kernel_centroid
 from napari_blind_deconv.numerics.metrics import kernel_similarity, psnr_up_to_shift
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.optics import Optics
 from napari_blind_deconv.reasons import Finding, QualityFlag, SkipReason
-from napari_blind_deconv.results import TRACE_DTYPE, stage_starts
+from napari_blind_deconv.results import TRACE_DTYPE, Notice, stage_starts
 from napari_blind_deconv.synthetic import Scene, fluorescence_scene
 from napari_blind_deconv.task import Task
 
@@ -675,20 +677,27 @@ class TestGuess:
 
 class TestPixelSize:
     @pytest.mark.parametrize("unit", ["µm", "m"])
-    def test_a_psf_of_other_pixels_is_refused_in_any_unit(self, unit):
+    def test_a_psf_of_other_pixels_is_resampled_in_any_unit(self, unit):
         scale = {"µm": 1.0, "m": 1e-6}[unit]
-        image = Image(GOOD, "YX", {"Y": 0.065 * scale, "X": 0.065 * scale}, unit)
-        psf = Kernel.of(np.eye(3), pixel_size=(0.074 * scale,) * 2, unit=unit)
-        with pytest.raises(ValueError, match="Expected a PSF at the pixel size of the image"):
-            iterate(image, kernel=psf)
+        image = Image(GOOD, "YX", {"Y": 0.1 * scale, "X": 0.1 * scale}, unit)
+        psf = Kernel.of(gaussian_kernel((21, 21), 4), pixel_size=(50, 50), unit="nm")
+        kernel = deconvolve(image, TINY, solver="wiener", kernel=psf).kernel
+        assert kernel.pixel_size == pytest.approx((0.1 * scale, 0.1 * scale))
+        assert kernel.widths.along_axes == pytest.approx((4.71, 4.71), rel=0.03)
 
-    def test_pixel_sizes_in_other_units_are_compared(self):
+    def test_equal_pixel_sizes_in_other_units_change_nothing(self):
         image = Image(GOOD, "YX", {"Y": 0.1, "X": 0.1}, "µm")
         psf = Kernel.of(np.eye(3), pixel_size=(100, 100), unit="nm")
-        assert iterate(image, kernel=psf) is not None
-        other = Kernel.of(np.eye(3), pixel_size=(50, 50), unit="nm")
-        with pytest.raises(ValueError, match=r"0\.1 × 0\.1 µm, got 0\.05 × 0\.05 µm"):
-            iterate(image, kernel=other)
+        kernel = deconvolve(image, TINY, solver="wiener", kernel=psf).kernel
+        np.testing.assert_array_equal(kernel, psf)
+
+    def test_a_stack_tells_that_the_psf_was_resampled(self):
+        image = Image(np.stack([GOOD, GOOD]), "ZYX", {"Y": 0.1, "X": 0.1}, "µm")
+        psf = Kernel.of(gaussian_kernel((21, 21), 4), pixel_size=(50, 50), unit="nm")
+        task = Task(image, TINY.with_changes(solver="wiener"), KernelChoice.hold(psf))
+        steps = list(run_stack(task, RunControl()))
+        (notice,) = (step for step in steps if isinstance(step, Notice))
+        assert "0.1 × 0.1 µm" in notice.text
 
     def test_the_kernel_keeps_its_pixel_size_if_the_image_has_none(self):
         psf = Kernel.of(np.eye(3), pixel_size=(0.1, 0.1), unit="µm")

@@ -4,15 +4,17 @@ import json
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from napari_blind_deconv.kernel import (
-    Kernel,
-    KernelChoice,
-    KernelScope,
-    KernelSource,
-    KernelWidths,
+from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelScope, KernelSource
+from napari_blind_deconv.kernel_widths import KernelWidths
+from napari_blind_deconv.numerics.location import kernel_centroid
+from napari_blind_deconv.numerics.optics import (
+    elliptic_gaussian,
+    gaussian_kernel,
+    line_kernel,
+    widefield_psf,
 )
-from napari_blind_deconv.numerics.optics import elliptic_gaussian, gaussian_kernel, line_kernel
 
 FWHM = 2 * np.sqrt(2 * np.log(2))
 
@@ -108,6 +110,71 @@ class TestKernel:
     def test_weights_that_are_not_normalised_are_refused(self, weights):
         with pytest.raises(ValueError, match="odd sides and a sum of 1"):
             Kernel(weights)
+
+
+class TestScaled:
+    @pytest.mark.parametrize("factor", [0.7, 1.3, 1.5])
+    @pytest.mark.parametrize("fwhm", [1.5, 2.0, 3.0, 6.0])
+    def test_a_gaussian_becomes_the_gaussian_of_the_scaled_width(self, fwhm, factor):
+        side = 2 * int(2 * fwhm) + 3
+        scaled = Kernel(gaussian_kernel((side, side), fwhm / FWHM)).scaled(factor)
+        exact = gaussian_kernel(scaled.shape, factor * fwhm / FWHM)
+        np.testing.assert_allclose(transfer(scaled.weights), transfer(exact), atol=0.01)
+
+    @pytest.mark.parametrize("factor", [0.7, 1.3])
+    @pytest.mark.parametrize(
+        "weights",
+        [
+            elliptic_gaussian(31, (3.0, 1.5), 30),
+            ndimage.gaussian_filter(line_kernel(12, 30), 1.5),
+            widefield_psf(31, numerical_aperture=0.7, wavelength=0.52, pixel_size=0.1),
+            gaussian_kernel((15, 17, 21), (2.2, 2.5, 3.0)),
+        ],
+        ids=["ellipse", "motion", "Airy", "volume"],
+    )
+    def test_every_family_is_scaled_in_all_directions(self, weights, factor):
+        kernel = Kernel.of(weights)
+        scaled = kernel.scaled(factor)
+        assert scaled.widths.principal == pytest.approx(
+            [factor * width for width in kernel.widths.principal], rel=0.04
+        )
+        if scaled.widths.angle is not None and kernel.widths.roundness < 0.9:
+            assert scaled.widths.angle == pytest.approx(kernel.widths.angle, abs=1)
+
+    def test_the_central_element_stays_the_centre(self):
+        weights = np.zeros((21, 21), np.float32)
+        weights[10, 14] = 1
+        kernel = Kernel.of(ndimage.gaussian_filter(weights, 1.0))
+        assert kernel_centroid(kernel.scaled(1.5).weights) == pytest.approx((0, 6), abs=0.01)
+
+    @pytest.mark.parametrize(
+        ("factor", "shape"), [(0.7, (9, 15)), (1.1, (13, 23)), (1.5, (17, 31))]
+    )
+    def test_the_window_is_odd_and_holds_the_scaled_kernel(self, factor, shape):
+        scaled = Kernel.of(np.ones((11, 21))).scaled(factor)
+        assert scaled.shape == shape
+        assert scaled.weights.dtype == np.float32
+        assert scaled.weights.min() >= 0
+        assert scaled.weights.sum() == pytest.approx(1, abs=1e-5)
+
+    def test_what_is_known_of_the_kernel_is_kept(self):
+        kernel = Kernel(gaussian_kernel((9, 9), 1.5), KernelSource.GAUSSIAN, (0.1, 0.1), "µm", 1.2)
+        scaled = kernel.scaled(1.2)
+        assert (scaled.source, scaled.pixel_size, scaled.misfit) == ("Gaussian", (0.1, 0.1), 1.2)
+
+    def test_a_point_and_a_factor_of_1_change_nothing(self):
+        padded_point = Kernel(np.pad(np.ones((1, 1), np.float32), 5))
+        for kernel in (Kernel.point(), padded_point):
+            assert kernel.scaled(1.5) is kernel
+        kernel = Kernel(gaussian_kernel((9, 9), 1.5))
+        assert kernel.scaled(1.0) is kernel
+
+
+def transfer(weights: np.ndarray) -> np.ndarray:
+    """Return the transfer function of a kernel with its origin at the centre."""
+    window = np.zeros((64, 64))
+    window[tuple(slice(32 - side // 2, 33 + side // 2) for side in weights.shape)] = weights
+    return np.fft.rfft2(np.fft.ifftshift(window))
 
 
 class TestChoice:

@@ -1,5 +1,7 @@
 """The form for the kernel: all sources of a kernel, and all refusals."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import ome_types
 import pytest
@@ -17,6 +19,7 @@ from napari_blind_deconv.numerics.optics import widefield_psf
 from napari_blind_deconv.plugin import input_form, kernel_form
 from napari_blind_deconv.plugin.kernel_form import KernelForm
 from napari_blind_deconv.plugin.run_form import RunForm
+from napari_blind_deconv.psf import prepare_psf
 
 PSF = np.outer([1, 2, 1], [1, 2, 1]) / 16
 MICRONS = (0.1, 0.1, "µm")
@@ -167,16 +170,20 @@ def run_form(qtbot, fresh_panel) -> RunForm:
 
 
 @pytest.mark.parametrize("source", [kernel_form.LAYER, kernel_form.PSF_FILE])
-def test_a_psf_of_another_pixel_size_is_refused(run_form, tmp_path, source):
+def test_a_psf_of_another_pixel_size_is_resampled(run_form, tmp_path, source):
     run_form.kernel.source.value = source
     run_form.kernel.layer.value = run_form._viewer.layers["psf"]
     run_form.kernel.file.value = tmp_path / "psf.tif"
     options = {"resolution": (10, 10), "metadata": {"axes": "YX", "unit": "um"}}
     tifffile.imwrite(tmp_path / "psf.tif", PSF.astype(np.float32), imagej=True, **options)
     for run_form.input.scope.value in (input_form.PLANE, input_form.STACK):
-        for function in (run_form.task, run_form.script):
-            with pytest.raises(ValueError, match="Expected a PSF at the pixel size of the image"):
-                function()
+        kernel = run_form.task()[1].kernel.kernel
+        assert kernel.pixel_size == pytest.approx((0.2, 0.2))
+        assert kernel.widths.along_axes[0] < Kernel.of(PSF).widths.along_axes[0]
+        selection = run_form.script().kernel
+        known = Kernel.of(PSF, pixel_size=(0.1, 0.1), unit="µm")
+        names = {"prepare_psf": prepare_psf, "read_psf": Mock(return_value=known)}
+        np.testing.assert_allclose(eval(selection.code, names), kernel, atol=1e-6)
     run_form._viewer.layers["cells"].scale = (1, 0.1, 0.1)
     for run_form.input.scope.value in (input_form.PLANE, input_form.STACK):
         _, task = run_form.task()
@@ -197,8 +204,7 @@ def test_a_psf_is_compared_with_the_true_pixels_of_the_image(run_form, transform
         setattr(cells, name, value)
     run_form.kernel.source.value = kernel_form.LAYER
     run_form.kernel.layer.value = psf = run_form._viewer.layers["psf"]
-    with pytest.raises(ValueError, match="Expected a PSF at the pixel size of the image"):
-        run_form.task()
+    assert not np.array_equal(run_form.task()[1].kernel.kernel, PSF)
     psf.scale = (0.2, 0.2)
     np.testing.assert_allclose(run_form.task()[1].kernel.kernel, PSF)
 

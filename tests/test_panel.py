@@ -40,6 +40,7 @@ from napari_blind_deconv.plugin.colours import (
     readable,
 )
 from napari_blind_deconv.plugin.kernel_form import FOUND, GAUSSIAN, LAYER, MICROSCOPE, PSF_FILE
+from napari_blind_deconv.plugin.kernel_view import KernelView
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 from napari_blind_deconv.results import TRACE_DTYPE
 
@@ -122,6 +123,42 @@ class TestNarrowDock:
                 QApplication.processEvents()
             assert len({button.geometry().center().y() for button in row}) == rows
             assert panel.trace_plot.width() >= 140  # the caption needs this
+
+    def test_trace_and_kernel_take_the_width_of_the_dock(self, panel):
+        sides = []
+        for width in (300, 500, 900):
+            show_at(panel, width)
+            kernel, trace = panel.kernel_view, panel.trace_plot
+            assert kernel.width() == kernel.height() == trace.height()
+            assert kernel.parentWidget().height() >= kernel.height(), "neither is cut"
+            assert trace.geometry().right() < kernel.geometry().left()
+            assert kernel.geometry().right() + 1 == kernel.parentWidget().width()
+            assert trace.width() >= 140
+            sides.append(kernel.width())
+        assert sides[0] > 100
+        assert sides[1] > 180
+        assert sides[2] == 240
+        show_at(panel, 200)  # below one another
+        assert kernel.geometry().top() > trace.geometry().bottom()
+        assert kernel.parentWidget().height() > kernel.geometry().bottom()
+
+    def test_a_click_enlarges_the_kernel_in_a_window_that_follows(self, panel, qtbot):
+        show_at(panel, 300)
+        kernel = np.zeros((9, 9), np.float32)
+        kernel[4, 4] = 1
+        qtbot.mouseClick(panel.kernel_view, Qt.MouseButton.LeftButton)
+        assert panel.kernel_view.findChild(KernelView) is None, "there is no kernel yet"
+        panel.kernel_view.show_kernel(kernel)
+        assert "Click to enlarge" in panel.kernel_view.toolTip()
+        qtbot.mouseClick(panel.kernel_view, Qt.MouseButton.LeftButton)
+        larger = panel.kernel_view.findChild(KernelView)
+        assert larger.isWindow()
+        assert larger.isVisible()
+        assert larger.width() > 2 * panel.kernel_view.width()
+        before = larger.grab().toImage()
+        panel.kernel_view.show_kernel(np.roll(kernel, 2, axis=0))
+        assert larger.grab().toImage() != before
+        larger.close()
 
     @pytest.mark.parametrize("width", [200, 300])
     def test_no_choice_is_cut(self, panel, width):
@@ -319,7 +356,7 @@ class TestKeyboard:
             form.reset_button,
             form.fields.widgets["max_iterations"].native,
             form.seed.native,
-            panel.python_button,
+            panel.reuse.python_button,
             panel.help_button,
         ]
         found, widget = [], main[0]

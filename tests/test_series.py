@@ -155,7 +155,7 @@ class TestErrors:
         assert "7 (YX, 17 × 17) and 4 more" in error_of(tmp_path / "f.tif")
 
     def test_a_psf_has_to_be_a_file_of_its_own(self, ome):
-        with pytest.raises(ValueError, match=r"got 2 images: .*; save the plane as a file"):
+        with pytest.raises(ValueError, match=r"got 2 images: .*; save the plane or volume"):
             read_psf(ome)
 
 

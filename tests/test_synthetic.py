@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_blind_deconv import deconvolve
-from napari_blind_deconv.kernel import KernelWidths
+from napari_blind_deconv.kernel_widths import KernelWidths
 from napari_blind_deconv.synthetic import (
     astigmatic_kernel,
     cell_crop,

@@ -10,17 +10,20 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_blind_deconv.bead_psf import BeadPsf, psf_from_beads
     from napari_blind_deconv.engine.deconvolve import deconvolve, iterate
     from napari_blind_deconv.engine.stacks import deconvolve_stack
     from napari_blind_deconv.errors import DeconvolutionError
     from napari_blind_deconv.image import Image
     from napari_blind_deconv.kernel import Kernel, KernelChoice
     from napari_blind_deconv.optics import Optics
+    from napari_blind_deconv.psf import microscope_psf, prepare_psf
     from napari_blind_deconv.reasons import StopReason
     from napari_blind_deconv.results import BlockResult, Result, Snapshot, StackResult, Stage
     from napari_blind_deconv.settings import Settings
 
 __all__ = [
+    "BeadPsf",
     "BlockResult",
     "DeconvolutionError",
     "Image",
@@ -36,6 +39,9 @@ __all__ = [
     "deconvolve",
     "deconvolve_stack",
     "iterate",
+    "microscope_psf",
+    "prepare_psf",
+    "psf_from_beads",
 ]
 __version__ = version("napari-blind-deconv")
 
@@ -43,6 +49,10 @@ _MODULES = {
     "deconvolve": "engine.deconvolve",
     "deconvolve_stack": "engine.stacks",
     "iterate": "engine.deconvolve",
+    "microscope_psf": "psf",
+    "psf_from_beads": "bead_psf",
+    "BeadPsf": "bead_psf",
+    "prepare_psf": "psf",
     "DeconvolutionError": "errors",
     "Image": "image",
     "Kernel": "kernel",

@@ -30,11 +30,14 @@ class FileReport(NamedTuple):
         Reasons to doubt the result, as sentences.
     notes : tuple of str
         What was found in the image besides the scene, as sentences.
+    is_earlier : bool
+        Whether an earlier run of the same job had finished the result, so that none was needed.
     """
 
     trouble: str = ""
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    is_earlier: bool = False
 
 
 def plan_batch(patterns: Sequence[str], folder: Path, suffix: str) -> list[tuple[Path, Path]]:
@@ -151,4 +154,6 @@ def _run(job: Job, resume: bool, overwrite: bool) -> FileReport:
         # A single plane has an empty index, and its failure needs no number of planes.
         planes = f"{len(summary.failures)} plane(s) failed; plane {index}: " if index else ""
         trouble = f"{planes}{reason}"
-    return FileReport(trouble, tuple(summary.warning_lines()), tuple(summary.finding_lines()))
+    is_earlier = summary.finished and not summary.done
+    warnings, notes = tuple(summary.warning_lines()), tuple(summary.finding_lines())
+    return FileReport(trouble, warnings, notes, is_earlier)

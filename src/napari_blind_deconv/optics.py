@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-__all__ = ["Optics"]
+__all__ = ["Optics", "is_wavelength"]
 
 # An objective's aperture is below the refractive index of its immersion, which is below 1.8 for
 # every liquid in use. Fluorescence is emitted between the ultraviolet and the near infrared.
@@ -60,7 +60,7 @@ class Optics:
                 f"immersion, got {aperture:g}; correct one of the two."
             )
         for wavelength in self.emission_wavelengths:
-            if wavelength is not None and not _is_wavelength(wavelength):
+            if wavelength is not None and not is_wavelength(wavelength):
                 low, high = (1000 * limit for limit in _WAVELENGTHS)
                 raise ValueError(
                     f"Expected an emission wavelength from {low:g} to {high:g} nm, got "
@@ -108,9 +108,7 @@ class Optics:
         if not _fit(aperture, index):
             aperture = index = None
         numbers = map(_number, emission_wavelengths)
-        wavelengths = [
-            round(n, 6) if n is not None and _is_wavelength(n) else None for n in numbers
-        ]
+        wavelengths = [round(n, 6) if n is not None and is_wavelength(n) else None for n in numbers]
         return cls(aperture, index, _known(wavelengths))
 
     @classmethod
@@ -193,7 +191,8 @@ def _is_index(value: float) -> bool:
     return _INDICES[0] <= value <= _INDICES[1]
 
 
-def _is_wavelength(value: float) -> bool:
+def is_wavelength(value: float) -> bool:
+    """Whether a wavelength in µm is that of light in fluorescence microscopy."""
     return _WAVELENGTHS[0] <= value <= _WAVELENGTHS[1]
 
 

@@ -83,6 +83,11 @@ class SkipReason(_Reason):
         "there is little noise",
         "The error of the kernel, not noise, limits the estimate.",
     )
+    STRENGTH = (
+        "the strength is not 1",
+        "The networks would undo the strength, because they explain the image better than a "
+        "kernel of another width does.",
+    )
 
 
 class QualityFlag(_Reason):

@@ -19,6 +19,7 @@ from napari_blind_deconv.job import Job, kernel_in, planes_in, sidecar_of
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.reasons import QualityFlag, StopReason
 from napari_blind_deconv.results import TrustReport
+from napari_blind_deconv.verdict import strength_notes
 
 __all__ = ["Report"]
 
@@ -43,6 +44,8 @@ class Report:
         What was found in the image besides the scene, as in `Result`.
     stop : str
         Why the run ended, as a sentence.
+    strength : float
+        As in `Settings`: how many times as wide as `kernel` the kernel was that was used.
     """
 
     title: str
@@ -53,6 +56,7 @@ class Report:
     flags: tuple[QualityFlag, ...]
     findings: Findings
     stop: str
+    strength: float
     _saved: _SavedPlane = field(repr=False)
 
     @classmethod
@@ -78,6 +82,7 @@ class Report:
             saved.image,
             saved.kernel,
             reason=reason,
+            strength=saved.strength,
             slowed_at=saved.record.get("slowed_at"),
         )
         return cls(
@@ -89,6 +94,7 @@ class Report:
             flags=flags,
             findings=findings,
             stop=reason.sentence,
+            strength=saved.strength,
             _saved=saved,
         )
 
@@ -104,8 +110,9 @@ class Report:
 
     @property
     def notes(self) -> list[str]:
-        """A sentence for each finding."""
-        return [finding.text(count) for finding, count in self.findings.items()]
+        """A sentence for each finding, and on a strength that is not 1."""
+        notes = [finding.text(count) for finding, count in self.findings.items()]
+        return [*notes, *strength_notes(self.strength)]
 
     @cached_property
     def expected_error(self) -> NDArray[np.float32]:
@@ -125,6 +132,7 @@ class Report:
             "warnings": [flag.value for flag in self.flags],
             "findings": {finding.value: count for finding, count in self.findings.items()},
             "stop": self.stop,
+            "strength": self.strength,
             "optics": self._saved.after.optics.as_record(),
             **self.trust.as_record(),
         }
@@ -141,6 +149,7 @@ class _SavedPlane:
     before: Image
     after: Image
     kernel: Kernel
+    strength: float
     record: dict[str, Any]
 
     @classmethod
@@ -161,6 +170,7 @@ class _SavedPlane:
                 before=before.read(index),
                 after=after.read(index),
                 kernel=kernel,
+                strength=job.settings.strength,
                 record=record,
             )
 
@@ -168,6 +178,11 @@ class _SavedPlane:
     def image(self) -> NDArray[np.float32]:
         """Pixels of the result, as in `Result`."""
         return self.after.array
+
+    @property
+    def kernel_used(self) -> Kernel:
+        """The kernel of the estimate, as in `Result`."""
+        return self.kernel.scaled(self.strength)
 
     @property
     def kernel_is_held(self) -> bool:

@@ -201,7 +201,8 @@ class Result:
     image : ndarray
         Deconvolved image, float32, same shape and intensity units as the input, not clipped.
     kernel : Kernel
-        The estimated or given kernel, centred unless `Settings.location` is `centre`.
+        The estimated or given kernel, centred unless `Settings.location` is `centre`. What was used
+        is `kernel_used`.
     kernel_is_held : bool
         Whether the kernel was given and held, so that only the image was estimated.
     trace : ndarray
@@ -264,6 +265,16 @@ class Result:
     skipped: Mapping[Stage, SkipReason] = field(default_factory=dict)
 
     @property
+    def kernel_used(self) -> Kernel:
+        """The kernel of the estimate: `kernel`, `Settings.strength` times as wide."""
+        return self.kernel.scaled(self.settings.strength)
+
+    @property
+    def has_fitted_kernel(self) -> bool:
+        """Whether networks have corrected the kernel, so that a search finds another one."""
+        return not self.kernel_is_held and Stage.DOUBLE_DIP in self.trace["stage"]
+
+    @property
     def stages(self) -> str:
         """The stages of the run that have iterations, which of them was kept, and those left out.
 
@@ -293,6 +304,7 @@ class Result:
             "kernel_is_held": self.kernel_is_held,
             "kernel_fwhm": list(self.kernel.widths.along_axes),
             "kernel_width_deviation": self.kernel.width_deviation,
+            "strength": self.settings.strength,
             "trust": self.trust.as_record(),
             "noise": self.noise,
             "intensity_range": list(self.intensity_range),

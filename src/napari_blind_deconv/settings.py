@@ -16,6 +16,8 @@ from napari_blind_deconv.presets import PRESET_HELP, PRESETS
 __all__ = [
     "DEVICE_NAMES",
     "KERNEL_NETWORKS",
+    "MAX_STRENGTH",
+    "MIN_STRENGTH",
     "PRESET_HELP",
     "DataTerm",
     "ImageStart",
@@ -28,6 +30,7 @@ __all__ = [
 
 
 DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
+MIN_STRENGTH, MAX_STRENGTH = 0.7, 1.5
 # Untrained networks that can represent the kernel. Each name maps to a function that builds the
 # network from the settings and the kernel window. Others can be registered, as the benchmarks do.
 KERNEL_NETWORKS = {"siren": "napari_blind_deconv.engine.kernel_networks:siren"}
@@ -146,6 +149,12 @@ class Settings(BaseModel):
     any shape if it makes the edges sparser. A number: a Gaussian with this standard deviation in
     pixels; raising it starts from more blur. `flat`: the nearly flat kernel of the untrained
     network, as published."""
+
+    strength: float = Field(1.0, ge=MIN_STRENGTH, le=MAX_STRENGTH, title="Strength")
+    """How many times as wide as the kernel found or given the kernel is that is used. Raising it
+    gives a sharper result and, beyond what is right, rings around edges; lowering it gives a
+    softer one. The reported kernel stays as it is. With another strength than 1, the networks,
+    which would undo it, are left out."""
 
     max_iterations: int = Field(
         150, ge=1, le=100_000, title="Iterations", json_schema_extra={"group": "Noise and stopping"}

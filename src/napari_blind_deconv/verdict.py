@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from napari_blind_deconv.kernel import KernelSource, KernelWidths
+from napari_blind_deconv.kernel import KernelSource
+from napari_blind_deconv.kernel_widths import KernelWidths
 from napari_blind_deconv.reasons import Finding, QualityFlag
 from napari_blind_deconv.results import MIN_SHARPENING, Result
 
-__all__ = ["NextStep", "Verdict", "verdict"]
+__all__ = ["NextStep", "Verdict", "strength_notes", "verdict"]
 
 
 class NextStep(StrEnum):
@@ -88,6 +89,13 @@ def verdict(result: Result, pixel_size: Sequence[float] | None = None, unit: str
     return Verdict(f"{detail} {_width(result, pixel_size, unit)}", steps, flags)
 
 
+def strength_notes(strength: float) -> list[str]:
+    """Return the sentence on a strength that is not 1, for a page that states the kernel."""
+    if strength == 1:
+        return []
+    return [f"The kernel that was used was {strength:g} times as wide as the one that is reported."]
+
+
 def _detail(result: Result, side: float, unit: str) -> tuple[str, frozenset[QualityFlag]]:
     """Return what happened to the finest detail, and the flags that this states."""
     before, after = result.trust.resolution_before, result.trust.resolution_after
@@ -108,7 +116,14 @@ def _detail(result: Result, side: float, unit: str) -> tuple[str, frozenset[Qual
 
 
 def _width(result: Result, pixel_size: Sequence[float], unit: str) -> str:
-    """Return the width of the kernel, with its uncertainty."""
+    """Return the width of the kernel, and how many times as wide a one was used."""
+    strength = result.settings.strength
+    used = "" if strength == 1 else f"; {strength:g} times that was used"
+    return f"{_found_width(result, pixel_size, unit)}{used}."
+
+
+def _found_width(result: Result, pixel_size: Sequence[float], unit: str) -> str:
+    """Return the width of the kernel, with its uncertainty, without a full stop."""
     widths = KernelWidths.of(result.kernel.weights, tuple(pixel_size))
     longest, *_, shortest = widths.principal
     told = result.kernel.width_deviation
@@ -116,10 +131,10 @@ def _width(result: Result, pixel_size: Sequence[float], unit: str) -> str:
     subject = "The given kernel is" if is_given else "Kernel"
     if longest > _ROUND * shortest:
         margin = f" (± {100 * told:.0f} %)" if told else ""
-        return f"{subject} {longest:.2g} × {shortest:.2g} {unit} wide{margin}."
+        return f"{subject} {longest:.2g} × {shortest:.2g} {unit} wide{margin}"
     width = math.sqrt(longest * shortest)
     if not told:
-        return f"{subject} {width:.2g} {unit} wide."
+        return f"{subject} {width:.2g} {unit} wide"
     # The uncertainty has two digits if the first is 1, else one.
     decimals = max(0, -math.floor(math.log10(told * width / 2)))
-    return f"{subject} {width:.{decimals}f} ± {told * width:.{decimals}f} {unit} wide."
+    return f"{subject} {width:.{decimals}f} ± {told * width:.{decimals}f} {unit} wide"

@@ -93,7 +93,7 @@ def run(
         typer.Option(metavar="T,C,Z", help="Plane of a stack on which the kernel is estimated."),
     ] = None,
     psf: Annotated[
-        Path | None, typer.Option(help="TIFF of a known PSF, used as a fixed kernel.")
+        Path | None, typer.Option(help="TIFF or OME-Zarr of a known PSF, used as a fixed kernel.")
     ] = None,
     psf_guess: Annotated[
         Path | None, typer.Option(help="TIFF of an approximate PSF, which the fit corrects.")
@@ -187,6 +187,10 @@ def batch(
     series: SeriesOption = None,
     kernel: KernelOption = "per-channel",
     psf: Annotated[Path | None, typer.Option(help="TIFF of a known PSF, for all images.")] = None,
+    psf_guess: Annotated[
+        Path | None,
+        typer.Option(help="TIFF of an approximate PSF, which the fit corrects for each image."),
+    ] = None,
     mask: MaskOption = None,
     jobs: Annotated[
         int, typer.Option(min=1, help="Number of files at a time; they share the cores.")
@@ -204,8 +208,9 @@ def batch(
     with one_sentence_errors():
         from napari_blind_deconv.batch import plan_batch, run_batch
         from napari_blind_deconv.jobs import Job
+        from napari_blind_deconv.verdict import strength_notes
 
-        common = {
+        common: dict[str, Any] = {
             "settings": _settings(preset, assignments, device, seed),
             "axes": axes,
             "pixel_size": parse_pixel_size(pixel_size),
@@ -214,6 +219,7 @@ def batch(
             "dtype": pixel_type(dtype),
             "kernel": kernel_scope(kernel),
             "psf": psf,
+            "psf_guess": psf_guess,
             "mask": mask,
         }
         pairs = plan_batch(images, out, suffix)
@@ -233,6 +239,7 @@ def batch(
         for path, report in reports.items():
             print_lines("note", report.notes, path)
             print_lines("warning", report.warnings, path)
+        print_lines("note", strength_notes(common["settings"].strength))
         errors.print(f"{len(all_jobs) - len(troubles)} of {len(all_jobs)} files done, in {out}.")
     if troubles:
         raise typer.Exit(SOME_FAILED)

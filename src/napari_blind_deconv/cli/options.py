@@ -32,6 +32,8 @@ __all__ = [
     "kernel_scope",
     "parse_index",
     "parse_pixel_size",
+    "parse_position",
+    "parse_sides",
     "pixel_type",
 ]
 
@@ -97,6 +99,14 @@ def parse_index(text: str | None) -> tuple[int, ...] | None:
         raise ValueError(f"Expected the index of a plane, such as 0,1,5, got {text!r}.") from None
 
 
+def parse_sides(text: str | None) -> tuple[int, ...] | None:
+    """Return the sides of a window; raise `ValueError` unless the text states them."""
+    try:
+        return None if text is None else tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"Expected sides in pixels, such as 31,63,63, got {text!r}.") from None
+
+
 # Corrections of what a file states. Lengths have the units that microscopists use for them: pixels
 # are in µm, wavelengths in nm.
 
@@ -137,6 +147,11 @@ def parse_pixel_size(text: str | None) -> tuple[float, ...] | None:
     sides = _numbers(text, "the pixel size in µm, such as 0.065 or 0.3,0.065,0.065")
     check_sides(sides)
     return sides
+
+
+def parse_position(text: str) -> tuple[float, ...]:
+    """Return a position in pixels from its text; raise `ValueError` unless it is one."""
+    return _numbers(text, "a position in pixels, such as 20,131,96")
 
 
 def given_optics(na: float | None, immersion: str | None, wavelength: str | None) -> Optics:

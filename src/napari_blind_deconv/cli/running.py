@@ -21,6 +21,7 @@ from napari_blind_deconv.cli.output import (
     print_stack_summary,
     progress_bar,
 )
+from napari_blind_deconv.verdict import strength_notes
 
 if TYPE_CHECKING:
     from napari_blind_deconv.io.stacks import OpenImage
@@ -58,6 +59,7 @@ def run_job_with_progress(
         print_result_summary(bar.last.result, job.output)
     else:
         print_stack_summary(summary, job.output)
+        print_lines("note", strength_notes(job.settings.strength))
     if summary.scaling is not None:
         errors.print(f"The pixels are 16-bit integers: {summary.scaling.equation}.", soft_wrap=True)
     print_lines("note", summary.finding_lines())

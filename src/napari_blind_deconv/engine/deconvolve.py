@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_blind_deconv.engine.converging import Converging
 from napari_blind_deconv.engine.double_dip import DoubleDip
+from napari_blind_deconv.engine.inputs import check_solver
 from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.engine.kernel_stage import find_kernel_start
 from napari_blind_deconv.engine.log_gaussian import LogGaussian
@@ -37,7 +38,7 @@ from napari_blind_deconv.settings import ImageStart, Settings, SolverName
 from napari_blind_deconv.steps import Run, mapped, run_to_end
 from napari_blind_deconv.task import Task
 
-__all__ = ["deconvolve", "iterate", "run_task"]
+__all__ = ["deconvolve", "iterate", "run_stages", "run_task"]
 
 _PREVIEW_SECONDS = 0.5
 # Phrases in the messages of libraries that ran out of memory. "memory" alone is not enough: access
@@ -200,38 +201,26 @@ def run_task(
     that has inspected the block passes the `inspection`. The run raises `TooLargeForNetworksError`
     if the block needs networks and has more than ``task.tile_side ** 2`` pixels.
     """
-    _check_solver(task)
+    check_solver(task.settings, task.kernel, task.image.space)
     return _run(Problem.of(task, inspection), control)
-
-
-def _check_solver(task: Task) -> None:
-    settings, choice = task.settings, task.kernel
-    if task.image.space == "ZYX" and not choice.is_held:
-        raise ValueError(
-            "Expected a PSF for a volume, got none; try its planes one by one, whose kernel is "
-            "found in the image."
-        )
-    if settings.solver is SolverName.RICHARDSON_LUCY and not choice.is_held:
-        raise ValueError("Expected a PSF for Richardson-Lucy, got none; try another solver.")
-    is_flat = choice.kernel is None and settings.kernel_start == "flat"
-    if settings.solver in (SolverName.WIENER, SolverName.LOG_GAUSSIAN) and is_flat:
-        raise ValueError(
-            "Expected kernel_start 'auto' or a width in pixels, or a PSF, for solver "
-            f"'{settings.solver}', got kernel_start 'flat'."
-        )
 
 
 def _run(problem: Problem, control: RunControl) -> Generator[Snapshot, None, Result]:
     started = time.monotonic()
     try:
         skipped: dict[Stage, SkipReason] = {}
-        problem, end = yield from _stages(problem, control, skipped)
+        problem, end = yield from run_stages(problem, control, skipped)
         image, weights = problem.to_output(
             end.best.canvas, end.best.kernel, converges=end.converges
         )
         kernel = problem.estimated_kernel(weights)
         judgement = judge(
-            problem.inspection, image, kernel, reason=end.reason, slowed_at=end.slowed_at
+            problem.inspection,
+            image,
+            kernel,
+            strength=problem.settings.strength,
+            reason=end.reason,
+            slowed_at=end.slowed_at,
         )
     # torch.OutOfMemoryError is a RuntimeError.
     except (RuntimeError, MemoryError, FloatingPointError) as error:
@@ -256,7 +245,7 @@ def _run(problem: Problem, control: RunControl) -> Generator[Snapshot, None, Res
     )
 
 
-def _stages(
+def run_stages(
     problem: Problem, control: RunControl, skipped: dict[Stage, SkipReason]
 ) -> Generator[Snapshot, None, tuple[Problem, SolverOutcome]]:
     """Run the stages: kernel, linear estimate, log-gaussian estimate, double-DIP.
@@ -292,6 +281,9 @@ def _stages(
             return problem, before
         if settings.stop_at_noise and not problem.inspection.noise.is_white:
             skipped[Stage.DOUBLE_DIP] = SkipReason.FILTERED_NOISE
+            return problem, before
+        if settings.strength != 1:
+            skipped[Stage.DOUBLE_DIP] = SkipReason.STRENGTH
             return problem, before
         start = solver.canvas
     if problem.is_too_large_for_networks:

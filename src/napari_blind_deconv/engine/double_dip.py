@@ -219,6 +219,6 @@ def _max_scales(shape: tuple[int, ...]) -> int:
 
 def _kernel_prior(problem: Problem) -> nn.Module:
     if problem.is_held:
-        assert problem.kernel is not None
-        return FixedKernel(torch.from_numpy(problem.kernel.weights))
+        assert problem.kernel_start is not None
+        return FixedKernel(torch.from_numpy(problem.kernel_start))
     return kernel_network(problem.settings, problem.window)

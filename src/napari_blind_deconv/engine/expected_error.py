@@ -29,8 +29,8 @@ class Judged(Protocol):
         """Estimate in the units of the input."""
 
     @property
-    def kernel(self) -> Kernel:
-        """Kernel of the estimate."""
+    def kernel_used(self) -> Kernel:
+        """Kernel of the estimate, scaled by the strength of its run."""
 
 
 def expected_error(
@@ -71,7 +71,7 @@ def expected_error(
     block = Image.of(image, axes)
     if mask is not None:
         block = block.with_mask(mask)
-    grid = grid_for(block, result.kernel)
+    grid = grid_for(block, result.kernel_used)
     if grid is None:
         return _expected_error(block, result.image, result)
     error = _expected_error(grid.reduced(block), grid.sampled(result.image), result)
@@ -82,11 +82,11 @@ def _expected_error(
     block: Image, estimate: NDArray[np.float32], result: Judged
 ) -> NDArray[np.float32]:
     # The run has compared the pixel sizes of kernel and image.
-    held = KernelChoice.hold(replace(result.kernel, pixel_size=None))
+    held = KernelChoice.hold(replace(result.kernel_used, pixel_size=None))
     problem = Problem.of(Task(block, Settings(), held))
-    assert problem.kernel is not None
-    linear = Wiener.solved(problem, problem.kernel.weights)
-    models = local_models(problem, linear, width_error(result.kernel))
+    assert problem.kernel_start is not None
+    linear = Wiener.solved(problem, problem.kernel_start)
+    models = local_models(problem, linear, width_error(result.kernel_used))
     channels = problem.intensity.to_unit(block.with_pixels(estimate).by_channel())
     variances = [
         np.square(expected_deviation(channel, model))

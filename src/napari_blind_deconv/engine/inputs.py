@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image
-from napari_blind_deconv.kernel import Kernel
-from napari_blind_deconv.settings import Settings
-from napari_blind_deconv.units import in_unit
+from napari_blind_deconv.kernel import Kernel, KernelChoice
+from napari_blind_deconv.numerics.location import crop_or_pad, origin_at_centroid
+from napari_blind_deconv.psf import at_pixel_size
+from napari_blind_deconv.settings import ImageStart, Settings, SolverName
 
 __all__ = [
     "MIN_SIDE",
     "check_block",
-    "check_kernel",
-    "check_pixel_size",
+    "check_solver",
+    "fitted_kernel",
     "has_contrast",
     "kernel_window",
 ]
@@ -32,8 +33,6 @@ _MIN_PLANES = 8  # of a volume; the blur along Z reaches beyond both ends of a t
 _MAX_CENTRAL_SHARE = 0.98
 # Results are float32. An intensity range of fewer float32 steps than this has no usable contrast.
 _MIN_STEPS = 16
-# Pixel sizes with a larger relative difference count as different.
-_PIXEL_SIZE_TOLERANCE = 0.02
 
 
 def check_block(block: Image) -> None:
@@ -106,20 +105,29 @@ def has_contrast(grey: NDArray[np.floating[Any]]) -> bool:
     return high > low and high - low >= _MIN_STEPS * step
 
 
-def check_kernel(kernel: Kernel, block: Image) -> None:
-    """Raise `ValueError` if a kernel does not fit the axes, shape or pixel size of a block."""
+def fitted_kernel(kernel: Kernel, block: Image) -> Kernel:
+    """Return a kernel at the pixel size of a block; raise `ValueError` if it does not fit.
+
+    A kernel is resampled only if both pixel sizes are known and differ.
+    """
     if kernel.weights.ndim != len(block.space):
         kind = "a 2D PSF (rows, columns)" if len(block.space) == 2 else "a 3D PSF"
         raise ValueError(f"Expected {kind}, got shape {kernel.shape}.")
-    # The PSF of a volume may be deeper than it: light comes from above and below.
-    _check_fits(kernel.shape[-2:], block.block_shape[-2:], "a PSF")
-    check_pixel_size(kernel, block.pixel_size, block.unit)
+    fitted = at_pixel_size(kernel, block.pixel_size, block.unit)
     if len(block.space) == 3:
-        _check_volume(kernel, block)
+        return _fitted_to_volume(fitted, block)
+    _check_fits(fitted.shape, block.block_shape, "a PSF")
+    return fitted
 
 
-def _check_volume(kernel: Kernel, block: Image) -> None:
-    """Raise `ValueError` if voxel size or kernel show that a volume cannot be deconvolved."""
+def _fitted_to_volume(kernel: Kernel, block: Image) -> Kernel:
+    """Return a kernel without what no light in a volume comes from.
+
+    Raises
+    ------
+    ValueError
+        If the voxel size is not known, or if the planes do not share light.
+    """
     if block.pixel_size is None:
         raise ValueError(
             "Expected the voxel size of a volume (depth, height, width), got none; give it, or "
@@ -131,22 +139,39 @@ def _check_volume(kernel: Kernel, block: Image) -> None:
             "Expected planes that are close enough together to share light, got a PSF with "
             f"{100 * share:.0f} % of its light in one plane; try the planes one by one."
         )
+    # A PSF may be larger than the volume, because light comes from beyond its borders.
+    largest = [2 * side - 1 for side in block.block_shape]
+    if all(side <= limit for side, limit in zip(kernel.shape, largest, strict=True)):
+        return kernel
+    centred, _ = origin_at_centroid(kernel.weights)
+    sides = [min(side, limit) for side, limit in zip(centred.shape, largest, strict=True)]
+    return kernel.with_weights(crop_or_pad(centred, sides))
 
 
-def check_pixel_size(kernel: Kernel, pixel_size: tuple[float, ...] | None, unit: str) -> None:
-    """Raise `ValueError` if the pixel sizes of kernel and image are known and differ."""
-    if kernel.pixel_size is None or pixel_size is None:
-        return
-    converted = [in_unit(side, kernel.unit, unit) for side in kernel.pixel_size]
-    size = [side for side in converted if side is not None]
-    if len(size) < len(converted):  # one of the units is unknown
-        return
-    if not np.allclose(size, pixel_size, rtol=_PIXEL_SIZE_TOLERANCE, atol=0):
-        given, expected = (
-            _format_sides([f"{side:.3g}" for side in sides]) for sides in (size, pixel_size)
-        )
+def check_solver(settings: Settings, choice: KernelChoice, space: str) -> None:
+    """Raise `ValueError` if the settings of a solver do not fit one another, the kernel or blocks.
+
+    `space` are the axes of a block, as in `Image`.
+    """
+    if space == "ZYX" and not choice.is_held:
         raise ValueError(
-            f"Expected a PSF at the pixel size of the image, {expected} {unit}, got {given} {unit}."
+            "Expected a PSF for a volume, got none; try its planes one by one, whose kernel is "
+            "found in the image."
+        )
+    if settings.solver is SolverName.RICHARDSON_LUCY and not choice.is_held:
+        raise ValueError("Expected a PSF for Richardson-Lucy, got none; try another solver.")
+    is_flat = choice.kernel is None and settings.kernel_start == "flat"
+    if settings.solver in (SolverName.WIENER, SolverName.LOG_GAUSSIAN) and is_flat:
+        raise ValueError(
+            "Expected kernel_start 'auto' or a width in pixels, or a PSF, for solver "
+            f"'{settings.solver}', got kernel_start 'flat'."
+        )
+    has_networks_only = is_flat or settings.image_start is ImageStart.RANDOM
+    if settings.solver is SolverName.AUTO and has_networks_only and settings.strength != 1:
+        name, value = ("kernel_start", "flat") if is_flat else ("image_start", "random")
+        raise ValueError(
+            f"Expected strength 1 with {name} '{value}', whose networks fit a kernel of their own, "
+            f"got strength {settings.strength:g}."
         )
 
 

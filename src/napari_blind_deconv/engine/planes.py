@@ -132,7 +132,9 @@ def _fit_region_of(task: Task, inspection: Inspection, control: RunControl) -> _
     )
     side = max(min(_KERNEL_REGION_SIDE, task.tile_side or _KERNEL_REGION_SIDE), min_side)
     region = region_with_contrast(inspection.luminance, side)
-    part = replace(task, image=task.image.part(region), tile_side=None)
+    # The kernel is found as it is reported, by all stages that a strength leaves out.
+    settings = task.settings.with_changes(strength=1.0)
+    part = replace(task, image=task.image.part(region), settings=settings, tile_side=None)
     return (yield from run_task(part, control))
 
 
@@ -177,7 +179,8 @@ def _blended_tiles(
     block, kernel = task.image, task.kernel.kernel
     assert kernel is not None
     assert task.tile_side is not None
-    overlap = max(_MIN_OVERLAP, int(_OVERLAP_IN_KERNELS * max(kernel.shape)))
+    used = kernel.scaled(task.settings.strength)
+    overlap = max(_MIN_OVERLAP, int(_OVERLAP_IN_KERNELS * max(used.shape)))
     side = max(task.tile_side, 2 * overlap)
     image = np.zeros(block.pixels.shape, np.float32)
     weights = np.zeros(block.block_shape, np.float32)
@@ -244,7 +247,14 @@ def _combined_result(
     reason = serious[0] if serious else longest.stop_reason
     slowed_at = next((result.slowed_at for result in results if result.slowed_at is not None), None)
     try:
-        judgement = judge(inspection, image, longest.kernel, reason=reason, slowed_at=slowed_at)
+        judgement = judge(
+            inspection,
+            image,
+            longest.kernel,
+            reason=reason,
+            strength=longest.settings.strength,
+            slowed_at=slowed_at,
+        )
     except (RuntimeError, MemoryError) as error:  # smaller tiles would not help
         rows, columns = inspection.block.block_shape
         raise DeconvolutionError(

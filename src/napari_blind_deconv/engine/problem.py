@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_blind_deconv.engine.devices import choose_device
-from napari_blind_deconv.engine.inputs import check_kernel, kernel_window
+from napari_blind_deconv.engine.inputs import fitted_kernel, kernel_window
 from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.kernel import Kernel, KernelSource
-from napari_blind_deconv.numerics.convolution import canvas_shape, crop_to_field_of_view
+from napari_blind_deconv.numerics.field_of_view import canvas_shape, crop_to_field_of_view
 from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.location import (
+    centre_kernel,
     crop_or_pad,
     moved_back,
     origin_at_centroid,
@@ -56,11 +57,14 @@ class Problem:
     window : tuple of int
         Sides of the kernel window in pixels.
     kernel : Kernel or None
-        Kernel that is held, or that the fit starts from. None before the kernel is found, or if the
-        fit starts from the initial output of the kernel network.
+        Kernel that is held, or that the fit starts from, as it is reported. None before the kernel
+        is found, or if the fit starts from the initial output of the kernel network.
+    kernel_start : ndarray or None
+        Weights ``(*window)`` of the kernel that is used, or of its start: `kernel`, scaled by
+        `Settings.strength`.
     centroid : tuple of float
-        Offset of the centroid of a held kernel from its origin, in pixels; at most 0.5 along each
-        axis.
+        Offset of the centroid of a held kernel, as it is used, from its origin, in pixels; at most
+        0.5 along each axis, times the strength.
     """
 
     task: Task
@@ -71,6 +75,7 @@ class Problem:
     noise: float
     window: tuple[int, ...]
     kernel: Kernel | None
+    kernel_start: NDArray[np.float32] | None
     centroid: tuple[float, ...]
 
     @classmethod
@@ -82,7 +87,8 @@ class Problem:
         image, choice = task.image, task.kernel
         inspection = inspection or Inspection.of(image)
         if choice.kernel is not None:
-            check_kernel(choice.kernel, image)
+            fitted = replace(choice, kernel=fitted_kernel(choice.kernel, image))
+            task = replace(task, kernel=fitted)
         channels = inspection.channels
         intensity = (
             IntensityMap.of(channels)
@@ -99,6 +105,7 @@ class Problem:
             noise=noise_deviation(observed.mean(axis=0), inspection.valid_share, inspection.noise),
             window=(),
             kernel=None,
+            kernel_start=None,
             centroid=(0.0,) * len(image.space),
         )
         return problem._with_known_kernel()
@@ -112,23 +119,44 @@ class Problem:
             weights, centroid = origin_at_centroid(known.weights)
             known = known.with_weights(weights)
             if self.is_held:
-                return replace(self, kernel=known, window=known.shape, centroid=centroid)
+                moved = tuple(self.settings.strength * c for c in centroid)
+                return replace(self._with_kernel(known), centroid=moved)
         window = kernel_window(self.settings, self.task.image.block_shape)
         problem = replace(self, window=window)
         if known is not None:
             return problem.with_kernel_start(known)
         if isinstance(start, str):
             return problem
-        return replace(problem, kernel=Kernel(gaussian_kernel(window, start), KernelSource.SET))
+        return problem.with_kernel_start(Kernel(gaussian_kernel(window, start), KernelSource.SET))
+
+    def with_strength(self, strength: float) -> Self:
+        """Return a copy of a problem with a held kernel, at another strength."""
+        settings = self.settings.with_changes(strength=strength)
+        return replace(self, task=replace(self.task, settings=settings))._with_known_kernel()
 
     def with_kernel_start(self, kernel: Kernel) -> Self:
         """Return a copy whose fit starts from a kernel.
 
         The window is fitted to the kernel, unless `kernel_size` is set.
         """
-        if self.settings.kernel_size is not None:
-            return replace(self, kernel=kernel)
-        return replace(self, kernel=kernel, window=_window_around(kernel.shape, self.window))
+        window = self.window
+        if self.settings.kernel_size is None:
+            window = _window_around(kernel.shape, window)
+        return self._with_kernel(kernel.with_weights(crop_or_pad(kernel.weights, window)))
+
+    def _with_kernel(self, kernel: Kernel) -> Self:
+        """Return a copy that reports a kernel, and uses it scaled by the strength."""
+        used = kernel.scaled(self.settings.strength).weights
+        # A window that grows stays within the image, as that of a given kernel does.
+        window = tuple(
+            min(side, max(given, length - 1 | 1))
+            for side, given, length in zip(
+                used.shape, kernel.shape, self.observed.shape[1:], strict=True
+            )
+        )
+        if window != used.shape:
+            used = crop_or_pad(used, window)
+        return replace(self, kernel=kernel, kernel_start=used, window=window)
 
     @property
     def settings(self) -> Settings:
@@ -150,13 +178,6 @@ class Problem:
         """Whether the networks would take more memory than the largest tile may take."""
         side = self.task.tile_side
         return side is not None and math.prod(self.observed.shape[1:]) > side**2
-
-    @property
-    def kernel_start(self) -> NDArray[np.float32] | None:
-        """Weights of the kernel or of its start, in the window; None without a start."""
-        if self.kernel is None or self.is_held:
-            return None if self.kernel is None else self.kernel.weights
-        return crop_or_pad(self.kernel.weights, self.window)
 
     def estimated_kernel(self, weights: NDArray[np.float32]) -> Kernel:
         """Return the kernel with its estimated weights, its source and the image's pixel size."""
@@ -207,7 +228,7 @@ class Problem:
         canvas : Tensor
             Estimate ``(C, *canvas)``.
         kernel : Tensor
-            Weights of the kernel.
+            Weights of the kernel that was used.
         search : bool
             Whether to locate the estimate by its likeness to the input, unless it converges. If
             False, the kernel alone defines the location, which is faster.
@@ -221,7 +242,7 @@ class Problem:
         image : ndarray
             Estimate in the layout and units of the input.
         weights : ndarray
-            Weights of the kernel.
+            Weights of the kernel that is reported.
         """
         estimate, weights = canvas.cpu().numpy(), kernel.cpu().numpy()
         if not self.is_held and self.settings.location is Location.SIMILARITY:
@@ -235,7 +256,21 @@ class Problem:
         if not converges:
             image = _with_flux_of(self.observed, image, self.inspection.valid)
         values = self.intensity.from_unit(image)
-        return self.task.image.with_channels(self.inspection.with_kept_pixels(values)), weights
+        estimate = self.task.image.with_channels(self.inspection.with_kept_pixels(values))
+        return estimate, self._reported(weights)
+
+    def _reported(self, used: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the weights that are reported for an estimate with those that were used.
+
+        Both are the same unless the kernel was scaled, which no network fits.
+        """
+        if self.settings.strength == 1:
+            return used
+        assert self.kernel is not None
+        if self.is_held or self.settings.location is Location.CENTRE:
+            return self.kernel.weights
+        centred, _ = centre_kernel(self.kernel.weights)
+        return centred / centred.sum()
 
 
 def _with_flux_of(

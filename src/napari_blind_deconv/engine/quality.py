@@ -59,6 +59,7 @@ def judge(
     kernel: Kernel,
     *,
     reason: StopReason,
+    strength: float = 1.0,
     slowed_at: int | None = None,
 ) -> Judgement:
     """Compute the trust report and the quality flags of an estimate.
@@ -72,16 +73,18 @@ def judge(
     estimate : ndarray
         Estimate in the layout and units of the image.
     kernel : Kernel
-        Kernel of the estimate. It may be off its centre: the estimate is compared with the image
-        through the centred kernel.
+        Kernel of the estimate, as it is reported. It may be off its centre: the estimate is
+        compared with the image through the centred kernel.
     reason : StopReason
         Reason why the run ended.
+    strength : float
+        As in `Settings`: the estimate is compared with the image through the kernel that was used.
     slowed_at : int, optional
         As `Result.slowed_at`.
     """
     valid = inspection.valid_luminance
     luminance = fill(inspection.block.with_pixels(estimate).luminance(), valid)
-    trust = _trust_report(inspection, luminance, kernel)
+    trust = _trust_report(inspection, luminance, kernel, strength)
     flags = quality_flags(
         trust,
         kernel.source,
@@ -114,13 +117,13 @@ def _is_undersampled(block: Image) -> bool:
 
 
 def _trust_report(
-    inspection: Inspection, estimate: NDArray[np.float64], kernel: Kernel
+    inspection: Inspection, estimate: NDArray[np.float64], kernel: Kernel, strength: float
 ) -> TrustReport:
     image, valid = inspection.luminance, inspection.valid_luminance
     centred, _ = centre_kernel(origin_at_centroid(kernel.weights)[0])
     kernel = kernel.with_weights(centred)
     camera = CameraNoise.of(image, valid, inspection.noise)
-    residual = _residual(image, estimate, centred, camera)
+    residual = _residual(image, estimate, kernel.scaled(strength).weights, camera)
     residual[~valid] = np.nan
     interior = residual[np.isfinite(residual)]
     is_large_enough = interior.size >= _MIN_INTERIOR_SIDE**2

@@ -29,9 +29,9 @@ class RichardsonLucy:
     slowed_at = None
 
     def __init__(self, problem: Problem) -> None:
-        assert problem.kernel is not None
+        assert problem.kernel_start is not None
         self.limit, self.window = problem.settings.max_iterations, problem.settings.window
-        kernel = torch.from_numpy(problem.kernel.weights).to(problem.device)
+        kernel = torch.from_numpy(problem.kernel_start).to(problem.device)
         light = torch.from_numpy(problem.observed).to(problem.device)
         valid = torch.from_numpy(problem.inspection.valid).to(problem.device)
         self._convolution = Convolution(kernel)

@@ -72,7 +72,8 @@ class RuntimeModel:
         shortest, longest = self._plane_seconds(
             settings, planes, pixels, self.start, 0.0, held_limit
         )
-        search = self._plane_seconds(settings, kernels, pixels, self.search, self.network, limit)
+        found = settings.with_changes(strength=1.0)  # shared kernels are found without a strength
+        search = self._plane_seconds(found, kernels, pixels, self.search, self.network, limit)
         return shortest + search[0], longest + search[1]
 
     def _plane_seconds(
@@ -84,6 +85,8 @@ class RuntimeModel:
         network: float,
         limit: int,
     ) -> tuple[float, float]:
+        if settings.solver is SolverName.AUTO and settings.strength != 1:  # without networks
+            return planes * pixels * start, planes * pixels * start
         longest = planes * (pixels * (start + limit * self.step) + network)
         if _can_end_with_linear_estimate(settings):
             return planes * pixels * start, longest

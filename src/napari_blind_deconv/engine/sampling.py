@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -110,15 +111,16 @@ def judge_block(
     kernel: Kernel,
     *,
     reason: StopReason,
+    strength: float = 1.0,
     slowed_at: int | None = None,
 ) -> Judgement:
     """Judge an estimate of a block as :func:`judge`, on the grid of its samples."""
     grid = grid_for(block, kernel)
+    judged = partial(judge, reason=reason, strength=strength, slowed_at=slowed_at)
     if grid is None:
-        inspection = Inspection.of(block)
-        return judge(inspection, estimate, kernel, reason=reason, slowed_at=slowed_at)
+        return judged(Inspection.of(block), estimate, kernel)
     inspection, samples = Inspection.of(grid.reduced(block)), grid.sampled(estimate)
-    judgement = judge(inspection, samples, kernel, reason=reason, slowed_at=slowed_at)
+    judgement = judged(inspection, samples, kernel)
     return judgement._replace(
         trust=_expanded_trust(judgement.trust, grid),
         findings=_with_repeats(judgement.findings, grid),

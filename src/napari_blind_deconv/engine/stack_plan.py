@@ -8,7 +8,7 @@ from dataclasses import replace
 from napari_blind_deconv.engine.blur_agreement import disagreement
 from napari_blind_deconv.engine.channel_statistics import ChannelStatistics, channel_statistics
 from napari_blind_deconv.engine.devices import choose_device
-from napari_blind_deconv.engine.inputs import check_kernel
+from napari_blind_deconv.engine.inputs import check_solver, fitted_kernel
 from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.engine.planes import find_kernel
 from napari_blind_deconv.engine.solver import RunControl
@@ -43,7 +43,8 @@ def make_plan(
     Yields
     ------
     Snapshot or Notice
-        Snapshots of the search for the kernels; a notice if planes are not blurred alike.
+        Snapshots of the search for the kernels; notices if the PSF has other pixels than the image,
+        and if planes are not blurred alike.
 
     Returns
     -------
@@ -52,13 +53,17 @@ def make_plan(
     Raises
     ------
     ValueError, TypeError
-        If the kernel or the reference does not fit, or if no plane can be deconvolved.
+        If the solver, the kernel or the reference does not fit, or if no plane can be deconvolved.
     DeconvolutionError
         If the search for a kernel fails.
     """
     image, choice = task.image, task.kernel
+    check_solver(task.settings, choice, image.space)
     if choice.kernel is not None:
-        check_kernel(choice.kernel, image)
+        fitted = fitted_kernel(choice.kernel, image)
+        if fitted is not choice.kernel:
+            yield _resampled(choice.kernel, fitted)
+        choice = replace(choice, kernel=fitted)
     if reference is not None:
         image.check_index(reference)
     tile_side = task.tile_side or largest_tile(choose_device(task.settings.device))
@@ -84,6 +89,15 @@ def make_plan(
     if not control.should_stop():
         yield from _notices(image, choice.scope, statistics)
     return replace(plan, kernels=kernels)
+
+
+def _resampled(given: Kernel, fitted: Kernel) -> Notice:
+    """Tell that a PSF has other pixels than the image."""
+    old, new = (
+        f"{' × '.join(f'{side:.3g}' for side in kernel.pixel_size or ())} {kernel.unit}"
+        for kernel in (given, fitted)
+    )
+    return Notice(f"The PSF has pixels of {old} and was resampled to those of the image, {new}.")
 
 
 def _notices(

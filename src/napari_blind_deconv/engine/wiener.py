@@ -14,7 +14,7 @@ from napari_blind_deconv.numerics.spectrum import Spectrum
 from napari_blind_deconv.numerics.wiener import EXPONENT, KERNEL_ERROR, noise_to_signal, wiener
 from napari_blind_deconv.results import Stage
 
-__all__ = ["Wiener"]
+__all__ = ["Wiener", "noise_to_signal_of"]
 
 
 class Wiener(Converging):
@@ -36,7 +36,7 @@ class Wiener(Converging):
 
     def __init__(self, problem: Problem, kernel: NDArray[np.float32]) -> None:
         self.kernel = kernel
-        self.noise_to_signal = _noise_to_signal(problem, kernel)
+        self.noise_to_signal = noise_to_signal_of(problem, kernel)
         super().__init__(problem, kernel, _runs(problem, kernel, self.noise_to_signal))
 
     @classmethod
@@ -48,7 +48,8 @@ class Wiener(Converging):
         return solver
 
 
-def _noise_to_signal(problem: Problem, kernel: NDArray[np.float32]) -> float:
+def noise_to_signal_of(problem: Problem, kernel: NDArray[np.float32]) -> float:
+    """Return the noise-to-signal ratio of all channels together, for a kernel."""
     inspection = problem.inspection
     spectrum = Spectrum.of(
         problem.luminance, inspection.valid_share, inspection.noise, problem.sampling

@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from napari_blind_deconv.io.series import SeveralImagesError
 from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.io.tiff_output import TiffLayout, tiff_axes, write_tiff
 from napari_blind_deconv.kernel import Kernel
+from napari_blind_deconv.psf import prepare_psf
 from napari_blind_deconv.results import TRACE_DTYPE
 
 __all__ = [
@@ -84,12 +86,46 @@ def read_plane(path: Path) -> Image:
             raise ValueError(f"{path}: {error}") from error
 
 
-def read_psf(path: Path) -> Kernel:
-    """Read a PSF from a TIFF file of one grey plane; raise as :func:`read_plane`."""
-    plane = read_plane(path)
-    if plane.is_colour:
-        raise ValueError(f"Expected a PSF of one grey plane, but {path} is a colour image.")
-    return Kernel.of(plane.array, pixel_size=plane.pixel_size, unit=plane.unit)
+def read_psf(path: Path | str) -> Kernel:
+    """Read a PSF from a file.
+
+    Parameters
+    ----------
+    path : Path or str
+        TIFF file or OME-Zarr folder with a single grey plane or volume. If it lies on a flat
+        background, this is taken off, as by `prepare_psf`.
+
+    Returns
+    -------
+    Kernel
+        The PSF with its own pixel size, where the file states it.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, or contains anything but one plane or volume.
+    OSError
+        If the file cannot be opened.
+    """
+    path = Path(path)
+    try:
+        opened = open_image(path)
+    except SeveralImagesError as error:
+        raise ValueError(
+            f"Expected one plane or volume of a PSF in {path}, got {error.found}; save the plane "
+            "or volume as a file of its own."
+        ) from error
+    with opened:
+        image = opened.image
+        if image.is_colour or image.stack_axes not in ("", "Z"):
+            kind = "a colour image" if image.is_colour else f"an image with axes {image.axes}"
+            raise ValueError(f"Expected one grey plane or volume of a PSF, but {path} is {kind}.")
+        psf = replace(image, space=image.axes)
+        try:
+            values = psf.read().array
+            return prepare_psf(values, psf_pixel_size=psf.pixel_size, unit=psf.unit)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def check_output(

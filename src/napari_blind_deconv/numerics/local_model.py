@@ -27,8 +27,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from napari_blind_deconv.numerics.camera import CameraNoise
-from napari_blind_deconv.numerics.convolution import Convolution, crop_to_field_of_view
+from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.cosines import cosine_frequencies, power_of_kernel
+from napari_blind_deconv.numerics.field_of_view import crop_to_field_of_view
 from napari_blind_deconv.numerics.location import kernel_covariance
 from napari_blind_deconv.numerics.spectrum import scene_frequency
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.feature import match_template
 
-from napari_blind_deconv.numerics.convolution import crop_to_field_of_view, field_of_view_origin
+from napari_blind_deconv.numerics.field_of_view import crop_to_field_of_view, field_of_view_origin
 
 __all__ = [
     "centre_kernel",
@@ -66,7 +66,7 @@ def content_shift(
     return tuple(int(index) - start for index, start in zip(best, origin, strict=True))
 
 
-def kernel_centroid(kernel: NDArray[np.float32]) -> tuple[float, ...]:
+def kernel_centroid(kernel: NDArray[np.floating[Any]]) -> tuple[float, ...]:
     """Return the centroid of a kernel relative to its origin, in pixels along each axis."""
     content = np.clip(kernel - _PEDESTAL * kernel.max(), 0, None)
     centroid = ndimage.center_of_mass(content)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 from skimage.metrics import structural_similarity
 
-from napari_blind_deconv.kernel import FINENESS, finely_sampled
+from napari_blind_deconv.kernel_widths import FINENESS, finely_sampled
 
 __all__ = [
     "Aligned",

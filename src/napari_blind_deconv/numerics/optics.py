@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["elliptic_gaussian", "gaussian_kernel", "line_kernel", "widefield_psf"]
+from napari_blind_deconv.numerics.microscope import Microscope
+from napari_blind_deconv.numerics.pupil import Layers, Pupil
 
-# Side in camera pixels of the grid on which the PSF is computed. A larger grid samples the pupil
-# more finely.
-_PUPIL_SIDE = 512
+__all__ = ["elliptic_gaussian", "gaussian_kernel", "line_kernel", "widefield_psf"]
 
 
 def widefield_psf(
@@ -49,16 +48,11 @@ def widefield_psf(
         PSF of shape ``(size, size)``, ≥ 0, sum 1, centred. It is sampled at the pixel centres, not
         integrated over the pixels.
     """
-    frequency = np.fft.fftfreq(_PUPIL_SIDE, pixel_size)
-    radius = np.hypot(frequency[:, None], frequency[None, :]) * wavelength
-    # Axial component of the wave vector, in units of 2π / wavelength. Defocus adds its phase.
-    axial = np.sqrt(np.clip(refractive_index**2 - radius**2, 0, None))
-    phase = 2 * np.pi * defocus / wavelength * axial
-    pupil = (radius <= numerical_aperture) * np.exp(1j * phase)
-    psf = np.fft.fftshift(np.abs(np.fft.ifft2(pupil)) ** 2)
-    start = _PUPIL_SIDE // 2 - size // 2
-    cut = psf[start : start + size, start : start + size]
-    return (cut / cut.sum()).astype(np.float32)
+    pupil = Pupil(numerical_aperture, wavelength, Layers(refractive_index))
+    offsets = pixel_size * (np.arange(size) - size // 2)
+    radii = np.hypot(offsets[:, None], offsets)
+    psf = Microscope(pupil).profile(radii.max(), [defocus])(radii)[..., 0]
+    return (psf / psf.sum()).astype(np.float32)
 
 
 def gaussian_kernel(shape: Sequence[int], sigma: float | Sequence[float]) -> NDArray[np.float32]:

@@ -84,7 +84,7 @@ class EstimateSlider(QWidget):
             self.label.setText("After a run, its estimates can be viewed here.")
             reason = "There are no estimates yet."
         elif not has_choice:
-            self.label.setText(f"Iteration {self._iterations[0]}, the only estimate of the run.")
+            self.label.setText(f"Iteration {self._iterations[0]}, the only estimate that is kept.")
             reason = "There is only one estimate."
         else:
             conditions = (

@@ -60,3 +60,7 @@ class KeptEstimates:
         others = [kept for kept in self._estimates if kept.iteration != estimate.iteration]
         self._estimates = sorted([*others, estimate], key=lambda kept: kept.iteration)
         return self._estimates.index(estimate)
+
+    def keep_only(self, index: int) -> None:
+        """Drop all estimates but one."""
+        self._estimates = [self._estimates[index]]

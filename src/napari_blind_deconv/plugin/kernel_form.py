@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -26,6 +27,7 @@ from napari_blind_deconv.plugin.layers import file_name
 from napari_blind_deconv.plugin.pixel_size import read_pixel_size
 from napari_blind_deconv.plugin.settings_form import form_rows, show_row
 from napari_blind_deconv.plugin.stated import Stated
+from napari_blind_deconv.psf import at_pixel_size, prepare_psf
 from napari_blind_deconv.units import in_unit
 
 __all__ = [
@@ -47,6 +49,8 @@ GAUSSIAN = "a Gaussian"
 MICROSCOPE = "the microscope's"
 _GIVEN = (LAST, LAYER, PSF_FILE)
 _MODELLED = (GAUSSIAN, MICROSCOPE)
+# The source comes first: its widget sets whether the kernel is held.
+_CHOICES = ("source", "layer", "file", "sigma", "aperture", "wavelength", "held")
 # Side of a modelled kernel in widths at half maximum, beyond which its weights are negligible.
 _SIDE_IN_FWHM = 3.0
 _FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
@@ -64,8 +68,8 @@ class KernelSelection:
     choice : KernelChoice
         The kernel for the run, or that it is estimated from the image.
     code : str
-        Python expression for the kernel, which may use ``tifffile``, `gaussian_kernel` or
-        `widefield_psf`; empty if the kernel is estimated from the image.
+        Python expression for the kernel, which may use `read_psf`, `prepare_psf`, `gaussian_kernel`
+        or `widefield_psf`; empty if the kernel is estimated from the image.
     file : str
         File that contains the kernel for the command line; empty if it is estimated.
     """
@@ -96,7 +100,8 @@ class KernelForm(QWidget):
         self.file = FileEdit(
             label="PSF file",
             filter="*.tif *.tiff",
-            tooltip="TIFF file with one plane, at the image's pixel size.",
+            tooltip="TIFF file with one plane. A PSF of another pixel size is resampled to that of "
+            "the image, and a flat background is taken off.",
         )
         self.sigma = FloatSpinBox(
             label="σ (px)",
@@ -168,6 +173,18 @@ class KernelForm(QWidget):
         self.source.value = LAST
         self.held.value = True
 
+    def choices(self) -> dict[str, Any]:
+        """Return what is chosen, by the names of the widgets, and the kernel of the last result."""
+        return {name: getattr(self, name).value for name in _CHOICES} | {"last": self._last}
+
+    def show_choices(self, choices: dict[str, Any]) -> None:
+        """Choose what :meth:`choices` has returned; a PSF layer that was deleted is left out."""
+        self._last = choices["last"]
+        is_there = choices["layer"] in self.layer.choices
+        for name, value in {**choices, "layer": choices["layer"] if is_there else None}.items():
+            if name != "last":
+                getattr(self, name).value = value
+
     def reset(self) -> None:
         """Return to estimating the kernel from the image."""
         self.source.value = FOUND
@@ -189,28 +206,41 @@ class KernelForm(QWidget):
         if self.source.value != MICROSCOPE:
             return
         self._layer = layer
+        for widget, value in self._known_of(layer, index()).items():
+            with widget.changed.blocked():
+                widget.value = value
+
+    def _known_of(self, layer: Image, index: Sequence[int]) -> dict[FloatSpinBox, float]:
+        """Return what is known about a layer for the model of the microscope, by widget."""
         corrections = Stated.of(layer)
         if layer not in self._optics or self._optics[layer][0] != corrections:
             if layer in self._optics:
                 self._entered.pop(layer, None)
             self._optics[layer] = corrections, LayerOptics.of(layer)
         known = self._optics[layer][1]
-        wavelength = known.wavelength_at(index())
+        wavelength = known.wavelength_at(index)
         values = {
             self.aperture: known.optics.numerical_aperture,
             self.wavelength: wavelength and 1000 * wavelength,
             **self._entered.get(layer, {}),
         }
-        for widget, value in values.items():
-            if value is not None and widget.min <= value <= widget.max:
-                with widget.changed.blocked():
-                    widget.value = value
+        return {
+            widget: value
+            for widget, value in values.items()
+            if value is not None and widget.min <= value <= widget.max
+        }
 
     def _remember(self, widget: FloatSpinBox, value: float) -> None:
         if self._layer is not None:
             self._entered.setdefault(self._layer, {})[widget] = value
 
-    def selection(self, height: float, width: float, unit: str) -> KernelSelection:
+    def selection(
+        self,
+        height: float,
+        width: float,
+        unit: str,
+        other: tuple[Image, Sequence[int]] | None = None,
+    ) -> KernelSelection:
         """Return the chosen kernel.
 
         Parameters
@@ -219,6 +249,9 @@ class KernelForm(QWidget):
             Size of the image's pixels in `unit`, for the model of the microscope.
         unit : str
             The pixel size of the kernel is converted to this unit, so that both can be compared.
+        other : tuple of Image and index, optional
+            Another layer than the one of :meth:`fill_from`, and the index of its plane: what is
+            known about it counts in the model of the microscope in place of what the form shows.
 
         Raises
         ------
@@ -230,13 +263,17 @@ class KernelForm(QWidget):
             LAYER: self._kernel_of_layer,
             PSF_FILE: self._kernel_of_file,
             GAUSSIAN: self._gaussian,
-            MICROSCOPE: lambda: self._microscope_model(height, width, unit),
+            MICROSCOPE: lambda: self._microscope_model(height, width, unit, other),
         }
         if self.source.value == FOUND:
             return KernelSelection()
         kernel, code, file = make[self.source.value]()
+        kernel = _with_unit(kernel, unit)
+        fitted = at_pixel_size(kernel, (height, width), unit)
+        if fitted is not kernel and code.startswith("read_psf"):
+            code = f"prepare_psf({code}, ({height:.6g}, {width:.6g}), {unit!r})"
         choose = KernelChoice.hold if self.held.value else KernelChoice.start_from
-        return KernelSelection(choose(_with_unit(kernel, unit)), code, file)
+        return KernelSelection(choose(fitted), code, file)
 
     @property
     def stored_in(self) -> str | None:
@@ -257,7 +294,7 @@ class KernelForm(QWidget):
     def _last_kernel(self) -> tuple[Kernel, str, str]:
         if self._last is None:
             raise ValueError("There is no last result whose kernel could be used; run once first.")
-        return self._last, 'tifffile.imread("kernel.tif")', "kernel.tif"
+        return self._last, 'read_psf("kernel.tif")', "kernel.tif"
 
     def _kernel_of_layer(self) -> tuple[Kernel, str, str]:
         layer: Image | None = self.layer.value
@@ -270,9 +307,10 @@ class KernelForm(QWidget):
                 f"{layer.name} of shape {pixels.shape}."
             )
         height, width, unit = read_pixel_size(layer, (layer.ndim - 2, layer.ndim - 1)).size
-        known = {} if unit == "px" else {"pixel_size": (height, width), "unit": unit}
+        size = None if unit == "px" else (height, width)
+        kernel = prepare_psf(pixels, psf_pixel_size=size, unit="pixel" if size is None else unit)
         name = file_name(layer.name)
-        return Kernel.of(pixels, **known), f"tifffile.imread({name!r})", name
+        return kernel, f"read_psf({name!r})", name
 
     def _kernel_of_file(self) -> tuple[Kernel, str, str]:
         path = Path(str(self.file.value))
@@ -280,7 +318,7 @@ class KernelForm(QWidget):
             raise ValueError("No PSF file is chosen; choose a TIFF file.")
         if not path.is_file():
             raise ValueError(f"The PSF file {path} does not exist; choose a TIFF file.")
-        return read_psf(path), f"tifffile.imread({str(path)!r})", str(path)
+        return read_psf(path), f"read_psf({str(path)!r})", str(path)
 
     def _gaussian(self) -> tuple[Kernel, str, str]:
         sigma = self.sigma.value
@@ -288,7 +326,9 @@ class KernelForm(QWidget):
         kernel = Kernel(gaussian_kernel((side, side), sigma))
         return kernel, f"gaussian_kernel(({side}, {side}), {sigma:g})", "kernel.tif"
 
-    def _microscope_model(self, height: float, width: float, unit: str) -> tuple[Kernel, str, str]:
+    def _microscope_model(
+        self, height: float, width: float, unit: str, other: tuple[Image, Sequence[int]] | None
+    ) -> tuple[Kernel, str, str]:
         pixel = in_unit(width, unit, "µm")
         if pixel is None or not math.isclose(height, width, rel_tol=_SQUARE_TOLERANCE):
             raise ValueError(
@@ -296,16 +336,18 @@ class KernelForm(QWidget):
                 f"{height:.3g} × {width:.3g} {unit}; state the pixel size under “Read as”."
             )
         size = float(f"{pixel:.6g}")  # µm, with the digits of the Python expression
-        wavelength = self.wavelength.value / 1000  # µm
+        known = {} if other is None else self._known_of(*other)
+        aperture = known.get(self.aperture, self.aperture.value)
+        wavelength = known.get(self.wavelength, self.wavelength.value) / 1000  # µm
         # The FWHM of an Airy pattern is 0.51 wavelengths over the numerical aperture.
-        side = _side(0.51 * wavelength / self.aperture.value / size)
+        side = _side(0.51 * wavelength / aperture / size)
         options = {
-            "numerical_aperture": round(self.aperture.value, 4),
+            "numerical_aperture": round(aperture, 4),
             "wavelength": round(wavelength, 6),
             "pixel_size": size,
         }
         arguments = ", ".join(f"{name}={value:g}" for name, value in options.items())
-        kernel = Kernel(widefield_psf(side, **options))
+        kernel = Kernel(widefield_psf(side, **options), pixel_size=(height, width), unit=unit)
         return kernel, f"widefield_psf({side}, {arguments})", "kernel.tif"
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtGui import QImage, QPainter, QPaintEvent
+from qtpy.QtGui import QImage, QMouseEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QWidget
 
-from napari_blind_deconv.kernel import Kernel, KernelWidths
+from napari_blind_deconv.kernel import Kernel
+from napari_blind_deconv.kernel_widths import KernelWidths
 
 if TYPE_CHECKING:
     from napari_blind_deconv.plugin.run import ViewerRun
@@ -19,22 +20,25 @@ if TYPE_CHECKING:
 __all__ = ["KernelView", "describe_kernels"]
 
 _SIDE = 84  # pixels
+_LARGE_SIDE = 420  # pixels
 
 
 class KernelView(QWidget):
-    """A view of the square root of the kernel, scaled so that its maximum is white."""
+    """A view of the square root of the kernel, scaled so that its maximum is white.
+
+    A click opens a larger view in a window of its own, which follows this one.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.setFixedSize(QSize(_SIDE, _SIDE))
         self._view: QImage | None = None
+        self._larger: KernelView | None = None
         self.clear()
 
     def clear(self) -> None:
         """Show an empty frame."""
         self._view = None
-        self.setToolTip("The kernel appears here during a run.")
-        self.update()
+        self._show("The kernel appears here during a run.")
 
     def show_kernel(self, kernel: NDArray[np.float32]) -> None:
         """Show a kernel ``(rows, columns)``."""
@@ -43,8 +47,38 @@ class KernelView(QWidget):
         rows, columns = grey.shape
         view = QImage(grey.tobytes(), columns, rows, columns, QImage.Format.Format_Grayscale8)
         self._view = view.copy()  # a QImage does not own the buffer it was made from
-        self.setToolTip(f"Kernel of {rows} × {columns} pixels; its square root is shown.")
+        self._show(
+            f"Kernel of {rows} × {columns} pixels; its square root is shown. Click to enlarge it."
+        )
+
+    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """Return the size in a narrow dock."""
+        return QSize(_SIDE, _SIDE)
+
+    def mouseReleaseEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 (Qt's name)
+        """Enlarge the kernel."""
+        super().mouseReleaseEvent(event)
+        if self._view is not None and not self.isWindow():
+            self.enlarge()
+
+    def enlarge(self) -> None:
+        """Open a larger view in a window of its own."""
+        if self._larger is None:
+            self._larger = KernelView()
+            self._larger.setParent(self, Qt.WindowType.Tool)
+            self._larger.setWindowTitle("Kernel")
+            self._larger.resize(_LARGE_SIDE, _LARGE_SIDE)
+        self._larger._view = self._view
+        self._larger.setToolTip("The window follows the kernel of the panel.")
+        self._larger.show()
+        self._larger.raise_()
+
+    def _show(self, help_text: str) -> None:
+        self.setToolTip(help_text)
         self.update()
+        if self._larger is not None:
+            self._larger._view = self._view
+            self._larger.update()
 
     def paintEvent(self, _event: QPaintEvent | None) -> None:  # noqa: N802 (Qt's name)
         """Draw the kernel, or an empty frame."""

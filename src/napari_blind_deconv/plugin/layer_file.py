@@ -8,14 +8,16 @@ from itertools import combinations
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
+import tifffile
 from napari.layers import Image
 
 from napari_blind_deconv.io.stacks import open_stored
 from napari_blind_deconv.io.stored_array import StoredArray
+from napari_blind_deconv.io.tiff import series_of
 from napari_blind_deconv.optics import Optics
 from napari_blind_deconv.plugin.layer_array import full_data
 
-__all__ = ["LayerFile"]
+__all__ = ["LayerFile", "tiff_of"]
 
 _OTHER_AXES = "TCZ"  # axes besides rows and columns, of which a layer may be one index
 
@@ -118,3 +120,17 @@ def _placed(found: Sequence[str], axes: Sequence[int], ndim: int) -> tuple[str, 
     for letter, axis in zip(found, axes, strict=True):
         letters[axis] = letter if letter in (*_OTHER_AXES, "Y", "X") else ""
     return tuple(letters)
+
+
+def tiff_of(layer: Image) -> str | None:
+    """Return the TIFF file a layer was read from, if its only image has the layer's shape."""
+    path = layer.source.path
+    if path is None:
+        return None
+    data = full_data(layer)
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            shapes = [tuple(series.shape) for series in series_of(tiff)]
+            return path if shapes == [tuple(data.shape)] else None
+    except Exception:  # the file has another format
+        return None

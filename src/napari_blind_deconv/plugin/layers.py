@@ -11,6 +11,7 @@ import numpy as np
 from napari.layers import Layer
 from numpy.typing import NDArray
 
+from napari_blind_deconv.image import Image
 from napari_blind_deconv.io.provenance import is_result
 from napari_blind_deconv.plugin.colours import BLUE, ORANGE
 from napari_blind_deconv.plugin.geometry import GAP, LayerGeometry
@@ -24,6 +25,7 @@ __all__ = [
     "image_options",
     "is_output",
     "kernel_layer",
+    "kernel_of_each_plane",
     "layer_metadata",
     "outputs_beside",
     "residual_layer",
@@ -65,6 +67,8 @@ def kernel_layer(
 ) -> LayerData:
     """Return the kernel's layer, to the right of the image at its top, at the image's scale.
 
+    `ResultLayers` hides it, and moves it onto the image as long as it is hidden.
+
     If the image is mirrored, the kernel is too, because that is the blur which the viewer shows.
     """
     rows, columns = kernel.shape[-2:]
@@ -77,6 +81,24 @@ def kernel_layer(
         **beside.layer_arguments(),
     }
     return beside.embed(kernel), arguments, "image"
+
+
+def kernel_of_each_plane(image: Image, axes: str, kernels: NDArray[Any]) -> NDArray[Any]:
+    """Return an array with the kernel of each plane; kernels that planes share use memory once.
+
+    Parameters
+    ----------
+    image : Image
+        A stack.
+    axes, kernels
+        As `all_kernels` returns them.
+    """
+    if axes.removesuffix(image.space) == "C":
+        shape = [image.channels if axis == "C" else 1 for axis in image.stack_axes]
+        # One kernel per channel: broadcast it over all other axes of the stack.
+        kernels = kernels[: image.channels].reshape(*shape, *kernels.shape[1:])
+    window = kernels.shape[len(image.stack_shape) :]
+    return np.broadcast_to(kernels, (*image.stack_shape, *window))
 
 
 def trace_layer(geometry: LayerGeometry, result: Result, metadata: dict[str, Any]) -> LayerData:

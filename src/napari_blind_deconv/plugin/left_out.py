@@ -88,6 +88,7 @@ class LeftOut(QWidget):
         if self._layer is None or self._layer not in self._viewer.layers:
             data, arguments = _layer_of(self._run)
             self._layer = self._viewer.add_labels(data, **arguments)
+            self._run.layers.add(self._layer)
         self._layer.visible = True
         # The status bar of napari states why a pixel of the selected layer was left out.
         self._viewer.layers.selection.active = self._layer

@@ -58,6 +58,7 @@ class ResidualButton(QPushButton):
         if self._run is not None and result is not None and layer is not None and not why_not:
             layer.data, arguments, _ = residual_layer(self._run.geometry, result)
             layer.metadata = arguments["metadata"]
+            self._run.layers.add(layer)
 
     def show_layer(self) -> None:
         """Show the layer of the residual; it is made unless there is one."""
@@ -68,6 +69,7 @@ class ResidualButton(QPushButton):
         if layer is None:
             data, arguments, _ = residual_layer(self._run.geometry, result)
             layer = self._layers[self._run] = self._viewer.add_image(data, **arguments)
+            self._run.layers.add(layer)
         layer.visible = True
         self._viewer.layers.selection.active = layer
 

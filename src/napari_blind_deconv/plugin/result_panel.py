@@ -13,11 +13,13 @@ from napari_blind_deconv.io.images import TIFF_SUFFIXES
 from napari_blind_deconv.plugin.comparison import Comparison
 from napari_blind_deconv.plugin.estimate_slider import EstimateSlider
 from napari_blind_deconv.plugin.kernel_view import describe_kernels
+from napari_blind_deconv.plugin.layer_options import LayerOptions
 from napari_blind_deconv.plugin.layouts import in_row
 from napari_blind_deconv.plugin.left_out import LeftOut
 from napari_blind_deconv.plugin.result_saver import SaveButton
 from napari_blind_deconv.plugin.save_dialog import ask_for_output, why_not_saved
 from napari_blind_deconv.plugin.saving import RunToSave
+from napari_blind_deconv.plugin.strength import StrengthSlider
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -71,13 +73,18 @@ class ResultPanel(QWidget):
         self.slider.previewed.connect(self._preview)
         self.slider.chosen.connect(self._choose)
         self.comparison = Comparison(viewer)
+        self.strength = StrengthSlider(viewer)
+        self.strength.previewed.connect(lambda: self.comparison.show_as(None))
         self.left_out = LeftOut(viewer)
+        self.layer_options = LayerOptions(viewer)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.comparison, self.slider, self.save_button, self.left_out):
+        column.addWidget(self.comparison)
+        for widget in (self.strength, self.slider, self.save_button, self.left_out):
             column.addWidget(widget)
         column.addWidget(self.kernel_label)
         column.addLayout(in_row(self.kernel_button, self.apply_button))
+        column.addWidget(self.layer_options)
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.dims.events.current_step.connect(self._on_step)
         self._index: Index = ()
@@ -92,8 +99,10 @@ class ResultPanel(QWidget):
         self.slider.clear()
         self.slider.setVisible(True)
         self.comparison.compare(None)
+        self.strength.show_run(None)
         self.left_out.show_run(None)
         self.save_button.show_run(None)
+        self.layer_options.show_run(None)
         self._show_kernel()
 
     def show_run(self, run: ViewerRun) -> None:
@@ -102,8 +111,10 @@ class ResultPanel(QWidget):
         self._index = run.index_shown()
         self._show_estimates()
         self.comparison.compare(run)
+        self.strength.show_run(run)
         self.left_out.show_run(run)
         self.save_button.show_run(run)
+        self.layer_options.show_run(run)
         self._show_kernel()
 
     def save_kernel(self, path: Path, *, overwrite: bool = False) -> None:
@@ -129,11 +140,13 @@ class ResultPanel(QWidget):
         if self._run is not None:
             self._run.preview(index)
             self.comparison.refresh()
+            self.strength.refresh()
 
     def _choose(self, index: int) -> None:
         if self._run is not None:
             result = self._run.choose(index)
             self.comparison.refresh()
+            self.strength.refresh()
             self._show_kernel()
             self.estimate_chosen.emit(result)
 
@@ -156,6 +169,7 @@ class ResultPanel(QWidget):
             return
         self._index = index
         self.comparison.refresh()
+        self.strength.refresh()
         self.left_out.show_plane()
         self._show_kernel()
         self.plane_shown.emit(self._run.result_shown())

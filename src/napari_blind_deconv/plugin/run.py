@@ -15,6 +15,7 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image, Index
+from napari_blind_deconv.plugin.channels import is_blended
 from napari_blind_deconv.plugin.finished_planes import FinishedPlanes
 from napari_blind_deconv.plugin.geometry import LayerGeometry, viewer_position
 from napari_blind_deconv.plugin.kept_estimates import KeptEstimate, KeptEstimates
@@ -22,10 +23,12 @@ from napari_blind_deconv.plugin.layers import (
     displayable,
     image_options,
     kernel_layer,
+    kernel_of_each_plane,
     layer_metadata,
     outputs_beside,
     stack_record,
 )
+from napari_blind_deconv.plugin.result_layers import ResultLayers
 from napari_blind_deconv.plugin.worker import Failure, Progress, catch_errors, work
 from napari_blind_deconv.results import Result, StackResult
 from napari_blind_deconv.task import Task
@@ -38,7 +41,6 @@ __all__ = ["Observer", "ViewerRun"]
 # Runs in progress. A run outlives the dock that started it: when the dock is closed, the run ends
 # and keeps its best estimate so far.
 _active: set[ViewerRun] = set()
-_MIXED = ("additive", "minimum", "multiplicative")  # blending that changes what lies below
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,13 @@ class ViewerRun:
     """A run over one or many planes of a layer.
 
     The live layer is added at once, on top of the input. It shows the current estimate of a single
-    plane; for a stack, it is filled plane by plane. At the end of the run, a layer with the kernel
-    is added, and for a single plane another one with the trace. The user can then view the
+    plane; for a stack, it is filled plane by plane. At the end of the run, a hidden layer with the
+    kernel is added, and for a single plane another one with the trace. The user can then view the
     estimates of a single plane, and choose one of them as the result. Deleting the live layer
     cancels the run, and no other layer is added.
 
     A layer that is blended with those below it would be added to its input, so that such an input
-    is hidden; it is shown again if the result is deleted.
+    is hidden, as are all channels of a composite; it is shown again if the result is deleted.
 
     Parameters
     ----------
@@ -98,8 +100,8 @@ class ViewerRun:
 
     Attributes
     ----------
-    layer : Image
-        The live layer.
+    layers : ResultLayers
+        The live layer, and those that are made from the result.
     estimates : KeptEstimates
         Estimates of a single plane.
     kept_index, index_in_use : int
@@ -128,12 +130,12 @@ class ViewerRun:
         self.kept_index = self.index_in_use = 0
         self.planes = FinishedPlanes(task.image, geometry)
         self.outcome: StackResult  # set when the run has ended
-        self._side_layers: list[Layer] = []
-        self.layer = viewer.add_image(
+        live = viewer.add_image(
             self.planes.shown, **image_options(geometry, layer_metadata(geometry))
         )
-        self._hides_source = source.visible and source.blending in _MIXED
-        source.visible &= not self._hides_source
+        self.layers = ResultLayers(viewer, geometry, live)
+        self._hides_source = False
+        self.hide_source()
         self._observer = observer
         self._stop = Event()
         self._is_open = True
@@ -152,6 +154,11 @@ class ViewerRun:
         )
 
     @property
+    def layer(self) -> ImageLayer:
+        """The live layer, which shows the result at the end."""
+        return self.layers.estimate
+
+    @property
     def is_stack(self) -> bool:
         """Whether the image has axes besides rows and columns, even if there is only one plane."""
         return bool(self.task.image.stack_axes)
@@ -159,7 +166,12 @@ class ViewerRun:
     @property
     def is_deleted(self) -> bool:
         """Whether the live layer was removed from the viewer."""
-        return self.layer not in self._viewer.layers
+        return not self.layers.is_in_viewer
+
+    def hide_source(self) -> None:
+        """Hide an input that would be added to the result, until the result is removed."""
+        if self.source.visible and is_blended(self.source, self._viewer.layers):
+            self.source.visible, self._hides_source = False, True
 
     def start(self) -> None:
         """Start the computation."""
@@ -222,7 +234,7 @@ class ViewerRun:
     def preview(self, index: int) -> KeptEstimate:
         """Show an estimate in the live layer, and return it."""
         estimate = self.estimates[index]
-        self.layer.data = displayable(self.geometry, estimate.image)
+        self.layers.show(displayable(self.geometry, estimate.image))
         return estimate
 
     def choose(self, index: int) -> Result:
@@ -237,6 +249,7 @@ class ViewerRun:
             estimate.image,
             kernel,
             reason=before.stop_reason,
+            strength=before.settings.strength,
             slowed_at=before.slowed_at,
         )
         result = replace(
@@ -248,17 +261,20 @@ class ViewerRun:
             **judgement._asdict(),
         )
         self.planes.results[()], self.index_in_use = result, index
-        for layer in self._side_layers:
-            if layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
         self._show_plane(result)
         return result
+
+    def forget_estimates(self) -> None:
+        """Keep only the estimate that is the result, to save memory."""
+        if len(self.estimates) > 1:
+            self.estimates.keep_only(self.index_in_use)
+            self.kept_index = self.index_in_use = 0
 
     # Layers
 
     def _draw(self, progress: Progress) -> None:
         if progress.image is not None:
-            self.layer.data = displayable(self.geometry, progress.image)
+            self.layers.show(displayable(self.geometry, progress.image))
             if progress.kernel is not None and progress.iteration:
                 self.estimates.offer(
                     KeptEstimate(progress.iteration, progress.image, progress.kernel)
@@ -281,28 +297,16 @@ class ViewerRun:
         self._add_kernel_layer()
 
     def _show_plane(self, result: Result) -> None:
-        self.layer.data = displayable(self.geometry, result.image)
+        self.layers.show(displayable(self.geometry, result.image))
         self.layer.metadata = layer_metadata(self.geometry, result)
-        self._side_layers = [
-            getattr(self._viewer, f"add_{kind}")(data, **arguments)
-            for data, arguments, kind in outputs_beside(self.geometry, result)
-        ]
+        self.layers.set_beside(outputs_beside(self.geometry, result))
         self._viewer.layers.selection.active = self.layer
 
     def _add_kernel_layer(self) -> None:
-        """Add a layer with the kernel of each plane; kernels that planes share use memory once."""
-        if not self.planes.results:
-            return
-        axes, kernels = self.kernels()
-        image = self.task.image
-        if axes.removesuffix(image.space) == "C":
-            shape = [image.channels if axis == "C" else 1 for axis in image.stack_axes]
-            # One kernel per channel: broadcast it over all other axes of the stack.
-            kernels = kernels[: image.channels].reshape(*shape, *kernels.shape[1:])
-        window = kernels.shape[len(image.stack_shape) :]
-        of_planes = np.broadcast_to(kernels, (*image.stack_shape, *window))
-        _, arguments, _ = kernel_layer(self.geometry, of_planes, self.layer.metadata)
-        self._side_layers = [self._viewer.add_image(of_planes, **arguments)]
+        if self.planes.results:
+            kernels = kernel_of_each_plane(self.task.image, *self.kernels())
+            _, arguments, kind = kernel_layer(self.geometry, kernels, self.layer.metadata)
+            self.layers.set_beside([(kernels, arguments, kind)])
 
     # Thread
 
@@ -358,6 +362,7 @@ class ViewerRun:
             return
         if self._hides_source and self.source in self._viewer.layers:
             self.source.visible = True
+        self._hides_source = False
         if self._is_open:
             self.stop_and_keep()
             observer, self._observer = self._observer, _NO_OBSERVER

@@ -5,24 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import tifffile
 from magicgui.widgets import ComboBox, Label, SpinBox
 from magicgui.widgets.bases import Widget
-from napari.layers import Image
+from napari.layers import Image, Layer
 from psygnal import Signal
 from qtpy.compat import isalive
 from qtpy.QtWidgets import QPushButton, QWidget
 
-from napari_blind_deconv.engine.inputs import (
-    check_block,
-    check_kernel,
-    check_pixel_size,
-    kernel_window,
-)
+from napari_blind_deconv.engine.inputs import check_block, fitted_kernel, kernel_window
 from napari_blind_deconv.image import Image as ImageData
-from napari_blind_deconv.io.tiff import series_of
 from napari_blind_deconv.kernel import KernelScope
 from napari_blind_deconv.plugin.axes import stack_axes
+from napari_blind_deconv.plugin.expected_time import ExpectedTime
 from napari_blind_deconv.plugin.geometry import (
     LayerGeometry,
     pixel_size,
@@ -30,20 +24,22 @@ from napari_blind_deconv.plugin.geometry import (
     shown_index,
     shows_last_axes,
 )
-from napari_blind_deconv.plugin.input_form import DRAWN, Extent, InputForm
+from napari_blind_deconv.plugin.input_form import DRAWN, InputForm
 from napari_blind_deconv.plugin.kernel_form import (
     GAUSSIAN,
+    LAYER,
     MICROSCOPE,
     KernelForm,
     KernelSelection,
 )
 from napari_blind_deconv.plugin.kernel_window import KernelWindow
 from napari_blind_deconv.plugin.layer_array import full_data
+from napari_blind_deconv.plugin.layer_file import tiff_of
 from napari_blind_deconv.plugin.layouts import in_column, wrap
 from napari_blind_deconv.plugin.pixel_size import read_steps
 from napari_blind_deconv.plugin.planes import stack_of
 from napari_blind_deconv.plugin.preferences import Preferences
-from napari_blind_deconv.plugin.runtime_estimator import RuntimeEstimator
+from napari_blind_deconv.plugin.run_on import ONE
 from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows, set_tooltip, show_row
 from napari_blind_deconv.plugin.snippets import Script
 from napari_blind_deconv.plugin.stated import Stated
@@ -84,21 +80,23 @@ class RunForm(QWidget):
     -------
     failed : str
         Something that the user entered cannot be used, for the reason given.
+    input_changed : ()
+        The input is another one.
     """
 
     failed = Signal(str)
+    input_changed = Signal()
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self._runtime_estimator = RuntimeEstimator(self._show_expected_time)
         self.input = InputForm(viewer, self._on_input_changed, self.failed.emit)
         self.kernel = KernelForm(viewer.layers)
         self.kernel_window = KernelWindow()
         self._make_rows()
         self.kernel_section = self._make_kernel_section()
         self.settings_section = self._make_settings_section()
-        self._show(Preferences.load())
+        self.show_preferences(Preferences.load())
         self.input.follow_viewer()
         self._connect_widgets()
 
@@ -113,18 +111,13 @@ class RunForm(QWidget):
             "kernel for all planes. per-slice: estimate a kernel for each plane, which is slower.",
         )
         self.preset = ComboBox(label="Preset", choices=list(PRESET_HELP))
-        self.expected_time = Label(label="Will take")
-        self.expected_time.tooltip = (
-            "The time if the image needs no networks, as for most micrographs, and the longest "
-            "time, if the networks run to their iteration limit. Measured on this machine."
-        )
-        wrap(self.expected_time.native)
+        self.expected_time = ExpectedTime(self._show_expected_time)
         self.kernel_summary = Label(
             label="Kernel", tooltip="The choice in the section Kernel below."
         )
         wrap(self.kernel_summary.native)
         form = self.input
-        rows = [form.layer, form.scope, form.span, *form.line.widgets, form.mask]
+        rows = [form.layer, form.run_on, form.scope, form.span, *form.line.widgets, form.mask]
         rows += [self.stack_kernel, self.preset, self.kernel_summary, self.expected_time]
         in_column(self, form_rows(rows))
         show_row(self.kernel_summary, False)
@@ -161,6 +154,7 @@ class RunForm(QWidget):
         self.kernel.source.changed.connect(self._fill_microscope)
         self._viewer.dims.events.current_step.connect(self._fill_microscope)
         self.kernel.held.changed.connect(self._show_kernel)
+        self.fields.widgets["strength"].changed.connect(self._show_kernel)
         for choice in (
             self.stack_kernel,
             self.device,
@@ -186,19 +180,26 @@ class RunForm(QWidget):
         """Return the choices that are stored for the next session."""
         return Preferences.of(self.preset.value, self.settings())
 
-    def task(self) -> tuple[LayerGeometry, Task]:
+    def task(self, layer: Image | None = None) -> tuple[LayerGeometry, Task]:
         """Return the geometry of the input, and the task of the run.
+
+        Parameters
+        ----------
+        layer : Image, optional
+            The layer to run on; default: the chosen one.
 
         Raises
         ------
         ValueError, TypeError, OSError
             If there is no input, if it cannot be deconvolved, or if a choice is not valid.
         """
-        choice = self.kernel_selection().choice
-        geometry, image = self._plane() if not self.input.is_stack else self._stack()
+        layer = self.input.chosen_layer() if layer is None else layer
+        choice = self.kernel_selection(layer).choice
+        is_stack = self.input.is_stack_of(layer)
+        geometry, image = self._stack(layer) if is_stack else self._plane(layer)
         if choice.kernel is not None:
-            check_kernel(choice.kernel, image)
-        masked = self.input.masked()
+            fitted_kernel(choice.kernel, image)
+        masked = self.input.masked(layer)
         if masked is not None:
             image = image.with_mask(masked)
         return geometry, Task(image, self.settings(), choice)
@@ -209,30 +210,36 @@ class RunForm(QWidget):
         files = (None if mask is None else mask.source.path, self.kernel.stored_in)
         return [file for file in files if file is not None]
 
-    def _plane(self) -> tuple[LayerGeometry, ImageData]:
-        plane = self.input.plane()
+    def _plane(self, layer: Image) -> tuple[LayerGeometry, ImageData]:
+        plane = self.input.plane(layer)
         check_block(plane.image)
         return plane, plane.image
 
-    def _stack(self) -> tuple[LayerGeometry, ImageData]:
-        layer = self.input.chosen_layer()
-        return stack_of(layer, self._viewer.dims, self.input.planes())
+    def _stack(self, layer: Image) -> tuple[LayerGeometry, ImageData]:
+        return stack_of(layer, self._viewer.dims, self.input.planes(layer))
 
-    def script(self) -> Script:
-        """Return the run as a script; errors are those of :meth:`task`."""
-        layer = self.input.chosen_layer()
+    def layers_in_use(self) -> list[Layer]:
+        """Return the layers that are chosen as input, mask and PSF."""
+        boxes = [self.input.layer, self.input.mask]
+        if self.kernel.source.value == LAYER:
+            boxes.append(self.kernel.layer)
+        return [box.value for box in boxes if box.value is not None]
+
+    def script(self, layer: Image | None = None) -> Script:
+        """Return the run as a script; parameters and errors are those of :meth:`task`."""
+        layer = self.input.chosen_layer() if layer is None else layer
         plane_axes = "YXS" if layer.rgb else "YX"
         settings = self.settings()
         return Script(
             name=layer.name,
-            path=_tiff_of(layer),
-            index=self.input.index(),
-            axes=stack_axes(layer) if self.input.is_stack else plane_axes,
+            path=tiff_of(layer),
+            index=self.input.index(layer),
+            axes=stack_axes(layer) if self.input.is_stack_of(layer) else plane_axes,
             preset=self.preset.value,
             changes=settings.changes_from(Settings.preset(self.preset.value)),
-            kernel=self.kernel_selection(),
+            kernel=self.kernel_selection(layer),
             pixel_size=self._pixel_size_in_micrometres(layer),
-            mask=self.input.mask_file(),
+            mask=self.input.mask_file(layer),
             optics=Stated.of(layer).optics,
         )
 
@@ -241,18 +248,23 @@ class RunForm(QWidget):
         height, width, unit = pixel_size(layer, self._viewer.dims)
         if unit == "px" or not shows_last_axes(layer, self._viewer.dims):
             return ()
-        steps = read_steps(layer, stack_axes(layer), unit) if self.input.is_stack else {}
+        is_stack = self.input.is_stack_of(layer)
+        steps = read_steps(layer, stack_axes(layer), unit) if is_stack else {}
         depth = [steps["Z"]] if "Z" in steps else []
         sides = [in_unit(side, unit, "µm") for side in (*depth, height, width)]
         return tuple(side for side in sides if side is not None)
 
-    def kernel_selection(self) -> KernelSelection:
-        """Return the chosen kernel, or how to estimate it; errors are those of :meth:`task`."""
-        height, width, unit = pixel_size(self.input.chosen_layer(), self._viewer.dims)
-        selection = self.kernel.selection(height, width, unit)
-        if selection.choice.kernel is not None:
-            check_pixel_size(selection.choice.kernel, (height, width), unit)
-        if not self.input.is_stack:
+    def kernel_selection(self, layer: Image | None = None) -> KernelSelection:
+        """Return the kernel for a layer, or how to estimate it.
+
+        Parameters and errors are those of :meth:`task`.
+        """
+        chosen = self.input.chosen_layer()
+        layer = chosen if layer is None else layer
+        height, width, unit = pixel_size(layer, self._viewer.dims)
+        other = None if layer == chosen else (layer, shown_index(layer, self._viewer.dims))
+        selection = self.kernel.selection(height, width, unit, other)
+        if not self.input.is_stack_of(layer):
             return selection
         choice = selection.choice
         return replace(
@@ -272,8 +284,13 @@ class RunForm(QWidget):
         self.kernel.hold_last()
         self.input.choose_all()
 
+    def set_strength(self, strength: float) -> None:
+        """Choose how many times as wide as the kernel found or given the kernel is."""
+        self.fields.widgets["strength"].value = f"{strength:g}"
+
     def prepare(self, step: NextStep) -> None:
-        """Make the choices of a next step that a verdict offers."""
+        """Make the choices of a next step that the verdict on a layer offers."""
+        self.input.run_on.value = ONE
         if step is NextStep.GAUSSIAN:
             self.kernel.source.value = GAUSSIAN
         elif step is NextStep.MICROSCOPE:
@@ -286,7 +303,7 @@ class RunForm(QWidget):
         self.kernel.reset()
         self.kernel_window.reset()
         self.seed.value = 0
-        self._show(Preferences())
+        self.show_preferences(Preferences())
 
     # Updates of the form
 
@@ -302,37 +319,26 @@ class RunForm(QWidget):
         show_row(self.stack_kernel, self.input.is_stack)
         self._show_kernel_size()
         self._show_expected_time()
+        self.input_changed.emit()
 
     def _show_expected_time(self) -> None:
         """Show how long a run takes; this starts a measurement if there is none yet."""
         if not isalive(self):  # the measurement may end after the dock was closed
             return
-        if self.input.layer.value is None:
+        layers = self.input.run_on.chosen
+        if not layers:
             self.expected_time.value = ""
             return
         try:
-            settings, extent = self.settings(), self.input.extent()
+            settings, extents = self.settings(), [self.input.extent(layer) for layer in layers]
         except (ValueError, TypeError) as error:
             self.expected_time.value = str(error)
             return
-        planes, pixels, _, samples = extent
-        kernels = 0 if self.kernel.is_held else self._kernels_to_estimate(extent)
-        text = self._runtime_estimator.describe(
-            settings, planes=planes, pixels=pixels, kernels=kernels
-        )
-        if self.input.is_stack:
-            # The result is float32, so each value takes 4 bytes.
-            text += f", {4 * planes * pixels * samples / 2**20:.3g} MiB"
-        self.expected_time.value = text
+        scope = None if self.kernel.is_held else KernelScope(self.stack_kernel.value)
+        self.expected_time.show_time(settings, extents, scope, with_memory=self.input.is_stack)
 
-    def _kernels_to_estimate(self, extent: Extent) -> int:
-        return {
-            "per-channel": extent.channels,
-            "shared": 1,
-            "per-slice": extent.planes,
-        }[self.stack_kernel.value]
-
-    def _show(self, preferences: Preferences) -> None:
+    def show_preferences(self, preferences: Preferences) -> None:
+        """Show preset, settings and device."""
         with self.preset.changed.blocked(), self.device.changed.blocked():
             self.preset.value = preferences.preset
             settings = preferences.settings()
@@ -348,13 +354,18 @@ class RunForm(QWidget):
     def _show_settings(self, settings: Settings) -> None:
         set_tooltip(self.preset, PRESET_HELP[self.preset.value])
         self.fields.show_settings(settings)
+        self._show_kernel()
         self._show_kernel_size()
         self._show_expected_time()
 
     def _show_kernel(self) -> None:
         """Show a line on the kernel unless it is estimated: the kernel section may be folded."""
-        self.kernel_summary.value = self.kernel.summary
-        show_row(self.kernel_summary, bool(self.kernel.summary))
+        summary = self.kernel.summary
+        strength = str(self.fields.widgets["strength"].value)
+        if strength not in ("1", "1.0"):
+            summary = f"{summary or self.kernel.source.value}; {strength} times as wide"
+        self.kernel_summary.value = summary
+        show_row(self.kernel_summary, bool(summary))
 
     def _show_kernel_size(self) -> None:
         """Show the size of the kernel window, or why the settings are not valid."""
@@ -369,17 +380,3 @@ class RunForm(QWidget):
             self.kernel_window.show_message(str(error))
             return
         self.kernel_window.show_size(rows, columns, pixel_size(layer, self._viewer.dims))
-
-
-def _tiff_of(layer: Image) -> str | None:
-    """Return the TIFF file a layer was read from, if its only image has the layer's shape."""
-    path = layer.source.path
-    if path is None:
-        return None
-    data = full_data(layer)
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            shapes = [tuple(series.shape) for series in series_of(tiff)]
-            return path if shapes == [tuple(data.shape)] else None
-    except Exception:  # the file has another format
-        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from napari.qt.threading import create_worker
@@ -38,19 +38,17 @@ class RuntimeEstimator:
         self._models: dict[Settings, RuntimeModel | str] = {}
         self._is_measuring = False
 
-    def describe(self, settings: Settings, *, planes: int, pixels: int, kernels: int) -> str:
-        """Return the shortest and longest duration of a run, or that it is being measured.
+    def describe(self, settings: Settings, workloads: Iterable[tuple[int, int, int]]) -> str:
+        """Return the shortest and longest duration of runs, or that it is being measured.
 
         The longest is that of networks that run to their limit, which few images need.
 
         Parameters
         ----------
         settings : Settings
-            Settings of the run.
-        planes, pixels : int
-            Number of planes, and of pixels in each plane.
-        kernels : int
-            Number of kernels to estimate.
+            Settings of the runs.
+        workloads : iterable of tuple of int
+            For each run the number of planes, of pixels in each plane, and of kernels to estimate.
         """
         key = Settings(**{name: getattr(settings, name) for name in _TIMED_SETTINGS})
         model = self._models.get(key)
@@ -59,7 +57,11 @@ class RuntimeEstimator:
             return "measuring this machine …"
         if isinstance(model, str):
             return model
-        shortest, longest = model.seconds(settings, planes=planes, pixels=pixels, kernels=kernels)
+        durations = [
+            model.seconds(settings, planes=planes, pixels=pixels, kernels=kernels)
+            for planes, pixels, kernels in workloads
+        ]
+        shortest, longest = (sum(seconds) for seconds in zip(*durations, strict=True))
         if round(shortest) == round(longest):
             return format_duration(shortest)
         return f"{format_duration(shortest)}, at most {format_duration(longest)} with networks"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from napari_blind_deconv.plugin.kernel_form import KernelSelection
 from napari_blind_deconv.plugin.layers import file_name
 from napari_blind_deconv.plugin.masks import MaskFile
 
-__all__ = ["Script"]
+__all__ = ["Script", "settings_options"]
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,8 @@ class Script:
 
     def as_command(self) -> str:
         """Return a command line that computes and saves the result."""
-        arguments = ["blind-deconv", "run", self.file, self.output, "--preset", self.preset]
-        for name, value in self.changes.items():
-            arguments += ["--set", f"{name}={_command_value(value)}"]
+        arguments = ["blind-deconv", "run", self.file, self.output]
+        arguments += settings_options(self.preset, self.changes)
         choice = self.kernel.choice
         if self.is_stack:
             arguments += ["--axes", self.axes, "--kernel", choice.scope.value]
@@ -118,7 +118,11 @@ class Script:
         names = ["Settings", function]
         if self._starts_from_guess:
             names.insert(0, "KernelChoice")
+        if "prepare_psf" in self.kernel.code:
+            names.append("prepare_psf")
         lines = ["import tifffile", f"from napari_blind_deconv import {', '.join(names)}"]
+        if "read_psf" in self.kernel.code:
+            lines.append("from napari_blind_deconv.io.images import read_psf")
         for model in ("gaussian_kernel", "widefield_psf"):
             if self.kernel.code.startswith(model):
                 lines.append(f"from napari_blind_deconv.numerics.optics import {model}")
@@ -175,6 +179,14 @@ class Script:
 
 def _subscript(index: tuple[str, ...]) -> str:
     return "" if all(item == ":" for item in index) else f"[{', '.join(index)}]"
+
+
+def settings_options(preset: str, changes: Mapping[str, Any]) -> list[str]:
+    """Return a preset and the settings that differ from it as options of the command line."""
+    options = ["--preset", preset]
+    for name, value in changes.items():
+        options += ["--set", f"{name}={_command_value(value)}"]
+    return options
 
 
 def _command_value(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.compat import isalive
@@ -10,32 +10,32 @@ from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import (
     QFrame,
     QLabel,
-    QProgressBar,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_blind_deconv.plugin.choices import Choices
 from napari_blind_deconv.plugin.help_button import HelpButton
+from napari_blind_deconv.plugin.history import Entry, History
+from napari_blind_deconv.plugin.history_view import HistoryView
 from napari_blind_deconv.plugin.kernel_view import KernelView
 from napari_blind_deconv.plugin.layouts import Section, in_row
-from napari_blind_deconv.plugin.messages import (
-    copy_to_clipboard,
-    format_time_left,
-    notify,
-    result_sentence,
-    stack_sentence,
-)
+from napari_blind_deconv.plugin.messages import notify, result_sentence, stack_sentence
+from napari_blind_deconv.plugin.plots import Plots
 from napari_blind_deconv.plugin.problem_report import problem_report
 from napari_blind_deconv.plugin.result_panel import ResultPanel
-from napari_blind_deconv.plugin.run import Observer, ViewerRun
+from napari_blind_deconv.plugin.reuse_buttons import ReuseButtons
+from napari_blind_deconv.plugin.run import ViewerRun
 from napari_blind_deconv.plugin.run_form import RunForm
+from napari_blind_deconv.plugin.run_progress import RunProgress
+from napari_blind_deconv.plugin.series_of_runs import SeriesObserver, SeriesOfRuns
 from napari_blind_deconv.plugin.trace_plot import TracePlot
 from napari_blind_deconv.plugin.verdict_label import VerdictLabel
 from napari_blind_deconv.plugin.welcome import Welcome
 from napari_blind_deconv.plugin.worker import Progress
-from napari_blind_deconv.results import Result, StackResult
+from napari_blind_deconv.results import Result
 from napari_blind_deconv.verdict import NextStep, verdict
 
 if TYPE_CHECKING:
@@ -63,23 +63,28 @@ class BlindDeconvolutionWidget(QWidget):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
-        self._run: ViewerRun | None = None
-        self._last: ViewerRun | None = None  # the last run that has a result
-        # Count and time of the first progress report, from which the time left is estimated.
-        self._first_report: tuple[int, float] | None = None
+        self._series: SeriesOfRuns | None = None  # what is under way
+        self._last: ViewerRun | None = None  # the run whose result is shown
         self.welcome = Welcome(napari_viewer)
         self.form = RunForm(napari_viewer)
         self.result = ResultPanel(napari_viewer)
+        self.history = History(napari_viewer, self.form.layers_in_use)
+        self.history_view = HistoryView(self.history)
         self._make_controls()
         self._lay_out()
         self.result.apply_to_all.connect(self._apply_to_all)
+        self.result.strength.applied.connect(self._apply_strength)
         self.result.estimate_chosen.connect(self._on_estimate_chosen)
         self.result.plane_shown.connect(self._show_plane)
         self.result.failed.connect(self._show_error)
         self.form.failed.connect(self._show_error)
+        self.form.input_changed.connect(self._update_run_button)
         self.result.saved.connect(self._show_status)
         self.result.deleted.connect(self._show_last)
         self.form.input.layer.changed.connect(self._show_last)
+        self.history_view.chosen.connect(self._show_again)
+        self.history_view.not_shown.connect(self._show_status)
+        self.history_view.settings_chosen.connect(self._choose_again)
         self._show_running(False)
 
     # Construction
@@ -91,10 +96,9 @@ class BlindDeconvolutionWidget(QWidget):
         self.stop_button.clicked.connect(self._stop)
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.clicked.connect(self._cancel)
-        self.progress = QProgressBar()
+        self.progress = RunProgress()
         self.verdict = VerdictLabel()
         self.verdict.chosen.connect(self._try_next)
-        self.progress.setToolTip("Iterations or planes that are done, and the time that is left.")
         self.status, self.warnings = QLabel(), QLabel()
         for label in (self.status, self.warnings):
             label.setWordWrap(True)
@@ -103,12 +107,9 @@ class BlindDeconvolutionWidget(QWidget):
         self.trace_plot = TracePlot(_TRACE_PLACEHOLDER)
         self.kernel_view = KernelView()
         self.help_button = HelpButton()
-        self.python_button = QPushButton("Copy as Python")
-        self.python_button.setToolTip("Copy a Python script that does the run chosen above.")
-        self.python_button.clicked.connect(lambda: self._copy_script(as_python=True))
-        self.command_button = QPushButton("Copy as command")
-        self.command_button.setToolTip("Copy a command line that does the run chosen above.")
-        self.command_button.clicked.connect(lambda: self._copy_script(as_python=False))
+        self.reuse = ReuseButtons(self.form)
+        self.reuse.done.connect(self._show_status)
+        self.reuse.failed.connect(self._show_error)
 
     def _lay_out(self) -> None:
         column = QVBoxLayout()
@@ -119,11 +120,14 @@ class BlindDeconvolutionWidget(QWidget):
         texts = (self.verdict, self.status, self.warnings, self.result.left_out.notes)
         for widget in (self.progress, *texts):
             column.addWidget(widget)
-        column.addLayout(in_row(self.trace_plot, self.kernel_view))
+        column.addWidget(Plots(self.trace_plot, self.kernel_view))
         self.result_section = Section(
             "Result", self.result, "View, compare, choose and reuse the result of the last run."
         )
         column.addWidget(self.result_section)
+        column.addWidget(
+            Section("History", self.history_view, "Go back to the results of earlier runs.")
+        )
         self.kernel_section = Section(
             "Kernel", self.form.kernel_section, "Choose the origin of the kernel and its size."
         )
@@ -131,7 +135,7 @@ class BlindDeconvolutionWidget(QWidget):
         column.addWidget(
             Section("Settings", self.form.settings_section, "Change what the preset has set.")
         )
-        column.addLayout(in_row(self.python_button, self.command_button))
+        column.addWidget(self.reuse)
         column.addWidget(self.help_button)
         column.addStretch()
         content = QWidget()
@@ -146,35 +150,51 @@ class BlindDeconvolutionWidget(QWidget):
 
     # Running
 
+    @property
+    def _run(self) -> ViewerRun | None:
+        """The run in progress."""
+        return None if self._series is None else self._series.current
+
     def start(self) -> None:
-        """Start the chosen run; does nothing while a run is in progress."""
-        if self._run is not None:
+        """Start the chosen run or runs; does nothing while one is in progress."""
+        if self._series is not None:
             return
         self._clear_plots()
         self._show_warnings([])
         # Its end restores what is visible, so it must not come after the run has hidden an input.
         self.result.comparison.show_as(None)
         try:
-            run = self._make_run()
+            series = self._make_series()
         except Exception as error:  # lazy data may raise any error when they are read
-            self._on_failure(str(error) or type(error).__name__, error)
+            sentence = str(error) or type(error).__name__
+            self._show_error(sentence, error)
+            self._finish(sentence)
             return
         self.form.preferences().save()
-        self._first_report = None
         self._last = None
         self.result.clear()
-        self._show_status("Starting …")
-        self.progress.setRange(0, 0)
+        self._series = series
         self._show_running(True)
-        self.destroyed.connect(run.detach)  # closing the viewer deletes this widget
-        self._run = run
-        run.start()
+        self.destroyed.connect(series.detach)  # closing the viewer deletes this widget
+        series.start()
 
-    def _make_run(self) -> ViewerRun:
-        observer = Observer(self._on_progress, self._on_end, self._on_failure, self._on_cancelled)
-        source = self.form.input.chosen_layer()
-        files = self.form.other_files()
-        return ViewerRun(self._viewer, *self.form.task(), source, observer, files)
+    def _make_series(self) -> SeriesOfRuns:
+        layers, files = self.form.input.chosen_layers(), self.form.other_files()
+        observer = SeriesObserver(
+            began=partial(self._on_begin, Choices.of(self.form)),
+            progressed=self._on_progress,
+            succeeded=self.history.finish,
+            ended_without_result=self._on_end_without_result,
+            failed=self._show_error,
+            ended=self._on_end,
+        )
+        return SeriesOfRuns(self._viewer, layers, self.form.task, observer, files)
+
+    def _on_begin(self, choices: Choices, run: ViewerRun) -> None:
+        self.history.begin(run, choices)
+        self._clear_plots()
+        self.progress.begin()
+        self._show_stage("Starting …")
 
     def _clear_plots(self) -> None:
         """Clear trace, kernel and verdict of the last run; its layers and its result are kept."""
@@ -184,18 +204,27 @@ class BlindDeconvolutionWidget(QWidget):
         self.verdict.show_verdict(None)
 
     def _stop(self) -> None:
-        if self._run is not None:
+        if self._series is not None:
             self._show_status("Stopping …")
             self.stop_button.setEnabled(False)
             self.stop_button.setToolTip("The run is stopping.")
-            self._run.stop_and_keep()
+            self._series.stop_and_keep()
 
     def _cancel(self) -> None:
-        if self._run is not None:
-            self._run.cancel()
+        if self._series is not None:
+            self._series.cancel()
 
     def _apply_to_all(self) -> None:
         self.form.apply_kernel_to_all()
+        self.start()
+
+    def _apply_strength(self, strength: float) -> None:
+        """Run again with a strength, and with the kernel of the last result."""
+        result = None if self._last is None else self._last.result_shown()
+        self.form.set_strength(strength)
+        # Finding it again gives the same kernel, unless the networks have corrected it.
+        if result is not None and result.has_fitted_kernel:
+            self.form.kernel.hold_last()
         self.start()
 
     def _try_next(self, step: NextStep) -> None:
@@ -210,58 +239,47 @@ class BlindDeconvolutionWidget(QWidget):
 
     def _on_progress(self, progress: Progress) -> None:
         if self.stop_button.isEnabled():
-            self._show_status(progress.stage)
+            self._show_stage(progress.stage)
         assert self._run is not None
         if self._run.is_stack:
-            self._show_planes_done(self._run, progress)
+            self.progress.show_planes(self._run.planes.done, self._run.task.image.blocks)
+            if progress.block is not None and progress.block.result is not None:
+                self._show_trace_and_kernel(progress.block.result)
         elif progress.kernel is not None:
-            self._show_iteration(progress)
+            self.kernel_view.show_kernel(progress.kernel)
+            self.progress.show_iteration(progress.iteration, progress.max_iterations)
+            self.trace_plot.extend(progress.trace, progress.best_iteration)
 
-    def _show_iteration(self, progress: Progress) -> None:
-        """Show the progress of a single plane."""
-        assert progress.kernel is not None
-        self.kernel_view.show_kernel(progress.kernel)
-        if progress.max_iterations != self.progress.maximum():  # a new stage has another speed
-            self._first_report = None
-        self.progress.setRange(0, progress.max_iterations)
-        self.progress.setValue(progress.iteration)
-        left = self._seconds_left(progress.iteration, progress.max_iterations)
-        self.progress.setFormat(f"%v of %m · {format_time_left(left, 'at most')}")
-        self.trace_plot.extend(progress.trace, progress.best_iteration)
-
-    def _show_planes_done(self, run: ViewerRun, progress: Progress) -> None:
-        """Show the progress of a stack, with kernel and trace of the last finished plane."""
-        planes = run.task.image.blocks
-        self.progress.setRange(0, planes)
-        self.progress.setValue(run.planes.done)
-        # Time is measured from the first finished plane on, without the search for the kernel.
-        left = self._seconds_left(run.planes.done, planes) if run.planes.done else None
-        self.progress.setFormat(f"%v of %m planes · {format_time_left(left, 'about')}")
-        if progress.block is not None and progress.block.result is not None:
-            self._show_trace_and_kernel(progress.block.result)
-
-    def _seconds_left(self, done: int, total: int) -> float | None:
-        """Return the time left at the speed since the first report; None if it is not known yet."""
-        now = time.monotonic()
-        if self._first_report is None:
-            self._first_report = done, now
-        first, started = self._first_report
-        return None if done == first else (now - started) / (done - first) * (total - done)
+    def _show_stage(self, stage: str) -> None:
+        place = "" if self._series is None else self._series.place
+        self._show_status(f"{place}{stage}")
 
     # How a run ends
 
-    def _on_end(self, _outcome: StackResult) -> None:
-        self._last = self._run
-        self._finish("")
-        self.result_section.expand(animate=False)
-        self._show_last()
+    def _on_end_without_result(self, run: ViewerRun, failure: str | None) -> None:
+        if failure is None:
+            self.history.cancel(run)
+        else:
+            self.history.fail(run, failure)
+
+    def _on_end(self, summary: str) -> None:
+        """Show the result of the chosen layer, if there is one, and how the series has ended."""
+        assert self._series is not None
+        has_results = bool(self._series.finished)
+        self._finish(summary)
+        if has_results:
+            self.result_section.expand(animate=False)
+            self._show_last()
+            self._show_status(f"{summary} {self.status.text()}".strip())
 
     def _show_last(self) -> None:
-        """Show the last result if it is of the chosen layer; else show no result."""
-        if self._run is not None or not isalive(self):
-            return
-        run, layer = self._last, self.form.input.layer.value
-        if run is None or run.is_deleted or layer not in (None, run.source):
+        """Show the result of the chosen layer that was shown last; else show no result."""
+        if self._series is None and isalive(self):
+            self._show_run(self.history.latest(self.form.input.layer.value))
+
+    def _show_run(self, run: ViewerRun | None) -> None:
+        self._last = run
+        if run is None:
             self.result.clear()
             self._clear_plots()
             self._show_status("")
@@ -276,9 +294,23 @@ class BlindDeconvolutionWidget(QWidget):
             self._show_status(result_sentence(result))
             self._show_result(result)
 
+    def _show_again(self, entry: Entry) -> None:
+        """Show a result of the history, and choose its input."""
+        self.result.clear()
+        self.history.show(entry)
+        if entry.run is not None and entry.run.source in self._viewer.layers:
+            self.form.input.layer.value = entry.run.source
+        self._show_run(entry.run)
+
+    def _choose_again(self, choices: Choices) -> None:
+        choices.show_in(self.form)
+        self._show_status("The form has the settings of this run; press Run to use them.")
+
     def _on_estimate_chosen(self, result: Result) -> None:
         self._show_status(f"The estimate of iteration {result.stop_iteration} is now the result.")
         self._show_result(result)
+        if self._last is not None:
+            self.history.update(self._last)
 
     def _show_plane(self, result: Result | None) -> None:
         """Show a plane of a stack, which may have no result."""
@@ -304,30 +336,20 @@ class BlindDeconvolutionWidget(QWidget):
         self.trace_plot.extend(result.trace, result.stop_iteration)
         self.kernel_view.show_kernel(result.kernel.weights)
 
-    def _on_cancelled(self) -> None:
-        """Return to the state before the run; its thread ends soon."""
-        self._clear_plots()
-        self._finish("Cancelled; nothing was kept.")
-
-    def _on_failure(self, sentence: str, error: BaseException | None = None) -> None:
-        """Show why a run could not start, or failed."""
-        self._show_error(sentence, error)
-        self._finish(sentence)
-
     def _show_error(self, sentence: str, error: BaseException | None = None) -> None:
         """Show an error; a run in progress continues."""
         notify(sentence, self._problem_report(sentence, error))
         self._show_status(sentence)
 
     def _finish(self, sentence: str) -> None:
-        if self._run is not None:
-            self.destroyed.disconnect(self._run.detach)
-            self._run = None
-        self.progress.setRange(0, 1)
-        self.progress.reset()
-        self._show_status(sentence)
-        self._show_warnings([])
+        if self._series is not None:
+            self.destroyed.disconnect(self._series.detach)
+            self._series = None
+        self.progress.finish()
         self._show_running(False)
+        self._show_last()
+        if sentence:
+            self._show_status(sentence)
 
     # Texts and buttons
 
@@ -346,24 +368,8 @@ class BlindDeconvolutionWidget(QWidget):
             settings = None
         return problem_report(sentence, error, settings, self.form.describe_image())
 
-    def _copy_script(self, *, as_python: bool) -> None:
-        try:
-            script = self.form.script()
-        except Exception as error:  # lazy data may raise any error when they are read
-            self._show_error(str(error) or type(error).__name__, error)
-            return
-        copy_to_clipboard(script.as_python() if as_python else script.as_command())
-        self._show_status(
-            "Copied; paste it into a script." if as_python else "Copied; paste it into a terminal."
-        )
-
     def _show_running(self, running: bool) -> None:
-        self.run_button.setEnabled(not running)
-        self.run_button.setToolTip(
-            "A run is under way: wait for it, or stop it."
-            if running
-            else "Deconvolve the input chosen above."
-        )
+        self._update_run_button()
         for button, help_text in (
             (self.stop_button, "End the run and keep the best estimate so far."),
             (self.cancel_button, "End the run and keep nothing."),
@@ -371,6 +377,20 @@ class BlindDeconvolutionWidget(QWidget):
             button.setEnabled(running)
             button.setToolTip(help_text if running else "There is no run to end.")
         self.progress.setVisible(running)
+        self.history_view.show_running(running)
+
+    def _update_run_button(self) -> None:
+        """State how many layers are run on, if there are several."""
+        if not isalive(self):  # the viewer outlives the dock
+            return
+        running, count = self._series is not None, len(self.form.input.run_on.chosen)
+        self.run_button.setEnabled(not running)
+        self.run_button.setText("Run" if count < 2 else f"Run {count} layers")
+        self.run_button.setToolTip(
+            "A run is under way: wait for it, or stop it."
+            if running
+            else "Deconvolve the input chosen above."
+        )
 
     def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 (Qt's name)
         """End the run and keep its best estimate when napari removes the widget from its dock."""
@@ -378,6 +398,9 @@ class BlindDeconvolutionWidget(QWidget):
         undocked = event is not None and event.type() == QEvent.Type.ParentChange
         if undocked and self.parent() is None:
             self.result.clear()
-            if self._run is not None:
-                self._run.detach()
-                self._run = None
+            self.reuse.close_batch()
+            if self._series is not None:
+                if self._run is not None:
+                    self.history.cancel(self._run)
+                self._series.detach()
+                self._series = None

@@ -34,8 +34,9 @@ from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.wiener import Wiener
 from napari_blind_deconv.kernel_widths import KernelWidths
-from napari_blind_deconv.numerics.convolution import Convolution, crop_to_field_of_view
+from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.degrade import add_gaussian_noise
+from napari_blind_deconv.numerics.field_of_view import crop_to_field_of_view
 from napari_blind_deconv.numerics.image_prior import ImagePrior
 from napari_blind_deconv.numerics.location import crop_or_pad
 from napari_blind_deconv.numerics.metrics import psnr_up_to_shift

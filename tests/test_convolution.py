@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.signal import convolve
 
-from napari_blind_deconv.numerics.convolution import (
-    Convolution,
+from napari_blind_deconv.numerics.convolution import Convolution
+from napari_blind_deconv.numerics.field_of_view import (
     canvas_shape,
     crop_to_field_of_view,
     field_of_view_origin,

@@ -179,6 +179,15 @@ def create_files(example: Example) -> None:
         tifffile.imwrite("MASK.tif", (stack[0] > 0.9 * stack[0].max()).astype(np.uint8))
     if "--psf K.tif" in text:
         tifffile.imwrite("K.tif", psf)
+    if "VOLUME.tif" in text:
+        volume = np.tile(stack, (3, 1, 1)).astype(np.float32)
+        options = {
+            "resolution": (10, 10),
+            "metadata": {"axes": "ZYX", "unit": "um", "spacing": 0.3},
+        }
+        tifffile.imwrite("VOLUME.tif", volume, imagej=True, **options)
+    if "--psf PSF.tif" in text:
+        tifffile.imwrite("PSF.tif", gaussian_kernel((9, 9, 9), 1.5))
     if "BEADS.tif" in text:
         beads = np.pad(5e4 * gaussian_kernel((31, 31), 1.5), 30) + 100
         options = {"resolution": (10, 10), "metadata": {"axes": "YX", "unit": "um"}}

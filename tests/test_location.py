@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from napari_blind_deconv.numerics.convolution import Convolution, crop_to_field_of_view
+from napari_blind_deconv.numerics.convolution import Convolution
+from napari_blind_deconv.numerics.field_of_view import crop_to_field_of_view
 from napari_blind_deconv.numerics.location import (
     content_shift,
     kernel_centroid,

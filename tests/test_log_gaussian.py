@@ -12,9 +12,10 @@ from scipy.stats import spearmanr
 from skimage import data
 
 from napari_blind_deconv.numerics.camera import CameraNoise
-from napari_blind_deconv.numerics.convolution import Convolution, crop_to_field_of_view
+from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.cosines import power_of_kernel
 from napari_blind_deconv.numerics.degrade import expose
+from napari_blind_deconv.numerics.field_of_view import crop_to_field_of_view
 from napari_blind_deconv.numerics.local_model import (
     LocalModel,
     dark_level,

@@ -36,6 +36,10 @@ def test_import_is_light(statement):
     assert not heavy & modules_after(statement)
 
 
+def test_inputs_are_checked_without_torch():
+    assert "torch" not in modules_after("import napari_blind_deconv.engine.inputs")
+
+
 def test_public_names_resolve():
     for name in napari_blind_deconv.__all__:
         assert getattr(napari_blind_deconv, name).__name__ == name

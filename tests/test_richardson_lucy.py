@@ -38,6 +38,20 @@ def test_the_known_kernel_reduces_the_error(scene):
     assert (estimate - truth).norm() < 0.9 * (observed - truth).norm()
 
 
+@pytest.mark.parametrize(("iterations", "plainly"), [(10, 20), (20, 60)])
+def test_accelerated_iterations_are_worth_many(scene, iterations, plainly):
+    observed = CONVOLUTION.forward(scene)
+
+    def misfit(canvas):
+        model = CONVOLUTION.forward(canvas)
+        return (model - observed * model.log()).mean().item()
+
+    plain = nth(richardson_lucy(observed, CONVOLUTION), plainly)
+    fast = nth(richardson_lucy(observed, CONVOLUTION, accelerated=True), iterations)
+    assert misfit(fast) < misfit(plain)
+    assert (fast >= 0).all()
+
+
 def test_a_point_as_kernel_returns_the_image(scene):
     point = Convolution(torch.ones(1, 1, dtype=torch.float64))
     torch.testing.assert_close(nth(richardson_lucy(scene, point), 2), scene)

@@ -1,19 +1,34 @@
-"""Problems and solvers on volumes, which have one axis more."""
+"""Volumes: one axis more, for problems, solvers, stacks and files."""
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from scipy import ndimage
+from skimage.registration import phase_cross_correlation
 
-from napari_blind_deconv import Image, KernelChoice, Settings, Stage, StopReason
+from napari_blind_deconv import (
+    Image,
+    KernelChoice,
+    Settings,
+    Stage,
+    StopReason,
+    deconvolve,
+    deconvolve_stack,
+)
 from napari_blind_deconv.engine.double_dip import DoubleDip
 from napari_blind_deconv.engine.log_gaussian import LogGaussian
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.richardson_lucy import RichardsonLucy
 from napari_blind_deconv.engine.solver import RunControl, Solver, SolverOutcome, run_solver
 from napari_blind_deconv.engine.wiener import Wiener
+from napari_blind_deconv.io.stacks import open_image
+from napari_blind_deconv.jobs import Job, run_job, sidecar_of
 from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.optics import gaussian_kernel
+from napari_blind_deconv.numerics.spectrum import scene_frequency
+from napari_blind_deconv.numerics.wiener import scene_penalty
+from napari_blind_deconv.reasons import SkipReason
 from napari_blind_deconv.steps import run_to_end
 from napari_blind_deconv.task import Task
 
@@ -36,7 +51,9 @@ def volume() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def problem(volume) -> Problem:
-    image = Image(volume[1], "ZYX", space="ZYX")
+    image = Image(
+        volume[1], "ZYX", dict(zip("ZYX", (0.3, 0.1, 0.1), strict=True)), "µm", space="ZYX"
+    )
     return Problem.of(Task(image, SETTINGS, KernelChoice.hold(KERNEL)))
 
 
@@ -73,6 +90,126 @@ def test_every_solver_improves_a_volume(volume, problem, name):
 
 
 def test_a_kernel_with_other_axes_is_refused(volume):
-    image = Image(volume[1], "ZYX", space="ZYX")
+    image = Image(
+        volume[1], "ZYX", dict(zip("ZYX", (0.3, 0.1, 0.1), strict=True)), "µm", space="ZYX"
+    )
     with pytest.raises(ValueError, match="Expected a 3D PSF"):
         Problem.of(Task(image, SETTINGS, KernelChoice.hold(KERNEL[4])))
+
+
+class TestRun:
+    """The public functions on volumes."""
+
+    SIZE = (0.3, 0.1, 0.1)
+
+    def test_a_volume_becomes_sharper(self, volume):
+        truth, recorded = volume
+        result = deconvolve(recorded, axes="ZYX", kernel=KERNEL, pixel_size=self.SIZE)
+        assert result.image.shape == recorded.shape
+        assert result.image.dtype == np.float32
+        assert result.kernel.pixel_size == self.SIZE
+        assert np.mean(np.square(result.image - truth)) < 0.6 * np.mean(np.square(recorded - truth))
+        assert result.image.sum() == pytest.approx(recorded.sum(), rel=0.02)
+        assert result.skipped[Stage.DOUBLE_DIP] is SkipReason.VOLUME
+        assert result.stages.startswith("wiener, log-gaussian (kept)")
+        assert result.trust.resolution_after < result.trust.resolution_before
+
+    def test_a_result_is_not_shifted(self, volume):
+        truth, recorded = volume
+        off = np.pad(KERNEL, ((2, 0), (0, 0), (0, 2)))  # neither centred nor of odd sides
+        result = deconvolve(recorded, axes="ZYX", kernel=off, pixel_size=self.SIZE, solver="wiener")
+        shift, *_ = phase_cross_correlation(truth, result.image, upsample_factor=20)
+        np.testing.assert_allclose(shift, 0, atol=0.1)
+
+    @pytest.mark.parametrize(
+        ("change", "sentence"),
+        [
+            ({"pixel_size": None}, "Expected the voxel size of a volume"),
+            ({"kernel": None}, "Expected a PSF for a volume, got none; try its planes"),
+            ({"pixel_size": (0.3, 0.1)}, "one positive pixel size for each of the axes 'ZYX'"),
+            ({"kernel": KERNEL[4:5]}, "got a PSF with 100 % of its light in one plane"),
+            ({"image": np.ones((7, 30, 30))}, "Expected a volume of at least 8 planes, got 7"),
+        ],
+    )
+    def test_what_is_missing_is_said(self, volume, change, sentence):
+        options = {"image": volume[1], "axes": "ZYX", "kernel": KERNEL, "pixel_size": self.SIZE}
+        with pytest.raises(ValueError, match=sentence):
+            deconvolve(**{**options, **change})
+
+    def test_coarse_steps_along_z_are_no_finer_detail(self):
+        """The prior of a scene is one of lengths, so it knows how far apart the planes are."""
+        frequencies = (np.array([0.9]), np.array([0.0]), np.array([0.0]))
+        assert scene_frequency(frequencies, (3.0, 1.0, 1.0)) == pytest.approx(0.3)
+        coarse = scene_penalty((16, 16, 16), noise_to_signal=1.0, sampling=(3.0, 1.0, 1.0))
+        alike = scene_penalty((16, 16, 16), noise_to_signal=1.0)
+        assert coarse[15, 0, 0] == pytest.approx(alike[5, 0, 0])
+        assert coarse[0, 15, 0] == alike[0, 15, 0]
+
+    def test_every_volume_of_a_stack_is_the_same_as_alone(self, volume):
+        _, recorded = volume
+        stack = np.stack([recorded, recorded[::-1] + 5])[:, :, np.newaxis]
+        run = deconvolve_stack(
+            stack,
+            axes="TZCYX",
+            block="volume",
+            kernel=KERNEL,
+            pixel_size=self.SIZE,
+            solver="wiener",
+        )
+        assert [block.index for block in run] == [(0, 0), (1, 0)]
+        result = run.result()
+        assert result.image.shape == (2, 1, *recorded.shape), "Z is before Y"
+        (span,) = result.plan.intensity_ranges
+        alone = deconvolve(
+            stack[1, :, 0],
+            axes="ZYX",
+            kernel=KERNEL,
+            pixel_size=self.SIZE,
+            solver="wiener",
+            intensity_range=span,
+        )
+        np.testing.assert_array_equal(result.image[1, 0], alone.image)
+
+    def test_a_mask_of_a_volume_is_kept(self, volume):
+        _, recorded = volume
+        broken, mask = recorded.copy(), np.zeros(recorded.shape, bool)
+        mask[10:14, 5:12, 5:12] = True
+        broken[mask] = 1e4
+        result = deconvolve(
+            broken,
+            axes="ZYX",
+            kernel=KERNEL,
+            pixel_size=self.SIZE,
+            solver="wiener",
+            mask=mask,
+        )
+        np.testing.assert_array_equal(result.image[mask], broken[mask])
+        assert result.image[~mask].max() < 5e3
+
+    @pytest.mark.parametrize("name", ["out.ome.tif", "out.ome.zarr"])
+    def test_files(self, volume, tmp_path, name):
+        _, recorded = volume
+        source, psf, out = tmp_path / "in.tif", tmp_path / "psf.tif", tmp_path / name
+        # ImageJ stores Z before C.
+        stored = np.stack([recorded, recorded], axis=1).clip(0).astype(np.uint16)
+        tifffile.imwrite(source, stored, imagej=True, metadata={"axes": "ZCYX"})
+        tifffile.imwrite(psf, KERNEL)
+        job = Job(
+            input=source,
+            output=out,
+            settings=Settings(solver="wiener"),
+            psf=psf,
+            pixel_size=self.SIZE,
+            block="volume",
+        )
+        assert run_job(job).result().done == 2
+        with open_image(out) as opened:
+            assert opened.image.axes == "CZYX"
+            assert opened.image.pixel_size == pytest.approx(self.SIZE[1:])
+            assert opened.image.spacing["Z"] == pytest.approx(self.SIZE[0])
+            again = np.asarray(opened.image.pixels)
+        alone = deconvolve(
+            stored[:, 1], axes="ZYX", kernel=KERNEL, pixel_size=self.SIZE, solver="wiener"
+        )
+        np.testing.assert_allclose(again[1], alone.image, rtol=1e-4, atol=0.05)
+        assert Job.from_sidecar(sidecar_of(out)) == job

@@ -6,7 +6,8 @@ import torch
 from scipy import ndimage
 from skimage import data
 
-from napari_blind_deconv.numerics.convolution import Convolution, crop_to_field_of_view
+from napari_blind_deconv.numerics.convolution import Convolution
+from napari_blind_deconv.numerics.field_of_view import crop_to_field_of_view
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.numerics.wiener import EXPONENT, wiener, wiener_periodic
 

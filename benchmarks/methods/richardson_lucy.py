@@ -15,7 +15,8 @@ from benchmarks.cases import Case
 from benchmarks.methods import Context, Method, Outcome, best_of
 from benchmarks.methods.classical import GUESS, GUESSED_SIGMA
 from benchmarks.richardson_lucy import blind_richardson_lucy
-from napari_blind_deconv.numerics.convolution import Convolution, crop_to_field_of_view
+from napari_blind_deconv.numerics.convolution import Convolution
+from napari_blind_deconv.numerics.field_of_view import crop_to_field_of_view
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.numerics.richardson_lucy import richardson_lucy
 

@@ -7,8 +7,9 @@ volume. An image with more axes is a stack of blocks. A block that is read is an
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -18,12 +19,20 @@ from numpy.typing import NDArray
 from napari_blind_deconv.errors import first_line
 from napari_blind_deconv.masks import as_mask
 from napari_blind_deconv.optics import Optics
-from napari_blind_deconv.units import in_unit
+from napari_blind_deconv.units import in_unit, short_unit
 
-__all__ = ["Image", "Index", "PixelArray", "Region", "moved_origin"]
+__all__ = ["BlockKind", "Image", "Index", "PixelArray", "Region", "moved_origin"]
 
 Index = tuple[int, ...]
 """Index of a block along the stack axes, which come before the axes of the block."""
+
+
+class BlockKind(StrEnum):
+    """What is deconvolved at once."""
+
+    PLANE = "plane"
+    VOLUME = "volume"
+
 
 Region = tuple[slice, ...]
 """Part of a block: one slice for each axis of the block."""
@@ -137,6 +146,53 @@ class Image:
             )
         return cls(pixels, "YX" if axes is None else axes)
 
+    def as_volumes(self) -> Self:
+        """Return the image with volumes as blocks in place of planes.
+
+        Z becomes the axis before Y. Pixels are not read for that.
+
+        Raises
+        ------
+        ValueError
+            If the image has no axis Z.
+        """
+        axis = self.stack_axes.find("Z")
+        if self.space == "ZYX":
+            return self
+        if axis < 0:
+            raise ValueError(
+                f"Expected axes with Z for a volume, such as 'ZYX', got {self.axes!r}."
+            )
+        last = len(self.stack_axes) - 1
+        axes = self.axes.replace("Z", "").replace("YX", "ZYX")
+        changes: dict[str, Any] = {"axes": axes, "space": "ZYX"}
+        if axis < last:
+            changes["pixels"] = _with_axis_moved(self.pixels, axis, last)
+        if self.masked is not None and self.masked.ndim > 2:
+            masked = self.masked
+            changes["masked"] = masked if axis == last else _with_axis_moved(masked, axis, last)
+        elif self.masked is not None:
+            depth = self.stack_shape[axis]
+            changes["masked"] = np.broadcast_to(self.masked, (depth, *self.masked.shape))
+        return replace(self, **changes)
+
+    def with_pixel_size(self, pixel_size: Sequence[float], unit: str) -> Self:
+        """Return a copy with another pixel size along the axes of a block.
+
+        Raises
+        ------
+        ValueError
+            If there is not one positive number for each axis of a block.
+        """
+        sizes = tuple(float(size) for size in pixel_size)
+        if len(sizes) != len(self.space) or not all(0 < size < math.inf for size in sizes):
+            raise ValueError(
+                f"Expected one positive pixel size for each of the axes {self.space!r}, got "
+                f"{tuple(pixel_size)}."
+            )
+        known = {**self.spacing, **dict(zip(self.space, sizes, strict=True))}
+        return replace(self, spacing=known, unit=short_unit(unit))
+
     # Axes
 
     @property
@@ -148,6 +204,11 @@ class Image:
     def stack_axes(self) -> str:
         """Axes before the axes of a block."""
         return self.axes.removesuffix("S").removesuffix(self.space)
+
+    @property
+    def plane_axes(self) -> str:
+        """Axes before Y and X, whatever a block is."""
+        return self.axes.removesuffix("S").removesuffix("YX")
 
     @property
     def stack_shape(self) -> tuple[int, ...]:
@@ -354,14 +415,23 @@ def moved_origin(
     return moved
 
 
+def _with_axis_moved(pixels: Any, axis: int, to: int) -> Any:
+    """Move an axis of an array, without reading one that is not in memory."""
+    if not hasattr(pixels, "__array_function__"):  # such as a zarr array
+        import dask.array  # it takes half a second
+
+        pixels = dask.array.from_array(pixels)
+    return np.moveaxis(pixels, axis, to)
+
+
 def _check_axes(axes: str, space: str, shape: tuple[int, ...]) -> None:
     grey = axes.removesuffix("S")
     before = grey.removesuffix(space)
     known = set(before) <= set("TCZ") - set(space)
     if not grey.endswith(space) or not known or len(set(before)) != len(before):
         raise ValueError(
-            "Expected axes with the letters T, C and Z, each at most once, then YX, then S for "
-            f"colour, got {axes!r}."
+            f"Expected axes with the letters T, C and Z, each at most once, then {space}, then S "
+            f"for colour, got {axes!r}."
         )
     if len(axes) != len(shape):
         raise ValueError(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from napari_blind_deconv.errors import first_line
 from napari_blind_deconv.findings import FoundInPlanes, added_up, finding_lines, findings_in
-from napari_blind_deconv.image import Index
+from napari_blind_deconv.image import BlockKind, Index
 from napari_blind_deconv.io.identity import content_hash, file_identity
 from napari_blind_deconv.io.images import read_psf
 from napari_blind_deconv.io.partial import has_partial
@@ -76,6 +76,8 @@ class Job(BaseModel):
     dtype : PixelType
         Type of the pixels of the output: float32, or integers of 16 bits with a scaling that the
         sidecar and the output state.
+    block : BlockKind
+        What is deconvolved at once: planes or volumes.
     warm_start : bool
         Whether planes whose kernel is already estimated take fewer iterations.
     """
@@ -96,6 +98,7 @@ class Job(BaseModel):
     mask: Path | None = None
     reference: tuple[int, ...] | None = None
     dtype: PixelType = PixelType.FLOAT32
+    block: BlockKind = BlockKind.PLANE
     warm_start: bool = True
 
     @classmethod
@@ -151,7 +154,7 @@ class Job(BaseModel):
 
     def open(self) -> OpenImage:
         """Open the image, or its selected part; raise as `open_image`."""
-        return open_image(
+        opened = open_image(
             self.input,
             self.axes,
             self.select,
@@ -160,6 +163,13 @@ class Job(BaseModel):
             optics=self.optics,
             mask=self.mask,
         )
+        if self.block is BlockKind.PLANE:
+            return opened
+        try:
+            return replace(opened, image=opened.image.as_volumes())
+        except ValueError:
+            opened.close()
+            raise
 
     def kernel_choice(self) -> KernelChoice:
         """Return where the kernel comes from; a PSF is read from its file.

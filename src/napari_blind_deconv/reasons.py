@@ -75,6 +75,10 @@ class SkipReason(_Reason):
         "the noise was processed",
         "Noise was removed from flat parts, so that the noise of each pixel is not known.",
     )
+    VOLUME = (
+        "the image is a volume",
+        "The networks refine planes only.",
+    )
     LITTLE_NOISE = (
         "there is little noise",
         "The error of the kernel, not noise, limits the estimate.",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from numpy.typing import ArrayLike
 
-from napari_blind_deconv.image import Image
+from napari_blind_deconv.image import BlockKind, Image
 from napari_blind_deconv.kernel import Kernel, KernelChoice
 from napari_blind_deconv.settings import Settings
 
@@ -51,19 +52,21 @@ class Task:
         *,
         axes: str | None,
         kernel: KernelChoice | Kernel | ArrayLike | None,
+        pixel_size: Sequence[float] | None = None,
+        unit: str = "µm",
         intensity_range: tuple[float, float] | None = None,
         mask: ArrayLike | None = None,
+        block: BlockKind = BlockKind.PLANE,
     ) -> Self:
         """Make a task from the arguments of the public functions.
 
-        Parameters are those of `deconvolve`; `changes` are changed settings.
+        Parameters are those of `deconvolve` and `deconvolve_stack`; `changes` are changed settings.
         """
         converted = Image.of(image, axes)
-        if converted.space != "YX":
-            raise ValueError(
-                f"Expected an image of planes ('YX'), got volumes ({converted.space!r}); try the "
-                "volume as a stack of planes."
-            )
+        if block == BlockKind.VOLUME:
+            converted = converted.as_volumes()
+        if pixel_size is not None:
+            converted = converted.with_pixel_size(pixel_size, unit)
         return cls(
             converted if mask is None else converted.with_mask(mask),
             (settings or Settings()).with_changes(**changes),

@@ -45,6 +45,7 @@ from napari_blind_deconv.cli.running import (
     deconvolve_with_progress,
     run_job_with_progress,
 )
+from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.settings import PRESET_HELP, Settings
 
 if TYPE_CHECKING:
@@ -82,6 +83,10 @@ def run(
         ),
     ] = None,
     series: SeriesOption = None,
+    volume: Annotated[
+        bool,
+        typer.Option("--volume", help="Deconvolve each volume along Z, Y and X with a 3D PSF."),
+    ] = False,
     kernel: KernelOption = "per-channel",
     reference: Annotated[
         str | None,
@@ -115,7 +120,7 @@ def run(
     seed: SeedOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Deconvolve an image; a stack is deconvolved plane by plane.
+    """Deconvolve an image; a stack is deconvolved plane by plane, or volume by volume.
 
     Ctrl-C stops the run with exit code 130: a single plane is written with the best estimate so
     far, and the finished planes of a stack are kept. Exit code 3 means that planes of a stack
@@ -142,6 +147,7 @@ def run(
                 mask=mask,
                 reference=parse_index(reference),
                 dtype=pixel_type(dtype),
+                block=BlockKind.VOLUME if volume else BlockKind.PLANE,
             )
         given = given_optics(na, refractive_index, wavelength)
         job = job.corrected(parse_pixel_size(pixel_size), given)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -52,6 +52,8 @@ def deconvolve(
     *,
     kernel: KernelChoice | Kernel | ArrayLike | None = None,
     axes: str | None = None,
+    pixel_size: Sequence[float] | None = None,
+    unit: str = "µm",
     intensity_range: tuple[float, float] | None = None,
     mask: ArrayLike | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -64,20 +66,27 @@ def deconvolve(
     ----------
     image : Image or array_like
         One plane ``(rows, columns)`` of any integer or floating-point type, with at least 16 pixels
-        per side, in any unit of intensity; or ``(rows, columns, 3 or 4)`` with the axes ``"YXS"``.
+        per side, in any unit of intensity; ``(rows, columns, 3 or 4)`` with the axes ``"YXS"``; or
+        a volume ``(planes, rows, columns)`` with the axes ``"ZYX"``, of at least 8 planes.
     settings : Settings, optional
         Settings of the run, including device and seed. Default: the preset ``"fast"``.
     kernel : KernelChoice, Kernel or array_like, optional
         Default: the kernel is found in the image. A kernel or an array is held, so that only the
-        image is estimated (non-blind deconvolution). It must be 2D and non-negative, at the pixel
-        size of the image. It is padded with zeros until its centroid lies within half a pixel of
-        its centre, and the rest of the offset is removed from the estimate, so that the image does
-        not move. ``KernelChoice.start_from(kernel)`` gives a guess that the fit corrects.
+        image is estimated (non-blind deconvolution). It must be non-negative, at the pixel size of
+        the image, and have as many axes. A volume needs a kernel. It is padded with zeros until its
+        centroid lies within half a pixel of its centre, and the rest of the offset is removed from
+        the estimate, so that the image does not move. ``KernelChoice.start_from(kernel)`` gives a
+        guess that the fit corrects.
     axes : str, optional
-        Axes of an array: ``"YX"``, or ``"YXS"`` for colour. For a colour image, one kernel is
-        applied to all three channels, and alpha is passed through. The kernel, the noise, the
-        regulariser, early stopping and the location use the luminance, which is the mean of the
-        channels.
+        Axes of an array: ``"YX"``, ``"ZYX"`` for a volume, or with S at the end for colour. For a
+        colour image, one kernel is applied to all three channels, and alpha is passed through. The
+        kernel, the noise, the regulariser, early stopping and the location use the luminance, which
+        is the mean of the channels.
+    pixel_size : sequence of float, optional
+        Height and width of a pixel in `unit`, or depth, height and width of a voxel, if the image
+        does not know them. A volume needs them; if only their ratio is known, the ratio will do.
+    unit : str
+        Unit of `pixel_size`.
     intensity_range : tuple of float, optional
         Intensities that become 0 and 1 in the fit, in the units of the image. Default: the range of
         the image without hot pixels. Use one range for planes that are to be compared.
@@ -123,6 +132,8 @@ def deconvolve(
         settings,
         kernel=kernel,
         axes=axes,
+        pixel_size=pixel_size,
+        unit=unit,
         intensity_range=intensity_range,
         mask=mask,
         should_stop=should_stop,
@@ -138,6 +149,8 @@ def iterate(
     *,
     kernel: KernelChoice | Kernel | ArrayLike | None = None,
     axes: str | None = None,
+    pixel_size: Sequence[float] | None = None,
+    unit: str = "µm",
     intensity_range: tuple[float, float] | None = None,
     mask: ArrayLike | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -163,12 +176,15 @@ def iterate(
     Run
         An iterator of `Snapshot`; its ``result()`` is the `Result`.
     """
+    converted = Image.of(image, axes)
     task = Task.of(
-        image,
+        converted.as_volumes() if converted.stack_axes == "Z" else converted,
         settings,
         changes,
-        axes=axes,
+        axes=None,
         kernel=kernel,
+        pixel_size=pixel_size,
+        unit=unit,
         intensity_range=intensity_range,
         mask=mask,
     )
@@ -185,7 +201,7 @@ def run_task(
     that has inspected the block passes the `inspection`. The run raises `TooLargeForNetworksError`
     if the block needs networks and has more than ``task.tile_side ** 2`` pixels.
     """
-    check_solver(task.settings, task.kernel)
+    check_solver(task.settings, task.kernel, task.image.space)
     return _run(Problem.of(task, inspection), control)
 
 
@@ -242,7 +258,7 @@ def run_stages(
     settings, kernel = problem.settings, problem.kernel_start
     before, start = None, None
     is_linear = settings.solver is SolverName.WIENER
-    has_networks = settings.solver is SolverName.AUTO
+    has_networks = settings.solver is SolverName.AUTO and len(problem.window) == 2
     if kernel is not None and (not has_networks or settings.image_start is ImageStart.WIENER):
         wiener = Wiener(problem, kernel)
         solver: Converging = wiener
@@ -256,6 +272,8 @@ def run_stages(
         else:
             skipped[Stage.LOG_GAUSSIAN] = reason
         before = _ended(problem, before)
+        if settings.solver is SolverName.AUTO and not has_networks:
+            skipped[Stage.DOUBLE_DIP] = SkipReason.VOLUME
         if not has_networks or before.reason is StopReason.STOPPED:
             return problem, before
         if before.reason is StopReason.NOISE:
@@ -287,7 +305,8 @@ def _reason_against_log_gaussian(problem: Problem, wiener: Wiener) -> SkipReason
     """Return why the log-gaussian estimate would be no better than the linear one, if so."""
     if problem.inspection.noise.colour is NoiseColour.PROCESSED:
         return SkipReason.PROCESSED_NOISE
-    if not is_limited_by_noise(wiener.noise_to_signal):
+    # In volumes, objects are surrounded by dark space, where positivity matters at any noise.
+    if len(problem.window) == 2 and not is_limited_by_noise(wiener.noise_to_signal):
         return SkipReason.LITTLE_NOISE
     return None
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel, KernelChoice
+from napari_blind_deconv.numerics.location import crop_or_pad, origin_at_centroid
 from napari_blind_deconv.psf import at_pixel_size
 from napari_blind_deconv.settings import ImageStart, Settings, SolverName
 
@@ -26,6 +27,10 @@ __all__ = [
 ]
 
 MIN_SIDE = 16
+_MIN_PLANES = 8  # of a volume; the blur along Z reaches beyond both ends of a thinner one
+# A kernel with more of its sum in its central plane does not join the planes of a volume: they are
+# farther apart than twice its width along Z.
+_MAX_CENTRAL_SHARE = 0.98
 # Results are float32. An intensity range of fewer float32 steps than this has no usable contrast.
 _MIN_STEPS = 16
 
@@ -49,12 +54,17 @@ def check_block(block: Image) -> None:
         )
     if block.stack_axes:
         raise ValueError(
-            f"Expected a 2D image (rows, columns), got axes {block.axes!r}; try deconvolve_stack "
-            "for a stack."
+            f"Expected a plane or a volume, got axes {block.axes!r}; try deconvolve_stack for a "
+            "stack."
         )
-    if min(block.block_shape) < MIN_SIDE:
+    if min(block.block_shape[-2:]) < MIN_SIDE:
         raise ValueError(
             f"Expected an image of at least {MIN_SIDE} pixels per side, got shape {pixels.shape}."
+        )
+    if len(block.space) == 3 and block.block_shape[0] < _MIN_PLANES:
+        raise ValueError(
+            f"Expected a volume of at least {_MIN_PLANES} planes, got {block.block_shape[0]}; try "
+            "its planes one by one."
         )
     if not np.isfinite(pixels).any():
         raise ValueError("Expected an image of finite numbers, got NaN or infinity in every pixel.")
@@ -104,12 +114,50 @@ def fitted_kernel(kernel: Kernel, block: Image) -> Kernel:
         kind = "a 2D PSF (rows, columns)" if len(block.space) == 2 else "a 3D PSF"
         raise ValueError(f"Expected {kind}, got shape {kernel.shape}.")
     fitted = at_pixel_size(kernel, block.pixel_size, block.unit)
+    if len(block.space) == 3:
+        return _fitted_to_volume(fitted, block)
     _check_fits(fitted.shape, block.block_shape, "a PSF")
     return fitted
 
 
-def check_solver(settings: Settings, choice: KernelChoice) -> None:
-    """Raise `ValueError` if the settings of a solver do not fit one another or the kernel."""
+def _fitted_to_volume(kernel: Kernel, block: Image) -> Kernel:
+    """Return a kernel without what no light in a volume comes from.
+
+    Raises
+    ------
+    ValueError
+        If the voxel size is not known, or if the planes do not share light.
+    """
+    if block.pixel_size is None:
+        raise ValueError(
+            "Expected the voxel size of a volume (depth, height, width), got none; give it, or "
+            "its ratio, as pixel_size."
+        )
+    share = float(kernel.weights.sum(axis=(1, 2)).max() / kernel.weights.sum())
+    if share > _MAX_CENTRAL_SHARE:
+        raise ValueError(
+            "Expected planes that are close enough together to share light, got a PSF with "
+            f"{100 * share:.0f} % of its light in one plane; try the planes one by one."
+        )
+    # A PSF may be larger than the volume, because light comes from beyond its borders.
+    largest = [2 * side - 1 for side in block.block_shape]
+    if all(side <= limit for side, limit in zip(kernel.shape, largest, strict=True)):
+        return kernel
+    centred, _ = origin_at_centroid(kernel.weights)
+    sides = [min(side, limit) for side, limit in zip(centred.shape, largest, strict=True)]
+    return kernel.with_weights(crop_or_pad(centred, sides))
+
+
+def check_solver(settings: Settings, choice: KernelChoice, space: str) -> None:
+    """Raise `ValueError` if the settings of a solver do not fit one another, the kernel or blocks.
+
+    `space` are the axes of a block, as in `Image`.
+    """
+    if space == "ZYX" and not choice.is_held:
+        raise ValueError(
+            "Expected a PSF for a volume, got none; try its planes one by one, whose kernel is "
+            "found in the image."
+        )
     if settings.solver is SolverName.RICHARDSON_LUCY and not choice.is_held:
         raise ValueError("Expected a PSF for Richardson-Lucy, got none; try another solver.")
     is_flat = choice.kernel is None and settings.kernel_start == "flat"

@@ -51,6 +51,7 @@ def local_models(problem: Problem, linear: Wiener, error: float) -> list[LocalMo
         noise_to_signal=linear.noise_to_signal,
         kernel_error=KERNEL_ERROR,
         noise=inspection.noise,
+        sampling=problem.sampling,
     )
     return [
         LocalModel.of(
@@ -61,6 +62,7 @@ def local_models(problem: Problem, linear: Wiener, error: float) -> list[LocalMo
             penalty=penalty,
             width_error=error,
             valid=valid,
+            sampling=problem.sampling,
         )
         for observed, canvas, valid in zip(
             problem.observed, linear.canvas, inspection.valid, strict=True

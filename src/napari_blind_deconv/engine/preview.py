@@ -16,7 +16,7 @@ from napari_blind_deconv.engine.wiener import noise_to_signal_of
 from napari_blind_deconv.errors import TooLargeForNetworksError
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import KernelChoice
-from napari_blind_deconv.numerics.convolution import field_of_view_origin
+from napari_blind_deconv.numerics.field_of_view import field_of_view_origin
 from napari_blind_deconv.numerics.wiener import wiener_periodic
 from napari_blind_deconv.results import Result
 from napari_blind_deconv.steps import run_to_end

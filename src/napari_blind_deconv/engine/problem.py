@@ -16,7 +16,7 @@ from napari_blind_deconv.engine.devices import choose_device
 from napari_blind_deconv.engine.inputs import fitted_kernel, kernel_window
 from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.kernel import Kernel, KernelSource
-from napari_blind_deconv.numerics.convolution import canvas_shape, crop_to_field_of_view
+from napari_blind_deconv.numerics.field_of_view import canvas_shape, crop_to_field_of_view
 from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.location import (
     centre_kernel,
@@ -197,6 +197,12 @@ class Problem:
     def luminance(self) -> NDArray[np.float32]:
         """Mean of the channels ``(*space)``; pixels that are not valid are filled smoothly."""
         return self.observed.mean(axis=0)
+
+    @property
+    def sampling(self) -> tuple[float, ...]:
+        """Pixel size along each axis, as a multiple of the smallest; 1 where it is not known."""
+        sizes = self.task.image.pixel_size or (1.0,) * len(self.task.image.space)
+        return tuple(size / min(sizes) for size in sizes)
 
     @property
     def canvas_shape(self) -> tuple[int, ...]:

@@ -131,6 +131,7 @@ def _trust_report(
     signal = math.sqrt(max(float(image[valid].var()) - noise**2, 0.0))
     total = float(image[valid].sum(dtype=np.float64))
     longest, *_, shortest = kernel.widths.principal
+    plane = _most_contrast(image)
     return TrustReport(
         residual=residual,
         residual_level=_robust_deviation(interior) if is_large_enough else None,
@@ -140,11 +141,17 @@ def _trust_report(
         offset=camera.offset,
         signal_to_noise=signal / noise if noise else math.inf,
         flux_ratio=float(estimate[valid].sum(dtype=np.float64)) / total if total else math.nan,
-        resolution_before=resolution(image),
-        resolution_after=resolution(estimate),
+        resolution_before=resolution(image[plane]),
+        resolution_after=resolution(estimate[plane]),
         kernel_fwhm=(longest, shortest),
         kernel_border=kernel.border_share,
     )
+
+
+def _most_contrast(image: NDArray[np.floating[Any]]) -> tuple[int, ...]:
+    """Return the index of the plane of a volume with the most contrast; ``()`` for a plane."""
+    variances = image.var(axis=(-2, -1))
+    return tuple(int(index) for index in np.unravel_index(variances.argmax(), variances.shape))
 
 
 def quality_flags(
@@ -222,8 +229,9 @@ def _residual(
 def _core(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return a kernel without the border of its window that holds almost no weight."""
     core = kernel
-    while min(core.shape) > 1 and core[1:-1, 1:-1].sum() >= _MIN_KERNEL_SHARE * kernel.sum():
-        core = core[1:-1, 1:-1]
+    inner = (slice(1, -1),) * kernel.ndim
+    while min(core.shape) > 1 and core[inner].sum() >= _MIN_KERNEL_SHARE * kernel.sum():
+        core = core[inner]
     return np.ascontiguousarray(core / core.sum())
 
 
@@ -232,13 +240,14 @@ def _robust_deviation(values: NDArray[np.floating[Any]]) -> float:
 
 
 def _neighbour_correlation(residual: NDArray[np.float32]) -> float:
-    """Return the mean correlation of adjacent pixels along rows and columns, outliers clipped."""
+    """Return the mean correlation of adjacent pixels along all axes, outliers clipped."""
     interior = residual[np.isfinite(residual)]
     limit = _OUTLIER_LIMIT * max(_robust_deviation(interior), float(np.finfo(np.float32).tiny))
     clipped = np.clip(residual - np.median(interior), -limit, limit)
     variance = np.nanmean(np.square(clipped))
     if variance == 0:
         return 0.0
-    products = (clipped[1:] * clipped[:-1], clipped[:, 1:] * clipped[:, :-1])
+    along = (np.moveaxis(clipped, axis, 0) for axis in range(clipped.ndim))
+    products = [axis[1:] * axis[:-1] for axis in along]
     known = [product for product in products if np.isfinite(product).any()]
     return float(np.mean([np.nanmean(product) for product in known]) / variance) if known else 0.0

@@ -35,7 +35,7 @@ class RichardsonLucy:
         light = torch.from_numpy(problem.observed).to(problem.device)
         valid = torch.from_numpy(problem.inspection.valid).to(problem.device)
         self._convolution = Convolution(kernel)
-        self._estimates = richardson_lucy(light, self._convolution, valid)
+        self._estimates = richardson_lucy(light, self._convolution, valid, accelerated=True)
         self._objective = Objective(problem)
 
     def prepare(self) -> tuple[()]:

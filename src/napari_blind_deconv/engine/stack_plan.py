@@ -58,7 +58,7 @@ def make_plan(
         If the search for a kernel fails.
     """
     image, choice = task.image, task.kernel
-    check_solver(task.settings, choice)
+    check_solver(task.settings, choice, image.space)
     if choice.kernel is not None:
         fitted = fitted_kernel(choice.kernel, image)
         if fitted is not choice.kernel:

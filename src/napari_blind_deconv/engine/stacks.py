@@ -8,7 +8,7 @@ or be skipped if they are complete, and the result is the same.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
@@ -19,7 +19,7 @@ from napari_blind_deconv.engine.blocks import compute_blocks, submit_blocks
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.stack_plan import make_plan
 from napari_blind_deconv.findings import Findings, added_up
-from napari_blind_deconv.image import Image, Index, PixelArray
+from napari_blind_deconv.image import BlockKind, Image, Index, PixelArray
 from napari_blind_deconv.kernel import Kernel, KernelChoice
 from napari_blind_deconv.plan import StackPlan
 from napari_blind_deconv.results import BlockResult, StackResult, StackStep
@@ -36,6 +36,9 @@ def deconvolve_stack(
     *,
     axes: str | None = None,
     kernel: KernelChoice | Kernel | NDArray[Any] | str | None = None,
+    block: BlockKind | str = BlockKind.PLANE,
+    pixel_size: Sequence[float] | None = None,
+    unit: str = "µm",
     mask: ArrayLike | None = None,
     reference: Index | None = None,
     warm_start: bool = True,
@@ -62,6 +65,11 @@ def deconvolve_stack(
         channel, then held. ``"shared"``: found on the sharpest plane of the stack, then held.
         ``"per-slice"``: found on each plane, which is slower and follows a blur that changes with
         depth. A kernel or an array: a known PSF, held.
+    block : str
+        What is deconvolved at once: each ``"plane"`` (default) or each ``"volume"``, along Z, Y and
+        X, which needs a PSF with three axes. The result of volumes has Z before Y.
+    pixel_size, unit
+        As in `deconvolve`.
     mask : array_like, optional
         Pixels to leave out, as in `deconvolve`: of the shape of a plane, and then used for every
         plane, or of the stack. Of a dask array, one plane at a time is read.
@@ -110,7 +118,17 @@ def deconvolve_stack(
     >>> [block.index for block in run], run.result().image.shape
     ([(0,), (1,)], (2, 32, 32))
     """
-    task = Task.of(data, settings, changes, axes=axes, kernel=kernel, mask=mask)
+    task = Task.of(
+        data,
+        settings,
+        changes,
+        axes=axes,
+        kernel=kernel,
+        pixel_size=pixel_size,
+        unit=unit,
+        mask=mask,
+        block=BlockKind(block),
+    )
     steps = run_stack(
         task,
         RunControl() if should_stop is None else RunControl(should_stop),

@@ -51,7 +51,9 @@ class Wiener(Converging):
 def noise_to_signal_of(problem: Problem, kernel: NDArray[np.float32]) -> float:
     """Return the noise-to-signal ratio of all channels together, for a kernel."""
     inspection = problem.inspection
-    spectrum = Spectrum.of(problem.luminance, inspection.valid_share, inspection.noise)
+    spectrum = Spectrum.of(
+        problem.luminance, inspection.valid_share, inspection.noise, problem.sampling
+    )
     return noise_to_signal(spectrum, kernel)
 
 
@@ -68,6 +70,7 @@ def _runs(
             kernel_error=KERNEL_ERROR,
             valid=valid,
             noise=inspection.noise,
+            sampling=problem.sampling,
         )
         for channel, valid in zip(problem.observed, inspection.valid, strict=True)
     ]

@@ -52,6 +52,10 @@ class OpenImage:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         if self.file is not None:
             self.file.close()
 

@@ -202,7 +202,7 @@ class StackStore:
 
     def scaling(self) -> Scaling:
         """Return the scaling that stores all planes as 16-bit integers; they are read once."""
-        return Scaling.for_planes(self._planes(self.image.stack_axes), self.image.pixels.dtype)
+        return Scaling.for_planes(self._planes(self.image.plane_axes), self.image.pixels.dtype)
 
     def finish(self, provenance: dict[str, Any], scaling: Scaling | None = None) -> None:
         """Write the output, as float32 or with a scaling, and delete the folder of the store."""
@@ -233,8 +233,8 @@ class StackStore:
 
     def _planes(self, order: str) -> Iterator[NDArray[np.float32]]:
         """Yield all planes, with the stack axes in the given order."""
-        array, leading = self._array(mode="r"), self.image.stack_axes
-        lengths = dict(zip(leading, self.image.stack_shape, strict=True))
+        array, leading = self._array(mode="r"), self.image.plane_axes
+        lengths = dict(zip(leading, array.shape, strict=False))
         ordered = [axis for axis in order if axis in leading]
         for index in np.ndindex(*(lengths[axis] for axis in ordered)):
             along = dict(zip(ordered, index, strict=True))
@@ -254,16 +254,17 @@ class StackStore:
         """Write the planes of an OME-Zarr once more, as integers; `finalize` renames them."""
         folder = partial_folder(self.output)
         scaled = _create_level(folder, SCALED_LEVEL, self.image, "uint16")
-        planes = zip(self.image.indices(), self._planes(self.image.stack_axes), strict=True)
+        leading = self.image.plane_axes
+        indices = np.ndindex(*self.image.pixels.shape[: len(leading)])
         with zarr.config.set({"array.write_empty_chunks": True}):
-            for index, plane in planes:
+            for index, plane in zip(indices, self._planes(leading), strict=True):
                 scaled[index] = scaling.packed(plane)
                 _flush(scaled, folder / SCALED_LEVEL, index)
 
 
 def _create_level(folder: Path, name: str, image: Image, dtype: str) -> zarr.Array[Any]:
     """Create an array for the planes of an image, each in a file of its own."""
-    leading = len(image.stack_shape)
+    leading = len(image.plane_axes)
     return zarr.create_array(
         folder / name,
         shape=image.pixels.shape,
@@ -276,15 +277,17 @@ def _create_level(folder: Path, name: str, image: Image, dtype: str) -> zarr.Arr
 
 
 def _flush(array: zarr.Array[Any], level: Path, index: Index) -> None:
-    """Wait until the file of a plane, and the folders that list it, are on disk."""
-    key = array.metadata.encode_chunk_key((*index, *(0,) * (array.ndim - len(index))))
-    chunk = level / key
-    _fsync(chunk)
+    """Wait until the files of a block, and the folders that list them, are on disk."""
+    counts = [-(-side // chunk) for side, chunk in zip(array.shape, array.chunks, strict=True)]
+    folders: dict[Path, None] = {}
+    for rest in np.ndindex(*counts[len(index) :]):
+        chunk = level / array.metadata.encode_chunk_key((*index, *rest))
+        _fsync(chunk)
+        inner = len(chunk.relative_to(level).parts)
+        folders |= dict.fromkeys(list(chunk.parents)[:inner])
     if sys.platform != "win32":  # which has no handles of folders
-        for folder in chunk.parents:
+        for folder in folders:
             _fsync(folder)
-            if folder == level:
-                break
 
 
 def _check_origin(folder: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:

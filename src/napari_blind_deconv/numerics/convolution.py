@@ -6,44 +6,22 @@ Conventions used everywhere in this project, for any number of spatial axes:
   each axis ``canvas = image + kernel - 1``, so that light from beyond the border is accounted for;
 * kernels are stored for true convolution. The origin of a kernel is element ``side // 2`` of each
   axis;
-* the field of view begins ``(side - 1) // 2`` pixels into the canvas. A kernel with a single 1 at
-  its origin therefore leaves the scene where it is.
+* the field of view begins ``(side - 1) // 2`` pixels into the canvas (:mod:`.field_of_view`). A
+  kernel with a single 1 at its origin therefore leaves the scene where it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-__all__ = ["Convolution", "canvas_shape", "crop_to_field_of_view", "field_of_view_origin"]
+from napari_blind_deconv.numerics.field_of_view import Pixels, canvas_shape, crop_to_field_of_view
 
-Pixels = TypeVar("Pixels", Tensor, NDArray[Any])
-
-
-def canvas_shape(image: Sequence[int], kernel: Sequence[int]) -> tuple[int, ...]:
-    """Return the canvas shape for an image shape, both without leading axes (Eq. 16)."""
-    return tuple(n + k - 1 for n, k in zip(image, kernel, strict=True))
-
-
-def field_of_view_origin(kernel: Sequence[int]) -> tuple[int, ...]:
-    """Return the index on the canvas at which the field of view begins, for a kernel shape."""
-    return tuple((side - 1) // 2 for side in kernel)
-
-
-def crop_to_field_of_view(canvas: Pixels, kernel: Sequence[int]) -> Pixels:
-    """Cut the field of view ``(..., *image)`` out of a canvas, for a kernel shape."""
-    sides = canvas.shape[-len(kernel) :]
-    starts = field_of_view_origin(kernel)
-    spans: Any = [
-        slice(start, start + n - k + 1) for start, n, k in zip(starts, sides, kernel, strict=True)
-    ]
-    view: Pixels = canvas[(..., *spans)]
-    return view
+__all__ = ["Convolution"]
 
 
 class Convolution:

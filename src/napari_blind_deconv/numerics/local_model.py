@@ -15,6 +15,7 @@ Images and kernels have any number of axes, all spatial.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -26,10 +27,11 @@ from scipy import ndimage
 from torch import Tensor
 
 from napari_blind_deconv.numerics.camera import CameraNoise
-from napari_blind_deconv.numerics.convolution import Convolution, crop_to_field_of_view
+from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.cosines import cosine_frequencies, power_of_kernel
+from napari_blind_deconv.numerics.field_of_view import crop_to_field_of_view
 from napari_blind_deconv.numerics.location import kernel_covariance
-from napari_blind_deconv.numerics.spectrum import lengths
+from napari_blind_deconv.numerics.spectrum import scene_frequency
 
 __all__ = [
     "Link",
@@ -105,6 +107,7 @@ class LocalModel:
         penalty: NDArray[np.float32],
         width_error: float,
         valid: NDArray[np.bool_] | None = None,
+        sampling: Sequence[float] | None = None,
     ) -> Self:
         """Learn the model from an image and its linear estimate.
 
@@ -124,6 +127,8 @@ class LocalModel:
             Relative error of the kernel's width, as in :func:`with_kernel_error`.
         valid : ndarray, optional
             As the attribute. Default: all pixels.
+        sampling : sequence of float, optional
+            As in `Spectrum`.
         """
         known = np.ones(observed.shape, bool) if valid is None else valid
         power = power_of_kernel(kernel, linear.shape)
@@ -145,7 +150,7 @@ class LocalModel:
             valid=known,
             power=power,
             penalty=penalty,
-            amplitude=local_amplitude(linear, power, penalty),
+            amplitude=local_amplitude(linear, power, penalty, sampling),
             dark=dark,
             bright=max(bright - dark, math.ulp(1.0)),
         )
@@ -259,6 +264,7 @@ def local_amplitude(
     estimate: NDArray[np.float32],
     power: NDArray[np.float32],
     penalty: NDArray[np.float32],
+    sampling: Sequence[float] | None = None,
 ) -> NDArray[np.float32]:
     """Return the local amplitude of detail in a linear estimate, with a mean square of 1.
 
@@ -272,33 +278,40 @@ def local_amplitude(
         Linear estimate ``(*canvas)``.
     power, penalty : ndarray
         |H|² and weight of the cosines in the linear filter, which determine what it resolves.
+    sampling : sequence of float, optional
+        As in `Spectrum`.
 
     Returns
     -------
     ndarray
         Amplitude ``(*canvas)``, float32.
     """
+    steps = tuple(sampling or (1.0,) * estimate.ndim)
     energy = np.zeros(estimate.shape)
-    for slope in np.gradient(estimate.astype(np.float64)):
+    for slope in np.gradient(estimate.astype(np.float64), *steps):
         # np.gradient returns an array for each of two or more axes.
         energy += np.square(slope)
-    energy = ndimage.gaussian_filter(energy, _correlation_length(power, penalty), mode="reflect")
+    lengths_along = _correlation_lengths(power, penalty, steps)
+    energy = ndimage.gaussian_filter(energy, lengths_along, mode="reflect")
     energy += _MIN_ENERGY * energy.mean()
     mean = float(energy.mean())
     return np.sqrt(energy / mean).astype(np.float32) if mean > 0 else np.ones_like(estimate)
 
 
-def _correlation_length(power: NDArray[np.float32], penalty: NDArray[np.float32]) -> float:
-    """Return the length in pixels over which the gradient of a linear estimate is correlated.
+def _correlation_lengths(
+    power: NDArray[np.float32], penalty: NDArray[np.float32], sampling: tuple[float, ...]
+) -> list[float]:
+    """Return the lengths in pixels over which the gradient of a linear estimate is correlated.
 
     The area of correlation of a random field with the power P(ω) is (2π)² ∫P² / (∫P)².
     """
-    radius = lengths(cosine_frequencies(penalty.shape))
+    radius = scene_frequency(cosine_frequencies(penalty.shape), sampling)
     gain = power / (power + penalty)
     # The scene's power is proportional to 1 / penalty, where this is not the error of the kernel.
     resolved = np.where(radius <= math.pi, np.square(radius * gain) / penalty, 0)
     samples = float(resolved.sum()) ** 2 / float(np.square(resolved).sum())
-    return (resolved.size / samples) ** (1 / resolved.ndim)
+    length = (math.prod(sampling) * resolved.size / samples) ** (1 / resolved.ndim)
+    return [length / step for step in sampling]
 
 
 def with_kernel_error(
@@ -309,9 +322,9 @@ def with_kernel_error(
 ) -> NDArray[np.float64]:
     """Add to the variance of each pixel what an error of the kernel's width makes there.
 
-    A change of the kernel's variance by δ changes the blurred image by δ/2 times its Laplacian. The
-    addition is at most as large as the variance of the noise, so that a nearly noiseless image is
-    not smoothed because of it.
+    A change of the kernel's variance along an axis by δ changes the blurred image by δ/2 times its
+    second derivative. The addition is at most as large as the variance of the noise, so that a
+    nearly noiseless image is not smoothed because of it.
 
     Parameters
     ----------
@@ -325,8 +338,10 @@ def with_kernel_error(
         Standard deviation of the logarithm of the kernel's width, about its relative error. Raising
         it gives less weight to the edges of bright objects.
     """
-    width = float(np.trace(kernel_covariance(kernel))) / kernel.ndim
-    curvature = ndimage.gaussian_laplace(blurred.astype(np.float64), _SMOOTHING)
-    error = ndimage.gaussian_filter(np.square(deviation * width * curvature), _SMOOTHING)
+    change = np.zeros(blurred.shape)
+    for axis, width in enumerate(np.diag(kernel_covariance(kernel))):
+        order = [2 if other == axis else 0 for other in range(kernel.ndim)]
+        change += width * ndimage.gaussian_filter(blurred.astype(np.float64), _SMOOTHING, order)
+    error = ndimage.gaussian_filter(np.square(deviation * change), _SMOOTHING)
     bounded: NDArray[np.float64] = error * variance / np.maximum(error + variance, math.ulp(0.0))
     return variance + bounded

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.feature import match_template
 
-from napari_blind_deconv.numerics.convolution import crop_to_field_of_view, field_of_view_origin
+from napari_blind_deconv.numerics.field_of_view import crop_to_field_of_view, field_of_view_origin
 
 __all__ = [
     "centre_kernel",

@@ -11,6 +11,8 @@ from napari_blind_deconv.numerics.convolution import Convolution
 
 __all__ = ["flat_canvas", "light_seen", "quotient", "richardson_lucy", "updated_scene"]
 
+_TINY = 1e-30  # keeps the step finite if an estimate does not change any more
+_MAX_STEP = 0.98  # of the last change, by which an accelerated iteration extrapolates
 # Keeps quotients finite where no light is expected.
 _MIN_LIGHT = 1e-6
 # Keeps rounding errors from determining canvas pixels whose light hardly reaches the field of view.
@@ -18,7 +20,11 @@ _MIN_SEEN = 1e-2
 
 
 def richardson_lucy(
-    observed: Tensor, convolution: Convolution, valid: Tensor | None = None
+    observed: Tensor,
+    convolution: Convolution,
+    valid: Tensor | None = None,
+    *,
+    accelerated: bool = False,
 ) -> Iterator[Tensor]:
     """Iterate Richardson-Lucy, the maximum-likelihood estimate under photon noise, without end.
 
@@ -31,6 +37,10 @@ def richardson_lucy(
         Convolution with a kernel ≥ 0 that has sum 1.
     valid : Tensor, optional
         Mask of the pixels that the estimate has to explain, same shape as `observed`. Default: all.
+    accelerated : bool
+        Whether each iteration starts from an extrapolation of the last two estimates, as of Biggs
+        and Andrews, *Acceleration of iterative image restoration algorithms*, Applied Optics 36
+        (1997). The estimates are those of two to five times as many iterations.
 
     Yields
     ------
@@ -41,8 +51,17 @@ def richardson_lucy(
     canvas = flat_canvas(light, convolution)
     weights = torch.ones_like(light) if valid is None else valid.to(light.dtype)
     seen = light_seen(weights, convolution)
+    start, change = canvas, None
     while True:
-        canvas = updated_scene(canvas, convolution, light, seen, weights)
+        updated = updated_scene(start, convolution, light, seen, weights)
+        step = 0.0
+        if accelerated:
+            before, change = change, updated - start
+            if before is not None:
+                alignment = float((change * before).sum() / (before * before).sum().clamp(min=_TINY))
+                step = min(max(alignment, 0.0), _MAX_STEP)
+        start = (updated + step * (updated - canvas)).clamp(min=0) if step else updated
+        canvas = updated
         yield canvas
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "lengths",
     "noise_deviation",
     "periodic_component",
+    "scene_frequency",
     "scene_power",
 ]
 
@@ -76,6 +77,8 @@ class Spectrum:
         Expected power of the noise ``(n,)``; equal to its variance if the noise is white.
     used : ndarray
         Mask of these frequencies among those of the real Fourier transform of the image.
+    sampling : tuple of float
+        Pixel size along each axis, as a multiple of the smallest.
     """
 
     power: NDArray[np.float64]
@@ -84,6 +87,7 @@ class Spectrum:
     noise_variance: float
     noise_power: NDArray[np.float64]
     used: NDArray[np.bool_]
+    sampling: tuple[float, ...]
 
     @classmethod
     def of(
@@ -91,6 +95,7 @@ class Spectrum:
         image: NDArray[np.floating],
         valid_share: float = 1.0,
         noise: NoiseShape = WHITE_NOISE,
+        sampling: Sequence[float] | None = None,
     ) -> Spectrum:
         """Compute the spectrum of an image whose axes are all spatial.
 
@@ -102,6 +107,8 @@ class Spectrum:
             Share of the pixels that are not filled; only these have power.
         noise : NoiseShape
             How the power of the noise depends on frequency. Default: it does not.
+        sampling : sequence of float, optional
+            As the attribute. Default: the pixels are as high as wide, and as deep.
         """
         shape = image.shape
         everywhere = frequencies_of(shape)
@@ -117,7 +124,13 @@ class Spectrum:
             variance,
             np.broadcast_to(noise_power, frequencies[0].shape),
             used,
+            tuple(sampling or (1.0,) * image.ndim),
         )
+
+    @cached_property
+    def scene_radius(self) -> NDArray[np.float64]:
+        """Magnitude of the frequencies ``(n,)``, in radians per smallest side of a pixel."""
+        return scene_frequency(self.frequencies, self.sampling)
 
     @cached_property
     def radius(self) -> NDArray[np.float64]:
@@ -171,10 +184,25 @@ class Spectrum:
             Exponent of the power law. Raising it means a smoother sharp image, so that a narrower
             kernel explains the spectrum.
         """
-        shape = transfer * scene_power(self.radius, exponent) / self.noise_power
+        shape = transfer * scene_power(self.scene_radius, exponent) / self.noise_power
         power = self.power / self.noise_power
         fit = fit_strength(shape, power, np.ones_like(power))
         return Explanation(float(fit.misfit) / power.size, math.exp(fit.log_strength))
+
+
+def scene_frequency(
+    frequencies: Sequence[NDArray[np.float64]], sampling: Sequence[float]
+) -> NDArray[np.float64]:
+    """Return the magnitude of frequencies in the scene, where all directions are alike.
+
+    Parameters
+    ----------
+    frequencies : sequence of ndarray
+        Components along each axis in radians per pixel (broadcast).
+    sampling : sequence of float
+        Pixel size along each axis, as a multiple of the smallest.
+    """
+    return lengths([along / step for along, step in zip(frequencies, sampling, strict=True)])
 
 
 def scene_power(radius: NDArray[np.floating], exponent: float) -> NDArray[np.float64]:

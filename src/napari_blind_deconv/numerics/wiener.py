@@ -24,6 +24,7 @@ from napari_blind_deconv.numerics.spectrum import (
     frequencies_of,
     lengths,
     periodic_component,
+    scene_frequency,
     scene_power,
 )
 
@@ -62,6 +63,7 @@ def wiener(
     kernel_error: float = 0.0,
     valid: NDArray[np.bool_] | None = None,
     noise: NoiseShape = WHITE_NOISE,
+    sampling: Sequence[float] | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """Deconvolve linearly on the truncated model of Eq. 2, which avoids ringing at the borders.
 
@@ -88,6 +90,8 @@ def wiener(
         Mask ``(*image)`` of the pixels that the estimate has to explain. Default: all.
     noise : NoiseShape
         How the power of the noise depends on frequency. Default: the noise is white.
+    sampling : sequence of float, optional
+        As in `Spectrum`.
 
     Yields
     ------
@@ -106,6 +110,7 @@ def wiener(
         exponent=exponent,
         kernel_error=kernel_error,
         noise=noise,
+        sampling=sampling,
     )
     curvature = power_of_kernel(kernel, shape) + penalty + MIN_CURVATURE
     preconditioner = (1 / curvature).astype(np.float32)
@@ -181,11 +186,13 @@ def scene_penalty(
     exponent: float = EXPONENT,
     kernel_error: float = 0.0,
     noise: NoiseShape = WHITE_NOISE,
+    sampling: Sequence[float] | None = None,
 ) -> NDArray[np.float32]:
     """Return the weight L of the squared cosines of a scene, as :func:`wiener` describes it."""
     frequencies = cosine_frequencies(shape)
     ratio = _with_shape(noise_to_signal, noise, frequencies)
-    penalty = ratio / scene_power(lengths(frequencies), exponent) + kernel_error
+    radius = scene_frequency(frequencies, sampling or (1.0,) * len(shape))
+    penalty = ratio / scene_power(radius, exponent) + kernel_error
     return np.asarray(penalty, np.float32)
 
 

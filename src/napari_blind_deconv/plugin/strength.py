@@ -157,7 +157,7 @@ class StrengthSlider(QWidget):
             return "The kernel is a point, which has no width to change."
         changed = result.settings.with_changes(strength=MAX_STRENGTH)
         try:
-            check_solver(changed, KernelChoice.hold(result.kernel))
+            check_solver(changed, KernelChoice.hold(result.kernel), self._run.task.image.space)
         except ValueError as error:
             return str(error)
         return ""

@@ -58,8 +58,8 @@ def richardson_lucy(
         if accelerated:
             before, change = change, updated - start
             if before is not None:
-                alignment = float((change * before).sum() / (before * before).sum().clamp(min=_TINY))
-                step = min(max(alignment, 0.0), _MAX_STEP)
+                alignment = (change * before).sum() / (before * before).sum().clamp(min=_TINY)
+                step = min(max(float(alignment), 0.0), _MAX_STEP)
         start = (updated + step * (updated - canvas)).clamp(min=0) if step else updated
         canvas = updated
         yield canvas

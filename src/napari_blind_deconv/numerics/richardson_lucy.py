@@ -51,7 +51,8 @@ def richardson_lucy(
     canvas = flat_canvas(light, convolution)
     weights = torch.ones_like(light) if valid is None else valid.to(light.dtype)
     seen = light_seen(weights, convolution)
-    start, change = canvas, None
+    start = canvas
+    change: Tensor | None = None
     while True:
         updated = updated_scene(start, convolution, light, seen, weights)
         step = 0.0

@@ -33,6 +33,14 @@ class BlockKind(StrEnum):
     PLANE = "plane"
     VOLUME = "volume"
 
+    @classmethod
+    def named(cls, name: str) -> BlockKind:
+        """Return a kind by its name; raise `ValueError` for an unknown one."""
+        if name not in list(cls):
+            names = " or ".join(repr(str(known)) for known in cls)
+            raise ValueError(f"Expected {names} as the block, got {name!r}.")
+        return cls(name)
+
 
 Region = tuple[slice, ...]
 """Part of a block: one slice for each axis of the block."""
@@ -176,6 +184,10 @@ class Image:
             changes["masked"] = np.broadcast_to(self.masked, (depth, *self.masked.shape))
         return replace(self, **changes)
 
+    def as_one_block(self) -> Self:
+        """Return an image whose only stack axis is Z as a volume, any other unchanged."""
+        return self.as_volumes() if self.stack_axes == "Z" else self
+
     def with_pixel_size(self, pixel_size: Sequence[float], unit: str) -> Self:
         """Return a copy with another pixel size along the axes of a block.
 
@@ -199,6 +211,11 @@ class Image:
     def is_colour(self) -> bool:
         """Whether the last axis is colour."""
         return self.axes.endswith("S")
+
+    @property
+    def block_kind(self) -> BlockKind:
+        """What a block is."""
+        return BlockKind.PLANE if self.space == "YX" else BlockKind.VOLUME
 
     @property
     def stack_axes(self) -> str:
@@ -268,8 +285,8 @@ class Image:
             0 <= position < length for position, length in zip(index, lengths, strict=True)
         ):
             raise ValueError(
-                f"Expected the index of a plane along the axes {self.stack_axes!r} with lengths "
-                f"{lengths}, got {index}."
+                f"Expected the index of a {self.block_kind} along the axes {self.stack_axes!r} "
+                f"with lengths {lengths}, got {index}."
             )
 
     def read(self, index: Index = ()) -> Image:
@@ -290,14 +307,15 @@ class Image:
         needed = pixels * _BYTES_PER_PIXEL
         if needed > free:
             raise ValueError(
-                f"Expected a plane that fits in the {free / 2**30:.0f} GiB of free memory, got "
-                f"{pixels:.3g} pixels that need {needed / 2**30:.0f} GiB; try a part of it."
+                f"Expected a {self.block_kind} that fits in the {free / 2**30:.0f} GiB of free "
+                f"memory, got {pixels:.3g} pixels that need {needed / 2**30:.0f} GiB; try a part "
+                "of it."
             )
         try:
             block = np.asarray(self.pixels[index])
             masked = self._masked_at(index)
         except Exception as error:  # the decoder of a damaged file may raise any exception
-            name = f"The plane {index}" if index else "The image"
+            name = f"The {self.block_kind} {index}" if index else "The image"
             raise ValueError(f"{name} cannot be read ({first_line(error)}).") from error
         return replace(
             self,
@@ -366,8 +384,9 @@ class Image:
         ----------
         mask : array_like
             Booleans or whole numbers; pixels where it is not 0 are left out. It has the axes of a
-            block, and then holds for all blocks, or also axes of the stack, from the last one on.
-            It has no colour axis. Of a dask array, only the blocks that are read are computed.
+            block, and then holds for all blocks, or also axes of the stack, from the last one on,
+            or those of a plane, and then holds for all planes of volumes. It has no colour axis. Of
+            a dask array, only the blocks that are read are computed.
 
         Raises
         ------
@@ -376,7 +395,9 @@ class Image:
         """
         masked = as_mask(mask)
         shape = self.stack_shape + self.block_shape
-        if masked.ndim == len(self.space):
+        if masked.shape == self.block_shape[1:]:  # a plane of a volume
+            masked = np.broadcast_to(np.asarray(masked), self.block_shape)
+        elif masked.ndim == len(self.space):
             masked = np.asarray(masked)
         elif masked.ndim > len(self.space) and masked.shape == shape[-masked.ndim :]:
             masked = np.broadcast_to(masked, shape)

@@ -176,9 +176,8 @@ def iterate(
     Run
         An iterator of `Snapshot`; its ``result()`` is the `Result`.
     """
-    converted = Image.of(image, axes)
     task = Task.of(
-        converted.as_volumes() if converted.stack_axes == "Z" else converted,
+        Image.of(image, axes).as_one_block(),
         settings,
         changes,
         axes=None,

@@ -1,6 +1,7 @@
 """Volumes: one axis more, for problems, solvers, stacks and files."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from napari_blind_deconv.engine.richardson_lucy import RichardsonLucy
 from napari_blind_deconv.engine.solver import RunControl, Solver, SolverOutcome, run_solver
 from napari_blind_deconv.engine.stack_plan import make_plan
 from napari_blind_deconv.engine.wiener import Wiener
+from napari_blind_deconv.errors import OutOfMemoryError
 from napari_blind_deconv.figures import report_figure, write_report
 from napari_blind_deconv.io.images import write_plane
 from napari_blind_deconv.io.stacks import open_image
@@ -248,6 +250,37 @@ class TestRun:
             max_iterations=3,
         )
         assert result.skipped[Stage.DOUBLE_DIP] is SkipReason.VOLUME
+
+    def test_one_beyond_memory_is_refused_in_a_sentence(self, volume, monkeypatch):
+        free = SimpleNamespace(available=100 * 2**20)
+        monkeypatch.setattr("psutil.virtual_memory", lambda: free)
+        options = {"axes": "ZYX", "kernel": KERNEL, "pixel_size": SIZE, "max_iterations": 2}
+        result = deconvolve(volume[1], solver="richardson-lucy", **options)
+        assert result.image.shape == volume[1].shape
+        free.available = 10 * 2**20
+        with pytest.raises(OutOfMemoryError, match="canvas of 28 × 38 × 40 pixels; try a smaller"):
+            deconvolve(volume[1], **options)
+
+    def test_a_thin_volume_may_have_pixels_that_are_no_image(self, volume):
+        thin = volume[1][:8].copy()
+        thin[3, ::9, ::9] = np.nan
+        result = deconvolve(thin, axes="ZYX", kernel=KERNEL, pixel_size=SIZE, solver="wiener")
+        assert result.findings[Finding.NOT_FINITE] == np.isnan(thin).sum()
+
+    def test_a_lost_frame_is_left_out(self, volume):
+        _, recorded = volume
+        lost = recorded.copy()
+        lost[5] = 0
+        options = {"axes": "ZYX", "kernel": KERNEL, "pixel_size": SIZE, "solver": "wiener"}
+        result = deconvolve(lost, **options)
+        assert result.findings[Finding.FLAT] == lost[5].size
+        np.testing.assert_array_equal(result.image[5], 0)
+        kept = np.arange(len(lost)) != 5
+        assert result.image[kept].mean() == pytest.approx(recorded[kept].mean(), rel=0.02)
+        # Without an offset, a dark plane is part of the image.
+        dark = np.maximum(recorded - 150, 0)
+        dark[5] = 0
+        assert Finding.FLAT not in deconvolve(dark, **options).findings
 
     def test_a_volume_is_not_cut_into_tiles(self, volume):
         image = Image(volume[1], "ZYX", dict(zip("ZYX", SIZE, strict=True)), space="ZYX")

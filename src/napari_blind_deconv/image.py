@@ -17,11 +17,12 @@ import psutil
 from numpy.typing import NDArray
 
 from napari_blind_deconv.errors import first_line
+from napari_blind_deconv.image_axes import check_axes, moved_origin, with_axis_moved
 from napari_blind_deconv.masks import as_mask
 from napari_blind_deconv.optics import Optics
 from napari_blind_deconv.units import in_unit, short_unit
 
-__all__ = ["BlockKind", "Image", "Index", "PixelArray", "Region", "moved_origin"]
+__all__ = ["BlockKind", "Image", "Index", "PixelArray", "Region"]
 
 Index = tuple[int, ...]
 """Index of a block along the stack axes, which come before the axes of the block."""
@@ -110,7 +111,7 @@ class Image:
     masked: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        _check_axes(self.axes, self.space, self.pixels.shape)
+        check_axes(self.axes, self.space, self.pixels.shape)
         wavelengths = len(self.optics.emission_wavelengths)
         if wavelengths not in (0, self.channels):
             raise ValueError(
@@ -175,10 +176,10 @@ class Image:
         axes = self.axes.replace("Z", "").replace("YX", "ZYX")
         changes: dict[str, Any] = {"axes": axes, "space": "ZYX"}
         if axis < last:
-            changes["pixels"] = _with_axis_moved(self.pixels, axis, last)
+            changes["pixels"] = with_axis_moved(self.pixels, axis, last)
         if self.masked is not None and self.masked.ndim > 2:
             masked = self.masked
-            changes["masked"] = masked if axis == last else _with_axis_moved(masked, axis, last)
+            changes["masked"] = masked if axis == last else with_axis_moved(masked, axis, last)
         elif self.masked is not None:
             depth = self.stack_shape[axis]
             changes["masked"] = np.broadcast_to(self.masked, (depth, *self.masked.shape))
@@ -395,7 +396,7 @@ class Image:
         """
         masked = as_mask(mask)
         shape = self.stack_shape + self.block_shape
-        if masked.shape == self.block_shape[1:]:  # a plane of a volume
+        if len(self.space) == 3 and masked.shape == self.block_shape[1:]:  # of a plane
             masked = np.broadcast_to(np.asarray(masked), self.block_shape)
         elif masked.ndim == len(self.space):
             masked = np.asarray(masked)
@@ -414,53 +415,3 @@ class Image:
             return np.asarray(channels[0], np.float32)
         alpha = self.array[..., 3:]
         return np.concatenate([np.moveaxis(channels, 0, -1), alpha], axis=-1).astype(np.float32)
-
-
-def moved_origin(
-    origin: Mapping[str, float], spacing: Mapping[str, float], starts: Mapping[str, int]
-) -> dict[str, float]:
-    """Return the position of another pixel than the first.
-
-    Parameters
-    ----------
-    origin, spacing : mapping
-        As in `Image`.
-    starts : mapping
-        Index of the pixel along each axis on which it is not the first. Where the spacing is
-        unknown, the position stays.
-    """
-    moved = dict(origin)
-    for axis, start in starts.items():
-        if start and axis in spacing:
-            moved[axis] = moved.get(axis, 0.0) + start * spacing[axis]
-    return moved
-
-
-def _with_axis_moved(pixels: Any, axis: int, to: int) -> Any:
-    """Move an axis of an array, without reading one that is not in memory."""
-    if not hasattr(pixels, "__array_function__"):  # such as a zarr array
-        import dask.array  # it takes half a second
-
-        pixels = dask.array.from_array(pixels)
-    return np.moveaxis(pixels, axis, to)
-
-
-def _check_axes(axes: str, space: str, shape: tuple[int, ...]) -> None:
-    grey = axes.removesuffix("S")
-    before = grey.removesuffix(space)
-    known = set(before) <= set("TCZ") - set(space)
-    if not grey.endswith(space) or not known or len(set(before)) != len(before):
-        raise ValueError(
-            f"Expected axes with the letters T, C and Z, each at most once, then {space}, then S "
-            f"for colour, got {axes!r}."
-        )
-    if len(axes) != len(shape):
-        raise ValueError(
-            f"Expected one letter for each axis of the array of shape {tuple(shape)}, got the axes "
-            f"{axes!r}."
-        )
-    if axes.endswith("S") and shape[-1] not in (3, 4):
-        raise ValueError(
-            f"Expected a colour axis of length 3 or 4 for the axes {axes!r}, got length "
-            f"{shape[-1]}."
-        )

@@ -9,6 +9,7 @@ import tifffile
 import torch
 from scipy import ndimage
 from skimage.registration import phase_cross_correlation
+from tests.command import LINEAR, blind_deconv
 
 from napari_blind_deconv import (
     Image,
@@ -106,7 +107,7 @@ def test_a_kernel_with_other_axes_is_refused(volume):
     image = Image(
         volume[1], "ZYX", dict(zip("ZYX", (0.3, 0.1, 0.1), strict=True)), "µm", space="ZYX"
     )
-    with pytest.raises(ValueError, match="Expected a 3D PSF"):
+    with pytest.raises(ValueError, match="Expected a 3D PSF .* a 2D PSF is for planes"):
         Problem.of(Task(image, SETTINGS, KernelChoice.hold(KERNEL[4])))
 
 
@@ -137,6 +138,7 @@ class TestRun:
         [
             ({"pixel_size": None}, "Expected the voxel size of a volume"),
             ({"kernel": None}, "Expected a PSF for a volume, got none; try its planes"),
+            ({"kernel": KernelChoice.start_from(KERNEL)}, "got a guess; try its planes"),
             ({"pixel_size": (0.3, 0.1)}, "one positive pixel size for each of the axes 'ZYX'"),
             ({"kernel": KERNEL[4:5]}, "got a PSF with 100 % of its light in one plane"),
             ({"image": np.ones((7, 30, 30))}, "Expected a volume of at least 8 planes, got 7"),
@@ -296,6 +298,21 @@ class TestRun:
         image = Image(volume[1], "ZYX", dict(zip("ZYX", SIZE, strict=True)), space="ZYX")
         task = Task(image, Settings(solver="wiener"), KernelChoice.hold(wide))
         assert not any(isinstance(step, Notice) for step in make_plan(task, RunControl()))
+
+
+def test_the_commands_say_volume(volume, tmp_path):
+    stack = np.stack([volume[1], volume[1] * 0 + 7])
+    axes = {"axes": "TZYX"}
+    tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, metadata=axes)
+    tifffile.imwrite(tmp_path / "psf.tif", KERNEL)
+    options = ("--volume", "--psf", "psf.tif", "--pixel-size", "0.3,0.1,0.1", *LINEAR)
+    single = blind_deconv("run", "in.tif", "out.tif", *options, cwd=tmp_path)
+    assert single.returncode == 3
+    assert "volume (1,): Expected an image with some contrast" in single.stderr
+    assert "2 of 2 volumes" in single.stderr
+    assert "plane" not in single.stderr
+    many = blind_deconv("batch", "in.tif", "--out", "out", *options, cwd=tmp_path)
+    assert "1 volume(s) failed; volume (1,): Expected" in many.stderr
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,7 @@ def test_a_kernel_with_other_axes_is_refused(volume):
     image = Image(
         volume[1], "ZYX", dict(zip("ZYX", (0.3, 0.1, 0.1), strict=True)), "µm", space="ZYX"
     )
-    with pytest.raises(ValueError, match="Expected a 3D PSF .* a 2D PSF is for planes"):
+    with pytest.raises(ValueError, match=r"Expected a 3D PSF .* a 2D PSF is for planes"):
         Problem.of(Task(image, SETTINGS, KernelChoice.hold(KERNEL[4])))
 
 

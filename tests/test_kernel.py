@@ -1,6 +1,7 @@
 """Kernels: allowed values, widths and sources."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -78,6 +79,35 @@ class TestKernel:
         flat = Kernel.of(np.ones((5,) * axes))
         assert flat.border_share == pytest.approx(1 - 0.6**axes)
         assert Kernel(gaussian_kernel((21,) * axes, 1.0)).border_share < 1e-6
+
+    def test_many_weights_take_little_space_in_a_record(self):
+        kernel = Kernel.of(gaussian_kernel((61, 61, 61), (4, 2, 2)), pixel_size=(0.3, 0.1, 0.1))
+        text = json.dumps(kernel.as_record())
+        assert len(text) < 4 * kernel.weights.size
+        again = Kernel.from_record(json.loads(text))
+        np.testing.assert_array_equal(again.weights, kernel.weights)
+        assert again.weights.dtype == np.float32
+        plain = kernel.as_record() | {"weights": kernel.weights.tolist()}  # of earlier versions
+        np.testing.assert_array_equal(Kernel.from_record(plain).weights, kernel.weights)
+
+    def test_damaged_weights_are_refused(self):
+        record = Kernel.of(np.ones((101, 101))).as_record()
+        for text in ("%%%", "AAAA", record["weights"]["zlib"][:40]):
+            damaged = record | {"weights": {"shape": [101, 101], "zlib": text}}
+            with pytest.raises(ValueError, match="Expected the weights of a kernel, got damaged"):
+                Kernel.from_record(damaged)
+
+    def test_widths_of_a_large_window_are_those_of_a_small_one(self):
+        """Only what is above half the maximum is sampled finely: all of a volume is gigabytes."""
+        kernel = np.random.default_rng(0).random((9, 7, 5)) * gaussian_kernel((9, 7, 5), 1.5)
+        tracemalloc.start()
+        try:
+            widths = KernelWidths.of(np.pad(kernel, 12))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 50e6
+        np.testing.assert_allclose(widths.along_axes, KernelWidths.of(kernel).along_axes)
 
     def test_a_kernel_is_restored_from_its_record(self):
         weights = gaussian_kernel((5, 7), 1.0)

@@ -1,11 +1,15 @@
 """Volumes: one axis more, for problems, solvers, stacks and files."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tifffile
 import torch
 from scipy import ndimage
 from skimage.registration import phase_cross_correlation
+from tests.command import LINEAR, blind_deconv
 
 from napari_blind_deconv import (
     Image,
@@ -17,21 +21,31 @@ from napari_blind_deconv import (
     deconvolve_stack,
 )
 from napari_blind_deconv.engine.double_dip import DoubleDip
+from napari_blind_deconv.engine.expected_error import expected_error
 from napari_blind_deconv.engine.log_gaussian import LogGaussian
+from napari_blind_deconv.engine.planes import deconvolve_plane
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.richardson_lucy import RichardsonLucy
 from napari_blind_deconv.engine.solver import RunControl, Solver, SolverOutcome, run_solver
+from napari_blind_deconv.engine.stack_plan import make_plan
 from napari_blind_deconv.engine.wiener import Wiener
+from napari_blind_deconv.errors import OutOfMemoryError
+from napari_blind_deconv.figures import report_figure, write_report
+from napari_blind_deconv.io.images import write_plane
 from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.jobs import Job, run_job, sidecar_of
 from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.numerics.spectrum import scene_frequency
 from napari_blind_deconv.numerics.wiener import scene_penalty
-from napari_blind_deconv.reasons import SkipReason
+from napari_blind_deconv.reasons import Finding, SkipReason
+from napari_blind_deconv.report import Report
+from napari_blind_deconv.results import Notice
 from napari_blind_deconv.steps import run_to_end
 from napari_blind_deconv.task import Task
+from napari_blind_deconv.verdict import verdict
 
+SIZE = (0.3, 0.1, 0.1)
 KERNEL = gaussian_kernel((9, 7, 7), (1.8, 1.2, 1.2))
 SETTINGS = Settings(
     channels=(8, 8), kernel_features=32, max_iterations=15, stop_at_noise=False, precision="float32"
@@ -93,21 +107,19 @@ def test_a_kernel_with_other_axes_is_refused(volume):
     image = Image(
         volume[1], "ZYX", dict(zip("ZYX", (0.3, 0.1, 0.1), strict=True)), "µm", space="ZYX"
     )
-    with pytest.raises(ValueError, match="Expected a 3D PSF"):
+    with pytest.raises(ValueError, match=r"Expected a 3D PSF .* a 2D PSF is for planes"):
         Problem.of(Task(image, SETTINGS, KernelChoice.hold(KERNEL[4])))
 
 
 class TestRun:
     """The public functions on volumes."""
 
-    SIZE = (0.3, 0.1, 0.1)
-
     def test_a_volume_becomes_sharper(self, volume):
         truth, recorded = volume
-        result = deconvolve(recorded, axes="ZYX", kernel=KERNEL, pixel_size=self.SIZE)
+        result = deconvolve(recorded, axes="ZYX", kernel=KERNEL, pixel_size=SIZE)
         assert result.image.shape == recorded.shape
         assert result.image.dtype == np.float32
-        assert result.kernel.pixel_size == self.SIZE
+        assert result.kernel.pixel_size == SIZE
         assert np.mean(np.square(result.image - truth)) < 0.6 * np.mean(np.square(recorded - truth))
         assert result.image.sum() == pytest.approx(recorded.sum(), rel=0.02)
         assert result.skipped[Stage.DOUBLE_DIP] is SkipReason.VOLUME
@@ -117,7 +129,7 @@ class TestRun:
     def test_a_result_is_not_shifted(self, volume):
         truth, recorded = volume
         off = np.pad(KERNEL, ((2, 0), (0, 0), (0, 2)))  # neither centred nor of odd sides
-        result = deconvolve(recorded, axes="ZYX", kernel=off, pixel_size=self.SIZE, solver="wiener")
+        result = deconvolve(recorded, axes="ZYX", kernel=off, pixel_size=SIZE, solver="wiener")
         shift, *_ = phase_cross_correlation(truth, result.image, upsample_factor=20)
         np.testing.assert_allclose(shift, 0, atol=0.1)
 
@@ -126,13 +138,14 @@ class TestRun:
         [
             ({"pixel_size": None}, "Expected the voxel size of a volume"),
             ({"kernel": None}, "Expected a PSF for a volume, got none; try its planes"),
+            ({"kernel": KernelChoice.start_from(KERNEL)}, "got a guess; try its planes"),
             ({"pixel_size": (0.3, 0.1)}, "one positive pixel size for each of the axes 'ZYX'"),
             ({"kernel": KERNEL[4:5]}, "got a PSF with 100 % of its light in one plane"),
             ({"image": np.ones((7, 30, 30))}, "Expected a volume of at least 8 planes, got 7"),
         ],
     )
     def test_what_is_missing_is_said(self, volume, change, sentence):
-        options = {"image": volume[1], "axes": "ZYX", "kernel": KERNEL, "pixel_size": self.SIZE}
+        options = {"image": volume[1], "axes": "ZYX", "kernel": KERNEL, "pixel_size": SIZE}
         with pytest.raises(ValueError, match=sentence):
             deconvolve(**{**options, **change})
 
@@ -153,7 +166,7 @@ class TestRun:
             axes="TZCYX",
             block="volume",
             kernel=KERNEL,
-            pixel_size=self.SIZE,
+            pixel_size=SIZE,
             solver="wiener",
         )
         assert [block.index for block in run] == [(0, 0), (1, 0)]
@@ -164,7 +177,7 @@ class TestRun:
             stack[1, :, 0],
             axes="ZYX",
             kernel=KERNEL,
-            pixel_size=self.SIZE,
+            pixel_size=SIZE,
             solver="wiener",
             intensity_range=span,
         )
@@ -179,7 +192,7 @@ class TestRun:
             broken,
             axes="ZYX",
             kernel=KERNEL,
-            pixel_size=self.SIZE,
+            pixel_size=SIZE,
             solver="wiener",
             mask=mask,
         )
@@ -199,17 +212,171 @@ class TestRun:
             output=out,
             settings=Settings(solver="wiener"),
             psf=psf,
-            pixel_size=self.SIZE,
+            pixel_size=SIZE,
             block="volume",
         )
         assert run_job(job).result().done == 2
         with open_image(out) as opened:
             assert opened.image.axes == "CZYX"
-            assert opened.image.pixel_size == pytest.approx(self.SIZE[1:])
-            assert opened.image.spacing["Z"] == pytest.approx(self.SIZE[0])
+            assert opened.image.pixel_size == pytest.approx(SIZE[1:])
+            assert opened.image.spacing["Z"] == pytest.approx(SIZE[0])
             again = np.asarray(opened.image.pixels)
         alone = deconvolve(
-            stored[:, 1], axes="ZYX", kernel=KERNEL, pixel_size=self.SIZE, solver="wiener"
+            stored[:, 1], axes="ZYX", kernel=KERNEL, pixel_size=SIZE, solver="wiener"
         )
         np.testing.assert_allclose(again[1], alone.image, rtol=1e-4, atol=0.05)
         assert Job.from_sidecar(sidecar_of(out)) == job
+
+    def test_a_mask_of_a_plane_holds_for_all_planes(self, volume):
+        _, recorded = volume
+        mask = np.zeros(recorded.shape[1:], bool)
+        mask[5:8, 5:8] = True
+        options = {"axes": "ZYX", "kernel": KERNEL, "pixel_size": SIZE, "solver": "wiener"}
+        result = deconvolve(recorded, mask=mask, **options)
+        assert result.findings[Finding.MASKED] == 9 * len(recorded)
+        np.testing.assert_array_equal(result.image[:, mask], recorded[:, mask])
+
+    def test_an_unknown_block_is_refused(self, volume):
+        with pytest.raises(ValueError, match="Expected 'plane' or 'volume' as the block, got 'vol"):
+            deconvolve_stack(volume[1], axes="ZYX", block="vol", kernel=KERNEL)
+
+    def test_a_strength_needs_no_networks(self, volume):
+        """The networks of `image_start` random do not refine volumes, so nothing is refused."""
+        result = deconvolve(
+            volume[1],
+            axes="ZYX",
+            kernel=KERNEL,
+            pixel_size=SIZE,
+            image_start="random",
+            strength=1.2,
+            max_iterations=3,
+        )
+        assert result.skipped[Stage.DOUBLE_DIP] is SkipReason.VOLUME
+
+    def test_one_beyond_memory_is_refused_in_a_sentence(self, volume, monkeypatch):
+        free = SimpleNamespace(available=100 * 2**20)
+        monkeypatch.setattr("psutil.virtual_memory", lambda: free)
+        options = {"axes": "ZYX", "kernel": KERNEL, "pixel_size": SIZE, "max_iterations": 2}
+        result = deconvolve(volume[1], solver="richardson-lucy", **options)
+        assert result.image.shape == volume[1].shape
+        free.available = 10 * 2**20
+        with pytest.raises(OutOfMemoryError, match="canvas of 28 × 38 × 40 pixels; try a smaller"):
+            deconvolve(volume[1], **options)
+
+    def test_a_thin_volume_may_have_pixels_that_are_no_image(self, volume):
+        thin = volume[1][:8].copy()
+        thin[3, ::9, ::9] = np.nan
+        result = deconvolve(thin, axes="ZYX", kernel=KERNEL, pixel_size=SIZE, solver="wiener")
+        assert result.findings[Finding.NOT_FINITE] == np.isnan(thin).sum()
+
+    def test_a_lost_frame_is_left_out(self, volume):
+        _, recorded = volume
+        lost = recorded.copy()
+        lost[5] = 0
+        options = {"axes": "ZYX", "kernel": KERNEL, "pixel_size": SIZE, "solver": "wiener"}
+        result = deconvolve(lost, **options)
+        assert result.findings[Finding.FLAT] == lost[5].size
+        np.testing.assert_array_equal(result.image[5], 0)
+        kept = np.arange(len(lost)) != 5
+        assert result.image[kept].mean() == pytest.approx(recorded[kept].mean(), rel=0.02)
+        # Without an offset, a dark plane is part of the image.
+        dark = np.maximum(recorded - 150, 0)
+        dark[5] = 0
+        assert Finding.FLAT not in deconvolve(dark, **options).findings
+
+    def test_a_volume_is_not_cut_into_tiles(self, volume):
+        image = Image(volume[1], "ZYX", dict(zip("ZYX", SIZE, strict=True)), space="ZYX")
+        settings = Settings(solver="richardson-lucy", max_iterations=2)
+        task = Task(image, settings, KernelChoice.hold(KERNEL), tile_side=24)
+        result = run_to_end(deconvolve_plane(task, RunControl()))
+        alone = run_to_end(deconvolve_plane(replace(task, tile_side=None), RunControl()))
+        assert result.tiles == 1
+        np.testing.assert_array_equal(result.image, alone.image)
+
+    def test_a_psf_that_is_only_cut_is_not_called_resampled(self, volume):
+        wide = gaussian_kernel((61, 7, 7), (1.8, 1.2, 1.2))
+        image = Image(volume[1], "ZYX", dict(zip("ZYX", SIZE, strict=True)), space="ZYX")
+        task = Task(image, Settings(solver="wiener"), KernelChoice.hold(wide))
+        assert not any(isinstance(step, Notice) for step in make_plan(task, RunControl()))
+
+
+def test_the_commands_say_volume(volume, tmp_path):
+    stack = np.stack([volume[1], volume[1] * 0 + 7])
+    axes = {"axes": "TZYX"}
+    tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, metadata=axes)
+    tifffile.imwrite(tmp_path / "psf.tif", KERNEL)
+    options = ("--volume", "--psf", "psf.tif", "--pixel-size", "0.3,0.1,0.1", *LINEAR)
+    single = blind_deconv("run", "in.tif", "out.tif", *options, cwd=tmp_path)
+    assert single.returncode == 3
+    assert "volume (1,): Expected an image with some contrast" in single.stderr
+    assert "2 of 2 volumes" in single.stderr
+    assert "plane" not in single.stderr
+    many = blind_deconv("batch", "in.tif", "--out", "out", *options, cwd=tmp_path)
+    assert "1 volume(s) failed; volume (1,): Expected" in many.stderr
+
+
+@pytest.fixture(scope="module")
+def judged_job(volume, tmp_path_factory) -> Job:
+    """A finished job on two volumes, in which Z is not before Y."""
+    folder = tmp_path_factory.mktemp("judged")
+    source, psf, out = folder / "in.tif", folder / "psf.tif", folder / "out.tif"
+    stored = np.stack([volume[1], volume[1]], axis=1)
+    tifffile.imwrite(source, stored, imagej=True, metadata={"axes": "ZCYX"})
+    tifffile.imwrite(psf, KERNEL)
+    job = Job(
+        input=source,
+        output=out,
+        settings=Settings(solver="wiener"),
+        psf=psf,
+        pixel_size=SIZE,
+        block="volume",
+    )
+    summary = run_job(job).result()
+    assert all(line.startswith("2 volumes: ") for line in summary.warning_lines())
+    assert summary.block == "volume"
+    return job
+
+
+class TestJudged:
+    """What is told about the result of a volume."""
+
+    def test_report(self, volume, judged_job, tmp_path):
+        report = Report.of(judged_job.output, (1,))
+        assert report.title == "out.tif, volume (1,)"
+        assert report.image.shape == report.trust.residual.shape == volume[1].shape
+        page, error_map = tmp_path / "page.png", tmp_path / "error.tif"
+        write_report(page, report)
+        write_plane(error_map, report.error_image(), {})
+        with open_image(error_map) as opened:
+            assert opened.image.axes == "ZYX"
+            assert opened.image.spacing == pytest.approx(dict(zip("ZYX", SIZE, strict=True)))
+
+    def test_the_page_shows_the_plane_with_most_contrast(self, volume, judged_job):
+        report = Report.of(judged_job.output, (1,))
+        plane = int(volume[1].var(axis=(1, 2)).argmax())
+        (image, *_) = report_figure(report).axes
+        assert image.get_title() == f"image, Z {plane}"
+        np.testing.assert_array_equal(image.images[0].get_array(), volume[1][plane])
+
+    def test_a_volume_too_small_to_compare_is_not_called_matching(self, judged_job):
+        report = Report.of(judged_job.output, (1,))
+        trust = replace(report.trust, residual_level=None, residual_correlation=None)
+        unknown = replace(report, trust=trust, flags=())
+        assert unknown.verdict.startswith("The image is too small to tell")
+
+    def test_expected_error_of_an_array(self, volume):
+        _, recorded = volume
+        result = deconvolve(recorded, axes="ZYX", kernel=KERNEL, pixel_size=SIZE, solver="wiener")
+        error = expected_error(recorded, result, axes="ZYX")
+        assert error.shape == recorded.shape
+        assert (error > 0).all()
+
+    def test_the_verdict_states_lateral_detail_and_all_widths(self, volume):
+        result = deconvolve(volume[1], axes="ZYX", kernel=KERNEL, pixel_size=SIZE, solver="wiener")
+        depth, height, width = result.kernel.widths.along_axes
+        sentence = verdict(result).sentence
+        assert f"detail down to {0.1 * result.trust.resolution_after:.2g} µm" in sentence
+        widths = f"{0.3 * depth:.2g} × {0.1 * height:.2g} × {0.1 * width:.2g} µm wide along Z"
+        assert widths in sentence
+        unknown = replace(result, kernel=replace(result.kernel, pixel_size=None))
+        assert "px wide along Z, Y and X" in verdict(unknown).sentence

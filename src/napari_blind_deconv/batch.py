@@ -150,9 +150,10 @@ def _run(job: Job, resume: bool, overwrite: bool) -> FileReport:
         return FileReport(str(error) or type(error).__name__)
     trouble = ""
     if summary.failures:
+        kind = summary.block
         index, reason = next(iter(summary.failures.items()))
         # A single plane has an empty index, and its failure needs no number of planes.
-        planes = f"{len(summary.failures)} plane(s) failed; plane {index}: " if index else ""
+        planes = f"{len(summary.failures)} {kind}(s) failed; {kind} {index}: " if index else ""
         trouble = f"{planes}{reason}"
     is_earlier = summary.finished and not summary.done
     warnings, notes = tuple(summary.warning_lines()), tuple(summary.finding_lines())

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from napari_blind_deconv.io.images import write_atomically
+from napari_blind_deconv.numerics.regions import plane_with_contrast
 from napari_blind_deconv.report import Report
 from napari_blind_deconv.results import RESIDUAL_RANGE, Result, stage_starts
 
@@ -40,6 +41,10 @@ def summary_figure(image: NDArray[Any], result: Result, title: str) -> Figure:
 
 
 def _draw_kernel(axes: Axes, kernel: NDArray[np.float32]) -> None:
+    if kernel.ndim == 3:
+        _draw_kernel(axes, kernel[len(kernel) // 2])
+        axes.set(title="kernel, central plane")
+        return
     # The origin is the centre of the central pixel.
     rows, columns = (side // 2 + 0.5 for side in kernel.shape)
     axes.imshow(kernel, cmap="inferno", extent=(-columns, columns, rows, -rows))
@@ -65,23 +70,27 @@ def write_summary(path: Path, image: NDArray[Any], result: Result, title: str) -
 
 
 def report_figure(report: Report) -> Figure:
-    """Draw a page: image, result, residual, expected error, kernel, numbers and verdict."""
+    """Draw a page: image, result, residual, expected error, kernel, numbers and verdict.
+
+    Of a volume, the plane with the most contrast is drawn.
+    """
     figure = Figure(figsize=(8.3, 11.7), layout="constrained")
     figure.suptitle(report.title)
     panels = figure.subplots(4, 2, height_ratios=(1, 1, 0.8, 0.3))
-    low, high = np.percentile(report.image, (0.1, 99.9))
+    plane = plane_with_contrast(report.image)
+    low, high = np.nanpercentile(report.image[plane], (0.1, 99.9))
     for axes, pixels, name in (
-        (panels[0, 0], report.image, "image"),
+        (panels[0, 0], report.image, f"image, Z {plane[0]}" if plane else "image"),
         (panels[0, 1], report.estimate, "result, same contrast"),
     ):
-        axes.imshow(pixels, cmap="gray", vmin=low, vmax=high)
+        axes.imshow(pixels[plane], cmap="gray", vmin=low, vmax=high)
         axes.set(title=name, xticks=[], yticks=[])
     residual, expected = panels[1]
     span = {"vmin": -RESIDUAL_RANGE, "vmax": RESIDUAL_RANGE}
-    heatmap = residual.imshow(report.trust.residual, cmap="RdBu_r", **span)
+    heatmap = residual.imshow(report.trust.residual[plane], cmap="RdBu_r", **span)
     residual.set(title="image minus result blurred again", xticks=[], yticks=[])
     figure.colorbar(heatmap, ax=residual, label="expected noise, σ", shrink=0.7)
-    heatmap = expected.imshow(report.expected_error, cmap="magma", vmin=0)
+    heatmap = expected.imshow(report.expected_error[plane], cmap="magma", vmin=0)
     expected.set(title="expected error of the result", xticks=[], yticks=[])
     figure.colorbar(heatmap, ax=expected, label="in units of the image", shrink=0.7)
     _draw_kernel(panels[2, 1], report.kernel.weights)
@@ -104,7 +113,8 @@ def write_report(path: Path, report: Report) -> None:
 
 def _numbers(report: Report) -> list[tuple[str, str]]:
     trust = report.trust
-    longest, shortest = trust.kernel_fwhm
+    along_axes, is_volume = report.kernel.widths.along_axes, report.image.ndim == 3
+    widths = " × ".join(f"{w:.3g}" for w in (along_axes if is_volume else trust.kernel_fwhm))
     return [
         ("residual (1: noise alone)", _format_value(trust.residual_level)),
         ("residual, correlation of neighbours", _format_value(trust.residual_correlation)),
@@ -115,7 +125,7 @@ def _numbers(report: Report) -> list[tuple[str, str]]:
         ("flux, result / image", _format_value(trust.flux_ratio)),
         ("resolution of the image, px", _format_value(trust.resolution_before)),
         ("resolution of the result, px", _format_value(trust.resolution_after)),
-        ("kernel, full widths, px", f"{longest:.3g} × {shortest:.3g}"),
+        ("kernel, full widths, px" + ", Z × Y × X" * is_volume, widths),
         ("kernel, relative error of the widths", _format_value(report.kernel.width_deviation)),
         ("kernel, roundness", _format_value(trust.kernel_roundness)),
         ("kernel, share on window border", f"{100 * trust.kernel_border:.2g} %"),

@@ -50,7 +50,9 @@ def added_up(of_planes: Iterable[Findings]) -> dict[Finding, FoundInPlanes]:
     }
 
 
-def finding_lines(found: Mapping[Finding, FoundInPlanes], planes: int) -> list[str]:
+def finding_lines(
+    found: Mapping[Finding, FoundInPlanes], planes: int, kind: str = "plane"
+) -> list[str]:
     """Return a line for each finding; with more than one plane, it begins with their number.
 
     Parameters
@@ -59,11 +61,13 @@ def finding_lines(found: Mapping[Finding, FoundInPlanes], planes: int) -> list[s
         Findings of all planes, from `added_up`.
     planes : int
         Number of planes of the image.
+    kind : str
+        What a plane is called, such as ``"volume"``.
     """
     return [
         finding.text(all_of_it.count)
         if planes == 1
-        else f"{all_of_it.planes} plane{'s' * (all_of_it.planes > 1)}: "
+        else f"{all_of_it.planes} {kind}{'s' * (all_of_it.planes > 1)}: "
         f"{finding.text(all_of_it.count)}"
         for finding, all_of_it in found.items()
     ]

@@ -17,11 +17,12 @@ import psutil
 from numpy.typing import NDArray
 
 from napari_blind_deconv.errors import first_line
+from napari_blind_deconv.image_axes import check_axes, moved_origin, with_axis_moved
 from napari_blind_deconv.masks import as_mask
 from napari_blind_deconv.optics import Optics
 from napari_blind_deconv.units import in_unit, short_unit
 
-__all__ = ["BlockKind", "Image", "Index", "PixelArray", "Region", "moved_origin"]
+__all__ = ["BlockKind", "Image", "Index", "PixelArray", "Region"]
 
 Index = tuple[int, ...]
 """Index of a block along the stack axes, which come before the axes of the block."""
@@ -32,6 +33,14 @@ class BlockKind(StrEnum):
 
     PLANE = "plane"
     VOLUME = "volume"
+
+    @classmethod
+    def named(cls, name: str) -> BlockKind:
+        """Return a kind by its name; raise `ValueError` for an unknown one."""
+        if name not in list(cls):
+            names = " or ".join(repr(str(known)) for known in cls)
+            raise ValueError(f"Expected {names} as the block, got {name!r}.")
+        return cls(name)
 
 
 Region = tuple[slice, ...]
@@ -102,7 +111,7 @@ class Image:
     masked: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        _check_axes(self.axes, self.space, self.pixels.shape)
+        check_axes(self.axes, self.space, self.pixels.shape)
         wavelengths = len(self.optics.emission_wavelengths)
         if wavelengths not in (0, self.channels):
             raise ValueError(
@@ -167,14 +176,18 @@ class Image:
         axes = self.axes.replace("Z", "").replace("YX", "ZYX")
         changes: dict[str, Any] = {"axes": axes, "space": "ZYX"}
         if axis < last:
-            changes["pixels"] = _with_axis_moved(self.pixels, axis, last)
+            changes["pixels"] = with_axis_moved(self.pixels, axis, last)
         if self.masked is not None and self.masked.ndim > 2:
             masked = self.masked
-            changes["masked"] = masked if axis == last else _with_axis_moved(masked, axis, last)
+            changes["masked"] = masked if axis == last else with_axis_moved(masked, axis, last)
         elif self.masked is not None:
             depth = self.stack_shape[axis]
             changes["masked"] = np.broadcast_to(self.masked, (depth, *self.masked.shape))
         return replace(self, **changes)
+
+    def as_one_block(self) -> Self:
+        """Return an image whose only stack axis is Z as a volume, any other unchanged."""
+        return self.as_volumes() if self.stack_axes == "Z" else self
 
     def with_pixel_size(self, pixel_size: Sequence[float], unit: str) -> Self:
         """Return a copy with another pixel size along the axes of a block.
@@ -199,6 +212,11 @@ class Image:
     def is_colour(self) -> bool:
         """Whether the last axis is colour."""
         return self.axes.endswith("S")
+
+    @property
+    def block_kind(self) -> BlockKind:
+        """What a block is."""
+        return BlockKind.PLANE if self.space == "YX" else BlockKind.VOLUME
 
     @property
     def stack_axes(self) -> str:
@@ -268,8 +286,8 @@ class Image:
             0 <= position < length for position, length in zip(index, lengths, strict=True)
         ):
             raise ValueError(
-                f"Expected the index of a plane along the axes {self.stack_axes!r} with lengths "
-                f"{lengths}, got {index}."
+                f"Expected the index of a {self.block_kind} along the axes {self.stack_axes!r} "
+                f"with lengths {lengths}, got {index}."
             )
 
     def read(self, index: Index = ()) -> Image:
@@ -290,14 +308,15 @@ class Image:
         needed = pixels * _BYTES_PER_PIXEL
         if needed > free:
             raise ValueError(
-                f"Expected a plane that fits in the {free / 2**30:.0f} GiB of free memory, got "
-                f"{pixels:.3g} pixels that need {needed / 2**30:.0f} GiB; try a part of it."
+                f"Expected a {self.block_kind} that fits in the {free / 2**30:.0f} GiB of free "
+                f"memory, got {pixels:.3g} pixels that need {needed / 2**30:.0f} GiB; try a part "
+                "of it."
             )
         try:
             block = np.asarray(self.pixels[index])
             masked = self._masked_at(index)
         except Exception as error:  # the decoder of a damaged file may raise any exception
-            name = f"The plane {index}" if index else "The image"
+            name = f"The {self.block_kind} {index}" if index else "The image"
             raise ValueError(f"{name} cannot be read ({first_line(error)}).") from error
         return replace(
             self,
@@ -366,8 +385,9 @@ class Image:
         ----------
         mask : array_like
             Booleans or whole numbers; pixels where it is not 0 are left out. It has the axes of a
-            block, and then holds for all blocks, or also axes of the stack, from the last one on.
-            It has no colour axis. Of a dask array, only the blocks that are read are computed.
+            block, and then holds for all blocks, or also axes of the stack, from the last one on,
+            or those of a plane, and then holds for all planes of volumes. It has no colour axis. Of
+            a dask array, only the blocks that are read are computed.
 
         Raises
         ------
@@ -376,7 +396,9 @@ class Image:
         """
         masked = as_mask(mask)
         shape = self.stack_shape + self.block_shape
-        if masked.ndim == len(self.space):
+        if len(self.space) == 3 and masked.shape == self.block_shape[1:]:  # of a plane
+            masked = np.broadcast_to(np.asarray(masked), self.block_shape)
+        elif masked.ndim == len(self.space):
             masked = np.asarray(masked)
         elif masked.ndim > len(self.space) and masked.shape == shape[-masked.ndim :]:
             masked = np.broadcast_to(masked, shape)
@@ -393,53 +415,3 @@ class Image:
             return np.asarray(channels[0], np.float32)
         alpha = self.array[..., 3:]
         return np.concatenate([np.moveaxis(channels, 0, -1), alpha], axis=-1).astype(np.float32)
-
-
-def moved_origin(
-    origin: Mapping[str, float], spacing: Mapping[str, float], starts: Mapping[str, int]
-) -> dict[str, float]:
-    """Return the position of another pixel than the first.
-
-    Parameters
-    ----------
-    origin, spacing : mapping
-        As in `Image`.
-    starts : mapping
-        Index of the pixel along each axis on which it is not the first. Where the spacing is
-        unknown, the position stays.
-    """
-    moved = dict(origin)
-    for axis, start in starts.items():
-        if start and axis in spacing:
-            moved[axis] = moved.get(axis, 0.0) + start * spacing[axis]
-    return moved
-
-
-def _with_axis_moved(pixels: Any, axis: int, to: int) -> Any:
-    """Move an axis of an array, without reading one that is not in memory."""
-    if not hasattr(pixels, "__array_function__"):  # such as a zarr array
-        import dask.array  # it takes half a second
-
-        pixels = dask.array.from_array(pixels)
-    return np.moveaxis(pixels, axis, to)
-
-
-def _check_axes(axes: str, space: str, shape: tuple[int, ...]) -> None:
-    grey = axes.removesuffix("S")
-    before = grey.removesuffix(space)
-    known = set(before) <= set("TCZ") - set(space)
-    if not grey.endswith(space) or not known or len(set(before)) != len(before):
-        raise ValueError(
-            f"Expected axes with the letters T, C and Z, each at most once, then {space}, then S "
-            f"for colour, got {axes!r}."
-        )
-    if len(axes) != len(shape):
-        raise ValueError(
-            f"Expected one letter for each axis of the array of shape {tuple(shape)}, got the axes "
-            f"{axes!r}."
-        )
-    if axes.endswith("S") and shape[-1] not in (3, 4):
-        raise ValueError(
-            f"Expected a colour axis of length 3 or 4 for the axes {axes!r}, got length "
-            f"{shape[-1]}."
-        )

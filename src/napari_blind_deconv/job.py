@@ -233,6 +233,8 @@ class Summary:
     findings : mapping
         What was found in the planes besides the scene, with the number of planes and of pixels or
         lines.
+    block : BlockKind
+        What the planes are: planes, or volumes.
     """
 
     finished: bool
@@ -244,6 +246,7 @@ class Summary:
     stopped: bool = False
     scaling: Scaling | None = None
     findings: Mapping[Finding, FoundInPlanes] = field(default_factory=dict)
+    block: BlockKind = BlockKind.PLANE
 
     @classmethod
     def of_records(
@@ -256,6 +259,7 @@ class Summary:
         seconds: float,
         stopped: bool = False,
         scaling: Scaling | None = None,
+        block: BlockKind = BlockKind.PLANE,
     ) -> Self:
         """Summarise the records of planes; the other parameters are those of the class."""
         warnings = (text for record in records.values() for text in record.get("warnings") or ())
@@ -269,16 +273,17 @@ class Summary:
             stopped=stopped,
             scaling=scaling,
             findings=added_up(findings_in(record) for record in records.values()),
+            block=block,
         )
 
     def finding_lines(self) -> list[str]:
         """Return the findings as lines; for a stack, each with its number of planes."""
-        return finding_lines(self.findings, self.planes)
+        return finding_lines(self.findings, self.planes, self.block)
 
     def warning_lines(self) -> list[str]:
         """Return the warnings as lines; for a stack, each with its number of planes."""
         lines = [
-            text if self.planes == 1 else f"{count} plane{'s' * (count > 1)}: {text}"
+            text if self.planes == 1 else f"{count} {self.block}{'s' * (count > 1)}: {text}"
             for text, count in self.warnings.items()
         ]
         return [*lines, self.scaling.loss] if self.scaling and self.scaling.loss else lines
@@ -369,4 +374,11 @@ def kernel_in(stored: Any, plane: Mapping[str, Any]) -> Kernel | None:
 def earlier_summary(record: dict[str, Any], seconds: float) -> Summary:
     """Return the summary of a run that an earlier one finished, from its provenance."""
     planes = planes_in(record)
-    return Summary.of_records(planes, finished=True, planes=len(planes), done=0, seconds=seconds)
+    return Summary.of_records(
+        planes,
+        finished=True,
+        planes=len(planes),
+        done=0,
+        seconds=seconds,
+        block=Job.from_record(record["job"]).block,
+    )

@@ -186,7 +186,9 @@ def _run(
             plan = yield from _plan(job, image, should_stop)
             if should_stop() and image.blocks > 1:
                 seconds = time.monotonic() - started
-                return Summary(False, image.blocks, 0, {}, {}, seconds, stopped=True)
+                return Summary(
+                    False, image.blocks, 0, {}, {}, seconds, stopped=True, block=job.block
+                )
             store = StackStore.create(job.output, image, plan, origin, overwrite=overwrite)
         try:
             outcome = yield from _compute_missing_planes(store, executor, should_stop)
@@ -210,6 +212,7 @@ def _run(
         seconds=time.monotonic() - started,
         stopped=should_stop(),
         scaling=scaling,
+        block=job.block,
     )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from napari_blind_deconv.kernel_widths import KernelWidths
+from napari_blind_deconv.stored_weights import stored_weights, weights_in
 
 __all__ = ["Kernel", "KernelChoice", "KernelScope", "KernelSource"]
 
@@ -122,7 +123,10 @@ class Kernel:
         if array.dtype == bool or array.dtype.kind not in "uif":
             raise TypeError(f"Expected a PSF of real numbers, got values of type {array.dtype}.")
         if array.ndim not in (2, 3) or array.size == 0:
-            raise ValueError(f"Expected a 2D PSF (rows, columns), got shape {array.shape}.")
+            raise ValueError(
+                "Expected a 2D PSF (rows, columns) or a 3D one (planes, rows, columns), got shape "
+                f"{array.shape}."
+            )
         if not np.isfinite(array).all():
             raise ValueError("Expected a PSF of finite numbers, got NaN or infinite values.")
         if array.min() < 0:
@@ -184,7 +188,7 @@ class Kernel:
         return self.with_weights(_scaled(self.weights, factor))
 
     def as_record(self) -> dict[str, Any]:
-        """Return the kernel, with its weights, as a dictionary for JSON."""
+        """Return the kernel as a dictionary for JSON, with its weights as `stored_weights`."""
         return {
             "source": self.source.value,
             "fwhm": list(self.widths.along_axes),
@@ -192,7 +196,7 @@ class Kernel:
             "unit": self.unit,
             "misfit": self.misfit,
             "width_deviation": self.width_deviation,
-            "weights": self.weights.tolist(),
+            "weights": stored_weights(self.weights),
         }
 
     @classmethod
@@ -200,7 +204,7 @@ class Kernel:
         """Return the kernel of :meth:`as_record`; attributes that older records lack are None."""
         size = record.get("pixel_size")
         return cls(
-            np.array(record["weights"], np.float32),
+            weights_in(record["weights"]),
             KernelSource(record["source"]),
             None if size is None else tuple(map(float, size)),
             record.get("unit", "pixel"),

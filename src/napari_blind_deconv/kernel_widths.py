@@ -52,7 +52,7 @@ class KernelWidths:
         """
         weights = np.asarray(kernel)
         sides = np.ones(weights.ndim) if pixel_size is None else np.array(pixel_size)
-        fine = finely_sampled(weights)
+        fine = finely_sampled(_around_maximum(weights))
         pieces, _ = ndimage.label(fine >= fine.max() / 2)
         points = np.argwhere(pieces == pieces.flat[fine.argmax()]) / FINENESS * sides
         # Each sample stands for a cube of 1 / FINENESS pixels, whose variance is its side² / 12.
@@ -74,6 +74,13 @@ class KernelWidths:
     def roundness(self) -> float:
         """Shortest width divided by the longest; 1 for a round kernel."""
         return self.principal[-1] / self.principal[0]
+
+
+def _around_maximum(weights: NDArray[Any]) -> NDArray[Any]:
+    """Return the window of what is above half the maximum; a whole volume has too many samples."""
+    bright = np.nonzero(weights >= weights.max() / 2)
+    window = [slice(max(int(i.min()) - 1, 0), int(i.max()) + 2) for i in bright]
+    return weights[tuple(window)]
 
 
 def finely_sampled(kernel: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

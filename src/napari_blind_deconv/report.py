@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_blind_deconv.engine.expected_error import expected_error
 from napari_blind_deconv.engine.sampling import judge_block
 from napari_blind_deconv.findings import Findings
-from napari_blind_deconv.image import Image, Index
+from napari_blind_deconv.image import BlockKind, Image, Index
 from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.job import Job, kernel_in, planes_in, sidecar_of
 from napari_blind_deconv.kernel import Kernel, KernelSource
@@ -26,16 +26,17 @@ __all__ = ["Report"]
 
 @dataclass(frozen=True)
 class Report:
-    """How far the result of one plane can be trusted.
+    """How far the result of one plane, or of one volume, can be trusted.
 
     Attributes
     ----------
     title : str
         Name of the result, and the index of the plane for a stack.
     image, estimate : ndarray
-        Image and result, ``(rows, columns)``; for a colour image, the mean of its channels.
+        Image and result, ``(rows, columns)``, or ``(planes, rows, columns)`` of a volume; for a
+        colour image, the mean of its channels.
     kernel : Kernel
-        The kernel of the plane.
+        The kernel of the plane or volume.
     trust : TrustReport
         Residual, noise, resolution and the other numbers.
     flags : tuple of QualityFlag
@@ -68,7 +69,7 @@ class Report:
         result : Path
             File written by `run_job` or ``blind-deconv run``, with its sidecar beside it.
         plane : tuple of int, optional
-            Index of the plane in a stack; default: the first plane.
+            Index of the plane, or volume, in a stack; default: the first.
 
         Raises
         ------
@@ -76,6 +77,7 @@ class Report:
             If a file is missing, if the files do not fit together, or if the plane failed.
         """
         saved = _SavedPlane.read(result, plane)
+        kind = saved.before.block_kind
         reason = StopReason(saved.record["stop_reason"])
         trust, flags, findings = judge_block(
             saved.before,
@@ -86,7 +88,7 @@ class Report:
             slowed_at=saved.record.get("slowed_at"),
         )
         return cls(
-            title=f"{result.name}{f', plane {saved.index}' if saved.index else ''}",
+            title=f"{result.name}{f', {kind} {saved.index}' if saved.index else ''}",
             image=saved.before.luminance(),
             estimate=saved.after.luminance(),
             kernel=saved.kernel,
@@ -101,6 +103,11 @@ class Report:
     @property
     def verdict(self) -> str:
         """All reasons to doubt the result, or a statement that there are none."""
+        if not self.flags and self.trust.residual_level is None:
+            return (
+                "The image is too small to tell whether the result, blurred again, matches it; "
+                "there is no other reason to doubt this result."
+            )
         if not self.flags:
             return (
                 "There is no reason to doubt this result: "
@@ -122,7 +129,14 @@ class Report:
     def error_image(self) -> Image:
         """Return the map of the expected error with the pixel size of the result."""
         after = self._saved.after
-        return Image(self.expected_error, "YX", after.spacing, after.unit, origin=after.origin)
+        return Image(
+            self.expected_error,
+            after.space,
+            after.spacing,
+            after.unit,
+            space=after.space,
+            origin=after.origin,
+        )
 
     def as_record(self) -> dict[str, Any]:
         """Return the report, without its arrays, as a dictionary that can be written as JSON."""
@@ -157,6 +171,8 @@ class _SavedPlane:
         job, sidecar = _read_sidecar(result)
         with job.open() as input_file, open_image(result) as result_file:
             before, after = input_file.image, result_file.image
+            if before.block_kind is BlockKind.VOLUME:
+                after = after.as_volumes()
             if before.pixels.shape != after.pixels.shape:
                 raise ValueError(
                     f"Expected the image that {result} was made from, of shape "

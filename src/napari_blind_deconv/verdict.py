@@ -67,7 +67,8 @@ def verdict(result: Result, pixel_size: Sequence[float] | None = None, unit: str
     ----------
     result : Result
     pixel_size : sequence of float, optional
-        Height and width of a pixel. Default: that of the kernel, else 1.
+        Height and width of a pixel, or depth, height and width of a voxel. Default: that of the
+        kernel, else 1.
     unit : str
         Unit of `pixel_size`, such as ``"µm"``.
 
@@ -78,14 +79,17 @@ def verdict(result: Result, pixel_size: Sequence[float] | None = None, unit: str
     """
     if pixel_size is None:
         known = result.kernel.pixel_size
-        pixel_size, unit = (known, result.kernel.unit) if known else ((1.0, 1.0), "px")
+        pixel_size, unit = (
+            (known, result.kernel.unit) if known else ((1.0,) * result.kernel.weights.ndim, "px")
+        )
     for flag, (sentence, steps) in _NOT_SHARPENED.items():
         if flag in result.flags:
             if (result.trust.residual_level or 0.0) > _NOISE_TAKEN_OFF:
                 sentence = f"{sentence.removesuffix('.')}; noise was taken off."
             return Verdict(sentence, steps, frozenset({flag}))
     steps = (NextStep.REGION,) if Finding.UNEVEN in result.findings else ()
-    detail, flags = _detail(result, math.prod(pixel_size) ** 0.5, unit)
+    # Detail is measured in planes, also in those of a volume.
+    detail, flags = _detail(result, math.prod(pixel_size[-2:]) ** 0.5, unit)
     return Verdict(f"{detail} {_width(result, pixel_size, unit)}", steps, flags)
 
 
@@ -129,6 +133,9 @@ def _found_width(result: Result, pixel_size: Sequence[float], unit: str) -> str:
     told = result.kernel.width_deviation
     is_given = result.kernel.source is KernelSource.GIVEN
     subject = "The given kernel is" if is_given else "Kernel"
+    if len(widths.along_axes) == 3:
+        sides = " × ".join(f"{width:.2g}" for width in widths.along_axes)
+        return f"{subject} {sides} {unit} wide along Z, Y and X"
     if longest > _ROUND * shortest:
         margin = f" (± {100 * told:.0f} %)" if told else ""
         return f"{subject} {longest:.2g} × {shortest:.2g} {unit} wide{margin}"

@@ -22,6 +22,7 @@ from napari_blind_deconv.cli.options import (
     SeedOption,
     SeriesOption,
     SetOption,
+    VolumeOption,
     WavelengthOption,
     given_optics,
     kernel_scope,
@@ -83,10 +84,7 @@ def run(
         ),
     ] = None,
     series: SeriesOption = None,
-    volume: Annotated[
-        bool,
-        typer.Option("--volume", help="Deconvolve each volume along Z, Y and X with a 3D PSF."),
-    ] = False,
+    volume: VolumeOption = False,
     kernel: KernelOption = "per-channel",
     reference: Annotated[
         str | None,
@@ -185,6 +183,7 @@ def batch(
     refractive_index: ImmersionOption = None,
     wavelength: WavelengthOption = None,
     series: SeriesOption = None,
+    volume: VolumeOption = False,
     kernel: KernelOption = "per-channel",
     psf: Annotated[Path | None, typer.Option(help="TIFF of a known PSF, for all images.")] = None,
     psf_guess: Annotated[
@@ -221,6 +220,7 @@ def batch(
             "psf": psf,
             "psf_guess": psf_guess,
             "mask": mask,
+            "block": BlockKind.VOLUME if volume else BlockKind.PLANE,
         }
         pairs = plan_batch(images, out, suffix)
         out.mkdir(parents=True, exist_ok=True)
@@ -252,7 +252,11 @@ def report(
         Path | None, typer.Option(help="File for the page: .png or .pdf; default: no page.")
     ] = None,
     plane: Annotated[
-        str | None, typer.Option(metavar="T,C,Z", help="Plane of a stack; default: the first.")
+        str | None,
+        typer.Option(
+            metavar="T,C,Z",
+            help="Plane of a stack, or T,C of a volume; default: the first.",
+        ),
     ] = None,
     error_out: Annotated[
         Path | None, typer.Option(help="TIFF for a map of the expected error.")

@@ -27,6 +27,7 @@ __all__ = [
     "SeedOption",
     "SeriesOption",
     "SetOption",
+    "VolumeOption",
     "WavelengthOption",
     "given_optics",
     "kernel_scope",
@@ -55,6 +56,9 @@ AxesOption = Annotated[
 ]
 KernelOption = Annotated[
     str, typer.Option(help="Kernels of a stack: per-channel, shared (one for all) or per-slice.")
+]
+VolumeOption = Annotated[
+    bool, typer.Option("--volume", help="Deconvolve each volume along Z, Y and X with a 3D PSF.")
 ]
 SeriesOption = Annotated[
     str | None,

@@ -109,16 +109,17 @@ def print_lines(kind: str, lines: Iterable[str], name: Path | None = None) -> No
 
 def print_stack_summary(summary: Summary, output: Path) -> None:
     """Print how many planes of a stack were deconvolved, and which failed and why."""
+    kind = summary.block
     for index, failure in summary.failures.items():
-        errors.print(f"plane {index}: {failure}", soft_wrap=True)
+        errors.print(f"{kind} {index}: {failure}", soft_wrap=True)
     if not summary.finished:
-        errors.print("Interrupted; finished planes are kept, and --resume continues.")
+        errors.print(f"Interrupted; finished {kind}s are kept, and --resume continues.")
         return
     if not summary.done:
         errors.print(f"{output} is complete already.", soft_wrap=True)
         return
     errors.print(
-        f"{output}: {summary.done} of {summary.planes} planes in {summary.seconds:.0f} s, "
+        f"{output}: {summary.done} of {summary.planes} {kind}s in {summary.seconds:.0f} s, "
         f"{len(summary.failures)} failed.",
         soft_wrap=True,
     )

@@ -86,7 +86,7 @@ class _RunBar:
     def __init__(self, progress: Progress, name: str) -> None:
         self._progress, self._name = progress, name
         self._bar = progress.add_task(name, total=None, unit="iterations")
-        self._planes = 1
+        self._planes = 1  # or volumes
         self.last: BlockResult | None = None
 
     def show_image(self, opened: OpenImage) -> None:
@@ -96,7 +96,7 @@ class _RunBar:
         if self._planes == 1:
             errors.print(f"Deconvolving {self._name}; Ctrl-C keeps the best estimate so far.")
             return
-        self._progress.update(self._bar, total=self._planes, unit="planes")
+        self._progress.update(self._bar, total=self._planes, unit=f"{opened.image.block_kind}s")
 
     def follow(self, run: Run[Any, Any]) -> None:
         """Show the progress of a run until it ends."""

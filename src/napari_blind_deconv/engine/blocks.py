@@ -96,7 +96,7 @@ def submit_blocks(
             yield from submit([index], None)
     except BrokenExecutor as error:
         raise DeconvolutionError(
-            f"The workers ended ({first_line(error)}); the completed planes are valid."
+            f"The workers ended ({first_line(error)}); the completed {image.block_kind}s are valid."
         ) from error
 
 
@@ -160,18 +160,18 @@ def _result_of(
     future: Future[BlockResult], image: Image, index: Index, workers: BlockExecutor
 ) -> BlockResult:
     """Return the result of a worker; an error of the worker becomes that of the block."""
-    error = _error_of(future)
+    error, kind = _error_of(future), image.block_kind
     if error is None:
         return future.result()
     if isinstance(error, workers.fatal):
         raise error
     if isinstance(error, workers.deaths):
         reason = (
-            "Expected a result, but all workers that computed this plane ended, also when it was "
+            f"Expected a result, but all workers that computed this {kind} ended, also when it was "
             "the only one; possibly out of memory: give the workers more."
         )
     else:
-        reason = f"The worker failed on this plane ({type(error).__name__}: {first_line(error)})."
+        reason = f"The worker failed on this {kind} ({type(error).__name__}: {first_line(error)})."
     failure = DeconvolutionError(reason)
     try:
         return _failed(index, image.read(index), failure)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import psutil
 from numpy.typing import ArrayLike, NDArray
 
 from napari_blind_deconv.engine.converging import Converging
@@ -41,6 +42,8 @@ from napari_blind_deconv.task import Task
 __all__ = ["deconvolve", "iterate", "run_stages", "run_task"]
 
 _PREVIEW_SECONDS = 0.5
+# Memory of the linear and the log-gaussian estimate of a volume, per voxel of the canvas.
+_BYTES_PER_VOXEL = 750
 # Phrases in the messages of libraries that ran out of memory. "memory" alone is not enough: access
 # to illegal memory is another fault.
 _OUT_OF_MEMORY_PHRASES = ("out of memory", "not enough memory", "allocate memory", "alloc_failed")
@@ -72,10 +75,11 @@ def deconvolve(
         Settings of the run, including device and seed. Default: the preset ``"fast"``.
     kernel : KernelChoice, Kernel or array_like, optional
         Default: the kernel is found in the image. A kernel or an array is held, so that only the
-        image is estimated (non-blind deconvolution). It must be non-negative, at the pixel size of
-        the image, and have as many axes. A volume needs a kernel. It is padded with zeros until its
-        centroid lies within half a pixel of its centre, and the rest of the offset is removed from
-        the estimate, so that the image does not move. ``KernelChoice.start_from(kernel)`` gives a
+        image is estimated (non-blind deconvolution). It must be non-negative and have as many axes
+        as the image. An array has the pixel size of the image; a kernel that states another one is
+        resampled. A volume needs a kernel. It is padded with zeros until its centroid lies within
+        half a pixel of its centre, and the rest of the offset is removed from the estimate, so that
+        the image does not move. ``KernelChoice.start_from(kernel)`` gives a
         guess that the fit corrects.
     axes : str, optional
         Axes of an array: ``"YX"``, ``"ZYX"`` for a volume, or with S at the end for colour. For a
@@ -176,9 +180,8 @@ def iterate(
     Run
         An iterator of `Snapshot`; its ``result()`` is the `Result`.
     """
-    converted = Image.of(image, axes)
     task = Task.of(
-        converted.as_volumes() if converted.stack_axes == "Z" else converted,
+        Image.of(image, axes).as_one_block(),
         settings,
         changes,
         axes=None,
@@ -208,6 +211,7 @@ def run_task(
 def _run(problem: Problem, control: RunControl) -> Generator[Snapshot, None, Result]:
     started = time.monotonic()
     try:
+        _check_memory(problem)
         skipped: dict[Stage, SkipReason] = {}
         problem, end = yield from run_stages(problem, control, skipped)
         image, weights = problem.to_output(
@@ -318,6 +322,15 @@ def _ended(problem: Problem, outcome: SolverOutcome) -> SolverOutcome:
     if outcome.reason is StopReason.COMPLETED and is_explained:
         return replace(outcome, reason=StopReason.NOISE)
     return outcome
+
+
+def _check_memory(problem: Problem) -> None:
+    """Raise `MemoryError` for a volume that is too large; the system would end the process."""
+    is_volume, solver = len(problem.window) == 3, problem.settings.solver
+    if is_volume and problem.device.type == "cpu" and solver is not SolverName.RICHARDSON_LUCY:
+        needed = _BYTES_PER_VOXEL * math.prod(problem.canvas_shape)
+        if needed > psutil.virtual_memory().available:
+            raise MemoryError
 
 
 def _deconvolution_error(error: BaseException, problem: Problem) -> DeconvolutionError:

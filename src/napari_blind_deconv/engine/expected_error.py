@@ -60,18 +60,21 @@ def expected_error(
     Returns
     -------
     ndarray
-        Expected error ``(rows, columns)`` in the units of the image, float32. NaN where the image
-        has no valid pixels.
+        Expected error ``(rows, columns)``, or ``(planes, rows, columns)`` of a volume, in the units
+        of the image, float32. NaN where the image has no valid pixels.
 
     Notes
     -----
     The map contains noise, and detail that blur and noise hide. It does not contain errors of the
     kernel: if this is much too wide or too narrow, the true error is larger.
     """
-    block = Image.of(image, axes)
+    block = Image.of(image, axes).as_one_block()
+    kernel = result.kernel_used
+    if block.pixel_size is None and kernel.pixel_size and len(block.space) == 3:
+        block = block.with_pixel_size(kernel.pixel_size, kernel.unit)
     if mask is not None:
         block = block.with_mask(mask)
-    grid = grid_for(block, result.kernel_used)
+    grid = grid_for(block, kernel)
     if grid is None:
         return _expected_error(block, result.image, result)
     error = _expected_error(grid.reduced(block), grid.sampled(result.image), result)

@@ -111,8 +111,10 @@ def fitted_kernel(kernel: Kernel, block: Image) -> Kernel:
     A kernel is resampled only if both pixel sizes are known and differ.
     """
     if kernel.weights.ndim != len(block.space):
-        kind = "a 2D PSF (rows, columns)" if len(block.space) == 2 else "a 3D PSF"
-        raise ValueError(f"Expected {kind}, got shape {kernel.shape}.")
+        is_plane = len(block.space) == 2
+        kind = "a 2D PSF (rows, columns) for a plane" if is_plane else "a 3D PSF for a volume"
+        advice = "; a 3D PSF is for volumes" if is_plane else "; a 2D PSF is for planes"
+        raise ValueError(f"Expected {kind}, got shape {kernel.shape}{advice}.")
     fitted = at_pixel_size(kernel, block.pixel_size, block.unit)
     if len(block.space) == 3:
         return _fitted_to_volume(fitted, block)
@@ -155,8 +157,8 @@ def check_solver(settings: Settings, choice: KernelChoice, space: str) -> None:
     """
     if space == "ZYX" and not choice.is_held:
         raise ValueError(
-            "Expected a PSF for a volume, got none; try its planes one by one, whose kernel is "
-            "found in the image."
+            f"Expected a PSF for a volume, got {'none' if choice.is_found else 'a guess'}; try its "
+            "planes one by one, whose kernel is found in the image."
         )
     if settings.solver is SolverName.RICHARDSON_LUCY and not choice.is_held:
         raise ValueError("Expected a PSF for Richardson-Lucy, got none; try another solver.")
@@ -167,6 +169,8 @@ def check_solver(settings: Settings, choice: KernelChoice, space: str) -> None:
             f"'{settings.solver}', got kernel_start 'flat'."
         )
     has_networks_only = is_flat or settings.image_start is ImageStart.RANDOM
+    if space == "ZYX":  # which the networks do not refine
+        return
     if settings.solver is SolverName.AUTO and has_networks_only and settings.strength != 1:
         name, value = ("kernel_start", "flat") if is_flat else ("image_start", "random")
         raise ValueError(

@@ -135,9 +135,26 @@ def _faults_of(channel: NDArray[np.float64], masked: NDArray[np.bool_] | None) -
     given = channel if masked is None else np.where(masked, np.nan, channel)
     planes = given.reshape(-1, *given.shape[-2:])
     faults = np.stack([find_faults(plane) for plane in planes]).reshape(channel.shape)
+    if channel.ndim == 3:
+        faults[_lost_planes(given)] = PixelFault.FLAT
     if masked is not None:
         faults[masked] = PixelFault.MASKED
     return faults
+
+
+def _lost_planes(volume: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which planes have one value beyond those of all others, as frames that were lost.
+
+    Dark planes of an image without offset or noise are not lost: others are as dark in places.
+    """
+    lost = np.zeros(len(volume), bool)
+    known = np.isfinite(volume).all(axis=(1, 2))
+    lowest, highest = volume.min(axis=(1, 2)), volume.max(axis=(1, 2))
+    varies = known & (lowest < highest)
+    if varies.any():
+        is_beyond = (highest < lowest[varies].min()) | (lowest > highest[varies].max())
+        lost = known & ~varies & is_beyond
+    return lost
 
 
 def _counts(faults: NDArray[np.uint8]) -> dict[Finding, int]:
@@ -173,7 +190,8 @@ def _has_region(faults: NDArray[np.uint8]) -> bool:
     valid = (faults == PixelFault.NONE).all(axis=0)
     if valid.all():
         return True
-    shares = ndimage.uniform_filter(valid.astype(np.float32), MIN_SIDE, mode="constant")
+    sides = [min(side, MIN_SIDE) for side in valid.shape]  # a volume may have fewer planes
+    shares = ndimage.uniform_filter(valid.astype(np.float32), sides, mode="constant")
     return bool(valid.any() and shares.max() >= _MIN_VALID_SHARE)
 
 

@@ -1,4 +1,4 @@
-"""Deconvolution of a plane of any size. A large plane is deconvolved in tiles with one kernel.
+"""Deconvolution of a block. A large plane is deconvolved in tiles with one kernel.
 
 The networks take most memory, but few images need them. A plane that is too large only for them is
 therefore deconvolved as a whole first, and in tiles only if it needs networks.
@@ -100,6 +100,8 @@ def _within_memory(
 
 
 def _deconvolve_plane(task: Task, control: RunControl) -> _Run:
+    if len(task.image.space) == 3:  # a volume has no networks, which tiles are made for
+        return (yield from run_task(task, control))
     side, pixels = task.tile_side, math.prod(task.image.block_shape)
     estimate = task.image.array
     if side is not None and side**2 < pixels <= (_LONGER_WITHOUT_NETWORKS * side) ** 2:

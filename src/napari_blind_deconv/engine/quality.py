@@ -18,6 +18,7 @@ from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.location import centre_kernel, origin_at_centroid
 from napari_blind_deconv.numerics.pixel_faults import fill
+from napari_blind_deconv.numerics.regions import plane_with_contrast
 from napari_blind_deconv.numerics.resolution import resolution
 from napari_blind_deconv.reasons import Finding, QualityFlag, StopReason
 from napari_blind_deconv.results import MIN_SHARPENING, TrustReport
@@ -131,7 +132,7 @@ def _trust_report(
     signal = math.sqrt(max(float(image[valid].var()) - noise**2, 0.0))
     total = float(image[valid].sum(dtype=np.float64))
     longest, *_, shortest = kernel.widths.principal
-    plane = _most_contrast(image)
+    plane = plane_with_contrast(image)
     return TrustReport(
         residual=residual,
         residual_level=_robust_deviation(interior) if is_large_enough else None,
@@ -146,12 +147,6 @@ def _trust_report(
         kernel_fwhm=(longest, shortest),
         kernel_border=kernel.border_share,
     )
-
-
-def _most_contrast(image: NDArray[np.floating[Any]]) -> tuple[int, ...]:
-    """Return the index of the plane of a volume with the most contrast; ``()`` for a plane."""
-    variances = image.var(axis=(-2, -1))
-    return tuple(int(index) for index in np.unravel_index(variances.argmax(), variances.shape))
 
 
 def quality_flags(

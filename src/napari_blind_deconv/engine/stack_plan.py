@@ -61,7 +61,7 @@ def make_plan(
     check_solver(task.settings, choice, image.space)
     if choice.kernel is not None:
         fitted = fitted_kernel(choice.kernel, image)
-        if fitted is not choice.kernel:
+        if fitted.pixel_size != choice.kernel.pixel_size:  # not if it was only cut
             yield _resampled(choice.kernel, fitted)
         choice = replace(choice, kernel=fitted)
     if reference is not None:
@@ -116,7 +116,8 @@ def _raise_no_usable_plane(image: Image) -> None:
     if image.blocks == 1:
         Inspection.of(first)  # raises the exact reason
     raise ValueError(
-        "Expected at least one plane with some contrast in its valid pixels, got none in the stack."
+        f"Expected at least one {image.block_kind} with some contrast in its valid pixels, got "
+        "none in the stack."
     )
 
 

@@ -127,7 +127,7 @@ def deconvolve_stack(
         pixel_size=pixel_size,
         unit=unit,
         mask=mask,
-        block=BlockKind(block),
+        block=BlockKind.named(block),
     )
     steps = run_stack(
         task,

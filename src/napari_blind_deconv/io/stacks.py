@@ -12,7 +12,8 @@ import dask.array as da
 import tifffile
 
 from napari_blind_deconv.errors import first_line
-from napari_blind_deconv.image import Image, moved_origin
+from napari_blind_deconv.image import Image
+from napari_blind_deconv.image_axes import moved_origin
 from napari_blind_deconv.io.masks import fitted_mask
 from napari_blind_deconv.io.stored_array import Closeable, StoredArray, UnsupportedFileError
 from napari_blind_deconv.io.stored_axes import (

@@ -156,10 +156,10 @@ class StackStore:
                 os.fsync(file.fileno())
         except OSError as error:
             reason = error.strerror or f"{error}; is the disk full?"
-            folder = partial_folder(self.output)
+            folder, kind = partial_folder(self.output), self.image.block_kind
             sentence = (
-                f"Plane {index} could not be written into {folder} ({reason}); the finished planes "
-                "are kept, and --resume continues."
+                f"{kind.capitalize()} {index} could not be written into {folder} ({reason}); the "
+                f"finished {kind}s are kept, and --resume continues."
                 if self.image.blocks > 1
                 else f"The output {self.output} could not be written ({reason})."
             )

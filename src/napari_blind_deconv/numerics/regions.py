@@ -1,4 +1,4 @@
-"""Select the part of a large image from which the kernel is estimated."""
+"""Select the part of an image with the most contrast: a region, or a plane of a volume."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["region_with_contrast"]
+__all__ = ["plane_with_contrast", "region_with_contrast"]
 
 
 def region_with_contrast(image: NDArray[np.floating[Any]], side: int) -> tuple[slice, ...]:
@@ -25,3 +25,10 @@ def region_with_contrast(image: NDArray[np.floating[Any]], side: int) -> tuple[s
         for centre, length, total in zip(centre_index, sides, image.shape, strict=True)
     ]
     return tuple(slice(s, s + length) for s, length in zip(starts, sides, strict=True))
+
+
+def plane_with_contrast(image: NDArray[np.floating[Any]]) -> tuple[int, ...]:
+    """Return the index of the plane of a volume with the most contrast; ``()`` for a plane."""
+    is_known = np.isfinite(image)
+    variances = np.where(is_known, image, image[is_known].mean()).var(axis=(-2, -1))
+    return tuple(int(index) for index in np.unravel_index(variances.argmax(), variances.shape))

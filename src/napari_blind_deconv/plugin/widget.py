@@ -167,8 +167,8 @@ class BlindDeconvolutionWidget(QWidget):
             series = self._make_series()
         except Exception as error:  # lazy data may raise any error when they are read
             sentence = str(error) or type(error).__name__
+            self._finish()
             self._show_error(sentence, error)
-            self._finish(sentence)
             return
         self.form.preferences().save()
         self._last = None
@@ -220,15 +220,20 @@ class BlindDeconvolutionWidget(QWidget):
 
     def _apply_strength(self, strength: float) -> None:
         """Run again with a strength, and with the kernel of the last result."""
-        result = None if self._last is None else self._last.result_shown()
+        run = self._last
+        result = None if run is None else run.result_shown()
         self.form.set_strength(strength)
-        # Finding it again gives the same kernel, unless the networks have corrected it.
-        if result is not None and result.has_fitted_kernel:
+        # Finding it again gives the same kernel, unless the networks have corrected it. The several
+        # kernels of a stack are found again.
+        if run is not None and run.has_one_kernel and result and result.has_fitted_kernel:
             self.form.kernel.hold_last()
         self.start()
 
     def _try_next(self, step: NextStep) -> None:
         """Do what the verdict offers, or prepare it if the user has to add something."""
+        if self._last is not None and self._last.is_source_deleted:
+            self._show_status("The input layer was deleted; choose another layer to run on.")
+            return
         self.form.prepare(step)
         if step is NextStep.GAUSSIAN:
             self.start()
@@ -266,11 +271,11 @@ class BlindDeconvolutionWidget(QWidget):
         """Show the result of the chosen layer, if there is one, and how the series has ended."""
         assert self._series is not None
         has_results = bool(self._series.finished)
-        self._finish(summary)
+        self._finish()
         if has_results:
             self.result_section.expand(animate=False)
-            self._show_last()
-            self._show_status(f"{summary} {self.status.text()}".strip())
+            summary = f"{summary} {self.status.text()}".strip()
+        self._show_status(summary)
 
     def _show_last(self) -> None:
         """Show the result of the chosen layer that was shown last; else show no result."""
@@ -298,7 +303,7 @@ class BlindDeconvolutionWidget(QWidget):
         """Show a result of the history, and choose its input."""
         self.result.clear()
         self.history.show(entry)
-        if entry.run is not None and entry.run.source in self._viewer.layers:
+        if entry.run is not None and not entry.run.is_source_deleted:
             self.form.input.layer.value = entry.run.source
         self._show_run(entry.run)
 
@@ -341,15 +346,13 @@ class BlindDeconvolutionWidget(QWidget):
         notify(sentence, self._problem_report(sentence, error))
         self._show_status(sentence)
 
-    def _finish(self, sentence: str) -> None:
+    def _finish(self) -> None:
         if self._series is not None:
             self.destroyed.disconnect(self._series.detach)
             self._series = None
         self.progress.finish()
         self._show_running(False)
         self._show_last()
-        if sentence:
-            self._show_status(sentence)
 
     # Texts and buttons
 

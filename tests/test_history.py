@@ -17,6 +17,8 @@ from napari_blind_deconv.plugin import worker
 from napari_blind_deconv.plugin.history import held_bytes
 from napari_blind_deconv.plugin.kernel_form import FOUND, GAUSSIAN, LAST, LAYER
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
+from napari_blind_deconv.synthetic import fluorescence_scene
+from napari_blind_deconv.verdict import NextStep
 
 PIXELS = np.random.default_rng(0).random((24, 28)).astype(np.float32)
 CALIBRATION = {"scale": (0.2, 0.1), "translate": (5, -3), "units": ("um", "um")}
@@ -333,6 +335,53 @@ class TestHistory:
         click(dock, 0)
         np.testing.assert_array_equal(layer.data, shown)
         assert not dock.result.slider.is_preview
+
+    def test_a_click_leaves_pixels_that_the_user_has_given_the_layer(self, dock, finish):
+        finish()
+        edited = result_of(dock).data + 1
+        result_of(dock).data = edited
+        click(dock, 0)
+        assert result_of(dock).data is edited
+        assert dock._last.layers.is_changed
+
+    def test_layers_made_on_request_are_not_made_again(self, dock, finish):
+        viewer = viewer_of(dock)
+        pixels = PIXELS.copy()
+        pixels[4:8, 4:8] = np.nan
+        viewer.layers["cells"].data = pixels
+        finish(solver="wiener")
+
+        def request() -> None:
+            dock.result.left_out.button.click()
+            dock.result.comparison.residual_button.click()
+
+        request()
+        click(dock, 0)
+        request()
+        made = [*NAMES, "cells [left out]", "cells [residual]"]
+        assert names(dock) == made
+        viewer.layers.remove("cells [left out]")
+        request()
+        finish()
+        click(dock, 1)
+        assert sorted(names(dock)) == sorted(made)
+
+    def test_nothing_is_run_on_another_layer_than_the_one_that_was_deleted(self, dock, finish):
+        viewer_of(dock).layers["cells"].data = fluorescence_scene((40, 48)).observed
+        finish(solver="wiener")
+        viewer_of(dock).layers.remove("cells")
+        viewer_of(dock).add_image(PIXELS, name="others", **CALIBRATION)
+        click(dock, 0)
+        result = dock.result
+        result.strength.slider.setValue(24)
+        for button in (result.apply_button, result.strength.apply_button):
+            assert not button.isEnabled()
+            assert button.toolTip() == "The input layer was deleted."
+        for step in NextStep:
+            dock.verdict.chosen.emit(step)
+            assert "was deleted" in dock.status.text()
+        assert dock.form.kernel.source.value == FOUND
+        assert not run_module._active
 
     def test_a_click_ends_a_comparison_first(self, dock, finish):
         finish()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import napari
 import numpy as np
 import pytest
+import tifffile
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
 from tests import guard
@@ -331,6 +332,18 @@ class TestSelectedLayers:
         assert text.count("blind-deconv run") == 3
         assert "--pixel-size 0.3,0.3" in text
 
+    def test_copied_runs_on_files_of_one_name_have_results_of_their_own(self, dock, tmp_path):
+        images = []
+        for folder in ("x", "y"):
+            (tmp_path / folder).mkdir()
+            tifffile.imwrite(tmp_path / folder / "cells.tif", SCENES[0])
+            images += dock._viewer.open(tmp_path / folder / "cells.tif", plugin="napari")
+        dock._viewer.layers.selection = set(images)
+        dock.form.input.run_on.value = SELECTED
+        dock.reuse.command_button.click()
+        text = QApplication.clipboard().text()
+        assert text.count(" cells_deblurred.tif") == text.count(" cells_deblurred_2.tif") == 1
+
 
 class TestChannels:
     def test_are_offered_with_one_click_and_stay_chosen(self, dock, finish):
@@ -363,11 +376,49 @@ class TestChannels:
             assert result.contrast_limits == image.contrast_limits
             assert result.visible
             assert not image.visible
-        order = [dock._viewer.layers.index(layer) for layer in (*channels, *results)]
+        order = [dock._viewer.layers.index(layer) for layer in results]
         assert order == sorted(order)
         for result in results:
             dock._viewer.layers.remove(result)
         assert all(image.visible for image in channels)
+
+    def test_the_result_of_the_lowest_one_hides_no_other(self, dock, finish):
+        first, second, _ = add_channels(dock)
+        dock._viewer.layers.selection.active = first
+        dock.start()
+        finish()
+        layers = dock._viewer.layers
+        result = layers["C1 [deblurred]"]
+        assert layers.index(first) < layers.index(result) < layers.index(second)
+
+    @pytest.mark.parametrize("number", [0, 2])
+    def test_a_kept_result_is_not_added_to_a_new_one(self, dock, finish, number):
+        source = add_channels(dock)[number]
+        dock._viewer.layers.selection.active = source
+        dock.start()
+        finish()
+        kept = dock._last.layer
+        dock.result.layer_options.keep.click()
+        dock.start()
+        assert not kept.visible, "nor to the estimate during the run"
+        finish()
+        new = dock._last.layer
+        assert (kept.visible, new.visible, source.visible) == (False, True, False)
+        dock._viewer.layers.remove(kept)
+        assert not source.visible, "the new result still stands for it"
+        dock._viewer.layers.remove(new)
+        assert source.visible
+
+    def test_a_strength_is_applied_to_the_layer_of_the_result(self, dock, finish):
+        add_channels(dock)
+        dock.form.input.run_on.value = CHANNELS
+        dock.start()
+        finish()
+        dock.result.strength.slider.setValue(24)
+        dock.result.strength.apply_button.click()
+        finish()
+        assert [entry.name for entry in dock.history.entries] == ["C1", "C2", "C3", "C3"]
+        assert dock._last.result_shown().settings.strength == 1.2
 
     def test_split_stacks_are_recognised(self):
         viewer = ViewerModel()

@@ -17,6 +17,7 @@ from napari_blind_deconv.plugin.geometry import LayerPlane
 from napari_blind_deconv.plugin.layers import displayable, image_options
 from napari_blind_deconv.plugin.strength_tile import Tile
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
+from napari_blind_deconv.results import Result
 from napari_blind_deconv.synthetic import fluorescence_scene
 from napari_blind_deconv.task import Task
 
@@ -111,7 +112,8 @@ class TestPreview:
             move(finished, strength)
         wait(is_idle(finished))
         result = finished._last.result_shown()
-        expected = deconvolve(PIXELS, result.settings, kernel=result.kernel, strength=1.3)
+        given = {"kernel": result.kernel, "pixel_size": CALIBRATION["scale"]}
+        expected = deconvolve(PIXELS, result.settings, strength=1.3, **given)
         np.testing.assert_array_equal(layers_of(finished)[NAME].data, expected.image)
 
     def test_it_follows_the_visibility_of_the_result(self, previewed):
@@ -236,6 +238,24 @@ class TestOffer:
         assert dock._last.result_shown().settings.strength == 0.8
         np.testing.assert_array_equal(dock._last.result_shown().kernel.weights, kernel.weights)
         assert dock.form.kernel.is_held == is_held
+
+
+@pytest.mark.parametrize(("scope", "is_held"), [("per-slice", False), ("per-channel", True)])
+def test_the_kernel_of_one_plane_is_not_held_for_a_stack_with_several(
+    dock, wait, monkeypatch, scope, is_held
+):
+    layer = dock._viewer.add_image(np.stack([PIXELS, PIXELS[::-1]]), axis_labels=("z", "y", "x"))
+    layers_of(dock).selection.active = layer
+    dock.form.input.scope.value = "whole stack"
+    dock.form.stack_kernel.value = scope
+    dock.run_button.click()
+    wait(is_idle(dock))
+    monkeypatch.setattr(Result, "has_fitted_kernel", True)
+    dock.form.set_strength(1.0)
+    move(dock, 1.2)
+    dock.result.strength.apply_button.click()
+    wait(is_idle(dock))
+    assert dock.form.kernel.is_held == is_held
 
 
 def test_the_plane_of_a_stack_on_the_screen_is_previewed(dock, wait):

@@ -12,6 +12,7 @@ from napari.layers import Image, Layer
 from numpy.typing import NDArray
 from psygnal import Signal
 
+from napari_blind_deconv.plugin.channels import is_blended
 from napari_blind_deconv.plugin.choices import Choices
 from napari_blind_deconv.plugin.layer_array import full_data
 from napari_blind_deconv.plugin.messages import format_planes, stack_sentence
@@ -123,12 +124,13 @@ class History:
     def begin(self, run: ViewerRun, choices: Choices) -> None:
         """Note that a run begins; it is as visible as the result that it will replace."""
         self._begun[run] = choices, time.monotonic()
-        hidden = self._hidden[run] = []
-        for old in self._replaceable(run.source):
+        replaced = self._replaceable(run.source)
+        for old in replaced:
             run.layer.visible = old.layer.visible
-            if old.layer.visible:
-                old.layer.visible = False
-                hidden.append(old.layer)
+        added = self._others_of(run) if is_blended(run.source, self._viewer.layers) else []
+        self._hidden[run] = [old.layer for old in (*replaced, *added) if old.layer.visible]
+        for layer in self._hidden[run]:
+            layer.visible = False
 
     def finish(self, run: ViewerRun) -> None:
         """Add a run that has a result, in place of the last result of its input."""
@@ -137,6 +139,8 @@ class History:
         run.layers.changed.connect(self._on_changed)
         self._note_shown(entry)
         self._replace_by(run)
+        if run.layer.visible and is_blended(run.source, self._viewer.layers):
+            self._hide_others_of(run)  # one that is kept would be added to this one, or lie on it
         self._save_memory()
         self.changed.emit()
 
@@ -171,13 +175,13 @@ class History:
         if run is None:
             return
         self._note_shown(entry)
-        if not run.is_stack:
-            run.preview(run.index_in_use)
         if run.is_deleted:
+            if not run.is_stack:  # it may have been deleted while another estimate was viewed
+                run.preview(run.index_in_use)
             self._replace_by(run)
-        for other in self._runs_in_viewer():
-            if other.source == run.source:  # another one that is kept would lie on this one
-                other.layer.visible = other is run
+        self._hide_others_of(run)  # one that is kept would lie on this one
+        run.layer.visible = True
+        run.hide_source()
         self._save_memory()
         self.changed.emit()
 
@@ -254,6 +258,15 @@ class History:
         runs = (entry.run for entry in self.entries)
         return [run for run in runs if run is not None and not run.is_deleted]
 
+    def _others_of(self, run: ViewerRun) -> list[ViewerRun]:
+        """Return the other runs on the same input whose result is in the viewer."""
+        runs = self._runs_in_viewer()
+        return [other for other in runs if other is not run and other.source == run.source]
+
+    def _hide_others_of(self, run: ViewerRun) -> None:
+        for other in self._others_of(run):
+            other.layer.visible = False
+
     def _note_shown(self, entry: Entry) -> None:
         self._shown += 1
         entry.last_shown = self._shown
@@ -272,7 +285,13 @@ class History:
     def _on_changed(self) -> None:
         self.changed.emit()
 
-    def _on_removed(self, _event: Any) -> None:
+    def _on_removed(self, event: Any) -> None:
+        # The run hears of it after this, and then shows an input that it has hidden.
+        for entry in self.entries:
+            if entry.run is not None and entry.run.layer == event.value:
+                for other in self._others_of(entry.run):
+                    if other.layer.visible:
+                        other.take_over_hiding(entry.run)
         self._save_memory()
         self.changed.emit()
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
-from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LeftOut"]
 
+_KIND = "left out"
 # Colours that the colour-blind can tell apart, on a grey image.
 _COLOURS = {
     PixelFault.NOT_FINITE: "#009e73",
@@ -56,7 +56,6 @@ class LeftOut(QWidget):
         super().__init__()
         self._viewer = viewer
         self._run: ViewerRun | None = None
-        self._layer: Labels | None = None
         self.notes = QLabel()
         self.notes.setWordWrap(True)
         self.notes.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -67,7 +66,7 @@ class LeftOut(QWidget):
 
     def show_run(self, run: ViewerRun | None) -> None:
         """State what was found in all planes of a run; None for no run."""
-        self._run, self._layer = run, None
+        self._run = run
         found = {} if run is None else run.planes.findings
         has_pixels = any(finding.unit == "pixel" for finding in found)
         self.button.setEnabled(has_pixels)
@@ -85,13 +84,14 @@ class LeftOut(QWidget):
         """Show the layer of the pixels that were left out; it is made unless there is one."""
         if self._run is None:
             return
-        if self._layer is None or self._layer not in self._viewer.layers:
+        layer = self._run.layers.on_request(_KIND)
+        if layer is None:
             data, arguments = _layer_of(self._run)
-            self._layer = self._viewer.add_labels(data, **arguments)
-            self._run.layers.add(self._layer)
-        self._layer.visible = True
+            layer = self._viewer.add_labels(data, **arguments)
+            self._run.layers.add(_KIND, layer)
+        layer.visible = True
         # The status bar of napari states why a pixel of the selected layer was left out.
-        self._viewer.layers.selection.active = self._layer
+        self._viewer.layers.selection.active = layer
 
     def _show(self, found: dict[Finding, FoundInPlanes], planes: int) -> None:
         self.notes.setText("\n".join(finding_lines(found, planes)))

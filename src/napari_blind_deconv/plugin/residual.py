@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
-from napari.layers import Image
+from napari.layers import Layer
 from qtpy.QtWidgets import QPushButton
 
 from napari_blind_deconv.plugin.layers import residual_layer
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ResidualButton"]
 
+_KIND = "residual"
 _HELP = (
     "Add the input minus the result blurred again, in units of the noise: if it shows your "
     "specimen, the result does not explain the input."
@@ -38,8 +38,6 @@ class ResidualButton(QPushButton):
         super().__init__("Residual")
         self._viewer = viewer
         self._run: ViewerRun | None = None
-        # Of each run, because a run is shown again when its image is chosen again.
-        self._layers: WeakKeyDictionary[ViewerRun, Image] = WeakKeyDictionary()
         self.clicked.connect(self.show_layer)
         self.show_run(None)
 
@@ -58,7 +56,7 @@ class ResidualButton(QPushButton):
         if self._run is not None and result is not None and layer is not None and not why_not:
             layer.data, arguments, _ = residual_layer(self._run.geometry, result)
             layer.metadata = arguments["metadata"]
-            self._run.layers.add(layer)
+            self._run.layers.add(_KIND, layer)
 
     def show_layer(self) -> None:
         """Show the layer of the residual; it is made unless there is one."""
@@ -68,15 +66,13 @@ class ResidualButton(QPushButton):
         layer = self._layer_in_viewer()
         if layer is None:
             data, arguments, _ = residual_layer(self._run.geometry, result)
-            layer = self._layers[self._run] = self._viewer.add_image(data, **arguments)
-            self._run.layers.add(layer)
+            layer = self._viewer.add_image(data, **arguments)
+            self._run.layers.add(_KIND, layer)
         layer.visible = True
         self._viewer.layers.selection.active = layer
 
-    def _layer_in_viewer(self) -> Image | None:
-        """Return the layer of the run's residual; None if there is none in the viewer."""
-        layer = None if self._run is None else self._layers.get(self._run)
-        return layer if layer in self._viewer.layers else None
+    def _layer_in_viewer(self) -> Layer | None:
+        return None if self._run is None else self._run.layers.on_request(_KIND)
 
     def _why_not(self, result: Result | None) -> str:
         if self._run is None:

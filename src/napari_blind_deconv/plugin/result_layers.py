@@ -76,7 +76,7 @@ class ResultLayers:
         self._viewer, self._geometry, self.estimate = viewer, geometry, estimate
         self._made = _Made.of(estimate, f"{geometry.name} [deblurred]")
         self._beside: list[_Made] = []
-        self._on_request: list[_Made] = []
+        self._on_request: dict[str, _Made] = {}
         self._is_kept = False
 
     # What is in the viewer
@@ -143,10 +143,14 @@ class ResultLayers:
             self._beside.append(_Made.of(layer, arguments["name"]))
             layer.events.visible.connect(self._on_visible)
 
-    def add(self, layer: Layer) -> None:
+    def add(self, kind: str, layer: Layer) -> None:
         """Add a layer that was made on request, or note that its data were made anew."""
-        others = [made for made in self._on_request if made.layer != layer]
-        self._on_request = [*others, _Made.of(layer)]
+        self._on_request[kind] = _Made.of(layer)
+
+    def on_request(self, kind: str) -> Layer | None:
+        """Return the layer of a kind that was made on request; None if the viewer has none."""
+        made = self._on_request.get(kind)
+        return None if made is None or made.layer not in self._viewer.layers else made.layer
 
     def show_beside(self, shown: bool) -> None:
         """Show or hide kernel and trace."""
@@ -194,7 +198,7 @@ class ResultLayers:
                 made.name = made.layer.name
 
     def _all(self) -> list[_Made]:
-        return [self._made, *self._beside, *self._on_request]
+        return [self._made, *self._beside, *self._on_request.values()]
 
     def _on_visible(self) -> None:
         self.changed.emit()

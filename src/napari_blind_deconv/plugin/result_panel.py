@@ -179,6 +179,7 @@ class ResultPanel(QWidget):
         self.kernel_label.setText(describe_kernels(run))
         has_kernel = run is not None and bool(run.planes.results)
         has_own = run is not None and run.result_shown() is not None
+        has_input = run is not None and not run.is_source_deleted
         for button, is_enabled, help_text in (
             (
                 self.kernel_button,
@@ -188,13 +189,15 @@ class ResultPanel(QWidget):
             ),
             (
                 self.apply_button,
-                has_own,
+                has_own and has_input,
                 "Deconvolve the whole layer, with all its planes, and hold this kernel fixed; of "
                 "a stack, the kernel of the plane shown.",
             ),
         ):
             button.setEnabled(is_enabled)
             why_not = "This plane has no kernel." if has_kernel else "There is no kernel yet."
+            if has_own:
+                why_not = "The input layer was deleted."
             button.setToolTip(help_text if is_enabled else why_not)
 
     def _on_removed(self, event: object) -> None:

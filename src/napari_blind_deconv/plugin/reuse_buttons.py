@@ -10,6 +10,7 @@ from napari_blind_deconv.plugin.batch_run import BatchChoices
 from napari_blind_deconv.plugin.layouts import in_row
 from napari_blind_deconv.plugin.messages import copy_to_clipboard
 from napari_blind_deconv.plugin.run_form import RunForm
+from napari_blind_deconv.plugin.snippets import with_own_outputs
 
 __all__ = ["ReuseButtons"]
 
@@ -76,6 +77,7 @@ class ReuseButtons(QWidget):
         except Exception as error:  # lazy data may raise any error when they are read
             self.failed.emit(str(error) or type(error).__name__, error)
             return
+        scripts = with_own_outputs(scripts)
         texts = [each.as_python() if as_python else each.as_command() for each in scripts]
         copy_to_clipboard("\n".join(texts))
         where = "a script" if as_python else "a terminal"

@@ -135,6 +135,8 @@ class ViewerRun:
         )
         self.layers = ResultLayers(viewer, geometry, live)
         self._hides_source = False
+        if is_blended(source, viewer.layers):  # on top, it could hide other channels
+            self.layers.return_above(source)
         self.hide_source()
         self._observer = observer
         self._stop = Event()
@@ -168,10 +170,20 @@ class ViewerRun:
         """Whether the live layer was removed from the viewer."""
         return not self.layers.is_in_viewer
 
+    @property
+    def is_source_deleted(self) -> bool:
+        """Whether the input layer was removed from the viewer."""
+        return self.source not in self._viewer.layers
+
     def hide_source(self) -> None:
         """Hide an input that would be added to the result, until the result is removed."""
         if self.source.visible and is_blended(self.source, self._viewer.layers):
             self.source.visible, self._hides_source = False, True
+
+    def take_over_hiding(self, other: ViewerRun) -> None:
+        """Keep the input hidden that another run has hidden, whose result is removed."""
+        self._hides_source |= other._hides_source
+        other._hides_source = False
 
     def start(self) -> None:
         """Start the computation."""
@@ -222,6 +234,11 @@ class ViewerRun:
         """Return the weights of all kernels, and the axes of that array; see `all_kernels`."""
         assert self.outcome.plan is not None
         return self.planes.kernels(self.outcome.plan)
+
+    @property
+    def has_one_kernel(self) -> bool:
+        """Whether all planes have the same kernel."""
+        return not self.is_stack or len(self.kernels()[1]) == 1
 
     def input_files(self) -> tuple[Path, ...]:
         """Return the files that the run was made from, as far as they are known and still exist."""

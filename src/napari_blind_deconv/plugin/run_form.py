@@ -285,7 +285,8 @@ class RunForm(QWidget):
         self.input.choose_all()
 
     def set_strength(self, strength: float) -> None:
-        """Choose how many times as wide as the kernel found or given the kernel is."""
+        """Choose, for one layer, how many times as wide as the one found or given the kernel is."""
+        self.input.run_on.value = ONE
         self.fields.widgets["strength"].value = f"{strength:g}"
 
     def prepare(self, step: NextStep) -> None:

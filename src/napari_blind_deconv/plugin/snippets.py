@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from napari_blind_deconv.plugin.kernel_form import KernelSelection
 from napari_blind_deconv.plugin.layers import file_name
 from napari_blind_deconv.plugin.masks import MaskFile
 
-__all__ = ["Script", "settings_options"]
+__all__ = ["Script", "settings_options", "with_own_outputs"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Script:
         File with the mask of the pixels to leave out.
     optics : Optics
         Optics that the user stated, in place of those in the file.
+    ending : str
+        End of the name of the result's file.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Script:
     pixel_size: tuple[float, ...] = ()
     mask: MaskFile | None = None
     optics: Optics = field(default_factory=Optics)
+    ending: str = "_deblurred"
 
     @property
     def is_stack(self) -> bool:
@@ -71,7 +74,7 @@ class Script:
     def output(self) -> str:
         """File for the result, in the working directory."""
         name = re.sub(r"(\.ome)?\.tiff?$", "", Path(self.file).name, flags=re.IGNORECASE)
-        return f"{name}_deblurred.tif"
+        return f"{name}{self.ending}.tif"
 
     def as_python(self) -> str:
         """Return a Python script that computes and saves the result."""
@@ -175,6 +178,18 @@ class Script:
         options = [f"axes={self.axes!r}", f"kernel={kernel}", *self._mask_options]
         call = f"deconvolve_stack({', '.join(['image', 'settings', *options])})"
         return [f"result = {call}.result()"]
+
+
+def with_own_outputs(scripts: Iterable[Script]) -> list[Script]:
+    """Return scripts that write to different files, with a number where names would be equal."""
+    found: dict[str, Script] = {}
+    for script in scripts:
+        own, number = script, 1
+        while own.output in found:
+            number += 1
+            own = replace(script, ending=f"{script.ending}_{number}")
+        found[own.output] = own
+    return list(found.values())
 
 
 def _subscript(index: tuple[str, ...]) -> str:

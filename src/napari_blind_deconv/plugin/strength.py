@@ -130,14 +130,13 @@ class StrengthSlider(QWidget):
         self.label.setText(text)
         self.slider.setEnabled(not why_not)
         self.slider.setToolTip(why_not or _HELP)
-        self.apply_button.setEnabled(not why_not and self._is_moved)
+        if not why_not and not self._is_moved:
+            why_not = "The result has this strength; move the slider first."
+        elif not why_not and self._run is not None and self._run.is_source_deleted:
+            why_not = "The input layer was deleted."
+        self.apply_button.setEnabled(not why_not)
         self.apply_button.setToolTip(
-            why_not
-            or (
-                "Run again as chosen above, with this strength."
-                if self._is_moved
-                else "The result has this strength; move the slider first."
-            )
+            why_not or "Run on this layer again as chosen above, with this strength."
         )
 
     def _on_drawn(self, strength: float) -> None:

@@ -6,44 +6,32 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.compat import isalive
-from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import (
-    QFrame,
-    QLabel,
-    QPushButton,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QFrame, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_blind_deconv.plugin.choices import Choices
 from napari_blind_deconv.plugin.help_button import HelpButton
 from napari_blind_deconv.plugin.history import Entry, History
 from napari_blind_deconv.plugin.history_view import HistoryView
-from napari_blind_deconv.plugin.kernel_view import KernelView
 from napari_blind_deconv.plugin.layouts import Section, in_row
 from napari_blind_deconv.plugin.messages import notify, result_sentence, stack_sentence
-from napari_blind_deconv.plugin.plots import Plots
 from napari_blind_deconv.plugin.problem_report import problem_report
 from napari_blind_deconv.plugin.result_panel import ResultPanel
 from napari_blind_deconv.plugin.reuse_buttons import ReuseButtons
 from napari_blind_deconv.plugin.run import ViewerRun
 from napari_blind_deconv.plugin.run_form import RunForm
-from napari_blind_deconv.plugin.run_progress import RunProgress
+from napari_blind_deconv.plugin.run_view import RunView
 from napari_blind_deconv.plugin.series_of_runs import SeriesObserver, SeriesOfRuns
-from napari_blind_deconv.plugin.trace_plot import TracePlot
-from napari_blind_deconv.plugin.verdict_label import VerdictLabel
 from napari_blind_deconv.plugin.welcome import Welcome
 from napari_blind_deconv.plugin.worker import Progress
 from napari_blind_deconv.results import Result
-from napari_blind_deconv.verdict import NextStep, verdict
+from napari_blind_deconv.verdict import NextStep
 
 if TYPE_CHECKING:
     import napari
 
 __all__ = ["BlindDeconvolutionWidget"]
 
-_TRACE_PLACEHOLDER = "The trace appears here during a run."
 # What the user has to do before a next step can be run.
 _PREPARED = {
     NextStep.MICROSCOPE: "Check NA and emission under Kernel, then press Run.",
@@ -75,7 +63,7 @@ class BlindDeconvolutionWidget(QWidget):
         self.result.apply_to_all.connect(self._apply_to_all)
         self.result.strength.applied.connect(self._apply_strength)
         self.result.estimate_chosen.connect(self._on_estimate_chosen)
-        self.result.plane_shown.connect(self._show_plane)
+        self.result.plane_shown.connect(self._show_result)
         self.result.failed.connect(self._show_error)
         self.form.failed.connect(self._show_error)
         self.form.input_changed.connect(self._update_run_button)
@@ -96,16 +84,11 @@ class BlindDeconvolutionWidget(QWidget):
         self.stop_button.clicked.connect(self._stop)
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.clicked.connect(self._cancel)
-        self.progress = RunProgress()
-        self.verdict = VerdictLabel()
+        self.view = view = RunView(self.result.left_out.notes)
+        self.progress, self.verdict = view.progress, view.verdict
+        self.status, self.warnings = view.status, view.warnings
+        self.trace_plot, self.kernel_view = view.trace_plot, view.kernel_view
         self.verdict.chosen.connect(self._try_next)
-        self.status, self.warnings = QLabel(), QLabel()
-        for label in (self.status, self.warnings):
-            label.setWordWrap(True)
-            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.warnings.setVisible(False)
-        self.trace_plot = TracePlot(_TRACE_PLACEHOLDER)
-        self.kernel_view = KernelView()
         self.help_button = HelpButton()
         self.reuse = ReuseButtons(self.form)
         self.reuse.done.connect(self._show_status)
@@ -117,10 +100,7 @@ class BlindDeconvolutionWidget(QWidget):
         column.addWidget(self.welcome)
         column.addWidget(self.form)
         column.addLayout(in_row(self.run_button, self.stop_button, self.cancel_button))
-        texts = (self.verdict, self.status, self.warnings, self.result.left_out.notes)
-        for widget in (self.progress, *texts):
-            column.addWidget(widget)
-        column.addWidget(Plots(self.trace_plot, self.kernel_view))
+        column.addWidget(self.view)
         self.result_section = Section(
             "Result", self.result, "View, compare, choose and reuse the result of the last run."
         )
@@ -159,16 +139,16 @@ class BlindDeconvolutionWidget(QWidget):
         """Start the chosen run or runs; does nothing while one is in progress."""
         if self._series is not None:
             return
-        self._clear_plots()
-        self._show_warnings([])
+        self.view.clear_plots()
+        self.view.show_warnings([])
         # Its end restores what is visible, so it must not come after the run has hidden an input.
         self.result.comparison.show_as(None)
         try:
             series = self._make_series()
         except Exception as error:  # lazy data may raise any error when they are read
             sentence = str(error) or type(error).__name__
+            self._finish()
             self._show_error(sentence, error)
-            self._finish(sentence)
             return
         self.form.preferences().save()
         self._last = None
@@ -192,16 +172,8 @@ class BlindDeconvolutionWidget(QWidget):
 
     def _on_begin(self, choices: Choices, run: ViewerRun) -> None:
         self.history.begin(run, choices)
-        self._clear_plots()
-        self.progress.begin()
+        self.view.begin()
         self._show_stage("Starting …")
-
-    def _clear_plots(self) -> None:
-        """Clear trace, kernel and verdict of the last run; its layers and its result are kept."""
-        self.trace_plot.placeholder = _TRACE_PLACEHOLDER
-        self.trace_plot.clear()
-        self.kernel_view.clear()
-        self.verdict.show_verdict(None)
 
     def _stop(self) -> None:
         if self._series is not None:
@@ -220,15 +192,20 @@ class BlindDeconvolutionWidget(QWidget):
 
     def _apply_strength(self, strength: float) -> None:
         """Run again with a strength, and with the kernel of the last result."""
-        result = None if self._last is None else self._last.result_shown()
+        run = self._last
+        result = None if run is None else run.result_shown()
         self.form.set_strength(strength)
-        # Finding it again gives the same kernel, unless the networks have corrected it.
-        if result is not None and result.has_fitted_kernel:
+        # Finding it again gives the same kernel, unless the networks have corrected it. The several
+        # kernels of a stack are found again.
+        if run is not None and run.has_one_kernel and result and result.has_fitted_kernel:
             self.form.kernel.hold_last()
         self.start()
 
     def _try_next(self, step: NextStep) -> None:
         """Do what the verdict offers, or prepare it if the user has to add something."""
+        if self._last is not None and self._last.is_source_deleted:
+            self._show_status("The input layer was deleted; choose another layer to run on.")
+            return
         self.form.prepare(step)
         if step is NextStep.GAUSSIAN:
             self.start()
@@ -241,14 +218,7 @@ class BlindDeconvolutionWidget(QWidget):
         if self.stop_button.isEnabled():
             self._show_stage(progress.stage)
         assert self._run is not None
-        if self._run.is_stack:
-            self.progress.show_planes(self._run.planes.done, self._run.task.image.blocks)
-            if progress.block is not None and progress.block.result is not None:
-                self._show_trace_and_kernel(progress.block.result)
-        elif progress.kernel is not None:
-            self.kernel_view.show_kernel(progress.kernel)
-            self.progress.show_iteration(progress.iteration, progress.max_iterations)
-            self.trace_plot.extend(progress.trace, progress.best_iteration)
+        self.view.show_progress(self._run, progress)
 
     def _show_stage(self, stage: str) -> None:
         place = "" if self._series is None else self._series.place
@@ -266,11 +236,11 @@ class BlindDeconvolutionWidget(QWidget):
         """Show the result of the chosen layer, if there is one, and how the series has ended."""
         assert self._series is not None
         has_results = bool(self._series.finished)
-        self._finish(summary)
+        self._finish()
         if has_results:
             self.result_section.expand(animate=False)
-            self._show_last()
-            self._show_status(f"{summary} {self.status.text()}".strip())
+            summary = f"{summary} {self.status.text()}".strip()
+        self._show_status(summary)
 
     def _show_last(self) -> None:
         """Show the result of the chosen layer that was shown last; else show no result."""
@@ -281,24 +251,21 @@ class BlindDeconvolutionWidget(QWidget):
         self._last = run
         if run is None:
             self.result.clear()
-            self._clear_plots()
-            self._show_status("")
-            self._show_warnings([])
+            self.view.clear()
             return
         self.result.show_run(run)
         result = run.result_shown()
         if run.is_stack:
             self._show_status(stack_sentence(run.outcome))
-            self._show_plane(result)
         elif result is not None:
             self._show_status(result_sentence(result))
-            self._show_result(result)
+        self._show_result(result)
 
     def _show_again(self, entry: Entry) -> None:
         """Show a result of the history, and choose its input."""
         self.result.clear()
         self.history.show(entry)
-        if entry.run is not None and entry.run.source in self._viewer.layers:
+        if entry.run is not None and not entry.run.is_source_deleted:
             self.form.input.layer.value = entry.run.source
         self._show_run(entry.run)
 
@@ -312,54 +279,31 @@ class BlindDeconvolutionWidget(QWidget):
         if self._last is not None:
             self.history.update(self._last)
 
-    def _show_plane(self, result: Result | None) -> None:
-        """Show a plane of a stack, which may have no result."""
-        if result is None:
-            self._clear_plots()
-        else:
-            self._show_result(result)
+    def _show_result(self, result: Result | None) -> None:
+        """Show a result, chosen by the run or by the user; a plane of a stack may have none."""
         assert self._last is not None
-        self._show_warnings(self._last.planes.warning_lines(self._last.index_shown()))
-
-    def _show_result(self, result: Result) -> None:
-        """Show a result, chosen by the run or by the user."""
-        self._show_trace_and_kernel(result)
-        self.form.kernel.set_last_kernel(result.kernel)
-        assert self._last is not None
-        height, width, unit = self._last.geometry.pixel_size
-        found = verdict(result, (height, width), unit)
-        self.verdict.show_verdict(found)
-        self._show_warnings([f.sentence for f in result.flags if f not in found.flags])
-
-    def _show_trace_and_kernel(self, result: Result) -> None:
-        self.trace_plot.clear()
-        self.trace_plot.extend(result.trace, result.stop_iteration)
-        self.kernel_view.show_kernel(result.kernel.weights)
+        self.view.show_result(self._last, result)
+        if result is not None:
+            self.form.kernel.set_last_kernel(result.kernel)
 
     def _show_error(self, sentence: str, error: BaseException | None = None) -> None:
         """Show an error; a run in progress continues."""
         notify(sentence, self._problem_report(sentence, error))
         self._show_status(sentence)
 
-    def _finish(self, sentence: str) -> None:
+    def _finish(self) -> None:
         if self._series is not None:
             self.destroyed.disconnect(self._series.detach)
             self._series = None
         self.progress.finish()
         self._show_running(False)
         self._show_last()
-        if sentence:
-            self._show_status(sentence)
 
     # Texts and buttons
 
     def _show_status(self, sentence: str) -> None:
         """Show a sentence on the state of the run."""
         self.status.setText(sentence)
-
-    def _show_warnings(self, sentences: list[str]) -> None:
-        self.warnings.setText("\n".join(f"⚠ {sentence}" for sentence in sentences))
-        self.warnings.setVisible(bool(sentences))
 
     def _problem_report(self, sentence: str, error: BaseException | None) -> str:
         try:

@@ -100,3 +100,13 @@ def fresh_panel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "napari_blind_deconv.plugin.runtime_estimator._measure_runtime", lambda *_: pace
     )
+
+
+@pytest.fixture
+def notifications(monkeypatch) -> list[str]:
+    """Sentences shown as napari notifications."""
+    shown: list[str] = []
+    monkeypatch.setattr(
+        "napari_blind_deconv.plugin.widget.notify", lambda sentence, _: shown.append(sentence)
+    )
+    return shown

@@ -23,15 +23,6 @@ MICRONS = ("um", "um")
 
 
 @pytest.fixture
-def notifications(monkeypatch) -> list[str]:
-    shown: list[str] = []
-    monkeypatch.setattr(
-        "napari_blind_deconv.plugin.widget.notify", lambda sentence, _: shown.append(sentence)
-    )
-    return shown
-
-
-@pytest.fixture
 def dock(
     make_napari_viewer, qtbot, fresh_panel, notifications
 ) -> Iterator[BlindDeconvolutionWidget]:

@@ -1,6 +1,7 @@
 """Volumes: one axis more, for problems, solvers, stacks and files."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -111,6 +112,21 @@ def test_a_kernel_with_other_axes_is_refused(volume):
         Problem.of(Task(image, SETTINGS, KernelChoice.hold(KERNEL[4])))
 
 
+def job_on(stored: np.ndarray, folder: Path, name: str) -> Job:
+    """Return a job on volumes ``(Z, C, Y, X)``, as ImageJ stores them, with an output of a name."""
+    source, psf = folder / "in.tif", folder / "psf.tif"
+    tifffile.imwrite(source, stored, imagej=True, metadata={"axes": "ZCYX"})
+    tifffile.imwrite(psf, KERNEL)
+    return Job(
+        input=source,
+        output=folder / name,
+        settings=Settings(solver="wiener"),
+        psf=psf,
+        pixel_size=SIZE,
+        block="volume",
+    )
+
+
 class TestRun:
     """The public functions on volumes."""
 
@@ -202,19 +218,9 @@ class TestRun:
     @pytest.mark.parametrize("name", ["out.ome.tif", "out.ome.zarr"])
     def test_files(self, volume, tmp_path, name):
         _, recorded = volume
-        source, psf, out = tmp_path / "in.tif", tmp_path / "psf.tif", tmp_path / name
-        # ImageJ stores Z before C.
         stored = np.stack([recorded, recorded], axis=1).clip(0).astype(np.uint16)
-        tifffile.imwrite(source, stored, imagej=True, metadata={"axes": "ZCYX"})
-        tifffile.imwrite(psf, KERNEL)
-        job = Job(
-            input=source,
-            output=out,
-            settings=Settings(solver="wiener"),
-            psf=psf,
-            pixel_size=SIZE,
-            block="volume",
-        )
+        job = job_on(stored, tmp_path, name)
+        out = job.output
         assert run_job(job).result().done == 2
         with open_image(out) as opened:
             assert opened.image.axes == "CZYX"
@@ -318,19 +324,8 @@ def test_the_commands_say_volume(volume, tmp_path):
 @pytest.fixture(scope="module")
 def judged_job(volume, tmp_path_factory) -> Job:
     """A finished job on two volumes, in which Z is not before Y."""
-    folder = tmp_path_factory.mktemp("judged")
-    source, psf, out = folder / "in.tif", folder / "psf.tif", folder / "out.tif"
     stored = np.stack([volume[1], volume[1]], axis=1)
-    tifffile.imwrite(source, stored, imagej=True, metadata={"axes": "ZCYX"})
-    tifffile.imwrite(psf, KERNEL)
-    job = Job(
-        input=source,
-        output=out,
-        settings=Settings(solver="wiener"),
-        psf=psf,
-        pixel_size=SIZE,
-        block="volume",
-    )
+    job = job_on(stored, tmp_path_factory.mktemp("judged"), "out.tif")
     summary = run_job(job).result()
     assert all(line.startswith("2 volumes: ") for line in summary.warning_lines())
     assert summary.block == "volume"

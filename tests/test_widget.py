@@ -35,16 +35,6 @@ CALIBRATION = {"scale": (0.2, 0.1), "translate": (5, -3), "units": ("um", "um")}
 
 
 @pytest.fixture
-def notifications(monkeypatch) -> list[str]:
-    """Sentences shown as napari notifications."""
-    shown: list[str] = []
-    monkeypatch.setattr(
-        "napari_blind_deconv.plugin.widget.notify", lambda sentence, _: shown.append(sentence)
-    )
-    return shown
-
-
-@pytest.fixture
 def dock(make_napari_viewer, qtbot, fresh_panel) -> Iterator[BlindDeconvolutionWidget]:
     """The widget in a viewer with one image, with settings for a few quick iterations."""
     viewer = make_napari_viewer()

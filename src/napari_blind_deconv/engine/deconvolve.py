@@ -79,8 +79,8 @@ def deconvolve(
         as the image. An array has the pixel size of the image; a kernel that states another one is
         resampled. A volume needs a kernel. It is padded with zeros until its centroid lies within
         half a pixel of its centre, and the rest of the offset is removed from the estimate, so that
-        the image does not move. ``KernelChoice.start_from(kernel)`` gives a
-        guess that the fit corrects.
+        the image does not move. ``KernelChoice.start_from(kernel)`` gives a guess that
+        the fit corrects.
     axes : str, optional
         Axes of an array: ``"YX"``, ``"ZYX"`` for a volume, or with S at the end for colour. For a
         colour image, one kernel is applied to all three channels, and alpha is passed through. The
@@ -262,7 +262,7 @@ def run_stages(
     settings, kernel = problem.settings, problem.kernel_start
     before, start = None, None
     is_linear = settings.solver is SolverName.WIENER
-    has_networks = settings.solver is SolverName.AUTO and len(problem.window) == 2
+    has_networks = settings.solver is SolverName.AUTO and not problem.is_volume
     if kernel is not None and (not has_networks or settings.image_start is ImageStart.WIENER):
         wiener = Wiener(problem, kernel)
         solver: Converging = wiener
@@ -310,7 +310,7 @@ def _reason_against_log_gaussian(problem: Problem, wiener: Wiener) -> SkipReason
     if problem.inspection.noise.colour is NoiseColour.PROCESSED:
         return SkipReason.PROCESSED_NOISE
     # In volumes, objects are surrounded by dark space, where positivity matters at any noise.
-    if len(problem.window) == 2 and not is_limited_by_noise(wiener.noise_to_signal):
+    if not problem.is_volume and not is_limited_by_noise(wiener.noise_to_signal):
         return SkipReason.LITTLE_NOISE
     return None
 
@@ -326,8 +326,12 @@ def _ended(problem: Problem, outcome: SolverOutcome) -> SolverOutcome:
 
 def _check_memory(problem: Problem) -> None:
     """Raise `MemoryError` for a volume that is too large; the system would end the process."""
-    is_volume, solver = len(problem.window) == 3, problem.settings.solver
-    if is_volume and problem.device.type == "cpu" and solver is not SolverName.RICHARDSON_LUCY:
+    solver = problem.settings.solver
+    if (
+        problem.is_volume
+        and problem.device.type == "cpu"
+        and solver is not SolverName.RICHARDSON_LUCY
+    ):
         needed = _BYTES_PER_VOXEL * math.prod(problem.canvas_shape)
         if needed > psutil.virtual_memory().available:
             raise MemoryError

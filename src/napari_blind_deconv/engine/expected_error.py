@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_blind_deconv.engine.log_gaussian import local_models, width_error
+from napari_blind_deconv.engine.log_gaussian import local_models
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.sampling import grid_for
 from napari_blind_deconv.engine.wiener import Wiener
@@ -89,7 +89,7 @@ def _expected_error(
     problem = Problem.of(Task(block, Settings(), held))
     assert problem.kernel_start is not None
     linear = Wiener.solved(problem, problem.kernel_start)
-    models = local_models(problem, linear, width_error(result.kernel_used))
+    models = local_models(problem, linear)
     channels = problem.intensity.to_unit(block.with_pixels(estimate).by_channel())
     variances = [
         np.square(expected_deviation(channel, model))

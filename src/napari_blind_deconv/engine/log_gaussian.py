@@ -12,7 +12,7 @@ from napari_blind_deconv.numerics.log_gaussian import log_gaussian
 from napari_blind_deconv.numerics.wiener import KERNEL_ERROR, scene_penalty
 from napari_blind_deconv.results import Stage
 
-__all__ = ["LogGaussian", "local_models", "width_error"]
+__all__ = ["LogGaussian", "local_models"]
 
 # Relative errors of the width of a kernel: of one that was measured or computed, and of one that
 # was found without a statement of its error.
@@ -33,9 +33,7 @@ class LogGaussian(Converging):
     stage = Stage.LOG_GAUSSIAN
 
     def __init__(self, problem: Problem, linear: Wiener) -> None:
-        kernel = problem.kernel
-        assert kernel is not None
-        models = local_models(problem, linear, width_error(kernel))
+        models = local_models(problem, linear)
         runs = [
             log_gaussian(observed, model, start)
             for observed, model, start in zip(problem.observed, models, linear.canvas, strict=True)
@@ -43,9 +41,11 @@ class LogGaussian(Converging):
         super().__init__(problem, linear.kernel, runs)
 
 
-def local_models(problem: Problem, linear: Wiener, error: float) -> list[LocalModel]:
-    """Return the model of each channel; `error` is the relative error of the kernel's width."""
+def local_models(problem: Problem, linear: Wiener) -> list[LocalModel]:
+    """Return the model of each channel."""
     inspection = problem.inspection
+    assert problem.kernel is not None
+    error = _width_error(problem.kernel)
     penalty = scene_penalty(
         problem.canvas_shape,
         noise_to_signal=linear.noise_to_signal,
@@ -70,7 +70,7 @@ def local_models(problem: Problem, linear: Wiener, error: float) -> list[LocalMo
     ]
 
 
-def width_error(kernel: Kernel) -> float:
+def _width_error(kernel: Kernel) -> float:
     """Return the relative error of the width of a kernel.
 
     A kernel that was found in one image and is held for others keeps the error that was told.

@@ -15,6 +15,7 @@ from torch import Tensor
 from napari_blind_deconv.engine.devices import choose_device
 from napari_blind_deconv.engine.inputs import fitted_kernel, kernel_window
 from napari_blind_deconv.engine.inspection import Inspection
+from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.field_of_view import canvas_shape, crop_to_field_of_view
 from napari_blind_deconv.numerics.intensity import IntensityMap
@@ -197,6 +198,11 @@ class Problem:
     def luminance(self) -> NDArray[np.float32]:
         """Mean of the channels ``(*space)``; pixels that are not valid are filled smoothly."""
         return self.observed.mean(axis=0)
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether the block is a volume."""
+        return self.task.image.block_kind is BlockKind.VOLUME
 
     @property
     def sampling(self) -> tuple[float, ...]:

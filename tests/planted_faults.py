@@ -103,7 +103,7 @@ FAULTS = (
     Fault(
         "log-gaussian: detail is equally strong everywhere",
         "numerics/local_model.py",
-        "amplitude=local_amplitude(linear, power, penalty, sampling),",
+        "amplitude=local_amplitude(linear, reach, steps),",
         "amplitude=np.ones_like(linear),",
         "log_gaussian",
     ),

@@ -13,7 +13,6 @@ from skimage import data
 
 from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.numerics.convolution import Convolution
-from napari_blind_deconv.numerics.cosines import power_of_kernel
 from napari_blind_deconv.numerics.degrade import expose
 from napari_blind_deconv.numerics.field_of_view import crop_to_field_of_view
 from napari_blind_deconv.numerics.local_model import (
@@ -207,17 +206,13 @@ class TestLocalAmplitude:
         noise = np.random.default_rng(0).normal(size=(80, 45))
         estimate[:, 45:] = 5
         estimate[:, :45] += 2 * ndimage.gaussian_filter(noise, 1)
-        penalty = scene_penalty(estimate.shape, noise_to_signal=0.1)
-        amplitude = local_amplitude(estimate, power_of_kernel(KERNEL, estimate.shape), penalty)
+        amplitude = local_amplitude(estimate, (3.0, 3.0), (1.0, 1.0))
         assert np.mean(np.square(amplitude)) == pytest.approx(1, rel=1e-4)
         assert amplitude[:, :35].mean() > 2 * amplitude[:, 60:].mean()
 
     def test_a_constant_has_one_amplitude(self):
         flat = np.full((40, 40), 3, np.float32)
-        penalty = scene_penalty(flat.shape, noise_to_signal=0.1)
-        np.testing.assert_array_equal(
-            local_amplitude(flat, power_of_kernel(KERNEL, flat.shape), penalty), 1
-        )
+        np.testing.assert_array_equal(local_amplitude(flat, (3.0, 3.0), (1.0, 1.0)), 1)
 
 
 class TestKernelError:

@@ -5,9 +5,11 @@ In a micrograph neither holds: dark pixels have less noise than bright ones, and
 structure lie beside areas full of it. Here the scene is x = φ(m + a·u), where u is a Gaussian field
 with the power spectrum of the linear filter and a the local amplitude of detail, taken from the
 linear estimate. The link φ is an exponential where the light is dark, so that x is positive, and
-the identity where it is bright. Compare Selig and Enßlin, *D3PO*, A&A 574, A74 (2015), whose link
-is the exponential everywhere, and Wainwright and Simoncelli, *Scale mixtures of Gaussians*, NIPS
-(1999).
+the identity where it is bright. A first estimate tells more than the linear one: in a model that it
+refines, m is the local mean and a the local deviation from it, over half the distance.
+
+Compare Selig and Enßlin, *D3PO*, A&A 574, A74 (2015), whose link is the exponential everywhere, and
+Wainwright and Simoncelli, *Scale mixtures of Gaussians*, NIPS (1999).
 
 Images and kernels have any number of axes, all spatial.
 """
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -55,6 +57,9 @@ _MIN_START = 0.1
 # Added to the local energy of detail, as a share of its mean. A window holds a dozen independent
 # samples of detail, so that its energy is uncertain by about this much.
 _MIN_ENERGY = 0.1
+# Distance over which a refined model is local, as a share of that of the linear estimate. A third
+# gains more in made volumes of points and lines, and loses more in those of surfaces.
+_REFINED_REACH = 0.5
 # Range of the data per frequency for which the posterior variance is tabulated, and the points.
 _DATA, _TABULATED = (1e-4, 1e4), 60
 _SMOOTHING = 1.0  # pixels, of the blurred estimate before it is differentiated
@@ -80,6 +85,10 @@ class LocalModel:
         the mean variance. Raising it gives a smoother estimate.
     amplitude : ndarray
         Local amplitude of detail ``(*canvas)``. Raising it lets the estimate vary more there.
+    reach : tuple of float
+        Distances in pixels at which detail that the linear filter resolves is correlated.
+    level : float or ndarray
+        Mean m of the field, above `dark`, of which an array is ``(*canvas)``.
     dark : float
         Intensity without light, which the estimate exceeds everywhere. Lowering it allows darker
         areas and leaves more noise in them.
@@ -93,6 +102,8 @@ class LocalModel:
     power: NDArray[np.float32]
     penalty: NDArray[np.float32]
     amplitude: NDArray[np.float32]
+    reach: tuple[float, ...]
+    level: float | NDArray[np.float32]
     dark: float
     bright: float
 
@@ -144,16 +155,37 @@ class LocalModel:
             offset=camera.offset,
         )
         bright = max(float(np.percentile(light, _BRIGHT)), _MIN_BRIGHT * float(light.max()))
+        steps = tuple(sampling or (1.0,) * linear.ndim)
+        reach = _correlation_lengths(power, penalty, steps)
         return cls(
             kernel=kernel,
             variance=with_kernel_error(variance, blurred, kernel, width_error),
             valid=known,
             power=power,
             penalty=penalty,
-            amplitude=local_amplitude(linear, power, penalty, sampling),
+            amplitude=local_amplitude(linear, reach, steps),
+            reach=reach,
+            level=float(light.mean()) - dark,
             dark=dark,
             bright=max(bright - dark, math.ulp(1.0)),
         )
+
+    def refined(self, estimate: NDArray[np.float32]) -> Self:
+        """Return the model with the local mean and deviation of an estimate made with this model.
+
+        It follows small and bright objects more closely, at the cost of more noise in textures that
+        fill the image.
+        """
+        field = self.link.inverse(estimate - np.float32(self.dark))
+        level = _smoothed(field, self.reach)
+        deviation = np.square(estimate - _smoothed(estimate, self.reach))
+        narrow = tuple(_REFINED_REACH * length for length in self.reach)
+        return replace(self, level=level, amplitude=_amplitude(deviation, narrow))
+
+    @property
+    def link(self) -> Link:
+        """The link φ."""
+        return Link(self.bright)
 
     @cached_property
     def noise(self) -> float:
@@ -210,7 +242,7 @@ def expected_deviation(
         that are larger than the model assumes, nor those of the model itself.
     """
     amplitude = crop_to_field_of_view(model.amplitude, model.kernel.shape)
-    reach = amplitude * Link(model.bright).slope(estimate - model.dark)
+    reach = amplitude * model.link.slope(estimate - model.dark)
     # Per frequency, in units of the noise: 1 / (penalty + data · |H|²), where data grows with the
     # reach of the field and falls with the variance of the pixel. Its mean is interpolated.
     data = np.square(reach) * model.noise / model.variance
@@ -261,10 +293,7 @@ def _noise_gain(power: NDArray[np.float32], penalty: NDArray[np.float32]) -> flo
 
 
 def local_amplitude(
-    estimate: NDArray[np.float32],
-    power: NDArray[np.float32],
-    penalty: NDArray[np.float32],
-    sampling: Sequence[float] | None = None,
+    estimate: NDArray[np.float32], reach: Sequence[float], steps: Sequence[float]
 ) -> NDArray[np.float32]:
     """Return the local amplitude of detail in a linear estimate, with a mean square of 1.
 
@@ -276,31 +305,38 @@ def local_amplitude(
     ----------
     estimate : ndarray
         Linear estimate ``(*canvas)``.
-    power, penalty : ndarray
-        |H|² and weight of the cosines in the linear filter, which determine what it resolves.
-    sampling : sequence of float, optional
-        As in `Spectrum`.
+    reach : sequence of float
+        That distance along each axis, in pixels. Raising it gives a more even amplitude.
+    steps : sequence of float
+        Pixel size along each axis, as a multiple of the smallest.
 
     Returns
     -------
     ndarray
         Amplitude ``(*canvas)``, float32.
     """
-    steps = tuple(sampling or (1.0,) * estimate.ndim)
-    energy = np.zeros(estimate.shape)
-    for slope in np.gradient(estimate.astype(np.float64), *steps):
-        # np.gradient returns an array for each of two or more axes.
-        energy += np.square(slope)
-    lengths_along = _correlation_lengths(power, penalty, steps)
-    energy = ndimage.gaussian_filter(energy, lengths_along, mode="reflect")
-    energy += _MIN_ENERGY * energy.mean()
-    mean = float(energy.mean())
-    return np.sqrt(energy / mean).astype(np.float32) if mean > 0 else np.ones_like(estimate)
+    energy = np.zeros(estimate.shape, np.float32)
+    for axis, step in enumerate(steps):
+        energy += np.square(np.gradient(estimate, step, axis=axis))
+    return _amplitude(energy, reach)
+
+
+def _amplitude(energy: NDArray[np.float32], reach: Sequence[float]) -> NDArray[np.float32]:
+    """Return the root of the local mean of an energy, with a mean square of 1."""
+    local = _smoothed(energy, reach)
+    local += np.float32(_MIN_ENERGY * local.mean(dtype=np.float64))
+    mean = np.float32(local.mean(dtype=np.float64))
+    return np.sqrt(local / mean) if mean > 0 else np.ones_like(local)
+
+
+def _smoothed(values: NDArray[np.float32], reach: Sequence[float]) -> NDArray[np.float32]:
+    smoothed: NDArray[np.float32] = ndimage.gaussian_filter(values, reach, mode="reflect")
+    return smoothed
 
 
 def _correlation_lengths(
     power: NDArray[np.float32], penalty: NDArray[np.float32], sampling: tuple[float, ...]
-) -> list[float]:
+) -> tuple[float, ...]:
     """Return the lengths in pixels over which the gradient of a linear estimate is correlated.
 
     The area of correlation of a random field with the power P(ω) is (2π)² ∫P² / (∫P)².
@@ -311,7 +347,7 @@ def _correlation_lengths(
     resolved = np.where(radius <= math.pi, np.square(radius * gain) / penalty, 0)
     samples = float(resolved.sum()) ** 2 / float(np.square(resolved).sum())
     length = (math.prod(sampling) * resolved.size / samples) ** (1 / resolved.ndim)
-    return [length / step for step in sampling]
+    return tuple(length / step for step in sampling)
 
 
 def with_kernel_error(

@@ -79,7 +79,8 @@ class _Fit:
         self._unit, self._dark = np.float32(math.sqrt(model.noise)), np.float32(model.dark)
         light, linear = ((image - self._dark) / self._unit for image in (observed, start))
         self._link = Link(model.bright / float(self._unit))
-        self._level = float(light[model.valid].mean())
+        level = np.asarray(model.level / self._unit, np.float32)
+        self._level = torch.from_numpy(level)
         self._amplitude = torch.from_numpy(model.amplitude)
         self._convolution = Convolution(torch.from_numpy(model.kernel))
         weights = np.where(model.valid, model.noise / model.variance, 0).astype(np.float32)
@@ -87,7 +88,7 @@ class _Fit:
         curvature = model.power + model.penalty + MIN_CURVATURE
         self._scale = torch.from_numpy((1 / np.sqrt(curvature)).astype(np.float32))
         self._prior = torch.from_numpy(model.penalty) * self._scale**2
-        field = (self._link.inverse(linear) - self._level) / model.amplitude
+        field = (self._link.inverse(linear) - level) / model.amplitude
         self.coefficients = torch.from_numpy(cosines_of(field)) / self._scale
         self.coefficients.requires_grad_()
         self._evaluated_at: Tensor | None = None

@@ -215,14 +215,13 @@ class Link:
         field: NDArray[np.float32] = self._dark * (scaled + np.log(-np.expm1(-scaled)))
         return field
 
-    def slope(self, light: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    def slope(self, light: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the derivative of the link where its value is the light of an estimate."""
-        return -np.expm1(-np.maximum(light, 0) / self._dark).astype(np.float64)
+        slope: NDArray[np.float32] = -np.expm1(-np.maximum(light, 0) / self._dark)
+        return slope
 
 
-def expected_deviation(
-    estimate: NDArray[np.floating[Any]], model: LocalModel
-) -> NDArray[np.float64]:
+def expected_deviation(estimate: NDArray[np.float32], model: LocalModel) -> NDArray[np.float64]:
     """Return the standard deviation of the scene around an estimate, given the image.
 
     Around the estimate, link and noise are taken as constant over the reach of the kernel; the
@@ -249,7 +248,8 @@ def expected_deviation(
     tabulated = np.geomspace(*_DATA, _TABULATED)
     means = [float(np.mean(1 / (model.penalty + each * model.power))) for each in tabulated]
     mean = np.exp(np.interp(np.log(np.maximum(data, _DATA[0])), np.log(tabulated), np.log(means)))
-    return reach * np.sqrt(model.noise * mean)
+    deviation: NDArray[np.float64] = np.sqrt(model.noise * mean)
+    return deviation * reach
 
 
 def dark_level(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from napari_blind_deconv.numerics.wiener import MIN_CURVATURE
 
 __all__ = ["log_gaussian"]
 
-_MEMORY = 10  # steps that L-BFGS remembers
+_MEMORY = 5  # steps that L-BFGS remembers
 _EVALUATIONS = 8  # of the objective in the line search of a step, at most
 # The estimate is found if a step decreases the objective by less than this, in nats per pixel.
 _TOLERANCE = 1e-4
@@ -79,18 +78,16 @@ class _Fit:
         self._unit, self._dark = np.float32(math.sqrt(model.noise)), np.float32(model.dark)
         light, linear = ((image - self._dark) / self._unit for image in (observed, start))
         self._link = Link(model.bright / float(self._unit))
-        level = np.asarray(model.level / self._unit, np.float32)
-        self._level = torch.from_numpy(level)
-        self._amplitude = torch.from_numpy(model.amplitude)
+        self._level = np.asarray(model.level / self._unit, np.float32)
+        self._amplitude = model.amplitude
         self._convolution = Convolution(torch.from_numpy(model.kernel))
         weights = np.where(model.valid, model.noise / model.variance, 0).astype(np.float32)
         self._light, self._weights = torch.from_numpy(light), torch.from_numpy(weights)
-        curvature = model.power + model.penalty + MIN_CURVATURE
-        self._scale = torch.from_numpy((1 / np.sqrt(curvature)).astype(np.float32))
-        self._prior = torch.from_numpy(model.penalty) * self._scale**2
-        field = (self._link.inverse(linear) - level) / model.amplitude
-        self.coefficients = torch.from_numpy(cosines_of(field)) / self._scale
-        self.coefficients.requires_grad_()
+        self._scale = 1 / np.sqrt(model.power + model.penalty + np.float32(MIN_CURVATURE))
+        self._prior = torch.from_numpy(model.penalty * self._scale**2)
+        field = (self._link.inverse(linear) - self._level) / model.amplitude
+        self.coefficients = torch.from_numpy(cosines_of(field) / self._scale)
+        self.coefficients.grad = torch.zeros_like(self.coefficients)
         self._evaluated_at: Tensor | None = None
         self._loss: Tensor
         self._estimate: Tensor
@@ -101,19 +98,23 @@ class _Fit:
         It is not computed again where it was computed last, because a step of L-BFGS begins where
         the line search of the step before ended.
         """
-        point = self.coefficients.detach()
+        point = self.coefficients
         if self._evaluated_at is None or not torch.equal(self._evaluated_at, point):
             self._evaluated_at = point.clone()
-            self.coefficients.grad = None
-            field = _FromCosines.apply(  # type: ignore[no-untyped-call]
-                self._scale * self.coefficients
-            )
-            estimate = self._link(self._level + self._amplitude * field)
-            residual = self._convolution.forward(estimate) - self._light
-            data = (self._weights * residual.square()).sum()
-            loss = 0.5 * (data + (self._prior * self.coefficients.square()).sum())
-            loss.backward()
-            self._loss, self._estimate = loss.detach(), estimate.detach()
+            field = from_cosines(self._scale * point.numpy())
+            field *= self._amplitude
+            field += self._level
+            self._estimate = self._link(torch.from_numpy(field))
+            residual = self._convolution.forward(self._estimate) - self._light
+            weighted = self._weights * residual
+            prior = self._prior * point
+            self._loss = 0.5 * ((weighted * residual).sum() + (prior * point).sum())
+            slope = self._convolution.adjoint(weighted).numpy()
+            slope *= self._link.slope(self._estimate.numpy())
+            slope *= self._amplitude
+            gradient = self._scale * cosines_of(slope)
+            assert point.grad is not None
+            point.grad.copy_(prior.add_(torch.from_numpy(gradient)))
         return self._loss
 
     @property
@@ -121,15 +122,3 @@ class _Fit:
         """The estimate where the objective was evaluated last, in the units of the image."""
         canvas: NDArray[np.float32] = self._unit * self._estimate.numpy() + self._dark
         return canvas
-
-
-class _FromCosines(torch.autograd.Function):
-    """The orthonormal inverse cosine transform, whose gradient is the cosine transform."""
-
-    @staticmethod
-    def forward(ctx: Any, coefficients: Tensor) -> Tensor:
-        return torch.from_numpy(from_cosines(coefficients.detach().numpy()))
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return torch.from_numpy(cosines_of(gradients[0].numpy()))

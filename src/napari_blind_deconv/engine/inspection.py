@@ -86,9 +86,9 @@ class Inspection:
 
     def part(self, region: Region) -> Self | None:
         """Return the inspection of a part; None if it lacks contrast or valid pixels."""
-        channels, faults = (
-            values[(slice(None), *region)] for values in (self.channels, self.faults)
-        )
+        inside = (slice(None), *region)
+        channels = self.channels[inside]
+        faults = self.faults[inside]
         part = replace(
             self,
             block=self.block.part(region),

@@ -47,7 +47,7 @@ class Objective:
         return self.of_blurred(canvas, convolution.forward(canvas))
 
     def of_blurred(self, canvas: Tensor, blurred: Tensor) -> Terms:
-        """Return the terms for a canvas ``(C, *canvas)`` that is already blurred ``(C, *image)``."""
+        """Return the terms for a canvas ``(C, *canvas)``, and its blur ``(C, *image)``."""
         residual = blurred - self._observed
         if self._valid is not None:
             residual = residual * self._valid

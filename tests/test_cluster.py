@@ -153,6 +153,43 @@ def test_a_job_runs_on_a_cluster(cluster, stack, tmp_path):
     assert tifffile.imread(job.output).shape == stack.shape
 
 
+def test_a_job_on_volumes_equals_a_local_one_and_is_resumed(cluster, tmp_path, monkeypatch):
+    """The run ends after the first volume, like one that is killed, and computes the others then."""
+    points = np.random.default_rng(0).random((4, 10, 32, 34)) > 0.98
+    blurred = ndimage.gaussian_filter(5000 * points.astype(np.float32), (0, 1.5, 1.2, 1.2))
+    volumes = np.random.default_rng(1).poisson(blurred + 20).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "in.tif", volumes, imagej=True, metadata={"axes": "TZYX"})
+    tifffile.imwrite(tmp_path / "psf.tif", gaussian_kernel((7, 7, 7), (1.5, 1.2, 1.2)))
+    options = ("--volume", "--psf", "psf.tif", "--pixel-size", "0.3,0.1,0.1")
+    solver = ("--set", "solver=richardson-lucy", "--set", "max_iterations=8")
+    remote = ("--scheduler", cluster.scheduler_address)
+
+    def run(out: str, *more: str) -> np.ndarray:
+        words = ("run", "in.tif", out, *options, *solver, *more)
+        completed = blind_deconv(*words, cwd=tmp_path)
+        assert completed.returncode == 0, completed.stderr
+        return tifffile.imread(tmp_path / out)
+
+    local = run("local.ome.tif")
+    assert local.shape == volumes.shape
+    np.testing.assert_allclose(run("remote.ome.tif", *remote), local, rtol=1e-5)
+    job = Job.from_sidecar(sidecar_of(tmp_path / "remote.ome.tif"))
+    steps = run_job(replace(job, output=tmp_path / "killed.ome.tif"), scheduler=remote[1])
+    first = next(step for step in steps if isinstance(step, BlockResult))
+    steps.close()
+    computed = []
+    submit = ClusterExecutor.submit
+
+    def counted(self, compute, task, index):
+        computed.append(index)
+        return submit(self, compute, task, index)
+
+    monkeypatch.setattr(ClusterExecutor, "submit", counted)
+    np.testing.assert_allclose(run("killed.ome.tif", *remote, "--resume"), local, rtol=1e-5)
+    assert first.index not in computed
+    assert 0 < len(computed) < 4
+
+
 def assert_equal(blocks: list[BlockResult], local: StackResult) -> None:
     assert sorted(block.index for block in blocks) == [(z,) for z in range(len(local.image))]
     for block in blocks:

@@ -1,10 +1,12 @@
 """Volumes in tiles: they fit one another, and together they are the volume."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from scipy import ndimage
 from skimage.registration import phase_cross_correlation
@@ -13,8 +15,12 @@ from napari_blind_deconv import Image, KernelChoice, Settings, StopReason, decon
 from napari_blind_deconv.engine import tiled, volumes
 from napari_blind_deconv.engine.planes import deconvolve_plane
 from napari_blind_deconv.engine.solver import RunControl
+from napari_blind_deconv.engine.stacks import run_stack
 from napari_blind_deconv.engine.tiles import Tiling, largest_volume_tile, volume_bytes
 from napari_blind_deconv.errors import OutOfMemoryError
+from napari_blind_deconv.image import BlockKind
+from napari_blind_deconv.io.stacks import open_image
+from napari_blind_deconv.jobs import Job, run_job, sidecar_of
 from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.field_of_view import canvas_shape
 from napari_blind_deconv.numerics.optics import gaussian_kernel
@@ -226,3 +232,101 @@ def test_a_tiled_volume_is_checked_before_the_first_iteration(volume):
             pixel_size=SIZE,
             intensity_range=(2.0, 1.0),
         )
+
+
+@pytest.mark.parametrize(
+    ("shape", "before", "after"),
+    [
+        ((12, 97, 80), (0, 0, 0), (0, 0, 0)),
+        ((13, 80, 97), (0, 2, 4), (0, 0, 0)),
+        ((16, 81, 98), (2, 0, 0), (0, 1, 3)),  # even sides
+    ],
+)
+@pytest.mark.parametrize("side", [None, SIDE])
+def test_no_result_is_shifted(shape, before, after, side):
+    """Whatever the sides, and wherever the PSF lies in its window."""
+    given = np.pad(
+        gaussian_kernel((7, 7, 7), (1.3, 1.3, 1.3)), list(zip(before, after, strict=True))
+    )
+    convolution = Convolution(torch.from_numpy(gaussian_kernel((7, 7, 7), (1.3, 1.3, 1.3))))
+    points = np.random.default_rng(0).random(convolution.canvas_shape(shape)) > 0.995
+    scene = ndimage.gaussian_filter(5000 * points.astype(np.float32), 1)
+    blurred = convolution.forward(torch.from_numpy(scene)).numpy()
+    recorded = np.random.default_rng(1).poisson(blurred + 20).astype(np.uint16)
+    result = run(replace(task_on(recorded, side), kernel=KernelChoice.hold(given)))
+    assert (result.tiles > 1) == (side is not None)
+    truth = convolution.field_of_view(scene)
+    shift, *_ = phase_cross_correlation(truth, result.image, upsample_factor=50)
+    np.testing.assert_allclose(shift, 0, atol=0.1)
+    assert result.image.mean() == pytest.approx(recorded.mean(), rel=0.02)
+    assert result.image.shape == shape
+
+
+@pytest.mark.parametrize("name", ["o.ome.tif", "o.ome.zarr"])
+def test_metadata_of_a_tiled_volume_go_to_the_output(volume, tmp_path, monkeypatch, name):
+    _, recorded = volume
+    place = {
+        key: value
+        for axis, position in zip("XYZ", (3.0, -4.0, 7.0), strict=True)
+        for key, value in (
+            (f"Position{axis}", [position] * 32),
+            (f"Position{axis}Unit", ["µm"] * 32),
+        )
+    }
+    sizes = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", SIZE, strict=True)}
+    metadata = {"axes": "CZYX", "Channel": {"Name": ["DAPI", "GFP"]}, "Plane": place, **sizes}
+    pixels = np.stack([recorded, recorded[::-1]])
+    tifffile.imwrite(tmp_path / "i.ome.tif", pixels, ome=True, metadata=metadata)
+    tifffile.imwrite(tmp_path / "psf.tif", KERNEL)
+    monkeypatch.setattr(volumes, "largest_volume_tile", lambda *_: SIDE)
+    job = Job(
+        input=tmp_path / "i.ome.tif",
+        output=tmp_path / name,
+        settings=LUCY.with_changes(max_iterations=2),
+        psf=tmp_path / "psf.tif",
+        block="volume",
+    )
+    assert run_job(job).result().done == 2
+    with open_image(job.input) as given, open_image(job.output) as opened:
+        before, after = given.image, opened.image
+        assert after.axes == "CZYX"
+        assert after.channel_names == before.channel_names == ("DAPI", "GFP")
+        assert after.spacing == pytest.approx(dict(zip("ZYX", SIZE, strict=True)))
+        assert after.unit == before.unit
+        assert after.origin == pytest.approx(before.origin)
+        assert after.origin == pytest.approx({"X": 3, "Y": -4, "Z": 7})
+    sidecar = json.loads(sidecar_of(job.output).read_text(encoding="utf-8"))
+    assert [volume["tiles"] for volume in sidecar["planes"]] == [9, 9]
+
+
+@pytest.mark.parametrize(
+    ("solver", "side"),
+    [("log-gaussian", None), ("richardson-lucy", None), ("richardson-lucy", SIDE)],
+)
+def test_a_bleaching_series_keeps_its_decay(solver, side):
+    """The light above the dark level falls as it does in the recording, within 2 %."""
+    shape = (10, 40, 40) if side is None else (10, 40, 100)
+    convolution = Convolution(torch.from_numpy(KERNEL[:, 2:7, 2:7] / KERNEL[:, 2:7, 2:7].sum()))
+    random = np.random.default_rng(0)
+    points = random.random(convolution.canvas_shape(shape)) > 0.99
+    scene = ndimage.gaussian_filter(6000 * points.astype(np.float32), 0.8)
+    blurred = convolution.forward(torch.from_numpy(scene)).numpy()
+    decay = np.exp(-0.5 * np.arange(3))
+    series = [
+        random.poisson(factor * blurred + 5) + random.normal(100, 2, shape) for factor in decay
+    ]
+    recorded = np.stack(series).round().astype(np.uint16)
+    task = Task.of(
+        recorded,
+        LUCY.with_changes(solver=solver),
+        {},
+        axes="TZYX",
+        kernel=convolution.kernel.numpy(),
+        pixel_size=SIZE,
+        block=BlockKind.VOLUME,
+    )
+    result = run_to_end(run_stack(replace(task, tile_side=side), RunControl()))
+    assert len(result.plan.intensity_ranges) == 1, "one range for all time points"
+    light, before = ((images.mean(axis=(1, 2, 3)) - 105) for images in (result.image, recorded))
+    np.testing.assert_allclose(light / light[0], before / before[0], rtol=0.02)
+    np.testing.assert_allclose(light / light[0], decay, rtol=0.02)

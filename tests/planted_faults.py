@@ -507,7 +507,7 @@ FAULTS = (
     ),
     Fault(
         "tiles: half the overlap",
-        "engine/planes.py",
+        "engine/tiled.py",
         "_OVERLAP_IN_KERNELS = 1.5",
         "_OVERLAP_IN_KERNELS = 0.75",
         "stacks",
@@ -520,10 +520,17 @@ FAULTS = (
         "stacks",
     ),
     Fault(
+        "tiles: Richardson-Lucy takes as many iterations as a tile wants",
+        "engine/tiled.py",
+        "            task = _with_equal_iterations(task, results[0])\n",
+        "",
+        "volume_tiles",
+    ),
+    Fault(
         "tiles: each tile has its own intensity range",
         "engine/planes.py",
-        "task = replace(task, intensity_range=(intensity.low, intensity.high))",
-        "pass",
+        "requested, task = task, with_shared_range(task, inspection)",
+        "requested = task",
         "stacks",
     ),
     Fault(
@@ -664,7 +671,7 @@ FAULTS = (
     ),
     Fault(
         "strength: tiles are judged without it",
-        "engine/planes.py",
+        "engine/tiled.py",
         "strength=longest.settings.strength,",
         "strength=1.0,",
         "strength",
@@ -678,7 +685,7 @@ FAULTS = (
     ),
     Fault(
         "strength: networks undo it",
-        "engine/deconvolve.py",
+        "engine/stages.py",
         "        if settings.strength != 1:\n",
         "        if False:\n",
         "strength",

@@ -13,6 +13,7 @@ import dask
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage
 from tests.command import LINEAR, blind_deconv
 from tests.processes import quick_context
 from tests.unreadable import Unreadable
@@ -26,7 +27,7 @@ from napari_blind_deconv.engine.executors import BlockExecutor
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.stacks import run_stack
 from napari_blind_deconv.image import Image
-from napari_blind_deconv.jobs import Job, run_job
+from napari_blind_deconv.jobs import Job, run_job, sidecar_of
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.results import BlockResult, StackResult
 from napari_blind_deconv.steps import run_to_end
@@ -151,6 +152,45 @@ def test_a_job_runs_on_a_cluster(cluster, stack, tmp_path):
     assert summary.finished
     assert summary.done == 6
     assert tifffile.imread(job.output).shape == stack.shape
+
+
+def test_a_job_on_volumes_equals_a_local_one_and_is_resumed(cluster, tmp_path, monkeypatch):
+    """A run that ends after its first volume, as if killed, is resumed with the others."""
+    monkeypatch.chdir(tmp_path)
+    points = np.random.default_rng(0).random((4, 10, 32, 34)) > 0.98
+    blurred = ndimage.gaussian_filter(5000 * points.astype(np.float32), (0, 1.5, 1.2, 1.2))
+    volumes = np.random.default_rng(1).poisson(blurred + 20).astype(np.uint16)
+    tifffile.imwrite("in.tif", volumes, imagej=True, metadata={"axes": "TZYX"})
+    tifffile.imwrite("psf.tif", gaussian_kernel((7, 7, 7), (1.5, 1.2, 1.2)))
+    options = ("--volume", "--psf", "psf.tif", "--pixel-size", "0.3,0.1,0.1")
+    solver = ("--set", "solver=richardson-lucy", "--set", "max_iterations=8")
+    remote = ("--scheduler", cluster.scheduler_address)
+
+    def run(out: str, *more: str) -> np.ndarray:
+        words = ("run", "in.tif", out, *options, *solver, *more)
+        completed = blind_deconv(*words)
+        assert completed.returncode == 0, completed.stderr
+        return tifffile.imread(out)
+
+    local = run("local.ome.tif")
+    assert local.shape == volumes.shape
+    np.testing.assert_allclose(run("remote.ome.tif", *remote), local, rtol=1e-5)
+    job = Job.from_sidecar(sidecar_of(Path("remote.ome.tif")))
+    killed = job.model_copy(update={"output": Path("killed.ome.tif")})
+    steps = run_job(killed, scheduler=remote[1])
+    first = next(step for step in steps if isinstance(step, BlockResult))
+    steps.close()
+    computed = []
+    submit = ClusterExecutor.submit
+
+    def counted(self, compute, task, index):
+        computed.append(index)
+        return submit(self, compute, task, index)
+
+    monkeypatch.setattr(ClusterExecutor, "submit", counted)
+    np.testing.assert_allclose(run("killed.ome.tif", *remote, "--resume"), local, rtol=1e-5)
+    assert first.index not in computed
+    assert 0 < len(computed) < 4
 
 
 def assert_equal(blocks: list[BlockResult], local: StackResult) -> None:

@@ -26,8 +26,8 @@ from napari_blind_deconv import (
     deconvolve,
     iterate,
 )
-from napari_blind_deconv.engine import deconvolve as pipeline
 from napari_blind_deconv.engine import double_dip, objective
+from napari_blind_deconv.engine import stages as pipeline
 from napari_blind_deconv.engine.devices import choose_device
 from napari_blind_deconv.engine.inputs import kernel_window
 from napari_blind_deconv.engine.problem import Problem

@@ -282,7 +282,7 @@ class TestPreview:
     def test_it_fits_no_networks(self, monkeypatch):
         endless = Settings(stop_at_noise=False)
         strong = deconvolve(SCENE.observed, endless, kernel=PSF, strength=1.2)
-        monkeypatch.setattr("napari_blind_deconv.engine.deconvolve.DoubleDip", None)
+        monkeypatch.setattr("napari_blind_deconv.engine.stages.DoubleDip", None)
         with pytest.raises(TypeError, match="not callable"):
             deconvolve(SCENE.observed, endless, kernel=PSF)
         _, exact = StrengthPreview(Image(SCENE.observed), strong).estimates(1.0, lambda: False)

@@ -24,7 +24,6 @@ from napari_blind_deconv import (
 from napari_blind_deconv.engine.double_dip import DoubleDip
 from napari_blind_deconv.engine.expected_error import expected_error
 from napari_blind_deconv.engine.log_gaussian import LogGaussian
-from napari_blind_deconv.engine.planes import deconvolve_plane
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.richardson_lucy import RichardsonLucy
 from napari_blind_deconv.engine.solver import RunControl, Solver, SolverOutcome, run_solver
@@ -289,15 +288,6 @@ class TestRun:
         dark = np.maximum(recorded - 150, 0)
         dark[5] = 0
         assert Finding.FLAT not in deconvolve(dark, **options).findings
-
-    def test_a_volume_is_not_cut_into_tiles(self, volume):
-        image = Image(volume[1], "ZYX", dict(zip("ZYX", SIZE, strict=True)), space="ZYX")
-        settings = Settings(solver="richardson-lucy", max_iterations=2)
-        task = Task(image, settings, KernelChoice.hold(KERNEL), tile_side=24)
-        result = run_to_end(deconvolve_plane(task, RunControl()))
-        alone = run_to_end(deconvolve_plane(replace(task, tile_side=None), RunControl()))
-        assert result.tiles == 1
-        np.testing.assert_array_equal(result.image, alone.image)
 
     def test_a_psf_that_is_only_cut_is_not_called_resampled(self, volume):
         wide = gaussian_kernel((61, 7, 7), (1.8, 1.2, 1.2))

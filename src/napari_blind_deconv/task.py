@@ -34,7 +34,8 @@ class Task:
         the image without hot pixels. Use one range for blocks that are to be compared.
     tile_side : int or None
         Networks compute at most ``tile_side ** 2`` pixels at once, so that larger planes are cut
-        into tiles. None: no plane is cut.
+        into tiles. None: no plane is cut. Tiles of a volume are at most so long along each axis;
+        None: as long as free memory allows.
     """
 
     image: Image

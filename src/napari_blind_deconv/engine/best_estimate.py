@@ -68,7 +68,8 @@ class BestEstimate:
 
     def update(self, iteration: int, canvas: Tensor, kernel: Tensor) -> float:
         """Add the estimate of an iteration and return the windowed variance."""
-        variance = self._variance.update(canvas.mean(0).flatten()[self._pixels].cpu().numpy())
+        monitored_pixels = canvas.flatten(1)[:, self._pixels].mean(0)
+        variance = self._variance.update(monitored_pixels.cpu().numpy())
         if self._updates:
             # averaging · previous mean + (1 - averaging) · estimate
             canvas = torch.lerp(canvas, self.latest.canvas, self._averaging)

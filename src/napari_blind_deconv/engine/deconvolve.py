@@ -1,52 +1,27 @@
-"""The public functions for one image and their pipeline of stages."""
+"""The public functions for one image."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import psutil
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from napari_blind_deconv.engine.converging import Converging
-from napari_blind_deconv.engine.double_dip import DoubleDip
-from napari_blind_deconv.engine.inputs import check_solver
-from napari_blind_deconv.engine.inspection import Inspection
-from napari_blind_deconv.engine.kernel_stage import find_kernel_start
-from napari_blind_deconv.engine.log_gaussian import LogGaussian
-from napari_blind_deconv.engine.problem import Problem
-from napari_blind_deconv.engine.quality import judge
-from napari_blind_deconv.engine.richardson_lucy import RichardsonLucy
 from napari_blind_deconv.engine.sampling import on_sampled_grid
-from napari_blind_deconv.engine.solver import RunControl, SolverOutcome, run_solver
-from napari_blind_deconv.engine.wiener import Wiener
-from napari_blind_deconv.errors import (
-    DeconvolutionError,
-    OutOfMemoryError,
-    TooLargeForNetworksError,
-    first_line,
-)
-from napari_blind_deconv.image import Image
+from napari_blind_deconv.engine.solver import RunControl
+from napari_blind_deconv.engine.stages import run_task
+from napari_blind_deconv.engine.volumes import deconvolve_volume
+from napari_blind_deconv.image import BlockKind, Image
 from napari_blind_deconv.kernel import Kernel, KernelChoice
-from napari_blind_deconv.numerics.noise_shape import NoiseColour
-from napari_blind_deconv.numerics.wiener import is_limited_by_noise
-from napari_blind_deconv.reasons import SkipReason, StopReason
-from napari_blind_deconv.results import Result, Snapshot, Stage, versions
-from napari_blind_deconv.settings import ImageStart, Settings, SolverName
+from napari_blind_deconv.results import Result, Snapshot
+from napari_blind_deconv.settings import Settings
 from napari_blind_deconv.steps import Run, mapped, run_to_end
 from napari_blind_deconv.task import Task
 
-__all__ = ["deconvolve", "iterate", "run_stages", "run_task"]
+__all__ = ["deconvolve", "iterate"]
 
 _PREVIEW_SECONDS = 0.5
-# Memory of the linear and the log-gaussian estimate of a volume, per voxel of the canvas.
-_BYTES_PER_VOXEL = 750
-# Phrases in the messages of libraries that ran out of memory. "memory" alone is not enough: access
-# to illegal memory is another fault.
-_OUT_OF_MEMORY_PHRASES = ("out of memory", "not enough memory", "allocate memory", "alloc_failed")
 
 
 def deconvolve(
@@ -70,7 +45,8 @@ def deconvolve(
     image : Image or array_like
         One plane ``(rows, columns)`` of any integer or floating-point type, with at least 16 pixels
         per side, in any unit of intensity; ``(rows, columns, 3 or 4)`` with the axes ``"YXS"``; or
-        a volume ``(planes, rows, columns)`` with the axes ``"ZYX"``, of at least 8 planes.
+        a volume ``(planes, rows, columns)`` with the axes ``"ZYX"``, of at least 8 planes. A volume
+        that is too large for free memory is deconvolved in overlapping tiles.
     settings : Settings, optional
         Settings of the run, including device and seed. Default: the preset ``"fast"``.
     kernel : KernelChoice, Kernel or array_like, optional
@@ -192,157 +168,5 @@ def iterate(
         mask=mask,
     )
     control = RunControl(should_stop or (lambda: False), preview_seconds, preview_iterations)
-    return Run(on_sampled_grid(run_task, task, control))
-
-
-def run_task(
-    task: Task, control: RunControl, inspection: Inspection | None = None
-) -> Generator[Snapshot, None, Result]:
-    """Run a task on one block, without tiles.
-
-    The task is checked by this call, before the first iteration, as by :func:`iterate`. A caller
-    that has inspected the block passes the `inspection`. The run raises `TooLargeForNetworksError`
-    if the block needs networks and has more than ``task.tile_side ** 2`` pixels.
-    """
-    check_solver(task.settings, task.kernel, task.image.space)
-    return _run(Problem.of(task, inspection), control)
-
-
-def _run(problem: Problem, control: RunControl) -> Generator[Snapshot, None, Result]:
-    started = time.monotonic()
-    try:
-        _check_memory(problem)
-        skipped: dict[Stage, SkipReason] = {}
-        problem, end = yield from run_stages(problem, control, skipped)
-        image, weights = problem.to_output(
-            end.best.canvas, end.best.kernel, converges=end.converges
-        )
-        kernel = problem.estimated_kernel(weights)
-        judgement = judge(
-            problem.inspection,
-            image,
-            kernel,
-            strength=problem.settings.strength,
-            reason=end.reason,
-            slowed_at=end.slowed_at,
-        )
-    # torch.OutOfMemoryError is a RuntimeError.
-    except (RuntimeError, MemoryError, FloatingPointError) as error:
-        raise _deconvolution_error(error, problem) from error
-    low, high = problem.intensity.low, problem.intensity.high
-    return Result(
-        image=image,
-        kernel=kernel,
-        kernel_is_held=problem.is_held,
-        trace=end.trace,
-        stop_reason=end.reason,
-        stop_iteration=end.best.iteration,
-        settings=problem.settings,
-        device=str(problem.device),
-        noise=problem.noise * (high - low),
-        intensity_range=(low, high),
-        versions=versions(),
-        seconds=time.monotonic() - started,
-        slowed_at=end.slowed_at,
-        skipped=skipped,
-        **judgement._asdict(),
-    )
-
-
-def run_stages(
-    problem: Problem, control: RunControl, skipped: dict[Stage, SkipReason]
-) -> Generator[Snapshot, None, tuple[Problem, SolverOutcome]]:
-    """Run the stages: kernel, linear estimate, log-gaussian estimate, double-DIP.
-
-    A stage that the image does not need is left out and added to `skipped`.
-    """
-    if problem.settings.solver is SolverName.RICHARDSON_LUCY:
-        return problem, (yield from run_solver(problem, RichardsonLucy(problem), control))
-    problem = yield from find_kernel_start(problem, control)
-    settings, kernel = problem.settings, problem.kernel_start
-    before, start = None, None
-    is_linear = settings.solver is SolverName.WIENER
-    has_networks = settings.solver is SolverName.AUTO and not problem.is_volume
-    if kernel is not None and (not has_networks or settings.image_start is ImageStart.WIENER):
-        wiener = Wiener(problem, kernel)
-        solver: Converging = wiener
-        before = yield from run_solver(problem, wiener, control)
-        if is_linear or before.reason is StopReason.STOPPED:
-            return problem, _ended(problem, before)
-        reason = _reason_against_log_gaussian(problem, wiener)
-        if reason is None or settings.solver is SolverName.LOG_GAUSSIAN:
-            solver = LogGaussian(problem, wiener)
-            before = yield from run_solver(problem, solver, control, before)
-        else:
-            skipped[Stage.LOG_GAUSSIAN] = reason
-        before = _ended(problem, before)
-        if settings.solver is SolverName.AUTO and not has_networks:
-            skipped[Stage.DOUBLE_DIP] = SkipReason.VOLUME
-        if not has_networks or before.reason is StopReason.STOPPED:
-            return problem, before
-        if before.reason is StopReason.NOISE:
-            skipped[Stage.DOUBLE_DIP] = SkipReason.ONLY_NOISE_LEFT
-            return problem, before
-        if settings.stop_at_noise and not problem.inspection.noise.is_white:
-            skipped[Stage.DOUBLE_DIP] = SkipReason.FILTERED_NOISE
-            return problem, before
-        if settings.strength != 1:
-            skipped[Stage.DOUBLE_DIP] = SkipReason.STRENGTH
-            return problem, before
-        start = solver.canvas
-    if problem.is_too_large_for_networks:
-        raise TooLargeForNetworksError(_estimate_so_far(problem, before))
-    # The networks are made only now, because to prepare them takes longer than the estimates above.
-    network = DoubleDip(problem, start)
-    return problem, (yield from run_solver(problem, network, control, before))
-
-
-def _estimate_so_far(problem: Problem, outcome: SolverOutcome | None) -> NDArray[Any]:
-    """Return the estimate of an outcome in the units of the input; without it, the input."""
-    if outcome is None:
-        return problem.task.image.array
-    best = outcome.best
-    return problem.to_output(best.canvas, best.kernel, converges=outcome.converges)[0]
-
-
-def _reason_against_log_gaussian(problem: Problem, wiener: Wiener) -> SkipReason | None:
-    """Return why the log-gaussian estimate would be no better than the linear one, if so."""
-    if problem.inspection.noise.colour is NoiseColour.PROCESSED:
-        return SkipReason.PROCESSED_NOISE
-    # In volumes, objects are surrounded by dark space, where positivity matters at any noise.
-    if not problem.is_volume and not is_limited_by_noise(wiener.noise_to_signal):
-        return SkipReason.LITTLE_NOISE
-    return None
-
-
-def _ended(problem: Problem, outcome: SolverOutcome) -> SolverOutcome:
-    """Return an outcome with the reason that only noise is left, if one of its stages says so."""
-    last_of_stage = {row["stage"]: float(row["data"]) for row in outcome.trace}
-    is_explained = any(map(problem.is_explained_by, last_of_stage.values()))
-    if outcome.reason is StopReason.COMPLETED and is_explained:
-        return replace(outcome, reason=StopReason.NOISE)
-    return outcome
-
-
-def _check_memory(problem: Problem) -> None:
-    """Raise `MemoryError` for a volume that is too large; the system would end the process."""
-    solver = problem.settings.solver
-    if (
-        problem.is_volume
-        and problem.device.type == "cpu"
-        and solver is not SolverName.RICHARDSON_LUCY
-    ):
-        needed = _BYTES_PER_VOXEL * math.prod(problem.canvas_shape)
-        if needed > psutil.virtual_memory().available:
-            raise MemoryError
-
-
-def _deconvolution_error(error: BaseException, problem: Problem) -> DeconvolutionError:
-    sides, device = " × ".join(map(str, problem.canvas_shape)), problem.device
-    text = str(error).lower()
-    if isinstance(error, MemoryError) or any(phrase in text for phrase in _OUT_OF_MEMORY_PHRASES):
-        return OutOfMemoryError(
-            f"There is not enough memory on {device} for a canvas of {sides} pixels; "
-            "try a smaller region, a smaller kernel window or device 'cpu'."
-        )
-    return DeconvolutionError(f"The computation on {device} failed: {first_line(error)}.")
+    run = deconvolve_volume if task.image.block_kind is BlockKind.VOLUME else run_task
+    return Run(on_sampled_grid(run, task, control))

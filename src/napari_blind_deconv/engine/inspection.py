@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
 
@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from napari_blind_deconv.engine.inputs import MIN_SIDE, check_block, has_contrast
 from napari_blind_deconv.findings import Findings
-from napari_blind_deconv.image import Image
+from napari_blind_deconv.image import Image, Region
 from napari_blind_deconv.numerics.line_offsets import line_offsets
 from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseColour, NoiseShape
 from napari_blind_deconv.numerics.pixel_faults import PixelFault, counted, fill, find_faults
@@ -83,6 +83,20 @@ class Inspection:
         if not has_contrast(inspection.luminance):
             raise ValueError("Expected an image with some contrast, got none in its valid pixels.")
         return inspection
+
+    def part(self, region: Region) -> Self | None:
+        """Return the inspection of a part; None if it lacks contrast or valid pixels."""
+        inside = (slice(None), *region)
+        channels = self.channels[inside]
+        faults = self.faults[inside]
+        part = replace(
+            self,
+            block=self.block.part(region),
+            channels=channels,
+            faults=faults,
+            findings={},
+        )
+        return part if _has_region(faults) and has_contrast(part.luminance) else None
 
     @property
     def valid(self) -> NDArray[np.bool_]:

@@ -44,7 +44,11 @@ class Objective:
 
     def of(self, canvas: Tensor, convolution: Convolution) -> Terms:
         """Return the terms for a canvas ``(C, *canvas)`` and the convolution with its kernel."""
-        residual = convolution.forward(canvas) - self._observed
+        return self.of_blurred(canvas, convolution.forward(canvas))
+
+    def of_blurred(self, canvas: Tensor, blurred: Tensor) -> Terms:
+        """Return the terms for a canvas ``(C, *canvas)``, and its blur ``(C, *image)``."""
+        residual = blurred - self._observed
         if self._valid is not None:
             residual = residual * self._valid
         data = self._data_term(residual) / self._valid_share  # the mean of the valid pixels

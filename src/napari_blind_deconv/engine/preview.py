@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_blind_deconv.engine.deconvolve import run_stages
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.sampling import grid_for
 from napari_blind_deconv.engine.solver import RunControl
+from napari_blind_deconv.engine.stages import run_stages
 from napari_blind_deconv.engine.wiener import noise_to_signal_of
 from napari_blind_deconv.errors import TooLargeForNetworksError
 from napari_blind_deconv.image import Image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from napari_blind_deconv.engine.objective import Objective
 from napari_blind_deconv.engine.problem import Problem
@@ -13,6 +14,20 @@ from napari_blind_deconv.reasons import StopReason
 from napari_blind_deconv.results import Stage
 
 __all__ = ["RichardsonLucy"]
+
+
+class _Observed(Convolution):
+    """Convolution that keeps the last canvas and how it was blurred.
+
+    To blur the canvas again for the trace alone would take a third of the time of an iteration.
+    """
+
+    canvas: Tensor
+    blurred: Tensor
+
+    def forward(self, canvas: Tensor) -> Tensor:
+        self.canvas, self.blurred = canvas, super().forward(canvas)
+        return self.blurred
 
 
 class RichardsonLucy:
@@ -34,7 +49,7 @@ class RichardsonLucy:
         kernel = torch.from_numpy(problem.kernel_start).to(problem.device)
         light = torch.from_numpy(problem.observed).to(problem.device)
         valid = torch.from_numpy(problem.inspection.valid).to(problem.device)
-        self._convolution = Convolution(kernel)
+        self._convolution = _Observed(kernel)
         self._estimates = richardson_lucy(light, self._convolution, valid, accelerated=True)
         self._objective = Objective(problem)
 
@@ -43,7 +58,10 @@ class RichardsonLucy:
         return ()
 
     def step(self, iteration: int) -> Step:
-        """Run one iteration. The first already returns an estimate that is not flat."""
+        """Run one iteration. The first already returns an estimate that is not flat.
+
+        The terms are those of the canvas from which the iteration starts, which it has to blur.
+        """
         canvas = next(self._estimates)
-        terms = self._objective.of(canvas, self._convolution)
+        terms = self._objective.of_blurred(self._convolution.canvas, self._convolution.blurred)
         return Step.of(canvas, self._convolution.kernel, terms)

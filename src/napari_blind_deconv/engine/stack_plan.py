@@ -13,10 +13,12 @@ from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.engine.planes import find_kernel
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.tiles import largest_tile
-from napari_blind_deconv.image import Image, Index
-from napari_blind_deconv.kernel import Kernel, KernelScope
+from napari_blind_deconv.engine.volumes import volume_tile_side
+from napari_blind_deconv.image import BlockKind, Image, Index
+from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelScope
 from napari_blind_deconv.plan import StackPlan
 from napari_blind_deconv.results import Notice, Snapshot
+from napari_blind_deconv.settings import Settings
 from napari_blind_deconv.steps import mapped
 from napari_blind_deconv.task import Task
 
@@ -66,7 +68,7 @@ def make_plan(
         choice = replace(choice, kernel=fitted)
     if reference is not None:
         image.check_index(reference)
-    tile_side = task.tile_side or largest_tile(choose_device(task.settings.device))
+    tile_side = task.tile_side or _tile_side(image, choice, task.settings)
     if image.blocks == 1:
         # No other plane shares the kernel, so the plane finds it during its own run.
         choice = replace(choice, scope=KernelScope.PLANE)
@@ -89,6 +91,14 @@ def make_plan(
     if not control.should_stop():
         yield from _notices(image, choice.scope, statistics)
     return replace(plan, kernels=kernels)
+
+
+def _tile_side(image: Image, choice: KernelChoice, settings: Settings) -> int:
+    """Return the largest side of a tile for the free memory of this machine."""
+    if image.block_kind is BlockKind.PLANE:
+        return largest_tile(choose_device(settings.device))
+    assert choice.kernel is not None
+    return volume_tile_side(image, choice.kernel, settings)
 
 
 def _resampled(given: Kernel, fitted: Kernel) -> Notice:

@@ -149,7 +149,7 @@ class Walk:
         self.open("stack")
         (layer,) = self.viewer.layers
         layer.data = np.tile(layer.data, (REPEATS, 1, 1))
-        panel.form.input.scope.value = "whole stack"
+        panel.form.input.scope.value = "all planes"
         wait(lambda: "measuring" not in panel.form.expected_time.value)
         panel.start()
         wait(lambda: panel.progress.value() > 1 or panel.run_button.isEnabled())

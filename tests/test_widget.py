@@ -877,7 +877,7 @@ def test_sample_stacks_open_calibrated(make_napari_viewer, key):
 def test_the_menu_command_deconvolves_the_plane_of_the_selected_layer(dock, wait):
     viewer = viewer_of(dock)
     viewer.add_image(np.stack([PIXELS] * 3), name="stack", units=("um",) * 3)
-    dock.form.input.scope.value = "whole stack"
+    dock.form.input.scope.value = "all planes"
     dock.form.input.layer.value = viewer.layers["cells"]
     deconvolve_selected(viewer)
     (run,) = run_module._active

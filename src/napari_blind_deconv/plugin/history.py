@@ -15,7 +15,7 @@ from psygnal import Signal
 from napari_blind_deconv.plugin.channels import is_blended
 from napari_blind_deconv.plugin.choices import Choices
 from napari_blind_deconv.plugin.layer_array import full_data
-from napari_blind_deconv.plugin.messages import format_planes, stack_sentence
+from napari_blind_deconv.plugin.messages import format_blocks, stack_sentence
 from napari_blind_deconv.verdict import verdict
 
 if TYPE_CHECKING:
@@ -342,9 +342,8 @@ def _memory_of(array: NDArray[Any]) -> NDArray[Any]:
 def _sentence_of(run: ViewerRun) -> str:
     """Return what became of the image of a run that has a result."""
     if run.is_stack:
-        return stack_sentence(run.outcome)
-    height, width, unit = run.geometry.pixel_size
-    return verdict(run.planes.results[()], (height, width), unit).sentence
+        return stack_sentence(run.outcome, run.task.image.block_kind)
+    return verdict(run.planes.results[()], *run.pixels).sentence
 
 
 def _part_of(run: ViewerRun) -> str:
@@ -352,12 +351,13 @@ def _part_of(run: ViewerRun) -> str:
     geometry, image = run.geometry, run.task.image
     if run.is_stack:
         first, planes = geometry.position[0], image.stack_shape[0]
-        many = format_planes(image.blocks)
+        many = format_blocks(image.blocks, image.block_kind)
         return f"{many}, {first} to {first + planes - 1}" if first else many
-    leading = [str(i) for axis, i in enumerate(geometry.position) if axis not in geometry.axes]
-    parts = [f"plane {', '.join(leading)}"] if leading else []
-    rows, columns = image.block_shape
+    leading = [str(i) for a, i in enumerate(geometry.position) if a not in geometry.block_axes]
+    parts = [f"{image.block_kind} {', '.join(leading)}"] if leading else []
+    rows, columns = image.block_shape[-2:]
+    sides = f"{' × '.join(map(str, image.block_shape))} px"
     if columns < geometry.columns or geometry.corner != (0, 0):
         row, column = geometry.corner
         parts.append(f"{rows} × {columns} px at {row}, {column}")
-    return "; ".join(parts) or f"{rows} × {columns} px"
+    return "; ".join(parts) or sides

@@ -293,7 +293,9 @@ class TestSelectedLayers:
         add_images(dock, *SCENES)
         form = dock.form
         estimated = []
-        form.expected_time._estimator.describe = lambda _, work: estimated.append(list(work)) or ""
+        form.expected_time._estimator.describe = lambda _, work, **_options: (
+            estimated.append(list(work)) or ""
+        )
         form.input.run_on.value = SELECTED
         assert estimated[-1] == [(1, 40 * 48, 1)] * 3
 

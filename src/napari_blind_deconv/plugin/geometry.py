@@ -150,6 +150,11 @@ class LayerGeometry:
         return self.axes if self.depth is None else (self.depth, *self.axes)
 
     @property
+    def all_axes(self) -> tuple[int, ...]:
+        """The axes of the layer that are those of the image, in the order of the image."""
+        return (*self.stack_axes, *self.block_axes)
+
+    @property
     def sliced_axes(self) -> tuple[int, ...]:
         """The axes of the layer that count planes: those of the stack, then that of a volume."""
         return self.stack_axes if self.depth is None else (*self.stack_axes, self.depth)

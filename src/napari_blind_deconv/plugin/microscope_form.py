@@ -69,7 +69,7 @@ class MicroscopeForm:
             "kind": ComboBox(
                 label="Microscope",
                 choices=[kind.value for kind in MicroscopeKind],
-                tooltip="widefield: a camera, and light on all of the sample. confocal: a scanned "
+                tooltip="Kind of microscope. widefield: a camera, and light on all of the sample. confocal: a scanned "
                 "focus and a pinhole; a spinning disk comes close. two-photon: a scanned focus "
                 "that excites by two photons. light-sheet: a camera, and light on a sheet only.",
             ),

@@ -146,10 +146,10 @@ class RunForm(QWidget):
         for choice in (
             self.stack_kernel,
             self.device,
-            self.kernel,
             *self.fields.widgets.values(),
         ):
             choice.changed.connect(self._check)
+        self.kernel.changed.connect(self._check)
         limit = self.fields.widgets["kernel_size_limit"]
         for choice in (limit, self.kernel_window.choice, self.kernel_window.pixels):
             choice.changed.connect(self._show_kernel_size)

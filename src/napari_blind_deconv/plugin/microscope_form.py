@@ -69,9 +69,10 @@ class MicroscopeForm:
             "kind": ComboBox(
                 label="Microscope",
                 choices=[kind.value for kind in MicroscopeKind],
-                tooltip="Kind of microscope. widefield: a camera, and light on all of the sample. confocal: a scanned "
-                "focus and a pinhole; a spinning disk comes close. two-photon: a scanned focus "
-                "that excites by two photons. light-sheet: a camera, and light on a sheet only.",
+                tooltip="Kind of microscope. widefield: a camera, and light on all of the sample. "
+                "confocal: a scanned focus and a pinhole; a spinning disk comes close. two-photon: "
+                "a scanned focus that excites by two photons. light-sheet: a camera, and light on "
+                "a sheet only.",
             ),
             "excitation": _wavelength(
                 "Excitation (nm)", 488, "Wavelength of the laser that excites."

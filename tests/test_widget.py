@@ -865,13 +865,13 @@ class TestForm:
         assert names(dock) == ["cells"]
 
 
-@pytest.mark.parametrize("key", ["stack", "channels"])
+@pytest.mark.parametrize("key", ["stack", "channels", "volume"])
 def test_sample_stacks_open_calibrated(make_napari_viewer, key):
     viewer = make_napari_viewer()
     (layer,) = viewer.open_sample("napari-blind-deconv", key)
     assert layer.ndim == 3
     assert layer.units[-1] == "micrometer"
-    assert stack_axes(layer) == {"stack": "ZYX", "channels": "CYX"}[key]
+    assert stack_axes(layer) == {"channels": "CYX"}.get(key, "ZYX")
 
 
 def test_the_menu_command_deconvolves_the_plane_of_the_selected_layer(dock, wait):

@@ -29,12 +29,15 @@ class Extent(NamedTuple):
         Number of channels; the planes of all channels are counted in `planes`.
     samples : int
         Number of values in a pixel: 3 or 4 for a colour image, else 1.
+    beyond : int
+        Number of pixels beyond the border of a volume that are computed with it.
     """
 
     planes: int
     pixels: int
     channels: int
     samples: int
+    beyond: int = 0
 
     def kernels(self, scope: KernelScope) -> int:
         """Return the number of kernels to estimate."""
@@ -88,7 +91,7 @@ class ExpectedTime(Label):
             Whether to state the memory of the results.
         """
         workloads = [
-            (each.planes, each.pixels, 0 if scope is None else each.kernels(scope))
+            (each.planes, each.pixels + each.beyond, 0 if scope is None else each.kernels(scope))
             for each in extents
         ]
         # The networks refine planes only.

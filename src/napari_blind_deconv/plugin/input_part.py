@@ -9,9 +9,16 @@ from dataclasses import dataclass
 from napari.components import Dims
 from napari.layers import Image, Labels, Shapes
 
-from napari_blind_deconv.engine.inputs import check_block, check_sides
+from napari_blind_deconv.engine.inputs import (
+    check_block,
+    check_sides,
+    check_solver,
+    fitted_kernel,
+)
 from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.image import Image as ImageData
+from napari_blind_deconv.kernel import KernelChoice
+from napari_blind_deconv.numerics.field_of_view import canvas_shape
 from napari_blind_deconv.plugin.axes import stack_axes
 from napari_blind_deconv.plugin.expected_time import Extent
 from napari_blind_deconv.plugin.geometry import LayerGeometry, LayerPlane, Region
@@ -21,6 +28,7 @@ from napari_blind_deconv.plugin.masks import mask_in_pixels
 from napari_blind_deconv.plugin.pixel_size import read_steps
 from napari_blind_deconv.plugin.planes import one_volume, stack_of, volumes_of
 from napari_blind_deconv.plugin.viewing import pixel_size, plane_shape, shown_index
+from napari_blind_deconv.settings import Settings
 
 __all__ = ["InputPart"]
 
@@ -96,17 +104,21 @@ class InputPart:
         geometry, image = self._blocks(mask)
         return (geometry, image) if self.is_stack else one_volume(geometry, image)
 
-    def volumes(self) -> ImageData:
-        """Return the volumes of the part, of which no pixel is read.
+    def voxels_beyond(self, settings: Settings, choice: KernelChoice) -> int:
+        """Return how many voxels beyond each volume its light comes from; no pixel is read.
 
         Raises
         ------
         ValueError
-            If the layer has none, or if they are too small.
+            If the part has no volumes that can be deconvolved in this way.
         """
         _, volumes = self._blocks(None)
         check_sides(volumes)
-        return volumes
+        check_solver(settings, choice, volumes.space)
+        if choice.kernel is None:
+            return 0
+        sides, window = volumes.block_shape, fitted_kernel(choice.kernel, volumes).shape
+        return math.prod(canvas_shape(sides, window)) - math.prod(sides)
 
     def index(self) -> tuple[str, ...]:
         """Return the part as one index or slice of the layer's array per axis, as Python text.

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from magicgui.widgets import ComboBox, Label, SpinBox
-from magicgui.widgets.bases import Widget
+from magicgui.widgets import ComboBox, Label
 from napari.layers import Image, Layer
 from psygnal import Signal
 from qtpy.compat import isalive
-from qtpy.QtWidgets import QPushButton, QWidget
+from qtpy.QtWidgets import QWidget
 
-from napari_blind_deconv.engine.inputs import check_solver, fitted_kernel, kernel_window
+from napari_blind_deconv.engine.inputs import fitted_kernel, kernel_window
 from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.kernel import KernelScope
 from napari_blind_deconv.plugin.axes import stack_axes
-from napari_blind_deconv.plugin.expected_time import ExpectedTime
+from napari_blind_deconv.plugin.expected_time import ExpectedTime, Extent
 from napari_blind_deconv.plugin.geometry import LayerGeometry
 from napari_blind_deconv.plugin.input_form import DRAWN, InputForm
 from napari_blind_deconv.plugin.input_part import InputPart
@@ -28,11 +27,12 @@ from napari_blind_deconv.plugin.layouts import in_column, wrap
 from napari_blind_deconv.plugin.pixel_size import read_steps
 from napari_blind_deconv.plugin.preferences import Preferences
 from napari_blind_deconv.plugin.run_on import ONE
-from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows, set_tooltip, show_row
+from napari_blind_deconv.plugin.settings_form import form_rows, set_tooltip, show_row
+from napari_blind_deconv.plugin.settings_section import SettingsSection
 from napari_blind_deconv.plugin.snippets import Script
 from napari_blind_deconv.plugin.stated import Stated
 from napari_blind_deconv.plugin.viewing import pixel_size, plane_shape, shown_index, shows_last_axes
-from napari_blind_deconv.settings import DEVICE_NAMES, PRESET_HELP, Settings
+from napari_blind_deconv.settings import PRESET_HELP, Settings
 from napari_blind_deconv.task import Task
 from napari_blind_deconv.verdict import NextStep
 
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 __all__ = ["RunForm"]
-
-_WITH_OWN_WIDGETS = ("kernel_size", "device", "seed")
-_GENERATED = [name for name in Settings.model_fields if name not in _WITH_OWN_WIDGETS]
 
 
 class RunForm(QWidget):
@@ -115,26 +112,12 @@ class RunForm(QWidget):
         rows = form_rows([window.choice, window.pixels, window.size])
         return in_column(QWidget(), self.kernel, rows)
 
-    def _make_settings_section(self) -> QWidget:
-        self.fields = SettingsForm(_GENERATED)
-        self.device = ComboBox(
-            label="Device",
-            choices=DEVICE_NAMES,
-            tooltip="What computes the result. auto uses a GPU if there is one, else the CPU.",
-        )
-        self.seed = SpinBox(
-            label="Seed",
-            max=2**31 - 1,
-            tooltip="Seed of the random numbers: the same seed gives the same result.",
-        )
-        self.reset_button = QPushButton("Reset")
-        self.reset_button.setToolTip("Reset preset, device, seed and kernel to their defaults.")
+    def _make_settings_section(self) -> SettingsSection:
+        section = SettingsSection()
+        self.fields, self.device, self.seed = section.fields, section.device, section.seed
+        self.reset_button = section.reset_button
         self.reset_button.clicked.connect(self.reset)
-        widgets = {**self.fields.widgets, "device": self.device, "seed": self.seed}
-        rows: list[Widget | str] = []
-        for group, names in Settings.groups().items():
-            rows += [group, *(widgets[name] for name in names if name in widgets)]
-        return in_column(QWidget(), self.reset_button, form_rows(rows))
+        return section
 
     def _connect_widgets(self) -> None:
         self.preset.changed.connect(self._show_preset)
@@ -143,11 +126,7 @@ class RunForm(QWidget):
         self._viewer.dims.events.current_step.connect(self._fill_microscope)
         self.kernel.held.changed.connect(self._show_kernel)
         self.fields.widgets["strength"].changed.connect(self._show_kernel)
-        for choice in (
-            self.stack_kernel,
-            self.device,
-            *self.fields.widgets.values(),
-        ):
+        for choice in (self.stack_kernel, self.device, *self.fields.widgets.values()):
             choice.changed.connect(self._check)
         self.kernel.changed.connect(self._check)
         limit = self.fields.widgets["kernel_size_limit"]
@@ -313,14 +292,19 @@ class RunForm(QWidget):
 
     def _why_not_volume(self, layer: Image) -> str:
         try:
-            volumes = self.input.part(layer).volumes()
-            choice = self.kernel_selection(layer).choice
-            check_solver(self.settings(), choice, volumes.space)
-            if choice.kernel is not None:
-                fitted_kernel(choice.kernel, volumes)
+            self._beyond_volume(layer)
         except Exception as error:  # a PSF may be read from lazy data, which may raise any error
             return str(error) or type(error).__name__
         return ""
+
+    def _beyond_volume(self, layer: Image) -> int:
+        choice = self.kernel_selection(layer).choice
+        return self.input.part(layer).voxels_beyond(self.settings(), choice)
+
+    def _extent(self, layer: Image) -> Extent:
+        extent = self.input.part(layer).extent()
+        is_volume = self.input.block is BlockKind.VOLUME
+        return extent._replace(beyond=self._beyond_volume(layer)) if is_volume else extent
 
     def _show_expected_time(self) -> None:
         """Show how long a run takes; this starts a measurement if there is none yet."""
@@ -330,7 +314,7 @@ class RunForm(QWidget):
             return
         try:
             settings = self.settings()
-            extents = [self.input.part(layer).extent() for layer in layers]
+            extents = [self._extent(layer) for layer in layers]
         except (ValueError, TypeError) as error:
             self.expected_time.value = str(error)
             return
@@ -344,9 +328,7 @@ class RunForm(QWidget):
         with self.preset.changed.blocked(), self.device.changed.blocked():
             self.preset.value = preferences.preset
             settings = preferences.settings()
-            if settings.device not in self.device.choices:  # for example a second GPU
-                self.device.choices = (*DEVICE_NAMES, settings.device)
-            self.device.value = settings.device
+            self.settings_section.show_device(settings.device)
         self.kernel_window.show_settings(settings)
         self._show_settings(settings)
 

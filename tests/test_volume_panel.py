@@ -39,7 +39,7 @@ VOLUME = recorded(0)
 def dock(
     make_napari_viewer, qtbot, fresh_panel, notifications
 ) -> Iterator[BlindDeconvolutionWidget]:
-    """The panel in a viewer without layers, with the PSF as the kernel of volumes."""
+    """The panel in a viewer without layers."""
     viewer = make_napari_viewer()
     _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv")
     yield widget
@@ -148,6 +148,16 @@ class TestChoice:
         choose(dock)
         dock.form.kernel.layer.value = flat
         assert "single grey volume (planes, rows, columns), got flat" in self.said(dock)
+
+    def test_channels_do_not_share_a_computed_psf(self, dock):
+        labels = ("c", "z", "y", "x")
+        calibration = {"scale": (1, *SIZE), "units": ("um",) * 4, "translate": None}
+        add(dock, np.stack([VOLUME] * 2), axis_labels=labels, **calibration)
+        dock.form.input.scope.value = "all volumes"
+        dock.form.kernel.source.value = kernel_form.MICROSCOPE
+        assert "one channel for the microscope's PSF" in self.said(dock)
+        dock.form.input.scope.value = "this volume"
+        assert dock.run_button.isEnabled()
 
 
 class TestKernel:
@@ -365,6 +375,7 @@ def test_stopping_keeps_the_estimate(dock, qtbot):
     dock.form.fields.widgets["solver"].value = "richardson-lucy"
     dock.form.fields.widgets["max_iterations"].value = 100_000
     dock.form.fields.widgets["stop_at_noise"].value = False
+    dock._viewer.dims.ndisplay = 3
     dock.start()
     run = dock._run
     qtbot.waitUntil(lambda: len(run.estimates) > 1, timeout=guard.MILLISECONDS)

@@ -218,9 +218,16 @@ class RunForm(QWidget):
         layer = chosen if layer is None else layer
         part = self.input.part(layer)
         other = None if layer == chosen else (layer, shown_index(layer, self._viewer.dims))
+        if not part.is_stack:
+            return self.kernel.selection(part.pixels, other)
+        channels = part.extent().channels
+        if channels > 1 and self.kernel.is_held and self.kernel.source.value == MICROSCOPE:
+            raise ValueError(
+                "Expected one channel for the microscope's PSF, which depends on the wavelength, "
+                f"got {channels}; split the layer into its channels, or process one at a time."
+            )
         selection = self.kernel.selection(part.pixels, other)
-        is_stack = part.is_stack
-        return selection.with_scope(KernelScope(self.stack_kernel.value)) if is_stack else selection
+        return selection.with_scope(KernelScope(self.stack_kernel.value))
 
     def describe_image(self) -> str:
         """Return shape and type of the layer's pixels as text."""

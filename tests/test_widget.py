@@ -198,7 +198,7 @@ class TestEndings:
         def unreadable(*_):
             raise OSError("the network drive is gone")
 
-        monkeypatch.setattr("napari_blind_deconv.plugin.input_form.LayerPlane.of", unreadable)
+        monkeypatch.setattr("napari_blind_deconv.plugin.input_part.LayerPlane.of", unreadable)
         dock.start()
         assert notifications == ["the network drive is gone"]
         assert dock.run_button.isEnabled()
@@ -801,7 +801,7 @@ class TestForm:
 
         def look() -> None:
             if form.layer.value is not None:
-                seen.append(form.extent(form.layer.value).pixels)
+                seen.append(form.part(form.layer.value).extent().pixels)
 
         form._on_changed = look
         viewer.layers["cells"].corner_pixels = np.array([[0, 0], [19, 9]])

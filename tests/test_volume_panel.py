@@ -218,6 +218,12 @@ class TestKernel:
         assert kernel.pixel_size == pytest.approx(SIZE)
         assert kernel.widths.along_axes[0] == pytest.approx(1.5 * 2.355, rel=0.1)
         assert "prepare_psf(read_psf(" in dock.form.script().as_python()
+        assert dock.form.kernel_selection().choice.kernel is kernel, "nothing is done twice"
+        tifffile.imwrite(
+            tmp_path / "psf.tif", stored[3:-3], imagej=True, metadata=metadata, **resolution
+        )
+        again = dock.form.kernel_selection().choice.kernel
+        assert again.shape[0] < kernel.shape[0], "a file that has changed is read again"
 
     def test_a_gaussian_has_a_width_along_z(self, dock):
         add(dock)

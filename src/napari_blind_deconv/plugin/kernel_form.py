@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -269,7 +270,8 @@ class KernelForm(QWidget):
             raise ValueError("No PSF file is chosen; choose a TIFF file.")
         if not path.is_file():
             raise ValueError(f"The PSF file {path} does not exist; choose a TIFF file.")
-        return NamedKernel(read_psf(path), f"read_psf({str(path)!r})", str(path))
+        kernel = _psf_in(path, path.stat().st_mtime_ns)
+        return NamedKernel(kernel, f"read_psf({str(path)!r})", str(path))
 
     def _gaussian(self, pixels: PixelGrid) -> NamedKernel:
         sigma, along_z = self.sigma.value, self.sigma_z.value
@@ -278,6 +280,11 @@ class KernelForm(QWidget):
         text = f"({along_z:g}, {sigma:g}, {sigma:g})" if pixels.is_volume else f"{sigma:g}"
         kernel = Kernel(gaussian_kernel(sides, widths if pixels.is_volume else sigma))
         return NamedKernel(kernel, f"gaussian_kernel({sides}, {text})", "kernel.tif")
+
+
+@lru_cache(maxsize=2)  # the panel asks whenever something is chosen
+def _psf_in(path: Path, _changed: int) -> Kernel:
+    return read_psf(path)
 
 
 def _pixels_of(layer: Image, axes: int) -> tuple[tuple[float, ...] | None, str]:

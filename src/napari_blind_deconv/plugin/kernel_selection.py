@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from hashlib import blake2b
 from typing import NamedTuple
+
+import numpy as np
 
 from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelScope
 from napari_blind_deconv.psf import at_pixel_size
 from napari_blind_deconv.units import in_unit
 
 __all__ = ["KernelSelection", "NamedKernel", "PixelGrid", "format_sides"]
+
+
+_STATED = ("source", "pixel_size", "unit", "misfit", "width_deviation")
 
 
 class PixelGrid(NamedTuple):
@@ -71,8 +78,8 @@ class KernelSelection:
     def of(cls, named: NamedKernel, pixels: PixelGrid, *, held: bool) -> KernelSelection:
         """Return the selection of a kernel, which is resampled to the pixels of an image."""
         kernel, code = _with_unit(named.kernel, pixels.unit), named.code
-        fitted = at_pixel_size(kernel, pixels.sides, pixels.unit)
-        if fitted is not kernel and code.startswith("read_psf"):
+        fitted = _resampled(_Resampling.of(kernel, pixels))
+        if fitted.pixel_size != kernel.pixel_size and code.startswith("read_psf"):
             code = f"prepare_psf({code}, {format_sides(pixels.sides)}, {pixels.unit!r})"
         choose = KernelChoice.hold if held else KernelChoice.start_from
         return cls(choose(fitted), code, named.file)
@@ -80,6 +87,28 @@ class KernelSelection:
     def with_scope(self, scope: KernelScope) -> KernelSelection:
         """Return a copy for a stack, of which some part shares a kernel."""
         return replace(self, choice=replace(self.choice, scope=scope))
+
+
+@dataclass(frozen=True)
+class _Resampling:
+    """A kernel that is resampled to some pixels; two are equal if their results are."""
+
+    content: bytes
+    pixels: PixelGrid
+    kernel: Kernel = field(compare=False)
+
+    @classmethod
+    def of(cls, kernel: Kernel, pixels: PixelGrid) -> _Resampling:
+        others = {name: value for name, value in vars(kernel).items() if name in _STATED}
+        content = blake2b(np.ascontiguousarray(kernel.weights).tobytes())
+        content.update(f"{kernel.shape} {others}".encode())
+        return cls(content.digest(), pixels, kernel)
+
+
+# The panel asks whenever something is chosen, and a large 3D kernel takes seconds.
+@lru_cache(maxsize=4)
+def _resampled(request: _Resampling) -> Kernel:
+    return at_pixel_size(request.kernel, request.pixels.sides, request.pixels.unit)
 
 
 def format_sides(sides: Sequence[float]) -> str:

@@ -1040,7 +1040,7 @@ FAULTS = (
     Fault(
         "panel: a PSF of another pixel size is not resampled",
         "plugin/kernel_selection.py",
-        "fitted = at_pixel_size(kernel, pixels.sides, pixels.unit)",
+        "fitted = _resampled(_Resampling.of(kernel, pixels))",
         "fitted = kernel",
         "kernel_form",
     ),

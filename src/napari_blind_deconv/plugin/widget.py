@@ -67,7 +67,7 @@ class BlindDeconvolutionWidget(QWidget):
         self.result.plane_shown.connect(self._show_result)
         self.result.failed.connect(self._show_error)
         self.form.failed.connect(self._show_error)
-        self.form.checked.connect(self._on_checked)
+        self.form.checked.connect(self._update_run_button)
         self.result.saved.connect(self._show_status)
         self.result.deleted.connect(self._show_last)
         self.form.input.layer.changed.connect(self._show_last)
@@ -324,12 +324,9 @@ class BlindDeconvolutionWidget(QWidget):
         self.progress.setVisible(running)
         self.history_view.show_running(running)
 
-    def _on_checked(self, why_not: str) -> None:
-        self._why_not = why_not
-        self._update_run_button()
-
-    def _update_run_button(self) -> None:
-        """State how many layers are run on, if there are several, or why there is no run."""
+    def _update_run_button(self, why_not: str | None = None) -> None:
+        """State how many layers are run on, or why the choices cannot be run; None: as before."""
+        self._why_not = self._why_not if why_not is None else why_not
         if not isalive(self):  # the viewer outlives the dock
             return
         running, count = self._series is not None, len(self.form.input.run_on.chosen)

@@ -1,6 +1,7 @@
 """Volumes in the panel: what they need, the run, its layers, and what can be done with them."""
 
 from collections.abc import Iterator
+from threading import Event
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.plugin import kernel_form
 from napari_blind_deconv.plugin import run as run_module
+from napari_blind_deconv.plugin.batch_run import BatchChoices, FolderBatch, Outcome, run_folder
 from napari_blind_deconv.plugin.kernel_view import orthogonal_sections
 from napari_blind_deconv.plugin.snippets import Script
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
@@ -487,10 +489,26 @@ class TestStack:
         np.testing.assert_array_equal(task.image.masked[1], mask.astype(bool))
 
 
-def test_a_batch_of_volumes(dock, qtbot, tmp_path):
+def test_a_batch_of_volumes(dock, tmp_path):
     add(dock)
     dock.form.input.scope.value = "this volume"
     assert dock.reuse.open_batch() is None, "without a PSF there is no batch either"
     choose(dock)
-    dialog = dock.reuse.open_batch()
-    assert dialog is not None
+    dock.form.fields.widgets["solver"].value = "wiener"
+    choices = BatchChoices.of(dock.form)
+    assert choices.described.endswith("each volume at once")
+    metadata = {"axes": "ZYX", "spacing": 0.3, "unit": "um"}
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(
+        tmp_path / "in" / "a.tif", VOLUME, imagej=True, resolution=(10, 10), metadata=metadata
+    )
+    batch = FolderBatch(tmp_path / "in", "*.tif", tmp_path / "out", choices)
+    assert " --volume " in batch.as_command()
+    *_, last = run_folder(batch, Event())
+    assert last.outcome is Outcome.DONE
+    with open_image(tmp_path / "out" / "a_deblurred.ome.tif") as opened:
+        assert opened.image.spacing == pytest.approx(dict(zip("ZYX", SIZE, strict=True)))
+        result = np.asarray(opened.image.pixels)
+    options = {"axes": "ZYX", "pixel_size": SIZE, "kernel": PSF, "solver": "wiener"}
+    alone = deconvolve(VOLUME, **options)
+    np.testing.assert_allclose(result, alone.image, rtol=1e-3, atol=0.5)

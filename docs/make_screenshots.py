@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import napari
@@ -149,7 +150,7 @@ class Walk:
         self.open("stack")
         (layer,) = self.viewer.layers
         layer.data = np.tile(layer.data, (REPEATS, 1, 1))
-        panel.form.input.scope.value = "whole stack"
+        panel.form.input.scope.value = "all planes"
         wait(lambda: "measuring" not in panel.form.expected_time.value)
         panel.start()
         wait(lambda: panel.progress.value() > 1 or panel.run_button.isEnabled())
@@ -158,6 +159,29 @@ class Walk:
         self.shoot("stack")
         panel.stop_button.click()
         self.wait_for_run()
+
+    def volume(self) -> None:
+        """Show a plane of a volume with its three-dimensional kernel, and the volume in 3D."""
+        panel = self.panel
+        self.viewer.theme = "dark"
+        self.open("volume")
+        (layer,) = self.viewer.layers
+        self.viewer.dims.set_current_step(0, len(layer.data) // 2)
+        panel.form.input.scope.value = "this volume"
+        panel.form.kernel.source.value = "the microscope's"
+        panel.start()
+        self.wait_for_run()
+        self.viewer.layers["volume [deblurred]"].reset_contrast_limits()
+        self.unfold("Kernel")
+        self.shoot("volume")
+        self.unfold("Result")
+        self.viewer.dims.ndisplay = 3
+        self.viewer.fit_to_view()
+        self.viewer.scene.camera.angles = (0, 25, 60)
+        self.viewer.layers["volume [deblurred]"].reset_contrast_limits()
+        self.shoot("volume_3d")
+        self.viewer.dims.ndisplay = 2
+        panel.form.reset()
 
     def error(self) -> None:
         """Show the error for an image that cannot be deconvolved."""
@@ -168,10 +192,10 @@ class Walk:
         self.shoot("error")
 
 
-def main() -> None:
-    """Make all screenshots."""
+def main(names: Sequence[str] = ()) -> None:
+    """Make all screenshots, or those of some steps of the walk."""
     walk = Walk()
-    for step in (
+    steps = (
         walk.start,
         walk.running,
         walk.slider,
@@ -180,11 +204,14 @@ def main() -> None:
         walk.region,
         walk.kernel,
         walk.stack,
+        walk.volume,
         walk.error,
-    ):
-        step()
+    )
+    for step in steps:
+        if not names or step.__name__ in names:
+            step()
     walk.viewer.close()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -714,8 +714,8 @@ FAULTS = (
     Fault(
         "strength: the preview of another plane stays",
         "plugin/result_panel.py",
-        "        self.comparison.refresh()\n        self.strength.refresh()\n        self.left_out",
-        "        self.comparison.refresh()\n        self.left_out",
+        "        self.strength.refresh()\n        self.left_out",
+        "        self.left_out",
         "strength_panel",
     ),
     # files
@@ -946,7 +946,7 @@ FAULTS = (
     ),
     Fault(
         "panel: layers in another unit than the viewer show another plane",
-        "plugin/geometry.py",
+        "plugin/viewing.py",
         "return point * unit_factors(dims.units, layer.units)",
         "return point",
         "plugin_layers",
@@ -990,9 +990,9 @@ FAULTS = (
     ),
     Fault(
         "panel: the mask is not cut with the region",
-        "plugin/input_form.py",
-        "pixels[axis] = range(sides[axis])[part]",
-        "pixels[axis] = range(sides[axis])",
+        "plugin/input_part.py",
+        "pixels[axis] = range(self._sides[axis])[part]",
+        "pixels[axis] = range(self._sides[axis])",
         "mask_layers",
     ),
     Fault(
@@ -1046,10 +1046,38 @@ FAULTS = (
     ),
     Fault(
         "panel: a PSF of another pixel size is not resampled",
-        "plugin/kernel_form.py",
-        "fitted = at_pixel_size(kernel, (height, width), unit)",
+        "plugin/kernel_selection.py",
+        "fitted = _resampled(_Resampling.of(kernel, pixels))",
         "fitted = kernel",
         "kernel_form",
+    ),
+    Fault(
+        "panel: the planes of volumes lie in the order of the image, not of the layer",
+        "plugin/geometry.py",
+        "return np.moveaxis(stack, len(self.stack_axes), self.depth)",
+        "return stack",
+        "volume_panel",
+    ),
+    Fault(
+        "panel: the volume of the first time point is taken in place of the one shown",
+        "plugin/input_part.py",
+        "ranges[axis] = range(shown[axis], shown[axis] + 1)",
+        "ranges[axis] = range(0, 1)",
+        "volume_panel",
+    ),
+    Fault(
+        "panel: a volume without what it needs can be run",
+        "plugin/widget.py",
+        "self.run_button.setEnabled(not why_not)",
+        "self.run_button.setEnabled(not running)",
+        "volume_panel",
+    ),
+    Fault(
+        "panel: the hidden kernel of a volume adds planes to the slider",
+        "plugin/layers.py",
+        "kernel = kernel[..., first : first + geometry.planes, :, :]",
+        "pass",
+        "volume_panel",
     ),
     Fault(
         "panel: colours are not restored",

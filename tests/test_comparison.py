@@ -29,6 +29,9 @@ class FinishedRun:
     def index_shown(self):
         return ()
 
+    def plane_index_shown(self):
+        return ()
+
     def result_shown(self):
         return self.result
 

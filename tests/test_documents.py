@@ -163,6 +163,8 @@ def quick(monkeypatch, cluster):
         return draw(tuple(min(SIDE, side) for side in shape), **options)
 
     monkeypatch.setattr(synthetic, "fluorescence_scene", small_scene)
+    volume = functools.partial(synthetic.fluorescence_volume, (12, SIDE, SIDE))
+    monkeypatch.setattr(synthetic, "fluorescence_volume", volume)
 
 
 def create_files(example: Example) -> None:

@@ -14,7 +14,7 @@ from napari_blind_deconv import DeconvolutionError, Settings
 from napari_blind_deconv.plugin import history as history_module
 from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin import worker
-from napari_blind_deconv.plugin.history import held_bytes
+from napari_blind_deconv.plugin.held_memory import held_bytes
 from napari_blind_deconv.plugin.kernel_form import FOUND, GAUSSIAN, LAST, LAYER
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 from napari_blind_deconv.synthetic import fluorescence_scene

@@ -18,11 +18,12 @@ from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.optics import widefield_psf
 from napari_blind_deconv.plugin import input_form, kernel_form
 from napari_blind_deconv.plugin.kernel_form import KernelForm
+from napari_blind_deconv.plugin.kernel_selection import PixelGrid
 from napari_blind_deconv.plugin.run_form import RunForm
 from napari_blind_deconv.psf import prepare_psf
 
 PSF = np.outer([1, 2, 1], [1, 2, 1]) / 16
-MICRONS = (0.1, 0.1, "µm")
+MICRONS = PixelGrid((0.1, 0.1), "µm")
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def form(qtbot, layers) -> KernelForm:
 
 
 def test_by_default_the_kernel_is_found(form):
-    selection = form.selection(*MICRONS)
+    selection = form.selection(MICRONS)
     assert selection.choice.is_found
     assert not selection.code
     assert not selection.file
@@ -53,13 +54,13 @@ def test_a_layer_is_a_psf_that_is_held_fixed(form, layers):
     form.source.value = kernel_form.LAYER
     assert form.layer.native.isVisibleTo(form)
     form.layer.value = layers[0]
-    choice = form.selection(*MICRONS).choice
+    choice = form.selection(MICRONS).choice
     np.testing.assert_array_equal(choice.kernel, PSF)
     assert choice.is_held
     assert choice.kernel.source is KernelSource.GIVEN
     assert (choice.kernel.pixel_size, choice.kernel.unit) == ((0.1, 0.1), "µm")
     form.held.value = False
-    choice = form.selection(*MICRONS).choice
+    choice = form.selection(MICRONS).choice
     assert not choice.is_held
     assert choice.kernel.source is KernelSource.GUESS
 
@@ -68,13 +69,13 @@ def test_a_file_is_a_psf(form, tmp_path):
     tifffile.imwrite(tmp_path / "psf.tif", PSF.astype(np.float32))
     form.source.value = kernel_form.PSF_FILE
     form.file.value = tmp_path / "psf.tif"
-    np.testing.assert_allclose(form.selection(*MICRONS).choice.kernel, PSF)
+    np.testing.assert_allclose(form.selection(MICRONS).choice.kernel, PSF)
 
 
 def test_a_gaussian_is_the_start_of_the_fit(form):
     form.source.value = kernel_form.GAUSSIAN
     form.sigma.value = 3.0
-    choice = form.selection(*MICRONS).choice
+    choice = form.selection(MICRONS).choice
     assert not choice.is_held
     assert choice.kernel.widths.along_axes[0] == pytest.approx(3 * 2.355, rel=0.05)
     assert choice.kernel.shape[0] % 2 == 1
@@ -82,10 +83,11 @@ def test_a_gaussian_is_the_start_of_the_fit(form):
 
 def test_a_microscope_gives_a_kernel_of_its_resolution(form):
     form.source.value = kernel_form.MICROSCOPE
-    form.aperture.value, form.wavelength.value = 0.5, 600
+    optics = form.microscope.rows
+    optics["aperture"].value, optics["wavelength"].value = 0.5, 600
     expected = 0.51 * 0.6 / 0.5
-    for height, width, unit in (MICRONS, (100, 100, "nm")):
-        choice = form.selection(height, width, unit).choice
+    for pixels in (MICRONS, PixelGrid((100, 100), "nm")):
+        choice = form.selection(pixels).choice
         width_found = choice.kernel.widths.along_axes[0] * 0.1
         assert width_found == pytest.approx(expected, rel=0.1)
 
@@ -93,12 +95,12 @@ def test_a_microscope_gives_a_kernel_of_its_resolution(form):
 def test_the_last_kernel_can_be_used_again(form):
     form.set_last_kernel(Kernel.of(PSF, source=KernelSource.FREE))
     form.hold_last()
-    choice = form.selection(*MICRONS).choice
+    choice = form.selection(MICRONS).choice
     assert choice.is_held
     assert choice.kernel.source is KernelSource.FREE, "so that its warnings stay"
     np.testing.assert_allclose(choice.kernel, PSF)
     form.reset()
-    assert form.selection(*MICRONS).choice.is_found
+    assert form.selection(MICRONS).choice.is_found
 
 
 @pytest.mark.parametrize(
@@ -108,8 +110,8 @@ def test_the_last_kernel_can_be_used_again(form):
         (kernel_form.LAYER, None, MICRONS, "No layer is chosen"),
         (kernel_form.LAYER, 1, MICRONS, r"single grey plane .* of shape \(3, 5, 5\)"),
         (kernel_form.PSF_FILE, None, MICRONS, "does not exist"),
-        (kernel_form.MICROSCOPE, None, (1, 1, "px"), "state the pixel size under"),
-        (kernel_form.MICROSCOPE, None, (0.1, 0.2, "µm"), "square pixels in µm or nm"),
+        (kernel_form.MICROSCOPE, None, PixelGrid((1, 1), "px"), "state the pixel size under"),
+        (kernel_form.MICROSCOPE, None, PixelGrid((0.1, 0.2), "µm"), "square pixels in µm or nm"),
     ],
 )
 def test_impossible_kernels_are_refused(form, layers, source, layer, pixels, sentence):
@@ -117,18 +119,18 @@ def test_impossible_kernels_are_refused(form, layers, source, layer, pixels, sen
     form.file.value = "nowhere.tif"
     form.layer.value = None if layer is None else layers[layer]
     with pytest.raises(ValueError, match=sentence):
-        form.selection(*pixels)
+        form.selection(pixels)
 
 
 @pytest.mark.parametrize(("side", "unit"), [(100, "nm"), (1e-4, "mm"), (1e-7, "m")])
 def test_the_pixel_size_of_a_psf_is_converted_to_the_unit_of_the_image(form, layers, side, unit):
     form.source.value = kernel_form.LAYER
     form.layer.value = layers[0]
-    kernel = form.selection(side, side, unit).choice.kernel
+    kernel = form.selection(PixelGrid((side, side), unit)).choice.kernel
     assert (kernel.pixel_size, kernel.unit) == (pytest.approx((side, side)), unit)
     form.source.value = kernel_form.MICROSCOPE
-    modelled = form.selection(side, side, unit)
-    form_in_microns = form.selection(*MICRONS)
+    modelled = form.selection(PixelGrid((side, side), unit))
+    form_in_microns = form.selection(MICRONS)
     assert modelled.code == form_in_microns.code
     np.testing.assert_array_equal(modelled.choice.kernel, form_in_microns.choice.kernel)
 
@@ -145,13 +147,13 @@ def test_a_psf_layer_has_its_true_pixels(form, transform):
     form.layer.choices = [psf := Image(PSF, units=("um", "um"), **transform)]
     form.source.value = kernel_form.LAYER
     form.layer.value = psf
-    kernel = form.selection(*MICRONS).choice.kernel
+    kernel = form.selection(MICRONS).choice.kernel
     assert (kernel.pixel_size, kernel.unit) == (pytest.approx((0.1, 0.1)), "µm")
 
 
 def test_the_copied_expression_gives_the_same_microscope(form):
     form.source.value = kernel_form.MICROSCOPE
-    selection = form.selection(0.0645123456, 0.0645123456, "µm")
+    selection = form.selection(PixelGrid((0.0645123456, 0.0645123456), "µm"))
     modelled = eval(selection.code, {"widefield_psf": widefield_psf})
     np.testing.assert_array_equal(selection.choice.kernel, modelled)
 
@@ -230,7 +232,8 @@ class TestOpticsOfLayers:
     @staticmethod
     def values(run_form) -> tuple[float, float]:
         run_form.kernel.source.value = kernel_form.MICROSCOPE
-        return run_form.kernel.aperture.value, run_form.kernel.wavelength.value
+        optics = run_form.kernel.microscope.rows
+        return optics["aperture"].value, optics["wavelength"].value
 
     def add_file(self, run_form, path, pixels=None, name="cells.ome") -> Image:
         with layer_source(path=str(path)):
@@ -244,17 +247,17 @@ class TestOpticsOfLayers:
         assert self.values(run_form) == (1.25, 607)
 
     def test_a_layer_of_one_channel_is_known_by_its_name(self, run_form, path):
-        default = run_form.kernel.wavelength.value
+        default = run_form.kernel.microscope.rows["wavelength"].value
         self.add_file(run_form, path, tifffile.imread(path)[1], "RFP")
         assert self.values(run_form) == (1.25, 607)
-        run_form.kernel.wavelength.value = default
+        run_form.kernel.microscope.rows["wavelength"].value = default
         self.add_file(run_form, path, tifffile.imread(path)[1], "cells.ome")
         assert self.values(run_form) == (1.25, default), "which channel it is, is unknown"
 
     def test_numbers_of_the_user_stay_with_their_layer(self, run_form, path):
         layer = self.add_file(run_form, path)
         self.values(run_form)
-        run_form.kernel.wavelength.value = 580
+        run_form.kernel.microscope.rows["wavelength"].value = 580
         for step in (1, 0):
             run_form._viewer.dims.set_current_step(0, step)
             assert self.values(run_form) == (1.25, 580)
@@ -300,7 +303,7 @@ class TestOpticsOfLayers:
         run_form._viewer.dims.set_current_step(0, 1)
         assert self.values(run_form) == (1.25, 607)
         run_form._viewer.layers.remove(layer)
-        run_form.kernel.aperture.value = 1.0
+        run_form.kernel.microscope.rows["aperture"].value = 1.0
         self.add(run_form, pixels[0, :10], metadata=metadata)
         assert self.values(run_form)[0] == 1.0, "the metadata are those of another image"
 

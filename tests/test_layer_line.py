@@ -192,8 +192,8 @@ class TestCorrections:
         run_form.kernel.source.value = "the microscope's"
         for channel, wavelength in enumerate((460, 520, 600)):
             run_form._viewer.dims.set_current_step(0, channel)
-            assert run_form.kernel.aperture.value == pytest.approx(1.1)
-            assert run_form.kernel.wavelength.value == pytest.approx(wavelength)
+            assert run_form.kernel.microscope.rows["aperture"].value == pytest.approx(1.1)
+            assert run_form.kernel.microscope.rows["wavelength"].value == pytest.approx(wavelength)
 
     def test_optics_go_to_the_run(self, run_form):
         self.correct(run_form, axes="CYX", aperture="1.1", emission="460, ?, 600")
@@ -237,7 +237,7 @@ class TestCorrections:
         cells.axis_labels = ("y", "z", "x")
         self.correct(run_form, emission="500")
         run_form.kernel.source.value = "the microscope's"
-        assert run_form.kernel.wavelength.value == 500
+        assert run_form.kernel.microscope.rows["wavelength"].value == 500
 
     def test_they_stay_with_their_layer(self, run_form):
         cells = run_form._viewer.layers["cells"]

@@ -75,7 +75,7 @@ class TestSteps:
     def test_of_some_planes(self):
         viewer = ViewerModel()
         layer = viewer.add_image(STACK, **LABELS, scale=(0.3, 0.2, 0.1), units=("um",) * 3)
-        _, image = stack_of(layer, viewer.dims, (1, 2))
+        _, image = stack_of(layer, viewer.dims, (range(1, 3),))
         assert image.spacing["Z"] == pytest.approx(0.3)
 
 

@@ -10,7 +10,7 @@ from napari.layers import Image, Layer
 from ome_types.model import OME, Pixels
 
 from napari_blind_deconv import Settings, deconvolve
-from napari_blind_deconv.plugin.geometry import LayerPlane, pixel_size, plane_shape
+from napari_blind_deconv.plugin.geometry import LayerPlane
 from napari_blind_deconv.plugin.layers import (
     displayable,
     image_options,
@@ -19,6 +19,7 @@ from napari_blind_deconv.plugin.layers import (
     outputs_beside,
 )
 from napari_blind_deconv.plugin.regions import drawn_region
+from napari_blind_deconv.plugin.viewing import pixel_size, plane_shape
 from napari_blind_deconv.results import TRACE_DTYPE
 from napari_blind_deconv.units import in_unit
 

@@ -102,7 +102,7 @@ class TestStack:
         self, panel, qtbot, tmp_path, channels_file, name
     ):
         opened(panel, channels_file, "CZYX")
-        finish(panel, qtbot, "whole stack")
+        finish(panel, qtbot, "all planes")
         record = save(panel, qtbot, tmp_path / name)
         assert panel.status.text() == f"Saved as {name}."
         with open_image(tmp_path / name) as file:
@@ -128,7 +128,7 @@ class TestStack:
 
     def test_the_kernel_of_each_channel_is_named(self, panel, qtbot, channels_file):
         opened(panel, channels_file, "CZYX")
-        finish(panel, qtbot, "whole stack")
+        finish(panel, qtbot, "all planes")
         lines = panel.result.kernel_label.text().splitlines()
         assert [line.split(": FWHM ")[0] for line in lines] == list(NAMES)
         assert len(set(lines)) == 3
@@ -138,7 +138,7 @@ class TestStack:
         swapped = panel._viewer.add_image(
             COUNTS.swapaxes(0, 1), axis_labels=("z", "c", "y", "x"), name="cells"
         )
-        finish(panel, qtbot, "whole stack")
+        finish(panel, qtbot, "all planes")
         record = save(panel, qtbot, tmp_path / "r.ome.zarr")
         with open_image(tmp_path / "r.ome.zarr") as file:
             assert file.image.axes == "CZYX"
@@ -155,7 +155,7 @@ class TestStack:
         bad = SCENES.astype(np.float32)
         bad[1] = 7
         panel._viewer.add_image(bad, axis_labels=("z", "y", "x"), name="cells")
-        finish(panel, qtbot, "whole stack")
+        finish(panel, qtbot, "all planes")
         record = save(panel, qtbot, tmp_path / "r.ome.tif")
         assert [bool(plane["failure"]) for plane in record["planes"]] == [False, True]
         result = panel._viewer.layers["cells [deblurred]"].data
@@ -166,7 +166,7 @@ class TestStack:
             np.concatenate([SCENES] * 6), axis_labels=("z", "y", "x"), name="cells"
         )
         panel.form.stack_kernel.value = "per-slice"
-        panel.form.input.scope.value = "whole stack"
+        panel.form.input.scope.value = "all planes"
         panel.start()
         panel._run.layer.events.set_data.connect(lambda: panel.stop_button.click())
         qtbot.waitUntil(panel.run_button.isEnabled, timeout=guard.MILLISECONDS)
@@ -210,7 +210,7 @@ class TestPlane:
         layer = opened(panel, channels_file, "CZYX")
         optics = Optics(1.2, None, (0.45, 0.52, 0.6))
         Stated(optics=optics).store(layer)
-        finish(panel, qtbot, "whole stack")
+        finish(panel, qtbot, "all planes")
         record = save(panel, qtbot, tmp_path / "r.ome.tif")
         assert Job.from_record(record["job"]).optics == optics
         with open_image(tmp_path / "r.ome.tif") as file:
@@ -230,7 +230,7 @@ class TestPlane:
         colours = np.stack([CHANNELS[1, 0]] * 3, axis=-1)
         stack = (255 * np.stack([colours, colours[::-1]]) / colours.max()).astype(np.uint8)
         panel._viewer.add_image(stack, rgb=True, name="stain", axis_labels=("z", "y", "x"))
-        for scope, blocks in (("this plane", 1), ("whole stack", 2)):
+        for scope, blocks in (("this plane", 1), ("all planes", 2)):
             finish(panel, qtbot, scope)
             save(panel, qtbot, tmp_path / "r.ome.tif", overwrite=True)
             saved = pixels_of(tmp_path / "r.ome.tif").reshape(blocks, *stack.shape[1:])
@@ -307,7 +307,7 @@ class TestDialog:
         self, panel, qtbot, tmp_path, monkeypatch, napari_ends
     ):
         panel._viewer.add_image(SCENES, name="cells", axis_labels=("z", "y", "x"))
-        finish(panel, qtbot, "whole stack")
+        finish(panel, qtbot, "all planes")
         started, proceed, put = Event(), Event(), StackStore.put
 
         def wait_and_put(*plane) -> None:
@@ -337,7 +337,7 @@ class TestFailures:
 
     def test_each_is_one_sentence_and_leaves_nothing(self, panel, qtbot, tmp_path, monkeypatch):
         panel._viewer.add_image(SCENES, name="cells", axis_labels=("z", "y", "x"))
-        finish(panel, qtbot, "whole stack")
+        finish(panel, qtbot, "all planes")
         (tmp_path / "old.ome.zarr").mkdir()
         assert self.failures(panel, qtbot, tmp_path / "old.ome.zarr") == (
             "old.ome.zarr already exists; choose another name."
@@ -511,7 +511,7 @@ class TestReopened:
     def test_a_saved_result_is_not_the_next_input(self, panel, qtbot, tmp_path, channels_file):
         layer = opened(panel, channels_file, "CZYX")
         assert not is_output(layer)
-        finish(panel, qtbot, "whole stack")
+        finish(panel, qtbot, "all planes")
         panel.result.save_kernel(tmp_path / "kernel.tif")
         for name in ("r.ome.tif", "r.ome.zarr", "r.tif"):
             save(panel, qtbot, tmp_path / name)

@@ -262,7 +262,7 @@ class TestSelectedLayers:
         plane = viewer.add_image(SCENES[0], name="plane")
         short = viewer.add_image(np.stack(SCENES[:2]), name="short")
         viewer.layers.selection.active = stack
-        form.input.scope.value = "whole stack"
+        form.input.scope.value = "all planes"
         assert form.task(plane)[1].image.axes == "YX"
         assert form.task(short)[1].image.blocks == 2
         form.input.scope.value = "some planes"
@@ -287,13 +287,15 @@ class TestSelectedLayers:
         assert "wavelength=0.45, pixel_size=0.1" in codes[0]
         assert "wavelength=0.65, pixel_size=0.2" in codes[1]
         assert "wavelength=0.45, pixel_size=0.3" in codes[2]  # of which only the form knows
-        assert form.kernel.wavelength.value == 450
+        assert form.kernel.microscope.rows["wavelength"].value == 450
 
     def test_the_time_is_that_of_all_layers(self, dock):
         add_images(dock, *SCENES)
         form = dock.form
         estimated = []
-        form.expected_time._estimator.describe = lambda _, work: estimated.append(list(work)) or ""
+        form.expected_time._estimator.describe = lambda _, work, **_options: (
+            estimated.append(list(work)) or ""
+        )
         form.input.run_on.value = SELECTED
         assert estimated[-1] == [(1, 40 * 48, 1)] * 3
 

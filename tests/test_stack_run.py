@@ -39,7 +39,7 @@ def dock(make_napari_viewer, qtbot, monkeypatch, fresh_panel) -> Iterator[BlindD
     widget.form.fields.widgets["max_iterations"].value = 4
     widget.form.fields.widgets["channels"].value = "[8]"
     widget.form.fields.widgets["kernel_features"].value = 16
-    widget.form.input.scope.value = "whole stack"
+    widget.form.input.scope.value = "all planes"
     yield widget
     for run in list(run_module._active):
         run.stop_and_keep()
@@ -297,7 +297,7 @@ def test_time_and_memory_are_estimated_before_a_run(dock, qtbot):
 def test_colour_channels_count_in_the_memory_estimate(dock, qtbot):
     colour = np.zeros((4, 256, 256, 4), np.uint8)
     dock._viewer.add_image(colour, rgb=True, name="stain")
-    dock.form.input.scope.value = "whole stack"
+    dock.form.input.scope.value = "all planes"
     qtbot.waitUntil(lambda: states_time(dock.form.expected_time.value))
     assert dock.form.expected_time.value.endswith(", 4 MiB")
 
@@ -305,14 +305,14 @@ def test_colour_channels_count_in_the_memory_estimate(dock, qtbot):
 def test_a_plane_offers_no_choice_of_a_stack(dock):
     dock._viewer.add_image(STACK[0], name="plane")
     dock.form.input.layer.value = dock._viewer.layers["plane"]
-    assert "whole stack" not in dock.form.input.scope.choices
+    assert "all planes" not in dock.form.input.scope.choices
     assert dock.form.input.scope.value == "this plane"
 
 
 def test_a_renamed_stack_stays_chosen(dock):
     dock._viewer.layers["cells"].name = "mine"
     assert dock.form.input.layer.value.name == "mine"
-    assert dock.form.input.scope.value == "whole stack"
+    assert dock.form.input.scope.value == "all planes"
 
 
 def test_a_stack_seen_from_the_side_is_refused(dock):

@@ -246,7 +246,7 @@ def test_the_kernel_of_one_plane_is_not_held_for_a_stack_with_several(
 ):
     layer = dock._viewer.add_image(np.stack([PIXELS, PIXELS[::-1]]), axis_labels=("z", "y", "x"))
     layers_of(dock).selection.active = layer
-    dock.form.input.scope.value = "whole stack"
+    dock.form.input.scope.value = "all planes"
     dock.form.stack_kernel.value = scope
     dock.run_button.click()
     wait(is_idle(dock))
@@ -263,7 +263,7 @@ def test_the_plane_of_a_stack_on_the_screen_is_previewed(dock, wait):
     stack = np.stack([PIXELS, PIXELS[::-1]])
     layer = dock._viewer.add_image(stack, name="stack", axis_labels=("z", "y", "x"))
     layers.selection.active = layer
-    dock.form.input.scope.value = "whole stack"
+    dock.form.input.scope.value = "all planes"
     dock._viewer.dims.set_current_step(0, 1)
     dock.run_button.click()
     wait(is_idle(dock))

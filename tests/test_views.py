@@ -13,7 +13,8 @@ from napari_blind_deconv.plugin.comparison import Comparison
 from napari_blind_deconv.plugin.geometry import LayerPlane
 from napari_blind_deconv.plugin.layers import displayable, is_output
 from napari_blind_deconv.plugin.planes import stack_of
-from napari_blind_deconv.plugin.run import Observer, ViewerRun
+from napari_blind_deconv.plugin.run import ViewerRun
+from napari_blind_deconv.plugin.run_observer import Observer
 from napari_blind_deconv.plugin.swipe import Swipe
 from napari_blind_deconv.plugin.views import Blink, SideBySide
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget

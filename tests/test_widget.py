@@ -198,7 +198,7 @@ class TestEndings:
         def unreadable(*_):
             raise OSError("the network drive is gone")
 
-        monkeypatch.setattr("napari_blind_deconv.plugin.input_form.LayerPlane.of", unreadable)
+        monkeypatch.setattr("napari_blind_deconv.plugin.input_part.LayerPlane.of", unreadable)
         dock.start()
         assert notifications == ["the network drive is gone"]
         assert dock.run_button.isEnabled()
@@ -801,7 +801,7 @@ class TestForm:
 
         def look() -> None:
             if form.layer.value is not None:
-                seen.append(form.extent(form.layer.value).pixels)
+                seen.append(form.part(form.layer.value).extent().pixels)
 
         form._on_changed = look
         viewer.layers["cells"].corner_pixels = np.array([[0, 0], [19, 9]])
@@ -865,19 +865,19 @@ class TestForm:
         assert names(dock) == ["cells"]
 
 
-@pytest.mark.parametrize("key", ["stack", "channels"])
+@pytest.mark.parametrize("key", ["stack", "channels", "volume"])
 def test_sample_stacks_open_calibrated(make_napari_viewer, key):
     viewer = make_napari_viewer()
     (layer,) = viewer.open_sample("napari-blind-deconv", key)
     assert layer.ndim == 3
     assert layer.units[-1] == "micrometer"
-    assert stack_axes(layer) == {"stack": "ZYX", "channels": "CYX"}[key]
+    assert stack_axes(layer) == {"channels": "CYX"}.get(key, "ZYX")
 
 
 def test_the_menu_command_deconvolves_the_plane_of_the_selected_layer(dock, wait):
     viewer = viewer_of(dock)
     viewer.add_image(np.stack([PIXELS] * 3), name="stack", units=("um",) * 3)
-    dock.form.input.scope.value = "whole stack"
+    dock.form.input.scope.value = "all planes"
     dock.form.input.layer.value = viewer.layers["cells"]
     deconvolve_selected(viewer)
     (run,) = run_module._active

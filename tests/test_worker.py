@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_blind_deconv import Settings
-from napari_blind_deconv.image import Image
+from napari_blind_deconv.image import BlockKind, Image
 from napari_blind_deconv.kernel import KernelChoice
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.plugin.worker import Progress, _Reporter, work
@@ -35,7 +35,7 @@ def test_iterations_of_all_solvers_are_reported(small_scene, solver):
 
 
 def test_a_wait_is_shown_at_once_and_then_the_stage_again():
-    reporter = _Reporter("cpu", is_stack=True)
+    reporter = _Reporter("cpu", BlockKind.PLANE)
     snapshot = Snapshot.waiting(Stage.WIENER)
     steps = [snapshot, Notice("waiting for workers …"), snapshot]
     reporter._next_report = 0.0

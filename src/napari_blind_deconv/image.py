@@ -185,6 +185,15 @@ class Image:
             changes["masked"] = np.broadcast_to(self.masked, (depth, *self.masked.shape))
         return replace(self, **changes)
 
+    def as_planes(self) -> Self:
+        """Return the image with planes as blocks; the axis Z of volumes is then that of a stack."""
+        if self.space == "YX":
+            return self
+        masked = self.masked
+        if masked is not None:
+            masked = np.broadcast_to(masked, self.stack_shape + self.block_shape)
+        return replace(self, space="YX", masked=masked)
+
     def as_one_block(self) -> Self:
         """Return an image whose only stack axis is Z as a volume, any other unchanged."""
         return self.as_volumes() if self.stack_axes == "Z" else self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,18 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_blind_deconv.numerics.optics import elliptic_gaussian
+from napari_blind_deconv.optics import Optics
 
-__all__ = ["Scene", "astigmatic_kernel", "cell_crop", "fluorescence_scene", "microtubules"]
+__all__ = [
+    "VOLUME_OPTICS",
+    "VOLUME_STEP",
+    "Scene",
+    "astigmatic_kernel",
+    "cell_crop",
+    "fluorescence_scene",
+    "fluorescence_volume",
+    "microtubules",
+]
 
 PHOTONS = 400.0  # of the synthetic scene: mean count at brightness 1
 BACKGROUND = 0.02  # fraction of brightness 1
@@ -21,6 +32,9 @@ READ_NOISE = 1.5  # standard deviation in counts
 MICROTUBULES = Path(__file__).parent / "data" / "microtubules.png"
 MICROTUBULE_PHOTONS = 4000.0
 MICROTUBULE_PIXEL = 0.1325  # µm
+VOLUME_OPTICS = Optics(1.2, 1.33, (0.52,))  # water immersion, green
+VOLUME_STEP = 0.3  # µm between planes
+VOLUME_PHOTONS = 12_000.0  # which the PSF spreads over many planes
 CELL_CROP = np.s_[279:471, 329:521]
 
 
@@ -31,7 +45,8 @@ class Scene:
     Attributes
     ----------
     observed : ndarray
-        Camera counts, uint16, ``(rows, columns)``: blurred, with offset, background and noise.
+        Camera counts, uint16, ``(rows, columns)``, or with planes before these:
+        blurred, with offset, background and noise.
     truth : ndarray
         Counts without blur and noise, float32, same shape and units as `observed`.
     kernel : ndarray
@@ -92,6 +107,44 @@ def fluorescence_scene(
     sharp = _filaments((rows, columns), random) + _nuclei((rows, columns), random)
     sharp = np.clip(np.maximum(sharp, _puncta((rows, columns), random)), 0, 1)
     return _recording(sharp, kernel, PHOTONS, seed)
+
+
+def fluorescence_volume(shape: tuple[int, int, int] = (32, 128, 128), *, seed: int = 0) -> Scene:
+    """Return a synthetic widefield recording of a volume with fibres and spots.
+
+    The PSF is that of `VOLUME_OPTICS`, in voxels of `VOLUME_STEP` along Z and 0.1 µm across.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Planes, rows and columns.
+    seed : int
+        Seed of scene and noise.
+
+    Returns
+    -------
+    Scene
+        Its arrays have the axes of the volume.
+    """
+    from napari_blind_deconv.psf import microscope_psf
+
+    kernel = microscope_psf(VOLUME_OPTICS, (VOLUME_STEP, 0.1, 0.1)).weights
+    sides = tuple(side + k - 1 for side, k in zip(shape, kernel.shape, strict=True))
+    random = np.random.default_rng(seed)
+    drawing = np.zeros(sides)
+    steps = 4 * max(sides)
+    for _ in range(sides[1] * sides[2] // 500):
+        heading = random.uniform(0, 2 * np.pi) + np.cumsum(random.normal(0, 0.02, steps))
+        climb = np.full(steps, random.normal(0, 0.1))
+        start = random.uniform((0, 0, 0), sides)
+        path = start[:, None] + 0.25 * np.cumsum([climb, np.sin(heading), np.cos(heading)], axis=1)
+        path = path[:, ((path >= 0) & (np.array(sides) - 1 > path.T).T).all(axis=0)]
+        _splat(drawing, path, 0.25 * random.uniform(0.3, 1.0))
+    count = sides[1] * sides[2] // 300
+    points = random.uniform((1, 1, 1), np.array(sides) - 2, (count, 3)).T
+    _splat(drawing, points, random.uniform(4, 10, count))
+    sharp = ndimage.gaussian_filter(drawing, (0.4, 0.7, 0.7))
+    return _recording(sharp, kernel, VOLUME_PHOTONS, seed)
 
 
 def microtubules() -> Scene:
@@ -188,11 +241,11 @@ def _puncta(shape: tuple[int, int], random: np.random.Generator) -> NDArray[np.f
 def _splat(
     drawing: NDArray[np.float64], points: NDArray[np.float64], weight: float | NDArray[np.float64]
 ) -> None:
-    """Add weighted points ``(2, N)`` to a drawing, spread bilinearly over four pixels each."""
+    """Add weighted points ``(axes, N)`` to a drawing, spread linearly over the nearest pixels."""
     corner = np.floor(points).astype(int)
     fraction = points - corner
-    for down in (0, 1):
-        for right in (0, 1):
-            portion = abs(1 - down - fraction[0]) * abs(1 - right - fraction[1])
-            # `add.at`, because ``+=`` would count points that share a pixel only once.
-            np.add.at(drawing, (corner[0] + down, corner[1] + right), portion * weight)
+    for step in itertools.product((0, 1), repeat=drawing.ndim):
+        offset = np.array(step)[:, None]
+        portion = np.abs(1 - offset - fraction).prod(axis=0)
+        # `add.at`, because ``+=`` would count points that share a pixel only once.
+        np.add.at(drawing, tuple(corner + offset), portion * weight)

@@ -20,6 +20,7 @@ from napari_blind_deconv.settings import ImageStart, Settings, SolverName
 __all__ = [
     "MIN_SIDE",
     "check_block",
+    "check_sides",
     "check_solver",
     "fitted_kernel",
     "has_contrast",
@@ -57,18 +58,24 @@ def check_block(block: Image) -> None:
             f"Expected a plane or a volume, got axes {block.axes!r}; try deconvolve_stack for a "
             "stack."
         )
-    if min(block.block_shape[-2:]) < MIN_SIDE:
-        raise ValueError(
-            f"Expected an image of at least {MIN_SIDE} pixels per side, got shape {pixels.shape}."
-        )
-    if len(block.space) == 3 and block.block_shape[0] < _MIN_PLANES:
-        raise ValueError(
-            f"Expected a volume of at least {_MIN_PLANES} planes, got {block.block_shape[0]}; try "
-            "its planes one by one."
-        )
+    check_sides(block)
     if not np.isfinite(pixels).any():
         raise ValueError("Expected an image of finite numbers, got NaN or infinity in every pixel.")
     _check_single_precision(block)
+
+
+def check_sides(image: Image) -> None:
+    """Raise `ValueError` if the blocks of an image are too small; no pixel is read."""
+    if min(image.block_shape[-2:]) < MIN_SIDE:
+        raise ValueError(
+            f"Expected an image of at least {MIN_SIDE} pixels per side, got shape "
+            f"{image.block_shape + image.samples}."
+        )
+    if len(image.space) == 3 and image.block_shape[0] < _MIN_PLANES:
+        raise ValueError(
+            f"Expected a volume of at least {_MIN_PLANES} planes, got {image.block_shape[0]}; try "
+            "its planes one by one."
+        )
 
 
 def _check_single_precision(block: Image) -> None:

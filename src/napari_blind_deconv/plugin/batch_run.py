@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 
 from napari_blind_deconv.batch import FileReport, plan_batch, run_batch
-from napari_blind_deconv.image import Image
+from napari_blind_deconv.engine.inputs import check_solver
+from napari_blind_deconv.image import BlockKind, Image
 from napari_blind_deconv.io.images import check_output, read_psf, write_plane
 from napari_blind_deconv.io.provenance import is_result
 from napari_blind_deconv.job import Job, result_record
 from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelScope
 from napari_blind_deconv.plugin.kernel_form import FOUND, PSF_FILE
+from napari_blind_deconv.plugin.kernel_selection import PixelGrid
 from napari_blind_deconv.plugin.snippets import settings_options
 from napari_blind_deconv.plugin.torch_loading import load_torch
 from napari_blind_deconv.results import SOFTWARE
@@ -35,6 +37,7 @@ PATTERNS = "*.tif, *.tiff, *.zarr"
 """Names of the images that can be read, as the user may change them."""
 
 _SUFFIX = "_deblurred.ome.tif"
+_SPACE = {BlockKind.PLANE: "YX", BlockKind.VOLUME: "ZYX"}
 
 
 class Outcome(StrEnum):
@@ -79,6 +82,8 @@ class BatchChoices:
         The kernel in the words of the panel; empty if it is found in each image.
     psf_file : Path or None
         File that the kernel was read from.
+    block : BlockKind
+        What is deconvolved at once in each image.
     """
 
     preset: str
@@ -86,6 +91,7 @@ class BatchChoices:
     kernel: KernelChoice
     kernel_summary: str = ""
     psf_file: Path | None = None
+    block: BlockKind = BlockKind.PLANE
 
     @classmethod
     def of(cls, form: RunForm) -> Self:
@@ -97,14 +103,20 @@ class BatchChoices:
             If they are not valid.
         """
         settings, scope = form.settings(), KernelScope(form.stack_kernel.value)
-        source = form.kernel.source.value
+        source, block = form.kernel.source.value, form.input.block
         if source == FOUND:
-            return cls(form.preset.value, settings, KernelChoice.find(scope))
+            choice = KernelChoice.find(scope)
+            check_solver(settings, choice, _SPACE[block])
+            return cls(form.preset.value, settings, choice, block=block)
         has_layer = form.input.layer.value is not None
-        selection = form.kernel_selection() if has_layer else form.kernel.selection(1, 1, "px")
+        if has_layer:
+            selection = form.kernel_selection()
+        else:
+            selection = form.kernel.selection(PixelGrid((1.0, 1.0), "px"))
         psf_file = Path(selection.file) if source == PSF_FILE else None
         choice = replace(selection.choice, scope=scope)
-        return cls(form.preset.value, settings, choice, form.kernel.summary, psf_file)
+        check_solver(settings, choice, _SPACE[block])
+        return cls(form.preset.value, settings, choice, form.kernel.summary, psf_file, block)
 
     @property
     def described(self) -> str:
@@ -119,6 +131,8 @@ class BatchChoices:
         else:
             side = "" if kernel.pixel_size is None else f"{kernel.pixel_size[-1]:.3g} {kernel.unit}"
             parts.append(f"kernel: {self.kernel_summary}{side and f', for pixels of {side}'}")
+        if self.block is BlockKind.VOLUME:
+            parts.append("each volume at once")
         return ", ".join(parts)
 
 
@@ -166,6 +180,7 @@ class FolderBatch:
         arguments = ["blind-deconv", "batch", *self._inputs(), "--out", str(self.output)]
         arguments += settings_options(choices.preset, changes)
         arguments += ["--kernel", choices.kernel.scope.value]
+        arguments += ["--volume"] if choices.block is BlockKind.VOLUME else []
         lines = []
         if choices.kernel.kernel is not None:
             psf, is_written = self._psf_file(choices.kernel.kernel)
@@ -192,6 +207,7 @@ class FolderBatch:
                 kernel=choice.scope,
                 psf=psf if choice.is_held else None,
                 psf_guess=None if choice.is_held else psf,
+                block=self.choices.block,
             )
             for source, target in pairs
         ]
@@ -267,11 +283,10 @@ def _outcome_of(report: FileReport) -> tuple[Outcome, str]:
 
 
 def _as_image(kernel: Kernel) -> Image:
-    if kernel.pixel_size is None:
-        return Image(kernel.weights)
-    return Image(
-        kernel.weights, spacing=dict(zip("YX", kernel.pixel_size, strict=True)), unit=kernel.unit
-    )
+    axes = "ZYX"[-kernel.weights.ndim :]
+    image = Image(kernel.weights, axes, space=axes)
+    size = kernel.pixel_size
+    return image if size is None else image.with_pixel_size(size, kernel.unit)
 
 
 def _contains(path: Path, kernel: Kernel) -> bool:
@@ -280,7 +295,8 @@ def _contains(path: Path, kernel: Kernel) -> bool:
         stored = read_psf(path)
     except (ValueError, TypeError, OSError):
         return False
-    size, own = (each.pixel_size or (0, 0) for each in (stored, kernel))
+    own_axes = kernel.weights.ndim
+    size, own = (each.pixel_size or (0.0,) * own_axes for each in (stored, kernel))
     return (
         stored.shape == kernel.shape
         and bool(np.allclose(stored.weights, kernel.weights, rtol=1e-5, atol=1e-9))

@@ -203,11 +203,11 @@ class Comparison(QWidget):
             return
         if self._line is None:
             geometry = self._run.geometry
-            rows, columns = self._run.task.image.block_shape
+            rows, columns = self._run.task.image.block_shape[-2:]
             ends = np.array([[rows / 2, columns / 4], [rows / 2, 3 * columns / 4]])
             points = geometry.embed_points(ends)
-            index = self._run.index_shown()
-            points[:, : len(index)] = index  # at index 0 only the first plane would show the line
+            # At index 0 only the first plane would show the line.
+            points[:, list(geometry.sliced_axes)] = self._run.plane_index_shown()
             self._line = self._viewer.add_shapes(
                 [points],
                 shape_type="line",

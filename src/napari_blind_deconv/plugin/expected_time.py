@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from magicgui.widgets import Label
 
+from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.kernel import KernelScope
 from napari_blind_deconv.plugin.layouts import wrap
 from napari_blind_deconv.plugin.runtime_estimator import RuntimeEstimator
@@ -21,19 +22,22 @@ class Extent(NamedTuple):
     Attributes
     ----------
     planes : int
-        Number of planes.
+        Number of planes, or of volumes.
     pixels : int
-        Number of pixels in each plane.
+        Number of pixels in each of them.
     channels : int
         Number of channels; the planes of all channels are counted in `planes`.
     samples : int
         Number of values in a pixel: 3 or 4 for a colour image, else 1.
+    beyond : int
+        Number of pixels beyond the border of a volume that are computed with it.
     """
 
     planes: int
     pixels: int
     channels: int
     samples: int
+    beyond: int = 0
 
     def kernels(self, scope: KernelScope) -> int:
         """Return the number of kernels to estimate."""
@@ -67,6 +71,7 @@ class ExpectedTime(Label):
         settings: Settings,
         extents: Sequence[Extent],
         scope: KernelScope | None,
+        block: BlockKind,
         *,
         with_memory: bool,
     ) -> None:
@@ -80,14 +85,18 @@ class ExpectedTime(Label):
             Size of each input.
         scope : KernelScope or None
             What part of a stack shares a kernel; None if the kernel is not estimated.
+        block : BlockKind
+            What is deconvolved at once.
         with_memory : bool
             Whether to state the memory of the results.
         """
         workloads = [
-            (each.planes, each.pixels, 0 if scope is None else each.kernels(scope))
+            (each.planes, each.pixels + each.beyond, 0 if scope is None else each.kernels(scope))
             for each in extents
         ]
-        text = self._estimator.describe(settings, workloads)
+        # The networks refine planes only.
+        with_networks = block is BlockKind.PLANE
+        text = self._estimator.describe(settings, workloads, with_networks=with_networks)
         if with_memory:
             # The result is float32, so each value takes 4 bytes.
             size = sum(4 * each.planes * each.pixels * each.samples for each in extents)

@@ -1,4 +1,4 @@
-"""The planes of a run that are finished: their results, kernels and warnings."""
+"""The planes or volumes of a run that are finished: their results, kernels and warnings."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from napari_blind_deconv.results import BlockResult, Result
 
 __all__ = ["FinishedPlanes"]
 
-_NOT_COMPUTED = "The run was stopped before this plane."
+_NOT_COMPUTED = "The run was stopped before this {kind}."
 
 
 class FinishedPlanes:
-    """The finished planes of a stack, or a single plane, whose index is ``()``.
+    """The finished planes or volumes of a stack, or a single one, whose index is ``()``.
 
     Parameters
     ----------
@@ -48,7 +48,9 @@ class FinishedPlanes:
         if image.stack_axes:
             self._estimates = np.zeros(image.pixels.shape, np.float32)
             # Colours are displayed as fractions, all else as it is.
-            self.shown = np.zeros_like(self._estimates) if geometry.rgb else self._estimates
+            shown = np.zeros_like(self._estimates) if geometry.rgb else self._estimates
+            self.shown = geometry.in_layer(shown)
+            self._shown_blocks = shown
         else:
             self.shown = displayable(geometry, image.array)
 
@@ -63,7 +65,7 @@ class FinishedPlanes:
         if self._image.stack_axes:
             self._estimates[index] = block.image
             shown = displayable(self._geometry, block.image).reshape(block.image.shape)
-            self.shown[index] = shown
+            self._shown_blocks[index] = shown
         if result is None:
             self._failures[index] = block.failure or ""
         elif self._image.stack_axes:
@@ -75,7 +77,7 @@ class FinishedPlanes:
 
     def failure_of(self, index: Index) -> str:
         """Return why a plane has no result."""
-        return self._failures.get(index, _NOT_COMPUTED)
+        return self._failures.get(index, _NOT_COMPUTED.format(kind=self._image.block_kind))
 
     def blocks(self) -> Iterator[BlockResult]:
         """Return all planes of the input with their estimates, in the units of the input.
@@ -107,11 +109,12 @@ class FinishedPlanes:
         """
         counts = Counter(flag for result in self.results.values() for flag in result.flags)
         shown = self.results.get(index)
-        lines = [] if shown else [f"This plane was not deconvolved: {self.failure_of(index)}"]
+        kind = self._image.block_kind
+        lines = [] if shown else [f"This {kind} was not deconvolved: {self.failure_of(index)}"]
         for flag in QualityFlag:
             if flag in counts:
                 also = ", also this one" if shown is not None and flag in shown.flags else ""
                 lines.append(
-                    f"{counts[flag]} of {self._image.blocks} planes{also}: {flag.sentence}"
+                    f"{counts[flag]} of {self._image.blocks} {kind}s{also}: {flag.sentence}"
                 )
         return lines

@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 from napari.components import Dims
-from napari.layers import Image, Layer
+from napari.layers import Image
 from napari.utils.transforms import Affine
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from napari_blind_deconv.image import Image as ImageData
 from napari_blind_deconv.optics import Optics
@@ -22,21 +22,14 @@ from napari_blind_deconv.plugin.pixel_size import (
     stated_for_results,
 )
 from napari_blind_deconv.plugin.stated import Stated
+from napari_blind_deconv.plugin.viewing import plane_axes, shown_index
 
 __all__ = [
     "GAP",
     "LayerGeometry",
     "LayerPlane",
     "Region",
-    "converted_points",
     "display_of",
-    "pixel_size",
-    "plane_axes",
-    "plane_shape",
-    "shown_index",
-    "shows_last_axes",
-    "unit_factors",
-    "viewer_position",
 ]
 
 Region = tuple[slice, slice]
@@ -48,9 +41,10 @@ GAP = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class LayerGeometry:
-    """Position and display settings of a plane of a layer, or of a part of that plane.
+    """Position and display settings of what is deconvolved of a layer.
 
-    No pixel of the layer is read.
+    That is a plane, a part of a plane, a volume, or a stack of planes or volumes. No pixel of the
+    layer is read.
 
     Attributes
     ----------
@@ -70,8 +64,8 @@ class LayerGeometry:
     translate : ndarray
         Translation that puts a layer with this transform at the plane's first pixel.
     display : dict
-        How the layer is displayed: blending, gamma and interpolation; of a grey image also colormap
-        and contrast limits.
+        How the layer is displayed: blending, gamma, interpolation and rendering; of a grey image
+        also colormap and contrast limits.
     pixel_size : tuple
         Height and width of a pixel, and the symbol of their unit.
     stated : Stated
@@ -83,6 +77,13 @@ class LayerGeometry:
         Number of columns of the full plane.
     corner : tuple of int
         Row and column of the first pixel in the full plane; ``(0, 0)`` unless this is a part.
+    stack_axes : tuple of int
+        Axes of the layer along which the planes or the volumes of a stack lie.
+    depth : int or None
+        Axis of the layer along which the planes of a volume lie; None unless volumes are
+        deconvolved.
+    planes : int
+        Number of planes of a volume; 1 unless volumes are deconvolved.
     """
 
     name: str
@@ -98,6 +99,9 @@ class LayerGeometry:
     rows: int
     columns: int
     corner: tuple[int, int] = (0, 0)
+    stack_axes: tuple[int, ...] = ()
+    depth: int | None = None
+    planes: int = 1
 
     @classmethod
     def of(cls, layer: Image, dims: Dims, region: Region | None = None) -> LayerGeometry:
@@ -140,11 +144,26 @@ class LayerGeometry:
         height, width, unit = self.pixel_size
         return {} if unit == "px" else {"spacing": {"Y": height, "X": width}, "unit": unit}
 
-    def shifted(self, rows: float, columns: float) -> Self:
-        """Return a copy that is moved by a number of rows and columns of pixels."""
-        offset = np.zeros(len(self.position))
-        offset[list(self.axes)] = rows, columns
-        return self.moved(offset)
+    @property
+    def block_axes(self) -> tuple[int, ...]:
+        """The axes of the layer that are those of a plane, or of a volume."""
+        return self.axes if self.depth is None else (self.depth, *self.axes)
+
+    @property
+    def all_axes(self) -> tuple[int, ...]:
+        """The axes of the layer that are those of the image, in the order of the image."""
+        return (*self.stack_axes, *self.block_axes)
+
+    @property
+    def sliced_axes(self) -> tuple[int, ...]:
+        """The axes of the layer that count planes: those of the stack, then that of a volume."""
+        return self.stack_axes if self.depth is None else (*self.stack_axes, self.depth)
+
+    def shifted(self, offset: ArrayLike, axes: Sequence[int] | None = None) -> Self:
+        """Return a copy that is moved by a number of pixels along axes; default: rows, columns."""
+        full = np.zeros(len(self.position))
+        full[list(self.axes if axes is None else axes)] = offset
+        return self.moved(full)
 
     def moved(self, offset: NDArray[np.float64]) -> Self:
         """Return a copy that is moved by a number of pixels along each axis of the layer."""
@@ -186,17 +205,23 @@ class LayerGeometry:
         rows = self.rows - below - height if upside_down else below
         gap = GAP * self.columns
         columns = -gap - width if reversed_columns else self.columns + gap
-        return self.shifted(rows, columns - self.corner[1])
+        return self.shifted((rows, columns - self.corner[1]))
 
     def layer_arguments(self) -> dict[str, Any]:
         """Return the arguments that put a new layer at the position of this plane."""
         return {**self.transform, "translate": self.translate}
 
-    def embed(self, plane: NDArray[Any]) -> NDArray[Any]:
-        """Return a plane with singleton axes for the other axes of the layer."""
+    def embed(self, block: NDArray[Any]) -> NDArray[Any]:
+        """Return a plane or a volume with singleton axes for the other axes of the layer."""
         return np.expand_dims(
-            plane, [axis for axis in range(len(self.position)) if axis not in self.axes]
+            block, [axis for axis in range(len(self.position)) if axis not in self.block_axes]
         )
+
+    def in_layer(self, stack: Any) -> Any:
+        """Return a stack of blocks with its axes in the order of the layer, as a view."""
+        if self.depth is None:
+            return stack
+        return np.moveaxis(stack, len(self.stack_axes), self.depth)
 
     def embed_points(self, points: NDArray[Any]) -> NDArray[Any]:
         """Return points ``(N, 2)`` of the plane as points ``(N, ndim)`` of the layer."""
@@ -246,7 +271,8 @@ class LayerPlane(LayerGeometry):
 
 def display_of(layer: Image) -> dict[str, Any]:
     """Return how a layer is displayed, as arguments of a new layer."""
-    shared = {name: getattr(layer, name) for name in ("blending", "gamma", "interpolation2d")}
+    names = ("blending", "gamma", "interpolation2d", "interpolation3d", "rendering", "attenuation")
+    shared = {name: getattr(layer, name) for name in names}
     if layer.rgb:
         return shared
     limits = list(layer.contrast_limits)
@@ -255,80 +281,3 @@ def display_of(layer: Image) -> dict[str, Any]:
 
 def _white(dtype: np.dtype[Any]) -> float:
     return float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
-
-
-def plane_axes(layer: Image, dims: Dims) -> tuple[int, int]:
-    """Return the two axes of the layer that the viewer shows, in their order in the array.
-
-    The last two axes are returned if the viewer does not show exactly two axes of the layer.
-    """
-    shown = sorted(axis - (dims.ndim - layer.ndim) for axis in dims.displayed)
-    if len(shown) != 2 or shown[0] < 0 or layer.rgb:
-        return layer.ndim - 2, layer.ndim - 1
-    return shown[0], shown[1]
-
-
-def shows_last_axes(layer: Image, dims: Dims) -> bool:
-    """Return whether the viewer shows the layer's last two axes."""
-    last = layer.ndim - 1
-    return plane_axes(layer, dims) == (last - 1, last)
-
-
-def plane_shape(layer: Image, dims: Dims) -> tuple[int, int]:
-    """Return rows and columns of the plane that `LayerPlane.of` would copy, without reading it."""
-    shape = full_data(layer).shape
-    rows, columns = plane_axes(layer, dims)
-    return shape[rows], shape[columns]
-
-
-def pixel_size(layer: Image, dims: Dims) -> PixelSize:
-    """Return height and width of a pixel of the plane shown, and the symbol of their unit.
-
-    See :func:`read_pixel_size`.
-    """
-    return read_pixel_size(layer, plane_axes(layer, dims)).size
-
-
-def converted_points(
-    points: NDArray[np.float64], source: Layer, target: Layer, dims: Dims
-) -> NDArray[np.float64]:
-    """Return points ``(N, source.ndim)`` of a layer as points ``(N, target.ndim)`` of another.
-
-    The axes of the layers correspond from the last one on. Along axes that only the target has, the
-    points lie at the viewer's sliders.
-    """
-    world = np.array([source.data_to_world(point) for point in points])
-    shared = min(source.ndim, target.ndim)
-    factors = unit_factors(source.units, target.units)
-    places = np.tile(viewer_position(target, dims), (len(points), 1))
-    places[:, -shared:] = world[:, -shared:] * factors[-shared:]
-    return np.array([target.world_to_data(place) for place in places])
-
-
-def shown_index(layer: Image, dims: Dims) -> tuple[int, ...]:
-    """Return the index of the pixel of a layer that lies at the viewer's sliders."""
-    centre = np.round(layer.world_to_data(viewer_position(layer, dims)))
-    last = np.array(full_data(layer).shape[: layer.ndim]) - 1
-    return tuple(map(int, np.clip(centre, 0, last)))
-
-
-def viewer_position(layer: Layer, dims: Dims) -> NDArray[np.float64]:
-    """Return the position of the viewer's sliders in the axes and units of a layer's world."""
-    # A layer with fewer axes than the viewer corresponds to the viewer's last axes.
-    point = np.asarray(dims.point, np.float64)[-layer.ndim :]
-    return point * unit_factors(dims.units, layer.units)
-
-
-def unit_factors(source: Sequence[Any] | None, target: Sequence[Any]) -> NDArray[np.float64]:
-    """Return the factors that convert coordinates between units, one for each axis of `target`.
-
-    The viewer shows all layers in one unit, while a layer's own coordinates are in its own. Axes
-    correspond from the last one on. Coordinates whose units do not fit are left as they are, as
-    napari does.
-    """
-    factors = np.ones(len(target))
-    pairs = zip(reversed(source or ()), reversed(target), strict=False)
-    for axis, (unit, other) in enumerate(pairs, 1):
-        if unit != other and unit.is_compatible_with(other):
-            factors[-axis] = (1.0 * unit).m_as(other)
-    return factors

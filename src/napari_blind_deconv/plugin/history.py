@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from napari.layers import Image, Layer
-from numpy.typing import NDArray
+from napari.layers import Layer
 from psygnal import Signal
 
 from napari_blind_deconv.plugin.channels import is_blended
 from napari_blind_deconv.plugin.choices import Choices
-from napari_blind_deconv.plugin.layer_array import full_data
-from napari_blind_deconv.plugin.messages import format_planes, stack_sentence
+from napari_blind_deconv.plugin.held_memory import held_bytes
+from napari_blind_deconv.plugin.messages import format_blocks, stack_sentence
 from napari_blind_deconv.verdict import verdict
 
 if TYPE_CHECKING:
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 
     from napari_blind_deconv.plugin.run import ViewerRun
 
-__all__ = ["Entry", "History", "held_bytes"]
+__all__ = ["Entry", "History"]
 
 _MAX_BYTES = 512 * 2**20
 
@@ -306,45 +304,11 @@ def _drop_result(entry: Entry) -> None:
         entry.run = None
 
 
-def held_bytes(run: ViewerRun, layers: Iterable[Layer]) -> int:
-    """Return the memory that a run takes besides that of other layers, in bytes."""
-    shared = {id(_memory_of(pixels)) for pixels in _pixels_of(layers)}
-    held = {id(memory): memory.nbytes for memory in map(_memory_of, _arrays_of(run))}
-    return sum(nbytes for key, nbytes in held.items() if key not in shared)
-
-
-def _arrays_of(run: ViewerRun) -> Iterator[NDArray[Any]]:
-    for index in range(len(run.estimates)):
-        yield run.estimates[index].image
-        yield run.estimates[index].kernel
-    for result in run.planes.results.values():
-        yield from (result.image, result.kernel.weights, result.trace, result.trust.residual)
-    if isinstance(run.task.image.pixels, np.ndarray):
-        yield run.task.image.pixels
-    yield run.planes.shown
-    yield from _pixels_of([run.source, *run.layers.all])
-
-
-def _pixels_of(layers: Iterable[Layer]) -> Iterator[NDArray[Any]]:
-    for layer in layers:
-        pixels = full_data(layer) if isinstance(layer, Image) else layer.data
-        if isinstance(pixels, np.ndarray):
-            yield pixels
-
-
-def _memory_of(array: NDArray[Any]) -> NDArray[Any]:
-    """Return the array that owns the memory of another one."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
-
-
 def _sentence_of(run: ViewerRun) -> str:
     """Return what became of the image of a run that has a result."""
     if run.is_stack:
-        return stack_sentence(run.outcome)
-    height, width, unit = run.geometry.pixel_size
-    return verdict(run.planes.results[()], (height, width), unit).sentence
+        return stack_sentence(run.outcome, run.task.image.block_kind)
+    return verdict(run.planes.results[()], *run.pixels).sentence
 
 
 def _part_of(run: ViewerRun) -> str:
@@ -352,12 +316,13 @@ def _part_of(run: ViewerRun) -> str:
     geometry, image = run.geometry, run.task.image
     if run.is_stack:
         first, planes = geometry.position[0], image.stack_shape[0]
-        many = format_planes(image.blocks)
+        many = format_blocks(image.blocks, image.block_kind)
         return f"{many}, {first} to {first + planes - 1}" if first else many
-    leading = [str(i) for axis, i in enumerate(geometry.position) if axis not in geometry.axes]
-    parts = [f"plane {', '.join(leading)}"] if leading else []
-    rows, columns = image.block_shape
+    leading = [str(i) for a, i in enumerate(geometry.position) if a not in geometry.block_axes]
+    parts = [f"{image.block_kind} {', '.join(leading)}"] if leading else []
+    rows, columns = image.block_shape[-2:]
+    sides = f"{' × '.join(map(str, image.block_shape))} px"
     if columns < geometry.columns or geometry.corner != (0, 0):
         row, column = geometry.corner
         parts.append(f"{rows} × {columns} px at {row}, {column}")
-    return "; ".join(parts) or f"{rows} × {columns} px"
+    return "; ".join(parts) or sides

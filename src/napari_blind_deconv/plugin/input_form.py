@@ -1,44 +1,40 @@
-"""The form for the input of a run: a layer, and a plane, a region or a stack of it."""
+"""The form for the input of a run: a layer, and the part of it to deconvolve."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from magicgui.widgets import ComboBox, RangeSlider
 from napari.layers import Image, Labels, Layer, Shapes
-from numpy.typing import NDArray
 from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 
+from napari_blind_deconv.image import BlockKind
+from napari_blind_deconv.image import Image as ImageData
 from napari_blind_deconv.plugin.axes import stack_axes
 from napari_blind_deconv.plugin.channels import input_layers
 from napari_blind_deconv.plugin.colours import ORANGE
-from napari_blind_deconv.plugin.expected_time import Extent
-from napari_blind_deconv.plugin.geometry import (
-    LayerGeometry,
-    LayerPlane,
-    Region,
-    plane_shape,
-)
+from napari_blind_deconv.plugin.geometry import LayerGeometry
+from napari_blind_deconv.plugin.input_part import InputPart
 from napari_blind_deconv.plugin.layer_array import full_data
 from napari_blind_deconv.plugin.layer_box import LayerBox
 from napari_blind_deconv.plugin.layer_line import LayerLine
 from napari_blind_deconv.plugin.layers import is_output
-from napari_blind_deconv.plugin.masks import MaskFile, mask_file, mask_in_pixels
+from napari_blind_deconv.plugin.masks import MaskFile, mask_file
 from napari_blind_deconv.plugin.regions import can_hold_regions, drawn_region, visible_region
 from napari_blind_deconv.plugin.run_on import ONE, RunOn
 from napari_blind_deconv.plugin.settings_form import show_row
+from napari_blind_deconv.plugin.viewing import plane_shape
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-__all__ = ["DRAWN", "PLANE", "SPAN", "STACK", "VISIBLE", "InputForm"]
+__all__ = ["DRAWN", "PLANE", "SPAN", "STACK", "VISIBLE", "VOLUME", "VOLUMES", "InputForm"]
 
 PLANE, DRAWN, VISIBLE = "this plane", "drawn rectangle", "visible part"
-SPAN, STACK = "some planes", "whole stack"
+SPAN, STACK = "some planes", "all planes"
+VOLUME, VOLUMES = "this volume", "all volumes"
 _PLANE_SCOPES, _STACK_SCOPES = (PLANE, DRAWN, VISIBLE), (SPAN, STACK)
 # Events of a layer after which its axes or its pixel size may be others.
 _CALIBRATION = ("scale", "rotate", "shear", "affine", "units", "axis_labels", "metadata")
@@ -81,7 +77,8 @@ class InputForm:
             choices=_PLANE_SCOPES,
             tooltip="Part of the layer to deconvolve. Before you process a large image, try a "
             "rectangle of a shapes layer or the visible part (for a multiscale layer, the part "
-            "that napari has loaded).",
+            "that napari has loaded). A volume, for a layer with an axis Z, is deconvolved in 3D, "
+            "which needs its voxel size and a PSF; planes are deconvolved one by one.",
         )
         self.span = RangeSlider(
             label="Planes", tooltip="First and last plane along the layer's first axis."
@@ -130,12 +127,14 @@ class InputForm:
 
     @property
     def is_stack(self) -> bool:
-        """Whether the input is a stack, whose planes are deconvolved one by one."""
-        return self.scope.value in _STACK_SCOPES
+        """Whether the input is a stack, whose planes or volumes are deconvolved one by one."""
+        return self.scope.value in (SPAN, STACK, VOLUMES)
 
-    def is_stack_of(self, layer: Image) -> bool:
-        """Whether the input is a stack for a layer: the whole stack of a plane is that plane."""
-        return self.is_stack and (layer.ndim > 2 or self.scope.value == SPAN)
+    @property
+    def block(self) -> BlockKind:
+        """What is deconvolved at once."""
+        is_volume = self.scope.value in (VOLUME, VOLUMES)
+        return BlockKind.VOLUME if is_volume else BlockKind.PLANE
 
     def chosen_layers(self) -> list[Image]:
         """Return the layers to run on; raise `ValueError` if there are none."""
@@ -149,36 +148,32 @@ class InputForm:
             raise ValueError("No image layer is selected; open an image and select its layer.")
         return layer
 
-    def plane(self, layer: Image) -> LayerPlane:
-        """Return a copy of the plane or the region of a layer; raise `ValueError` if there is none.
+    def part(self, layer: Image) -> InputPart:
+        """Return the part of a layer that is chosen; raise `ValueError` if there is none.
 
-        For a layer that is not the chosen one, the choices are those that the form shows.
+        For a layer that is not the chosen one, the choices are those that the form shows. The
+        *all planes* of a plane are that plane.
         """
-        return LayerPlane.of(layer, self._viewer.dims, self._region(layer))
+        scope, region = self.scope.value, None
+        if scope == DRAWN:
+            region = drawn_region(layer, self._viewer.layers, self._viewer.dims)
+        if scope == VISIBLE:
+            region = visible_region(layer, self._viewer.dims)
+        return InputPart(
+            layer,
+            self._viewer.dims,
+            self.block,
+            self.is_stack and (layer.ndim > 2 or scope != STACK),
+            (int(self.span.value[0]), int(self.span.value[1])) if scope == SPAN else None,
+            region,
+        )
 
-    def masked(self, layer: Image) -> NDArray[np.bool_] | None:
-        """Return the mask of the pixels to leave out, of a plane or of the stack; None for no mask.
+    def read(self, layer: Image) -> tuple[LayerGeometry, ImageData]:
+        """Return the chosen part of a layer without the pixels to leave out.
 
-        Raises
-        ------
-        ValueError
-            If the layer that is chosen for it is empty; also as :meth:`plane`.
+        Errors are those of :meth:`part` and :meth:`InputPart.read`.
         """
-        mask: Labels | Shapes | None = self.mask.value
-        if mask is None:
-            return None
-        dims = self._viewer.dims
-        sides = full_data(layer).shape[: layer.ndim]
-        if self.is_stack_of(layer):
-            first, last = self.planes(layer) or (0, sides[0] - 1)
-            pixels = [range(first, last + 1), *map(range, sides[1:])]
-            return mask_in_pixels(mask, layer, dims, (layer.ndim - 2, layer.ndim - 1), pixels)
-        geometry = LayerGeometry.of(layer, dims)
-        pixels = [range(index, index + 1) for index in geometry.position]
-        parts = self._region(layer) or (slice(None), slice(None))
-        for axis, part in zip(geometry.axes, parts, strict=True):
-            pixels[axis] = range(sides[axis])[part]
-        return mask_in_pixels(mask, layer, dims, geometry.axes, pixels)
+        return self.part(layer).read(self.mask.value)
 
     def mask_file(self, layer: Image) -> MaskFile | None:
         """Return the file of the mask for scripts; None for no mask."""
@@ -187,61 +182,11 @@ class InputForm:
             return None
         return mask_file(mask, layer, self._viewer.dims)
 
-    def planes(self, layer: Image) -> tuple[int, int] | None:
-        """Return the first and last plane along the first axis; None for all planes.
-
-        Raises
-        ------
-        ValueError
-            If the layer has fewer planes.
-        """
-        if self.scope.value != SPAN:
-            return None
-        first, last = map(int, self.span.value)
-        count = full_data(layer).shape[0] if layer.ndim > 2 else 1
-        if last >= count:
-            raise ValueError(
-                f"Expected more than {last} planes, as chosen under Planes, got the layer "
-                f"{layer.name} with {count}."
-            )
-        return first, last
-
-    def index(self, layer: Image) -> tuple[str, ...]:
-        """Return the chosen part of the layer's array, as one index or slice per axis.
-
-        The items are Python text, such as ``("2", "10:30", ":")``. Errors are those of
-        :meth:`plane`.
-        """
-        if self.is_stack_of(layer):
-            span = self.planes(layer)
-            first = ":" if span is None else f"{span[0]}:{span[1] + 1}"
-            return (first, *[":"] * (layer.ndim - 1))
-        geometry = LayerGeometry.of(layer, self._viewer.dims)
-        items = [str(index) for index in geometry.position]
-        for axis, part in zip(geometry.axes, self._region(layer) or (None, None), strict=True):
-            items[axis] = ":" if part is None else f"{part.start}:{part.stop}"
-        return tuple(items)
-
-    def extent(self, layer: Image) -> Extent:
-        """Return the size of the input without reading it; errors are those of :meth:`plane`."""
-        shape = full_data(layer).shape
-        samples = shape[-1] if layer.rgb else 1
-        rows, columns = plane_shape(layer, self._viewer.dims)
-        if not self.is_stack_of(layer):
-            region = self._region(layer)
-            if region is not None:
-                rows, columns = (part.stop - part.start for part in region)
-            return Extent(1, rows * columns, 1, samples)
-        first, last = self.planes(layer) or (0, shape[0] - 1)
-        leading = (last - first + 1, *shape[1 : layer.ndim - 2])
-        axes = stack_axes(layer)
-        channels = leading[axes.index("C")] if "C" in axes else 1
-        return Extent(math.prod(leading), rows * columns, channels, samples)
-
     def choose_all(self) -> None:
-        """Choose the whole layer, and no others."""
+        """Choose the whole layer, and no others; volumes if they are chosen now."""
         self.run_on.value = ONE
-        self.scope.value = STACK if STACK in self.scope.choices else PLANE
+        wanted = (VOLUMES, VOLUME) if self.block is BlockKind.VOLUME else (STACK, PLANE)
+        self.scope.value = next(scope for scope in wanted if scope in self.scope.choices)
 
     def choose_selected_plane(self) -> None:
         """Choose the plane shown of the selected layer, or no layer if that is not an image."""
@@ -249,13 +194,6 @@ class InputForm:
         self.layer.value = active if isinstance(active, Image) else None
         self.run_on.value = ONE
         self.scope.value = PLANE
-
-    def _region(self, layer: Image) -> Region | None:
-        if self.scope.value == DRAWN:
-            return drawn_region(layer, self._viewer.layers, self._viewer.dims)
-        if self.scope.value == VISIBLE:
-            return visible_region(layer, self._viewer.dims)
-        return None
 
     # Updates from the viewer
 
@@ -302,16 +240,20 @@ class InputForm:
         self._update_scopes()
 
     def _update_scopes(self) -> None:
-        """Offer the scopes that the layer allows; those of a stack need more than two axes."""
+        """Offer the scopes that the layer allows."""
         layer: Image | None = self.layer.value
-        is_stack = layer is not None and layer.ndim > 2
-        self.scope.choices = (*_PLANE_SCOPES, *_STACK_SCOPES) if is_stack else _PLANE_SCOPES
-        if layer is not None and is_stack:
+        self._offer_scopes()
+        if layer is not None and layer.ndim > 2:
             last = full_data(layer).shape[0] - 1
             if self.span.max != last:
                 self.span.max = last
                 self.span.value = (0, last)
         self._on_scope_changed()
+
+    def _offer_scopes(self) -> None:
+        scopes = _scopes_of(self.layer.value)
+        if scopes != tuple(self.scope.choices):
+            self.scope.choices = scopes
 
     def _on_camera_moved(self) -> None:
         # The camera outlives the dock.
@@ -325,7 +267,8 @@ class InputForm:
         self._announce()
 
     def _announce(self) -> None:
-        """Show how the layer is read, and call `on_changed`."""
+        """Show how the layer is read, and what it allows, and call `on_changed`."""
+        self._offer_scopes()
         self.line.show_layer(self.layer.value, self._viewer.dims)
         self._on_changed()
 
@@ -344,3 +287,15 @@ class InputForm:
             **geometry.layer_arguments(),
         )
         shapes.mode = "add_rectangle"
+
+
+def _scopes_of(layer: Image | None) -> tuple[str, ...]:
+    """Return the scopes of a layer: those of a stack need more than two axes, volumes need Z."""
+    if layer is None or layer.ndim < 3:
+        return _PLANE_SCOPES
+    try:
+        stacked = stack_axes(layer).removesuffix("S").removesuffix("YX")
+    except ValueError:  # planes need no letters
+        stacked = ""
+    volumes = (VOLUME, VOLUMES) if len(stacked) > 1 else (VOLUME,)
+    return (*_PLANE_SCOPES, *_STACK_SCOPES, *(volumes if "Z" in stacked else ()))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_blind_deconv.image import Image
+from napari_blind_deconv.results import Result
 
 __all__ = ["KeptEstimate", "KeptEstimates"]
 
@@ -28,6 +31,29 @@ class KeptEstimate:
     iteration: int
     image: NDArray[np.float32]
     kernel: NDArray[np.float32]
+
+    def as_result(self, block: Image, before: Result, *, by_hand: bool) -> Result:
+        """Return this estimate of a block as its result, in place of the one before."""
+        # It imports torch, which the run has loaded.
+        from napari_blind_deconv.engine.sampling import judge_block
+
+        kernel = before.kernel.with_weights(self.kernel)
+        judgement = judge_block(
+            block,
+            self.image,
+            kernel,
+            reason=before.stop_reason,
+            strength=before.settings.strength,
+            slowed_at=before.slowed_at,
+        )
+        return replace(
+            before,
+            stop_iteration=self.iteration,
+            image=self.image,
+            kernel=kernel,
+            chosen_by_hand=by_hand,
+            **judgement._asdict(),
+        )
 
 
 class KeptEstimates:

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from magicgui.widgets import CheckBox, ComboBox, FileEdit, FloatSpinBox
 from magicgui.widgets.bases import Widget
 from napari.components import LayerList
 from napari.layers import Image
+from psygnal import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.io.images import read_psf
-from napari_blind_deconv.kernel import Kernel, KernelChoice
-from napari_blind_deconv.numerics.optics import gaussian_kernel, widefield_psf
+from napari_blind_deconv.kernel import Kernel
+from napari_blind_deconv.numerics.optics import gaussian_kernel
+from napari_blind_deconv.plugin.axes import stack_axes
+from napari_blind_deconv.plugin.kernel_selection import KernelSelection, NamedKernel, PixelGrid
 from napari_blind_deconv.plugin.layer_array import full_data
 from napari_blind_deconv.plugin.layer_box import LayerBox
-from napari_blind_deconv.plugin.layer_optics import LayerOptics
 from napari_blind_deconv.plugin.layers import file_name
-from napari_blind_deconv.plugin.pixel_size import read_pixel_size
+from napari_blind_deconv.plugin.microscope_form import MicroscopeForm, modelled_side
+from napari_blind_deconv.plugin.pixel_size import read_pixel_size, read_steps
 from napari_blind_deconv.plugin.settings_form import form_rows, show_row
-from napari_blind_deconv.plugin.stated import Stated
-from napari_blind_deconv.psf import at_pixel_size, prepare_psf
-from napari_blind_deconv.units import in_unit
+from napari_blind_deconv.psf import prepare_psf
 
 __all__ = [
     "FOUND",
@@ -38,7 +38,6 @@ __all__ = [
     "MICROSCOPE",
     "PSF_FILE",
     "KernelForm",
-    "KernelSelection",
 ]
 
 FOUND = "found in the image"
@@ -50,33 +49,8 @@ MICROSCOPE = "the microscope's"
 _GIVEN = (LAST, LAYER, PSF_FILE)
 _MODELLED = (GAUSSIAN, MICROSCOPE)
 # The source comes first: its widget sets whether the kernel is held.
-_CHOICES = ("source", "layer", "file", "sigma", "aperture", "wavelength", "held")
-# Side of a modelled kernel in widths at half maximum, beyond which its weights are negligible.
-_SIDE_IN_FWHM = 3.0
+_CHOICES = ("source", "layer", "file", "sigma", "sigma_z")
 _FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
-_MAX_SIDE = 255  # pixels
-# Pixels whose sides differ by more than this fraction are not square.
-_SQUARE_TOLERANCE = 0.02
-
-
-@dataclass(frozen=True)
-class KernelSelection:
-    """The chosen kernel, for a run and for scripts.
-
-    Attributes
-    ----------
-    choice : KernelChoice
-        The kernel for the run, or that it is estimated from the image.
-    code : str
-        Python expression for the kernel, which may use `read_psf`, `prepare_psf`, `gaussian_kernel`
-        or `widefield_psf`; empty if the kernel is estimated from the image.
-    file : str
-        File that contains the kernel for the command line; empty if it is estimated.
-    """
-
-    choice: KernelChoice = field(default_factory=KernelChoice)
-    code: str = ""
-    file: str = ""
 
 
 class KernelForm(QWidget):
@@ -86,53 +60,43 @@ class KernelForm(QWidget):
     ----------
     layers : LayerList
         Layers of the viewer, from which the user can choose a PSF.
+
+    Attributes
+    ----------
+    microscope : MicroscopeForm
+        Optics for the model of the microscope.
+
+    Signals
+    -------
+    changed : ()
+        Another kernel is chosen.
     """
+
+    changed = Signal()
 
     def __init__(self, layers: LayerList) -> None:
         super().__init__()
         self._last: Kernel | None = None
+        self._block = BlockKind.PLANE
         self.source = ComboBox(
             label="Kernel",
             choices=[FOUND, *_GIVEN, *_MODELLED],
             tooltip="Origin of the kernel (PSF). By default it is estimated from the image.",
         )
-        self.layer = LayerBox(layers, label="PSF layer", tooltip="Layer with one plane, the PSF.")
+        self.layer = LayerBox(
+            layers,
+            label="PSF layer",
+            tooltip="Layer with the PSF: one plane, or for a volume one volume.",
+        )
         self.file = FileEdit(
             label="PSF file",
             filter="*.tif *.tiff",
-            tooltip="TIFF file with one plane. A PSF of another pixel size is resampled to that of "
-            "the image, and a flat background is taken off.",
+            tooltip="TIFF file with one plane, or for a volume with one volume. A PSF of another "
+            "pixel size is resampled to that of the image, and a flat background is taken off.",
         )
-        self.sigma = FloatSpinBox(
-            label="σ (px)",
-            value=2.0,
-            min=0.3,
-            max=40,
-            step=0.1,
-            tooltip="Standard deviation of the Gaussian, in pixels.",
-        )
-        self.aperture = FloatSpinBox(
-            label="NA",
-            value=1.2,
-            min=0.05,
-            max=1.7,
-            step=0.05,
-            tooltip="Numerical aperture of the objective.",
-        )
-        self.wavelength = FloatSpinBox(
-            label="Emission (nm)",
-            value=520,
-            min=200,
-            max=2000,
-            step=5,
-            tooltip="Wavelength of the emitted light.",
-        )
-        self._layer: Image | None = None
-        self._optics: WeakKeyDictionary[Image, tuple[Stated, LayerOptics]] = WeakKeyDictionary()
-        # What the user entered for each layer, by widget.
-        self._entered: WeakKeyDictionary[Image, dict[FloatSpinBox, float]] = WeakKeyDictionary()
-        for widget in (self.aperture, self.wavelength):
-            widget.changed.connect(partial(self._remember, widget))
+        self.sigma = _sigma("σ (px)", 2.0, "Standard deviation of the Gaussian, in pixels.")
+        self.sigma_z = _sigma("σ along Z (planes)", 2.0, "The same along Z, in planes.")
+        self.microscope = MicroscopeForm()
         self.held = CheckBox(
             label="Hold it fixed",
             tooltip="On: the kernel stays as it is, and only the image is estimated. Off: the fit "
@@ -142,15 +106,18 @@ class KernelForm(QWidget):
             self.layer: (LAYER,),
             self.file: (PSF_FILE,),
             self.sigma: (GAUSSIAN,),
-            self.aperture: (MICROSCOPE,),
-            self.wavelength: (MICROSCOPE,),
-            self.held: (*_GIVEN, *_MODELLED),
         }
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(form_rows([self.source, *self._rows]))
-        self.source.changed.connect(self._show_source)
-        self._show_source()
+        optics = self.microscope.rows
+        rows = [self.source, *self._rows, self.sigma_z, *optics.values(), self.held]
+        column.addWidget(form_rows(rows))
+        self.source.changed.connect(self._choose_held)
+        for widget in (self.source, optics["kind"]):
+            widget.changed.connect(self._show_rows)
+        for widget in rows:
+            widget.changed.connect(lambda _value: self.changed.emit())
+        self._show_rows()
 
     @property
     def is_held(self) -> bool:
@@ -167,6 +134,8 @@ class KernelForm(QWidget):
     def set_last_kernel(self, kernel: Kernel | None) -> None:
         """Set the kernel that the choice "the last result's" uses."""
         self._last = kernel
+        if self.source.value == LAST:
+            self.changed.emit()
 
     def hold_last(self) -> None:
         """Choose the kernel of the last result, held fixed."""
@@ -175,15 +144,28 @@ class KernelForm(QWidget):
 
     def choices(self) -> dict[str, Any]:
         """Return what is chosen, by the names of the widgets, and the kernel of the last result."""
-        return {name: getattr(self, name).value for name in _CHOICES} | {"last": self._last}
+        return {name: widget.value for name, widget in self._widgets().items()} | {
+            "last": self._last
+        }
 
     def show_choices(self, choices: dict[str, Any]) -> None:
         """Choose what :meth:`choices` has returned; a PSF layer that was deleted is left out."""
         self._last = choices["last"]
         is_there = choices["layer"] in self.layer.choices
-        for name, value in {**choices, "layer": choices["layer"] if is_there else None}.items():
-            if name != "last":
-                getattr(self, name).value = value
+        values = {**choices, "layer": choices["layer"] if is_there else None}
+        for name, widget in self._widgets().items():
+            widget.value = values[name]
+
+    def _widgets(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in _CHOICES}
+        return {**own, **self.microscope.rows, "held": self.held}
+
+    def choose_block(self, block: BlockKind) -> None:
+        """Ask for what the kernel of a plane or of a volume needs."""
+        if block is not self._block:
+            self._block = block
+            self._choose_held()
+            self._show_rows()
 
     def reset(self) -> None:
         """Return to estimating the kernel from the image."""
@@ -203,52 +185,19 @@ class KernelForm(QWidget):
         index : callable
             Returns the index of a pixel of the plane to deconvolve, which tells the channel.
         """
-        if self.source.value != MICROSCOPE:
-            return
-        self._layer = layer
-        for widget, value in self._known_of(layer, index()).items():
-            with widget.changed.blocked():
-                widget.value = value
-
-    def _known_of(self, layer: Image, index: Sequence[int]) -> dict[FloatSpinBox, float]:
-        """Return what is known about a layer for the model of the microscope, by widget."""
-        corrections = Stated.of(layer)
-        if layer not in self._optics or self._optics[layer][0] != corrections:
-            if layer in self._optics:
-                self._entered.pop(layer, None)
-            self._optics[layer] = corrections, LayerOptics.of(layer)
-        known = self._optics[layer][1]
-        wavelength = known.wavelength_at(index)
-        values = {
-            self.aperture: known.optics.numerical_aperture,
-            self.wavelength: wavelength and 1000 * wavelength,
-            **self._entered.get(layer, {}),
-        }
-        return {
-            widget: value
-            for widget, value in values.items()
-            if value is not None and widget.min <= value <= widget.max
-        }
-
-    def _remember(self, widget: FloatSpinBox, value: float) -> None:
-        if self._layer is not None:
-            self._entered.setdefault(self._layer, {})[widget] = value
+        if self.source.value == MICROSCOPE:
+            self.microscope.fill_from(layer, index())
 
     def selection(
-        self,
-        height: float,
-        width: float,
-        unit: str,
-        other: tuple[Image, Sequence[int]] | None = None,
+        self, pixels: PixelGrid, other: tuple[Image, Sequence[int]] | None = None
     ) -> KernelSelection:
         """Return the chosen kernel.
 
         Parameters
         ----------
-        height, width : float
-            Size of the image's pixels in `unit`, for the model of the microscope.
-        unit : str
-            The pixel size of the kernel is converted to this unit, so that both can be compared.
+        pixels : PixelGrid
+            The pixels of the image. A kernel of other pixels is resampled to them, if both are
+            known, and the kernel of a volume has three axes.
         other : tuple of Image and index, optional
             Another layer than the one of :meth:`fill_from`, and the index of its plane: what is
             known about it counts in the model of the microscope in place of what the form shows.
@@ -258,22 +207,16 @@ class KernelForm(QWidget):
         ValueError, OSError
             If there is no such kernel, or it cannot be read or modelled.
         """
-        make: dict[str, Callable[[], tuple[Kernel, str, str]]] = {
+        make: dict[str, Callable[[], NamedKernel]] = {
             LAST: self._last_kernel,
-            LAYER: self._kernel_of_layer,
+            LAYER: lambda: self._kernel_of_layer(pixels),
             PSF_FILE: self._kernel_of_file,
-            GAUSSIAN: self._gaussian,
-            MICROSCOPE: lambda: self._microscope_model(height, width, unit, other),
+            GAUSSIAN: lambda: self._gaussian(pixels),
+            MICROSCOPE: lambda: self.microscope.model(pixels, other),
         }
         if self.source.value == FOUND:
             return KernelSelection()
-        kernel, code, file = make[self.source.value]()
-        kernel = _with_unit(kernel, unit)
-        fitted = at_pixel_size(kernel, (height, width), unit)
-        if fitted is not kernel and code.startswith("read_psf"):
-            code = f"prepare_psf({code}, ({height:.6g}, {width:.6g}), {unit!r})"
-        choose = KernelChoice.hold if self.held.value else KernelChoice.start_from
-        return KernelSelection(choose(fitted), code, file)
+        return KernelSelection.of(make[self.source.value](), pixels, held=bool(self.held.value))
 
     @property
     def stored_in(self) -> str | None:
@@ -283,83 +226,77 @@ class KernelForm(QWidget):
             return path
         return str(self.file.value) if self.source.value == PSF_FILE else None
 
-    def _show_source(self) -> None:
+    def _choose_held(self) -> None:
+        if self.source.value != FOUND:
+            # A model is only a guess, which the fit may correct, but not in a volume.
+            is_volume = self._block is BlockKind.VOLUME
+            self.held.value = is_volume or self.source.value in _GIVEN
+
+    def _show_rows(self) -> None:
+        source, is_volume = self.source.value, self._block is BlockKind.VOLUME
         for widget, sources in self._rows.items():
-            show_row(widget, self.source.value in sources)
-        if self.source.value != FOUND:  # a model is only a guess, so the fit may correct it
-            self.held.value = self.source.value in _GIVEN
+            show_row(widget, source in sources)
+        show_row(self.sigma_z, source == GAUSSIAN and is_volume)
+        self.microscope.show_rows(is_chosen=source == MICROSCOPE, is_volume=is_volume)
+        show_row(self.held, source != FOUND)
 
-    # Each of these returns the kernel, a Python expression for it, and a file that contains it.
-
-    def _last_kernel(self) -> tuple[Kernel, str, str]:
+    def _last_kernel(self) -> NamedKernel:
         if self._last is None:
             raise ValueError("There is no last result whose kernel could be used; run once first.")
-        return self._last, 'read_psf("kernel.tif")', "kernel.tif"
+        return NamedKernel(self._last, 'read_psf("kernel.tif")', "kernel.tif")
 
-    def _kernel_of_layer(self) -> tuple[Kernel, str, str]:
+    def _kernel_of_layer(self, pixels: PixelGrid) -> NamedKernel:
         layer: Image | None = self.layer.value
+        axes = len(pixels.sides)
         if layer is None:
-            raise ValueError("No layer is chosen as the PSF; choose a 2D layer.")
-        pixels = np.squeeze(np.asarray(full_data(layer)))
-        if layer.rgb or pixels.ndim != 2:
-            raise ValueError(
-                "Expected a PSF layer with a single grey plane (rows, columns), got "
-                f"{layer.name} of shape {pixels.shape}."
+            raise ValueError(f"No layer is chosen as the PSF; choose a {axes}D layer.")
+        weights = np.squeeze(np.asarray(full_data(layer)))
+        if layer.rgb or weights.ndim != axes:
+            block = (
+                "volume (planes, rows, columns)" if pixels.is_volume else "plane (rows, columns)"
             )
-        height, width, unit = read_pixel_size(layer, (layer.ndim - 2, layer.ndim - 1)).size
-        size = None if unit == "px" else (height, width)
-        kernel = prepare_psf(pixels, psf_pixel_size=size, unit="pixel" if size is None else unit)
+            raise ValueError(
+                f"Expected a PSF layer with a single grey {block}, got {layer.name} of shape "
+                f"{weights.shape}."
+            )
+        sides, unit = _pixels_of(layer, axes)
+        kernel = prepare_psf(weights, psf_pixel_size=sides, unit=unit)
         name = file_name(layer.name)
-        return kernel, f"read_psf({name!r})", name
+        return NamedKernel(kernel, f"read_psf({name!r})", name)
 
-    def _kernel_of_file(self) -> tuple[Kernel, str, str]:
+    def _kernel_of_file(self) -> NamedKernel:
         path = Path(str(self.file.value))
         if path == Path():
             raise ValueError("No PSF file is chosen; choose a TIFF file.")
         if not path.is_file():
             raise ValueError(f"The PSF file {path} does not exist; choose a TIFF file.")
-        return read_psf(path), f"read_psf({str(path)!r})", str(path)
+        kernel = _psf_in(path, path.stat().st_mtime_ns)
+        return NamedKernel(kernel, f"read_psf({str(path)!r})", str(path))
 
-    def _gaussian(self) -> tuple[Kernel, str, str]:
-        sigma = self.sigma.value
-        side = _side(sigma * _FWHM_PER_SIGMA)
-        kernel = Kernel(gaussian_kernel((side, side), sigma))
-        return kernel, f"gaussian_kernel(({side}, {side}), {sigma:g})", "kernel.tif"
-
-    def _microscope_model(
-        self, height: float, width: float, unit: str, other: tuple[Image, Sequence[int]] | None
-    ) -> tuple[Kernel, str, str]:
-        pixel = in_unit(width, unit, "µm")
-        if pixel is None or not math.isclose(height, width, rel_tol=_SQUARE_TOLERANCE):
-            raise ValueError(
-                "Expected square pixels in µm or nm for the microscope's PSF, got "
-                f"{height:.3g} × {width:.3g} {unit}; state the pixel size under “Read as”."
-            )
-        size = float(f"{pixel:.6g}")  # µm, with the digits of the Python expression
-        known = {} if other is None else self._known_of(*other)
-        aperture = known.get(self.aperture, self.aperture.value)
-        wavelength = known.get(self.wavelength, self.wavelength.value) / 1000  # µm
-        # The FWHM of an Airy pattern is 0.51 wavelengths over the numerical aperture.
-        side = _side(0.51 * wavelength / aperture / size)
-        options = {
-            "numerical_aperture": round(aperture, 4),
-            "wavelength": round(wavelength, 6),
-            "pixel_size": size,
-        }
-        arguments = ", ".join(f"{name}={value:g}" for name, value in options.items())
-        kernel = Kernel(widefield_psf(side, **options), pixel_size=(height, width), unit=unit)
-        return kernel, f"widefield_psf({side}, {arguments})", "kernel.tif"
+    def _gaussian(self, pixels: PixelGrid) -> NamedKernel:
+        sigma, along_z = self.sigma.value, self.sigma_z.value
+        widths = (along_z, sigma, sigma) if pixels.is_volume else (sigma, sigma)
+        sides = tuple(modelled_side(width * _FWHM_PER_SIGMA) for width in widths)
+        text = f"({along_z:g}, {sigma:g}, {sigma:g})" if pixels.is_volume else f"{sigma:g}"
+        kernel = Kernel(gaussian_kernel(sides, widths if pixels.is_volume else sigma))
+        return NamedKernel(kernel, f"gaussian_kernel({sides}, {text})", "kernel.tif")
 
 
-def _with_unit(kernel: Kernel, unit: str) -> Kernel:
-    """Return a kernel with its pixel size in a unit, if both are known."""
-    size = [in_unit(side, kernel.unit, unit) for side in kernel.pixel_size or ()]
-    known = tuple(side for side in size if side is not None)
-    if not known or len(known) < len(size):
-        return kernel
-    return replace(kernel, pixel_size=known, unit=unit)
+@lru_cache(maxsize=2)  # the panel asks whenever something is chosen
+def _psf_in(path: Path, _changed: int) -> Kernel:
+    return read_psf(path)
 
 
-def _side(fwhm: float) -> int:
-    """Return the odd side in pixels of a modelled kernel with a width of `fwhm` pixels."""
-    return min(int(2 * math.ceil(_SIDE_IN_FWHM * fwhm / 2) + 3) | 1, _MAX_SIDE)
+def _pixels_of(layer: Image, axes: int) -> tuple[tuple[float, ...] | None, str]:
+    """Return the pixel size of a PSF's layer along its last axes, and the unit; None: unknown."""
+    height, width, unit = read_pixel_size(layer, (layer.ndim - 2, layer.ndim - 1)).size
+    if unit == "px":
+        return None, "pixel"
+    if axes == 2:
+        return (height, width), unit
+    step = read_steps(layer, stack_axes(layer), unit).get("Z")
+    return (None, "pixel") if step is None else ((step, height, width), unit)
+
+
+def _sigma(label: str, value: float, help_text: str) -> FloatSpinBox:
+    return FloatSpinBox(label=label, value=value, min=0.3, max=40, step=0.1, tooltip=help_text)

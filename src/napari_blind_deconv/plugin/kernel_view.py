@@ -13,11 +13,12 @@ from qtpy.QtWidgets import QWidget
 
 from napari_blind_deconv.kernel import Kernel
 from napari_blind_deconv.kernel_widths import KernelWidths
+from napari_blind_deconv.plugin.kernel_selection import PixelGrid
 
 if TYPE_CHECKING:
     from napari_blind_deconv.plugin.run import ViewerRun
 
-__all__ = ["KernelView", "describe_kernels"]
+__all__ = ["KernelView", "describe_kernels", "orthogonal_sections"]
 
 _SIDE = 84  # pixels
 _LARGE_SIDE = 420  # pixels
@@ -40,15 +41,30 @@ class KernelView(QWidget):
         self._view = None
         self._show("The kernel appears here during a run.")
 
-    def show_kernel(self, kernel: NDArray[np.float32]) -> None:
-        """Show a kernel ``(rows, columns)``."""
+    def show_kernel(
+        self, kernel: NDArray[np.float32], sides: tuple[float, ...] | None = None
+    ) -> None:
+        """Show a kernel ``(rows, columns)``, or three sections of ``(planes, rows, columns)``.
+
+        Parameters
+        ----------
+        kernel : ndarray
+            Weights.
+        sides : tuple of float, optional
+            Pixel size along each axis of the kernel, whose ratio counts for sections. Default: 1.
+        """
+        is_volume = kernel.ndim == 3
+        shown = orthogonal_sections(kernel, sides or (1, 1, 1)) if is_volume else kernel
         # The square root makes the weak tails of a kernel visible.
-        grey = np.ascontiguousarray(np.sqrt(kernel / kernel.max()) * 255, dtype=np.uint8)
+        grey = np.ascontiguousarray(np.sqrt(shown / kernel.max()) * 255, dtype=np.uint8)
         rows, columns = grey.shape
         view = QImage(grey.tobytes(), columns, rows, columns, QImage.Format.Format_Grayscale8)
         self._view = view.copy()  # a QImage does not own the buffer it was made from
+        size = " × ".join(map(str, kernel.shape))
         self._show(
-            f"Kernel of {rows} × {columns} pixels; its square root is shown. Click to enlarge it."
+            f"Kernel of {size} {'voxels (Z, Y, X)' if is_volume else 'pixels'}"
+            f"{': XY, at its right YZ, below XZ, through the centre' * is_volume}; its square root "
+            "is shown. Click to enlarge it."
         )
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
@@ -93,6 +109,38 @@ class KernelView(QWidget):
         painter.drawImage(self.rect().adjusted(left, top, -left, -top), self._view)
 
 
+def orthogonal_sections(
+    kernel: NDArray[np.float32], sides: tuple[float, ...]
+) -> NDArray[np.float32]:
+    """Return the sections through the centre of a kernel as one picture, with lengths to scale.
+
+    XY is at the top left, YZ at its right with Z to the right, XZ below it with Z downwards. White
+    lines are between them.
+
+    Parameters
+    ----------
+    kernel : ndarray
+        Weights ``(planes, rows, columns)``.
+    sides : tuple of float
+        Size of a voxel along each axis.
+    """
+    planes, rows, columns = (
+        np.arange(max(1, round(count * side / min(sides)))) * min(sides) / side
+        for count, side in zip(kernel.shape, sides, strict=True)
+    )
+    z, y, x = (side // 2 for side in kernel.shape)
+    down, right, deep = (axis.astype(int) for axis in (rows, columns, planes))
+    across = kernel[z][np.ix_(down, right)]
+    picture = np.full(
+        (len(down) + 1 + len(deep), len(right) + 1 + len(deep)), kernel.max(), np.float32
+    )
+    picture[: len(down), : len(right)] = across
+    picture[: len(down), len(right) + 1 :] = kernel[:, :, x].T[np.ix_(down, deep)]
+    picture[len(down) + 1 :, : len(right)] = kernel[:, y][np.ix_(deep, right)]
+    picture[len(down) + 1 :, len(right) + 1 :] = 0
+    return picture
+
+
 def describe_kernels(run: ViewerRun | None) -> str:
     """Return the widths of the kernels of a run as text; None stands for no run.
 
@@ -101,33 +149,27 @@ def describe_kernels(run: ViewerRun | None) -> str:
     """
     if run is None:
         return "The widths of the kernel appear here after a run."
-    size, image, plan = run.geometry.pixel_size, run.task.image, run.outcome.plan
+    pixels, image, plan = run.pixels, run.task.image, run.outcome.plan
     if plan is not None and len(set(plan.kernels)) > 1:
         names = image.channel_names or [f"channel {number}" for number in range(image.channels)]
         return "\n".join(
-            f"{name}: {'no kernel' if kernel is None else _describe_widths(kernel, *size)}"
+            f"{name}: {'no kernel' if kernel is None else _describe_widths(kernel, pixels)}"
             for name, kernel in zip(names, plan.kernels, strict=True)
         )
     result = run.result_shown()
-    return "This plane has no kernel." if result is None else _describe_widths(result.kernel, *size)
+    if result is None:
+        return f"This {image.block_kind} has no kernel."
+    return _describe_widths(result.kernel, pixels)
 
 
 @lru_cache(maxsize=16)  # the panel states the widths again at each step of the viewer's slider
-def _describe_widths(kernel: Kernel, height: float, width: float, unit: str) -> str:
-    """Return the full widths at half maximum of a kernel as text.
-
-    Parameters
-    ----------
-    kernel : Kernel
-    height, width : float
-        Size of a pixel in `unit`.
-    unit : str
-    """
-    widths = KernelWidths.of(kernel.weights, (height, width))
-    down, right = widths.along_axes
-    longest, shortest = widths.principal
-    text = f"FWHM {right:#.3g} × {down:#.3g} {unit} (x × y)"
-    if longest > 1.1 * shortest:
+def _describe_widths(kernel: Kernel, pixels: PixelGrid) -> str:
+    """Return the full widths at half maximum of a kernel as text."""
+    widths, unit = KernelWidths.of(kernel.weights, pixels.sides), pixels.unit
+    sides = " × ".join(f"{width:#.3g}" for width in widths.along_axes[::-1])
+    text = f"FWHM {sides} {unit} ({'x × y × z' if pixels.is_volume else 'x × y'})"
+    longest, *_, shortest = widths.principal
+    if not pixels.is_volume and longest > 1.1 * shortest:
         text += (
             f"; {longest:#.3g} × {shortest:#.3g} {unit} along its axes, "
             f"the longer one at {widths.angle:.0f}°"

@@ -14,13 +14,13 @@ from qtpy.QtCore import Qt
 from napari_blind_deconv.optics import Optics
 from napari_blind_deconv.plugin.axes import read_axes
 from napari_blind_deconv.plugin.colours import link
-from napari_blind_deconv.plugin.geometry import plane_axes
 from napari_blind_deconv.plugin.layer_array import full_data
 from napari_blind_deconv.plugin.layer_optics import LayerOptics
 from napari_blind_deconv.plugin.layouts import wrap
 from napari_blind_deconv.plugin.pixel_size import read_pixel_size, read_steps
 from napari_blind_deconv.plugin.settings_form import show_row
 from napari_blind_deconv.plugin.stated import Stated
+from napari_blind_deconv.plugin.viewing import plane_axes
 from napari_blind_deconv.units import convert
 
 __all__ = ["LayerLine"]

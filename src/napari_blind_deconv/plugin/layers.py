@@ -67,24 +67,42 @@ def kernel_layer(
 ) -> LayerData:
     """Return the kernel's layer, to the right of the image at its top, at the image's scale.
 
-    `ResultLayers` hides it, and moves it onto the image as long as it is hidden.
+    `ResultLayers` hides it, and moves it onto the image as long as it is hidden. The kernel of a
+    volume lies at the middle of its planes; without those beyond them, which would add planes to
+    the viewer's slider, and the name says so.
 
     If the image is mirrored, the kernel is too, because that is the blur which the viewer shows.
+
+    Parameters
+    ----------
+    geometry : LayerGeometry
+        Position of the result.
+    kernel : ndarray
+        Weights of the kernel, or of the kernels of a stack, ``(*stack, *kernel)``.
+    metadata : dict
+        Metadata of the layer.
     """
-    rows, columns = kernel.shape[-2:]
-    beside = geometry.right_of_plane(0, (rows, columns))
+    beside = geometry.right_of_plane(0, kernel.shape[-2:])
+    is_cut = False
+    if geometry.depth is not None:
+        is_cut = kernel.shape[-3] > geometry.planes
+        first = max(0, kernel.shape[-3] - geometry.planes) // 2
+        kernel = kernel[..., first : first + geometry.planes, :, :]
+        above = (geometry.planes - kernel.shape[-3]) // 2
+        beside = beside.shifted(above, [geometry.depth])
     arguments = {
-        "name": f"{geometry.name} [kernel]",
+        "name": f"{geometry.name} [kernel{', central planes' if is_cut else ''}]",
         "colormap": "inferno",
         "interpolation2d": "nearest",
         "metadata": metadata,
         **beside.layer_arguments(),
     }
-    return beside.embed(kernel), arguments, "image"
+    pixels = geometry.in_layer(kernel) if geometry.stack_axes else geometry.embed(kernel)
+    return pixels, arguments, "image"
 
 
 def kernel_of_each_plane(image: Image, axes: str, kernels: NDArray[Any]) -> NDArray[Any]:
-    """Return an array with the kernel of each plane; kernels that planes share use memory once.
+    """Return an array with the kernel of each block; kernels that blocks share use memory once.
 
     Parameters
     ----------
@@ -174,12 +192,12 @@ def _normalised(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def outputs_beside(geometry: LayerGeometry, result: Result) -> list[LayerData]:
-    """Return the kernel layer and the trace layer of a result."""
+    """Return the kernel layer of a result, and the trace layer, which is one of a plane."""
     metadata = layer_metadata(geometry, result)
-    return [
-        kernel_layer(geometry, result.kernel.weights, metadata),
-        trace_layer(geometry, result, metadata),
-    ]
+    kernel = kernel_layer(geometry, result.kernel.weights, metadata)
+    if geometry.depth is not None:
+        return [kernel]
+    return [kernel, trace_layer(geometry, result, metadata)]
 
 
 def residual_layer(geometry: LayerGeometry, result: Result) -> LayerData:

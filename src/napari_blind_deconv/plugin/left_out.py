@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QPushButton, QWidget
 
 from napari_blind_deconv.findings import FoundInPlanes, finding_lines
+from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.numerics.pixel_faults import PixelFault
 from napari_blind_deconv.plugin.layers import layer_metadata
 from napari_blind_deconv.plugin.layouts import in_column
@@ -94,7 +95,8 @@ class LeftOut(QWidget):
         self._viewer.layers.selection.active = layer
 
     def _show(self, found: dict[Finding, FoundInPlanes], planes: int) -> None:
-        self.notes.setText("\n".join(finding_lines(found, planes)))
+        kind = BlockKind.PLANE if self._run is None else self._run.task.image.block_kind
+        self.notes.setText("\n".join(finding_lines(found, planes, kind)))
         self.notes.setVisible(bool(found))
 
 
@@ -104,7 +106,11 @@ def _layer_of(run: ViewerRun) -> tuple[Any, dict[str, Any]]:
     The planes of a stack are read and examined when the viewer shows them.
     """
     image, geometry = run.task.image, run.geometry
-    data = _lazy_faults(run) if run.is_stack else geometry.embed(_faults_at(run, ()))
+    data = (
+        geometry.in_layer(_lazy_faults(run))
+        if run.is_stack
+        else geometry.embed(_faults_at(run, ()))
+    )
     colors: dict[int | None, str] = {None: "transparent"}
     colors |= {int(fault): color for fault, color in _COLOURS.items()}
     return data, {

@@ -12,10 +12,10 @@ from napari.layers import Image, Labels, Shapes
 from numpy.typing import NDArray
 from skimage.draw import polygon
 
-from napari_blind_deconv.plugin.geometry import converted_points
 from napari_blind_deconv.plugin.layer_array import full_data
 from napari_blind_deconv.plugin.layers import file_name
 from napari_blind_deconv.plugin.regions import LINES
+from napari_blind_deconv.plugin.viewing import converted_points
 
 __all__ = ["MaskFile", "mask_file", "mask_in_pixels"]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from napari.utils.notifications import Notification, notification_manager
 from qtpy.QtWidgets import QApplication
 
+from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.plugin.runtime_estimator import format_duration
 from napari_blind_deconv.results import Result, StackResult
 
 __all__ = [
     "copy_to_clipboard",
-    "format_planes",
+    "format_blocks",
     "format_time_left",
     "notify",
     "result_sentence",
@@ -36,9 +37,9 @@ def copy_to_clipboard(text: str) -> None:
         clipboard.setText(text)
 
 
-def format_planes(count: int) -> str:
-    """Return ``"1 plane"``, ``"2 planes"`` and so on."""
-    return f"{count} plane{'s' * (count != 1)}"
+def format_blocks(count: int, kind: BlockKind) -> str:
+    """Return ``"1 plane"``, ``"2 volumes"`` and so on."""
+    return f"{count} {kind}{'s' * (count != 1)}"
 
 
 def format_time_left(seconds: float | None, qualifier: str) -> str:
@@ -57,12 +58,13 @@ def result_sentence(result: Result) -> str:
     )
 
 
-def stack_sentence(result: StackResult) -> str:
-    """Return how many planes of a stack are done, missing or failed; with the first failure."""
-    sentence = f"{format_planes(result.done)} done."
+def stack_sentence(result: StackResult, kind: BlockKind) -> str:
+    """Return how many blocks of a stack are done, missing or failed; with the first failure."""
+    done = format_blocks(result.done, kind)
+    sentence = f"{done} done."
     if result.missing:
-        sentence = f"Stopped; {format_planes(result.done)} done, {result.missing} not computed."
+        sentence = f"Stopped; {done} done, {result.missing} not computed."
     for index, reason in list(result.failures.items())[:1]:
         count = len(result.failures)
-        sentence += f" {count} could not be deconvolved; plane {index}: {reason}"
+        sentence += f" {count} could not be deconvolved; {kind} {index}: {reason}"
     return sentence

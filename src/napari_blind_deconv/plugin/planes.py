@@ -1,24 +1,27 @@
-"""The planes of a layer as a stack: an image that is read plane by plane."""
+"""The planes or volumes of a layer as a stack: an image that is read block by block."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 from napari.components import Dims
 from napari.layers import Image
 
 from napari_blind_deconv.image import Image as ImageData
 from napari_blind_deconv.plugin.axes import stack_axes
-from napari_blind_deconv.plugin.geometry import LayerGeometry, shows_last_axes
+from napari_blind_deconv.plugin.geometry import LayerGeometry
 from napari_blind_deconv.plugin.layer_array import full_data
 from napari_blind_deconv.plugin.layer_optics import LayerOptics, channel_names
 from napari_blind_deconv.plugin.pixel_size import read_steps
+from napari_blind_deconv.plugin.viewing import shows_last_axes
 
-__all__ = ["stack_of"]
+__all__ = ["one_volume", "stack_of", "volumes_of"]
 
 
 def stack_of(
-    layer: Image, dims: Dims, span: tuple[int, int] | None = None
+    layer: Image, dims: Dims, pixels: Sequence[range] | None = None
 ) -> tuple[LayerGeometry, ImageData]:
     """Return the planes of a layer as an image that is not read yet, and their geometry.
 
@@ -28,8 +31,8 @@ def stack_of(
         A layer with three or more axes.
     dims : Dims
         Dimensions of the viewer.
-    span : tuple of int or None
-        First and last index along the layer's first axis, both included; None for all planes.
+    pixels : sequence of range or None
+        Indices along each axis before the rows; None for all planes.
 
     Raises
     ------
@@ -47,15 +50,16 @@ def stack_of(
         )
     axes = stack_axes(layer)
     data = full_data(layer)
-    start = 0
-    if span is not None:
-        start = span[0]
-        data = data[span[0] : span[1] + 1]
-    corner = (start, *[0] * (layer.ndim - 1))
+    whole = [range(side) for side in data.shape[: layer.ndim - 2]]
+    parts = whole if pixels is None else list(pixels)
+    if parts != whole:
+        data = data[tuple(slice(part.start, part.stop) for part in parts)]
+    corner = (*(part.start for part in parts), 0, 0)
     geometry = replace(
         LayerGeometry.of(layer, dims),
         position=corner,
         translate=layer.affine.inverse(layer.data_to_world(corner)),
+        stack_axes=tuple(range(len(parts))),
     )
     calibration = geometry.calibration
     unit = calibration.get("unit", "µm")
@@ -63,7 +67,7 @@ def stack_of(
     spacing = {**steps, **calibration.get("spacing", {})}
     unit = unit if set(spacing) - {"T"} else "pixel"
     count = full_data(layer).shape[axes.index("C")] if "C" in axes else 1
-    channels = range(start, start + data.shape[0]) if axes.startswith("C") else range(count)
+    channels = parts[axes.index("C")] if "C" in axes else range(count)
     names = channel_names(layer, count) if "C" in axes else ()
     optics = LayerOptics.of(layer).of_stack(axes, channels, count)
     return geometry, ImageData(
@@ -74,3 +78,29 @@ def stack_of(
         names[channels.start : channels.stop],
         optics=optics,
     )
+
+
+def volumes_of(geometry: LayerGeometry, image: ImageData) -> tuple[LayerGeometry, ImageData]:
+    """Return a stack of planes, as :func:`stack_of` returns it, as a stack of its volumes.
+
+    Raises
+    ------
+    ValueError
+        If the stack has no axis Z.
+    """
+    volumes, depth = image.as_volumes(), image.stack_axes.find("Z")
+    others = tuple(axis for axis in geometry.stack_axes if axis != depth)
+    planes = image.stack_shape[depth]
+    return replace(geometry, stack_axes=others, depth=depth, planes=planes), volumes
+
+
+def one_volume(geometry: LayerGeometry, image: ImageData) -> tuple[LayerGeometry, ImageData]:
+    """Return a copy of the only volume of a stack of volumes, which does not depend on its layer.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read.
+    """
+    volume = image.read((0,) * len(image.stack_axes))
+    return replace(geometry, stack_axes=()), volume.with_pixels(np.array(volume.pixels))

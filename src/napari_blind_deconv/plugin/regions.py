@@ -9,12 +9,9 @@ from napari.components import Dims, LayerList
 from napari.layers import Image, Layer, Shapes
 from numpy.typing import NDArray
 
-from napari_blind_deconv.plugin.geometry import (
-    Region,
-    converted_points,
-    plane_axes,
-)
+from napari_blind_deconv.plugin.geometry import Region
 from napari_blind_deconv.plugin.layer_array import full_data
+from napari_blind_deconv.plugin.viewing import converted_points, plane_axes
 
 __all__ = ["LINES", "can_hold_regions", "drawn_region", "visible_region"]
 

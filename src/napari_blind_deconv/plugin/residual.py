@@ -78,9 +78,10 @@ class ResidualButton(QPushButton):
         if self._run is None:
             return "There is no result yet."
         if result is None:
-            return "This plane was not deconvolved."
+            return f"This {self._run.task.image.block_kind} was not deconvolved."
         if not result.trust.residual.size:
-            return "The residuals of a stack are not kept; deconvolve this plane alone to see it."
+            kind = self._run.task.image.block_kind
+            return f"The residuals of a stack are not kept; deconvolve this {kind} alone to see it."
         if not np.isfinite(result.trust.residual).any():
             return "The field of view is too small for a residual with this kernel."
         return ""

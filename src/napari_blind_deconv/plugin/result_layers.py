@@ -205,10 +205,13 @@ class ResultLayers:
 
     def _keep_home_view(self, layer: Layer) -> None:
         """Let a layer lie beside the image while it is visible, else in the middle of it."""
-        axes = list(self._geometry.axes)
+        geometry = self._geometry
+        axes = list(geometry.block_axes)
         middle = (np.array(self.estimate.data.shape)[axes] - 1) / 2
         offset = middle - layer.extent.data.mean(axis=0)[axes]
-        beside, on_image = layer.translate, self._geometry.shifted(*offset).translate
+        if geometry.depth is not None:  # half a plane would put the viewer's slider between planes
+            offset[0] = np.floor(offset[0])
+        beside, on_image = layer.translate, geometry.shifted(offset, axes).translate
 
         def move() -> None:
             layer.translate = beside if layer.visible else on_image

@@ -88,6 +88,7 @@ class ResultPanel(QWidget):
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.dims.events.current_step.connect(self._on_step)
         self._index: Index = ()
+        self._plane: Index = ()
         self.clear()
 
     def clear(self) -> None:
@@ -108,7 +109,7 @@ class ResultPanel(QWidget):
     def show_run(self, run: ViewerRun) -> None:
         """Show the result of a run that has ended."""
         self._run = run
-        self._index = run.index_shown()
+        self._index, self._plane = run.index_shown(), run.plane_index_shown()
         self._show_estimates()
         self.comparison.compare(run)
         self.strength.show_run(run)
@@ -161,14 +162,16 @@ class ResultPanel(QWidget):
             self.slider.set_iterations(iterations, run.kept_index, run.index_in_use)
 
     def _on_step(self, _event: object) -> None:
-        """Update the panel if the viewer shows another plane of the stack."""
-        if self._run is None or not self._run.is_stack:
+        """Update the panel if the viewer shows another plane or volume."""
+        if self._run is None:
             return
-        index = self._run.index_shown()
+        index, plane = self._run.index_shown(), self._run.plane_index_shown()
+        if plane != self._plane:
+            self._plane = plane
+            self.comparison.refresh()
         if index == self._index:
             return
         self._index = index
-        self.comparison.refresh()
         self.strength.refresh()
         self.left_out.show_plane()
         self._show_kernel()
@@ -195,7 +198,8 @@ class ResultPanel(QWidget):
             ),
         ):
             button.setEnabled(is_enabled)
-            why_not = "This plane has no kernel." if has_kernel else "There is no kernel yet."
+            kind = None if run is None else run.task.image.block_kind
+            why_not = f"This {kind} has no kernel." if has_kernel else "There is no kernel yet."
             if has_own:
                 why_not = "The input layer was deleted."
             button.setToolTip(help_text if is_enabled else why_not)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,9 @@ from numpy.typing import NDArray
 from napari_blind_deconv.image import Image, Index
 from napari_blind_deconv.plugin.channels import is_blended
 from napari_blind_deconv.plugin.finished_planes import FinishedPlanes
-from napari_blind_deconv.plugin.geometry import LayerGeometry, viewer_position
+from napari_blind_deconv.plugin.geometry import LayerGeometry
 from napari_blind_deconv.plugin.kept_estimates import KeptEstimate, KeptEstimates
+from napari_blind_deconv.plugin.kernel_selection import PixelGrid
 from napari_blind_deconv.plugin.layers import (
     displayable,
     image_options,
@@ -29,6 +29,8 @@ from napari_blind_deconv.plugin.layers import (
     stack_record,
 )
 from napari_blind_deconv.plugin.result_layers import ResultLayers
+from napari_blind_deconv.plugin.run_observer import NO_OBSERVER, Observer
+from napari_blind_deconv.plugin.viewing import shown_index
 from napari_blind_deconv.plugin.worker import Failure, Progress, catch_errors, work
 from napari_blind_deconv.results import Result, StackResult
 from napari_blind_deconv.task import Task
@@ -36,49 +38,21 @@ from napari_blind_deconv.task import Task
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-__all__ = ["Observer", "ViewerRun"]
+__all__ = ["ViewerRun"]
 
 # Runs in progress. A run outlives the dock that started it: when the dock is closed, the run ends
 # and keeps its best estimate so far.
 _active: set[ViewerRun] = set()
 
 
-@dataclass(frozen=True)
-class Observer:
-    """Callbacks of a run, all called in the GUI thread.
-
-    Attributes
-    ----------
-    progressed : callable
-        Called with each progress report.
-    ended : callable
-        Called with the result, once its layers have been added.
-    failed : callable
-        Called with a sentence for the user, and the error if there is one.
-    cancelled : callable
-        Called when the live layer is removed during the run. The thread ends soon after.
-    """
-
-    progressed: Callable[[Progress], None]
-    ended: Callable[[StackResult], None]
-    failed: Callable[[str, BaseException | None], None]
-    cancelled: Callable[[], None]
-
-
-def _ignore(*_arguments: object) -> None: ...
-
-
-_NO_OBSERVER = Observer(_ignore, _ignore, _ignore, _ignore)
-
-
 class ViewerRun:
-    """A run over one or many planes of a layer.
+    """A run over one or many planes or volumes of a layer.
 
     The live layer is added at once, on top of the input. It shows the current estimate of a single
-    plane; for a stack, it is filled plane by plane. At the end of the run, a hidden layer with the
-    kernel is added, and for a single plane another one with the trace. The user can then view the
-    estimates of a single plane, and choose one of them as the result. Deleting the live layer
-    cancels the run, and no other layer is added.
+    plane or volume; for a stack, it is filled plane by plane, or volume by volume. At the end of
+    the run, a hidden layer with the kernel is added, and for a single plane another one with the
+    trace. The user can then view the estimates, unless it was a stack, and choose one of them as
+    the result. Deleting the live layer cancels the run, and no other layer is added.
 
     A layer that is blended with those below it would be added to its input, so that such an input
     is hidden, as are all channels of a composite; it is shown again if the result is deleted.
@@ -103,11 +77,11 @@ class ViewerRun:
     layers : ResultLayers
         The live layer, and those that are made from the result.
     estimates : KeptEstimates
-        Estimates of a single plane.
+        Estimates of a single plane or volume.
     kept_index, index_in_use : int
         Indices among them of the estimate that the run has kept, and of the one that is the result.
     planes : FinishedPlanes
-        The planes that are finished.
+        The planes or volumes that are finished.
     outcome : StackResult
         The result, once the run has ended.
     """
@@ -162,7 +136,7 @@ class ViewerRun:
 
     @property
     def is_stack(self) -> bool:
-        """Whether the image has axes besides rows and columns, even if there is only one plane."""
+        """Whether the image has axes besides those of a block, even if there is only one block."""
         return bool(self.task.image.stack_axes)
 
     @property
@@ -200,21 +174,22 @@ class ViewerRun:
 
     def detach(self) -> None:
         """End the run and keep the best estimate so far, without calling the observer."""
-        self._observer = _NO_OBSERVER
+        self._observer = NO_OBSERVER
         self.stop_and_keep()
 
     # Results
 
     def index_shown(self) -> Index:
-        """Return the index of the plane shown, or of the nearest one; ``()`` for a single plane."""
-        shape = self.task.image.stack_shape
-        nearest = np.round(self.layer.world_to_data(viewer_position(self.layer, self._viewer.dims)))
-        return tuple(
-            int(np.clip(nearest[axis], 0, length - 1)) for axis, length in enumerate(shape)
-        )
+        """Return the index of the block shown, or of the nearest one; ``()`` for a single one."""
+        return self.plane_index_shown()[: len(self.geometry.stack_axes)]
+
+    def plane_index_shown(self) -> Index:
+        """Return the index of the plane shown, or of the nearest one: of a volume, also along Z."""
+        shown = shown_index(self.layer, self._viewer.dims)
+        return tuple(shown[axis] for axis in self.geometry.sliced_axes)
 
     def result_shown(self) -> Result | None:
-        """Return the result of the plane shown; None if it is not finished or has failed."""
+        """Return the result of the block shown; None if it is not finished or has failed."""
         return self.planes.results.get(self.index_shown())
 
     def planes_shown(self) -> tuple[Image, NDArray[Any]]:
@@ -225,10 +200,19 @@ class ViewerRun:
         ValueError
             If the input cannot be read.
         """
-        index = self.index_shown()
-        before = self.task.image.read(index)
-        after = np.asarray(self.layer.data)
-        return before, after[index] if self.is_stack else after.reshape(before.pixels.shape)
+        before = self.task.image.as_planes().read(self.plane_index_shown())
+        index: list[int | slice] = list(shown_index(self.layer, self._viewer.dims))
+        for axis in self.geometry.axes:
+            index[axis] = slice(None)
+        return before, np.asarray(self.layer.data)[tuple(index)]
+
+    @property
+    def pixels(self) -> PixelGrid:
+        """The pixels of what was deconvolved: those of a plane, or the voxels of a volume."""
+        image = self.task.image
+        if image.pixel_size is None:
+            return PixelGrid((1.0,) * len(image.space), "px")
+        return PixelGrid(image.pixel_size, image.unit)
 
     def kernels(self) -> tuple[str, NDArray[np.float32]]:
         """Return the weights of all kernels, and the axes of that array; see `all_kernels`."""
@@ -246,7 +230,7 @@ class ViewerRun:
         files = (Path(path) for path in paths if path is not None)
         return tuple(path for path in files if path.exists())
 
-    # Estimates of a single plane, after the run
+    # Estimates of a single plane or volume, after the run
 
     def preview(self, index: int) -> KeptEstimate:
         """Show an estimate in the live layer, and return it."""
@@ -256,29 +240,12 @@ class ViewerRun:
 
     def choose(self, index: int) -> Result:
         """Make an estimate the result, replace the layers accordingly, and return the result."""
-        # It imports torch, which the run has loaded.
-        from napari_blind_deconv.engine.sampling import judge_block
-
-        estimate, before = self.preview(index), self.planes.results[()]
-        kernel = before.kernel.with_weights(estimate.kernel)
-        judgement = judge_block(
-            self.task.image.read(),
-            estimate.image,
-            kernel,
-            reason=before.stop_reason,
-            strength=before.settings.strength,
-            slowed_at=before.slowed_at,
-        )
-        result = replace(
-            before,
-            stop_iteration=estimate.iteration,
-            image=estimate.image,
-            kernel=kernel,
-            chosen_by_hand=index != self.kept_index,
-            **judgement._asdict(),
+        estimate = self.preview(index)
+        result = estimate.as_result(
+            self.task.image.read(), self.planes.results[()], by_hand=index != self.kept_index
         )
         self.planes.results[()], self.index_in_use = result, index
-        self._show_plane(result)
+        self._show_single(result)
         return result
 
     def forget_estimates(self) -> None:
@@ -304,16 +271,16 @@ class ViewerRun:
     def _show(self, result: StackResult) -> None:
         self.outcome = result
         if not self.is_stack:
-            plane = self.planes.results[()]
-            kept = KeptEstimate(plane.stop_iteration, plane.image, plane.kernel.weights)
+            single = self.planes.results[()]
+            kept = KeptEstimate(single.stop_iteration, single.image, single.kernel.weights)
             self.kept_index = self.index_in_use = self.estimates.add_result(kept)
-            self._show_plane(plane)
+            self._show_single(single)
             return
         record = stack_record(self.task, result)
         self.layer.metadata = layer_metadata(self.geometry, record=record)
         self._add_kernel_layer()
 
-    def _show_plane(self, result: Result) -> None:
+    def _show_single(self, result: Result) -> None:
         self.layers.show(displayable(self.geometry, result.image))
         self.layer.metadata = layer_metadata(self.geometry, result)
         self.layers.set_beside(outputs_beside(self.geometry, result))
@@ -322,8 +289,7 @@ class ViewerRun:
     def _add_kernel_layer(self) -> None:
         if self.planes.results:
             kernels = kernel_of_each_plane(self.task.image, *self.kernels())
-            _, arguments, kind = kernel_layer(self.geometry, kernels, self.layer.metadata)
-            self.layers.set_beside([(kernels, arguments, kind)])
+            self.layers.set_beside([kernel_layer(self.geometry, kernels, self.layer.metadata)])
 
     # Thread
 
@@ -353,7 +319,7 @@ class ViewerRun:
     def _on_failure(self, failure: Failure, observer: Observer) -> None:
         reason = str(failure)
         if self.is_stack and self.planes.results and not self.is_deleted:
-            reason += " The finished planes are kept."
+            reason += f" The finished {self.task.image.block_kind}s are kept."
             self._record_failure(reason)
         elif not self.is_deleted:
             self._viewer.layers.remove(self.layer)
@@ -382,12 +348,12 @@ class ViewerRun:
         self._hides_source = False
         if self._is_open:
             self.stop_and_keep()
-            observer, self._observer = self._observer, _NO_OBSERVER
+            observer, self._observer = self._observer, NO_OBSERVER
             observer.cancelled()
 
     def _close(self) -> Observer:
         """Return the observer that is to be called at the end; the run calls none after that."""
         self._is_open = False
-        observer, self._observer = self._observer, _NO_OBSERVER
+        observer, self._observer = self._observer, NO_OBSERVER
         self._stop.set()
         return observer

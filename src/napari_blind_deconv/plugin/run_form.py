@@ -2,59 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from magicgui.widgets import ComboBox, Label, SpinBox
-from magicgui.widgets.bases import Widget
+from magicgui.widgets import ComboBox, Label
 from napari.layers import Image, Layer
 from psygnal import Signal
 from qtpy.compat import isalive
-from qtpy.QtWidgets import QPushButton, QWidget
+from qtpy.QtWidgets import QWidget
 
-from napari_blind_deconv.engine.inputs import check_block, fitted_kernel, kernel_window
-from napari_blind_deconv.image import Image as ImageData
+from napari_blind_deconv.engine.inputs import fitted_kernel, kernel_window
+from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.kernel import KernelScope
 from napari_blind_deconv.plugin.axes import stack_axes
-from napari_blind_deconv.plugin.expected_time import ExpectedTime
-from napari_blind_deconv.plugin.geometry import (
-    LayerGeometry,
-    pixel_size,
-    plane_shape,
-    shown_index,
-    shows_last_axes,
-)
+from napari_blind_deconv.plugin.expected_time import ExpectedTime, Extent
+from napari_blind_deconv.plugin.geometry import LayerGeometry
 from napari_blind_deconv.plugin.input_form import DRAWN, InputForm
-from napari_blind_deconv.plugin.kernel_form import (
-    GAUSSIAN,
-    LAYER,
-    MICROSCOPE,
-    KernelForm,
-    KernelSelection,
-)
+from napari_blind_deconv.plugin.input_part import InputPart
+from napari_blind_deconv.plugin.kernel_form import GAUSSIAN, LAYER, MICROSCOPE, KernelForm
+from napari_blind_deconv.plugin.kernel_selection import KernelSelection, PixelGrid
 from napari_blind_deconv.plugin.kernel_window import KernelWindow
 from napari_blind_deconv.plugin.layer_array import full_data
 from napari_blind_deconv.plugin.layer_file import tiff_of
 from napari_blind_deconv.plugin.layouts import in_column, wrap
 from napari_blind_deconv.plugin.pixel_size import read_steps
-from napari_blind_deconv.plugin.planes import stack_of
 from napari_blind_deconv.plugin.preferences import Preferences
 from napari_blind_deconv.plugin.run_on import ONE
-from napari_blind_deconv.plugin.settings_form import SettingsForm, form_rows, set_tooltip, show_row
+from napari_blind_deconv.plugin.settings_form import form_rows, set_tooltip, show_row
+from napari_blind_deconv.plugin.settings_section import SettingsSection
 from napari_blind_deconv.plugin.snippets import Script
 from napari_blind_deconv.plugin.stated import Stated
-from napari_blind_deconv.settings import DEVICE_NAMES, PRESET_HELP, Settings
+from napari_blind_deconv.plugin.viewing import pixel_size, plane_shape, shown_index, shows_last_axes
+from napari_blind_deconv.settings import PRESET_HELP, Settings
 from napari_blind_deconv.task import Task
-from napari_blind_deconv.units import in_unit
 from napari_blind_deconv.verdict import NextStep
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 __all__ = ["RunForm"]
-
-_WITH_OWN_WIDGETS = ("kernel_size", "device", "seed")
-_GENERATED = [name for name in Settings.model_fields if name not in _WITH_OWN_WIDGETS]
 
 
 class RunForm(QWidget):
@@ -80,12 +65,12 @@ class RunForm(QWidget):
     -------
     failed : str
         Something that the user entered cannot be used, for the reason given.
-    input_changed : ()
-        The input is another one.
+    checked : str
+        The choices have changed; why they cannot be run, or an empty text if they can.
     """
 
     failed = Signal(str)
-    input_changed = Signal()
+    checked = Signal(str)
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
@@ -111,7 +96,7 @@ class RunForm(QWidget):
             "kernel for all planes. per-slice: estimate a kernel for each plane, which is slower.",
         )
         self.preset = ComboBox(label="Preset", choices=list(PRESET_HELP))
-        self.expected_time = ExpectedTime(self._show_expected_time)
+        self.expected_time = ExpectedTime(self._check)
         self.kernel_summary = Label(
             label="Kernel", tooltip="The choice in the section Kernel below."
         )
@@ -127,26 +112,12 @@ class RunForm(QWidget):
         rows = form_rows([window.choice, window.pixels, window.size])
         return in_column(QWidget(), self.kernel, rows)
 
-    def _make_settings_section(self) -> QWidget:
-        self.fields = SettingsForm(_GENERATED)
-        self.device = ComboBox(
-            label="Device",
-            choices=DEVICE_NAMES,
-            tooltip="What computes the result. auto uses a GPU if there is one, else the CPU.",
-        )
-        self.seed = SpinBox(
-            label="Seed",
-            max=2**31 - 1,
-            tooltip="Seed of the random numbers: the same seed gives the same result.",
-        )
-        self.reset_button = QPushButton("Reset")
-        self.reset_button.setToolTip("Reset preset, device, seed and kernel to their defaults.")
+    def _make_settings_section(self) -> SettingsSection:
+        section = SettingsSection()
+        self.fields, self.device, self.seed = section.fields, section.device, section.seed
+        self.reset_button = section.reset_button
         self.reset_button.clicked.connect(self.reset)
-        widgets = {**self.fields.widgets, "device": self.device, "seed": self.seed}
-        rows: list[Widget | str] = []
-        for group, names in Settings.groups().items():
-            rows += [group, *(widgets[name] for name in names if name in widgets)]
-        return in_column(QWidget(), self.reset_button, form_rows(rows))
+        return section
 
     def _connect_widgets(self) -> None:
         self.preset.changed.connect(self._show_preset)
@@ -155,14 +126,9 @@ class RunForm(QWidget):
         self._viewer.dims.events.current_step.connect(self._fill_microscope)
         self.kernel.held.changed.connect(self._show_kernel)
         self.fields.widgets["strength"].changed.connect(self._show_kernel)
-        for choice in (
-            self.stack_kernel,
-            self.device,
-            self.kernel.source,
-            self.kernel.held,
-            *self.fields.widgets.values(),
-        ):
-            choice.changed.connect(self._show_expected_time)
+        for choice in (self.stack_kernel, self.device, *self.fields.widgets.values()):
+            choice.changed.connect(self._check)
+        self.kernel.changed.connect(self._check)
         limit = self.fields.widgets["kernel_size_limit"]
         for choice in (limit, self.kernel_window.choice, self.kernel_window.pixels):
             choice.changed.connect(self._show_kernel_size)
@@ -195,13 +161,9 @@ class RunForm(QWidget):
         """
         layer = self.input.chosen_layer() if layer is None else layer
         choice = self.kernel_selection(layer).choice
-        is_stack = self.input.is_stack_of(layer)
-        geometry, image = self._stack(layer) if is_stack else self._plane(layer)
+        geometry, image = self.input.read(layer)
         if choice.kernel is not None:
             fitted_kernel(choice.kernel, image)
-        masked = self.input.masked(layer)
-        if masked is not None:
-            image = image.with_mask(masked)
         return geometry, Task(image, self.settings(), choice)
 
     def other_files(self) -> list[str]:
@@ -209,14 +171,6 @@ class RunForm(QWidget):
         mask = self.input.mask.value
         files = (None if mask is None else mask.source.path, self.kernel.stored_in)
         return [file for file in files if file is not None]
-
-    def _plane(self, layer: Image) -> tuple[LayerGeometry, ImageData]:
-        plane = self.input.plane(layer)
-        check_block(plane.image)
-        return plane, plane.image
-
-    def _stack(self, layer: Image) -> tuple[LayerGeometry, ImageData]:
-        return stack_of(layer, self._viewer.dims, self.input.planes(layer))
 
     def layers_in_use(self) -> list[Layer]:
         """Return the layers that are chosen as input, mask and PSF."""
@@ -228,31 +182,32 @@ class RunForm(QWidget):
     def script(self, layer: Image | None = None) -> Script:
         """Return the run as a script; parameters and errors are those of :meth:`task`."""
         layer = self.input.chosen_layer() if layer is None else layer
-        plane_axes = "YXS" if layer.rgb else "YX"
-        settings = self.settings()
+        part, settings = self.input.part(layer), self.settings()
         return Script(
             name=layer.name,
             path=tiff_of(layer),
-            index=self.input.index(layer),
-            axes=stack_axes(layer) if self.input.is_stack_of(layer) else plane_axes,
+            index=part.index(),
+            axes=part.axes,
             preset=self.preset.value,
             changes=settings.changes_from(Settings.preset(self.preset.value)),
             kernel=self.kernel_selection(layer),
-            pixel_size=self._pixel_size_in_micrometres(layer),
+            layer_axes=stack_axes(layer) if not part.is_plane else "",
+            block=part.block,
+            pixel_size=self._pixel_size_in_micrometres(part),
             mask=self.input.mask_file(layer),
             optics=Stated.of(layer).optics,
         )
 
-    def _pixel_size_in_micrometres(self, layer: Image) -> tuple[float, ...]:
+    def _pixel_size_in_micrometres(self, part: InputPart) -> tuple[float, ...]:
         """Return the pixel size along Y and X, of a stack also along Z; empty if it is unknown."""
-        height, width, unit = pixel_size(layer, self._viewer.dims)
-        if unit == "px" or not shows_last_axes(layer, self._viewer.dims):
+        if not shows_last_axes(part.layer, self._viewer.dims):
             return ()
-        is_stack = self.input.is_stack_of(layer)
-        steps = read_steps(layer, stack_axes(layer), unit) if is_stack else {}
+        grid = part.pixels
+        if part.is_plane:
+            return grid.micrometres
+        steps = read_steps(part.layer, stack_axes(part.layer), grid.unit)
         depth = [steps["Z"]] if "Z" in steps else []
-        sides = [in_unit(side, unit, "µm") for side in (*depth, height, width)]
-        return tuple(side for side in sides if side is not None)
+        return PixelGrid((*depth, *grid.sides[-2:]), grid.unit).micrometres
 
     def kernel_selection(self, layer: Image | None = None) -> KernelSelection:
         """Return the kernel for a layer, or how to estimate it.
@@ -261,15 +216,18 @@ class RunForm(QWidget):
         """
         chosen = self.input.chosen_layer()
         layer = chosen if layer is None else layer
-        height, width, unit = pixel_size(layer, self._viewer.dims)
+        part = self.input.part(layer)
         other = None if layer == chosen else (layer, shown_index(layer, self._viewer.dims))
-        selection = self.kernel.selection(height, width, unit, other)
-        if not self.input.is_stack_of(layer):
-            return selection
-        choice = selection.choice
-        return replace(
-            selection, choice=replace(choice, scope=KernelScope(self.stack_kernel.value))
-        )
+        if not part.is_stack:
+            return self.kernel.selection(part.pixels, other)
+        channels = part.extent().channels
+        if channels > 1 and self.kernel.is_held and self.kernel.source.value == MICROSCOPE:
+            raise ValueError(
+                "Expected one channel for the microscope's PSF, which depends on the wavelength, "
+                f"got {channels}; split the layer into its channels, or process one at a time."
+            )
+        selection = self.kernel.selection(part.pixels, other)
+        return selection.with_scope(KernelScope(self.stack_kernel.value))
 
     def describe_image(self) -> str:
         """Return shape and type of the layer's pixels as text."""
@@ -317,35 +275,67 @@ class RunForm(QWidget):
 
     def _on_input_changed(self) -> None:
         self._fill_microscope()
-        show_row(self.stack_kernel, self.input.is_stack)
+        self.kernel.choose_block(self.input.block)
         self._show_kernel_size()
-        self._show_expected_time()
-        self.input_changed.emit()
+        self._check()
+
+    def _check(self) -> None:
+        """Show how long a run takes, or why there can be none."""
+        if not isalive(self):  # the measurement of this machine may end after the dock was closed
+            return
+        is_volume = self.input.block is BlockKind.VOLUME
+        one_kernel = is_volume and self.kernel.is_held
+        show_row(self.stack_kernel, self.input.is_stack and not one_kernel)
+        why_not = self._why_not_volumes() if is_volume else ""
+        self.expected_time.value = why_not
+        if not why_not:
+            self._show_expected_time()
+        self.checked.emit(why_not)
+
+    def _why_not_volumes(self) -> str:
+        """Return why no chosen layer has volumes that can be deconvolved; empty if one has."""
+        reasons = [self._why_not_volume(layer) for layer in self.input.run_on.chosen]
+        return "" if "" in reasons or not reasons else reasons[0]
+
+    def _why_not_volume(self, layer: Image) -> str:
+        try:
+            self._beyond_volume(layer)
+        except Exception as error:  # a PSF may be read from lazy data, which may raise any error
+            return str(error) or type(error).__name__
+        return ""
+
+    def _beyond_volume(self, layer: Image) -> int:
+        choice = self.kernel_selection(layer).choice
+        return self.input.part(layer).voxels_beyond(self.settings(), choice)
+
+    def _extent(self, layer: Image) -> Extent:
+        extent = self.input.part(layer).extent()
+        is_volume = self.input.block is BlockKind.VOLUME
+        return extent._replace(beyond=self._beyond_volume(layer)) if is_volume else extent
 
     def _show_expected_time(self) -> None:
         """Show how long a run takes; this starts a measurement if there is none yet."""
-        if not isalive(self):  # the measurement may end after the dock was closed
-            return
         layers = self.input.run_on.chosen
         if not layers:
             self.expected_time.value = ""
             return
         try:
-            settings, extents = self.settings(), [self.input.extent(layer) for layer in layers]
+            settings = self.settings()
+            extents = [self._extent(layer) for layer in layers]
         except (ValueError, TypeError) as error:
             self.expected_time.value = str(error)
             return
         scope = None if self.kernel.is_held else KernelScope(self.stack_kernel.value)
-        self.expected_time.show_time(settings, extents, scope, with_memory=self.input.is_stack)
+        self.expected_time.show_time(
+            settings, extents, scope, self.input.block, with_memory=self.input.is_stack
+        )
 
     def show_preferences(self, preferences: Preferences) -> None:
         """Show preset, settings and device."""
         with self.preset.changed.blocked(), self.device.changed.blocked():
             self.preset.value = preferences.preset
             settings = preferences.settings()
-            if settings.device not in self.device.choices:  # for example a second GPU
-                self.device.choices = (*DEVICE_NAMES, settings.device)
-            self.device.value = settings.device
+            self.settings_section.show_device(settings.device)
         self.kernel_window.show_settings(settings)
         self._show_settings(settings)
 
@@ -357,7 +347,7 @@ class RunForm(QWidget):
         self.fields.show_settings(settings)
         self._show_kernel()
         self._show_kernel_size()
-        self._show_expected_time()
+        self._check()
 
     def _show_kernel(self) -> None:
         """Show a line on the kernel unless it is estimated: the kernel section may be folded."""

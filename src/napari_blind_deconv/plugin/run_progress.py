@@ -6,6 +6,7 @@ import time
 
 from qtpy.QtWidgets import QProgressBar
 
+from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.plugin.messages import format_time_left
 
 __all__ = ["RunProgress"]
@@ -39,13 +40,13 @@ class RunProgress(QProgressBar):
         left = self._seconds_left(iteration, limit)
         self.setFormat(f"%v of %m · {format_time_left(left, 'at most')}")
 
-    def show_planes(self, done: int, planes: int) -> None:
-        """Show how many planes of a stack are done."""
-        self.setRange(0, planes)
+    def show_blocks(self, done: int, count: int, kind: BlockKind) -> None:
+        """Show how many planes or volumes of a stack are done."""
+        self.setRange(0, count)
         self.setValue(done)
-        # Time is measured from the first finished plane on, without the search for the kernel.
-        left = self._seconds_left(done, planes) if done else None
-        self.setFormat(f"%v of %m planes · {format_time_left(left, 'about')}")
+        # Time is measured from the first finished one on, without the search for the kernel.
+        left = self._seconds_left(done, count) if done else None
+        self.setFormat(f"%v of %m {kind}s · {format_time_left(left, 'about')}")
 
     def _seconds_left(self, done: int, total: int) -> float | None:
         """Return the time left at the speed since the first report; None if it is not known yet."""

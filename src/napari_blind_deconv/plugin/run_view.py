@@ -92,11 +92,12 @@ class RunView(QWidget):
     def show_progress(self, run: ViewerRun, progress: Progress) -> None:
         """Show a report of a run."""
         if run.is_stack:
-            self.progress.show_planes(run.planes.done, run.task.image.blocks)
+            image = run.task.image
+            self.progress.show_blocks(run.planes.done, image.blocks, image.block_kind)
             if progress.block is not None and progress.block.result is not None:
-                self._show_trace_and_kernel(progress.block.result)
+                self._show_trace_and_kernel(run, progress.block.result)
         elif progress.kernel is not None:
-            self.kernel_view.show_kernel(progress.kernel)
+            self.kernel_view.show_kernel(progress.kernel, run.pixels.sides)
             self.progress.show_iteration(progress.iteration, progress.max_iterations)
             self.trace_plot.extend(progress.trace, progress.best_iteration)
 
@@ -107,15 +108,14 @@ class RunView(QWidget):
         if result is None:
             self.clear_plots()
         else:
-            self._show_trace_and_kernel(result)
-            height, width, unit = run.geometry.pixel_size
-            found = verdict(result, (height, width), unit)
+            self._show_trace_and_kernel(run, result)
+            found = verdict(result, *run.pixels)
             self.verdict.show_verdict(found)
             self.show_warnings(f.sentence for f in result.flags if f not in found.flags)
         if run.is_stack:
             self.show_warnings(run.planes.warning_lines(run.index_shown()))
 
-    def _show_trace_and_kernel(self, result: Result) -> None:
+    def _show_trace_and_kernel(self, run: ViewerRun, result: Result) -> None:
         self.trace_plot.clear()
         self.trace_plot.extend(result.trace, result.stop_iteration)
-        self.kernel_view.show_kernel(result.kernel.weights)
+        self.kernel_view.show_kernel(result.kernel.weights, run.pixels.sides)

@@ -38,7 +38,13 @@ class RuntimeEstimator:
         self._models: dict[Settings, RuntimeModel | str] = {}
         self._is_measuring = False
 
-    def describe(self, settings: Settings, workloads: Iterable[tuple[int, int, int]]) -> str:
+    def describe(
+        self,
+        settings: Settings,
+        workloads: Iterable[tuple[int, int, int]],
+        *,
+        with_networks: bool = True,
+    ) -> str:
         """Return the shortest and longest duration of runs, or that it is being measured.
 
         The longest is that of networks that run to their limit, which few images need.
@@ -49,6 +55,8 @@ class RuntimeEstimator:
             Settings of the runs.
         workloads : iterable of tuple of int
             For each run the number of planes, of pixels in each plane, and of kernels to estimate.
+        with_networks : bool
+            Whether the networks may refine the result.
         """
         key = Settings(**{name: getattr(settings, name) for name in _TIMED_SETTINGS})
         model = self._models.get(key)
@@ -62,7 +70,7 @@ class RuntimeEstimator:
             for planes, pixels, kernels in workloads
         ]
         shortest, longest = (sum(seconds) for seconds in zip(*durations, strict=True))
-        if round(shortest) == round(longest):
+        if not with_networks or round(shortest) == round(longest):
             return format_duration(shortest)
         return f"{format_duration(shortest)}, at most {format_duration(longest)} with networks"
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_blind_deconv.plugin.layers import LayerData
+from napari_blind_deconv.plugin.stated import Stated
 
 if TYPE_CHECKING:
     from napari_blind_deconv.synthetic import Scene
 
-__all__ = ["cell", "channels", "microtubules", "scene", "stack"]
+__all__ = ["cell", "channels", "microtubules", "scene", "stack", "volume"]
 
 _STACK_SHAPE = (128, 128)
 _PLANE_DISTANCE = 0.3  # µm
@@ -72,6 +73,20 @@ def stack() -> list[LayerData]:
     size = scenes[0].pixel_size
     options = {"name": "z-stack", "axis_labels": ("z", "y", "x")}
     return [(planes, {**options, **_calibration(_PLANE_DISTANCE, size, size)}, "image")]
+
+
+def volume() -> list[LayerData]:
+    """Return a synthetic widefield recording of a volume, whose optics are known."""
+    from napari_blind_deconv.synthetic import VOLUME_OPTICS, VOLUME_STEP, fluorescence_volume
+
+    sample = fluorescence_volume()
+    options = {
+        "name": "volume",
+        "axis_labels": ("z", "y", "x"),
+        "metadata": Stated(optics=VOLUME_OPTICS).as_metadata(),
+        **_calibration(VOLUME_STEP, sample.pixel_size, sample.pixel_size),
+    }
+    return [(sample.observed, options, "image")]
 
 
 def channels() -> list[LayerData]:

@@ -164,12 +164,19 @@ def _job_of(run: ViewerRun, output: Path) -> Job | None:
         input=Path(path),
         output=output,
         settings=task.settings,
-        axes=image.axes if run.is_stack else None,
+        axes=_layer_letters(run) if run.is_stack else None,
         pixel_size=known if len(known) > 1 else None,
         optics=image.optics,
         kernel=task.kernel.scope,
         select=_selection(run),
+        block=image.block_kind,
     )
+
+
+def _layer_letters(run: ViewerRun) -> str:
+    """Return the axes of the input layer of a stack, in which Z may be anywhere before Y."""
+    letters = dict(zip(run.geometry.all_axes, run.task.image.axes, strict=False))
+    return "".join(letters[axis] for axis in sorted(letters)) + "S" * run.geometry.rgb
 
 
 def _selection(run: ViewerRun) -> str | None:
@@ -177,7 +184,7 @@ def _selection(run: ViewerRun) -> str | None:
     geometry, shape = run.geometry, run.task.image.pixels.shape
     sides = full_data(run.source).shape[: len(geometry.position)]
     lengths = [1] * len(sides)
-    axes = range(len(sides)) if run.is_stack else geometry.axes
+    axes = geometry.all_axes
     for axis, length in zip(axes, shape, strict=False):
         lengths[axis] = length
     items = []

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from napari.layers import Image as ImageLayer
 
 from napari_blind_deconv.plugin.geometry import LayerGeometry
-from napari_blind_deconv.plugin.run import Observer, ViewerRun
+from napari_blind_deconv.plugin.run import ViewerRun
+from napari_blind_deconv.plugin.run_observer import Observer
 from napari_blind_deconv.plugin.worker import Progress
 from napari_blind_deconv.results import StackResult
 from napari_blind_deconv.task import Task

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.optics import Optics
-from napari_blind_deconv.plugin.kernel_form import KernelSelection
+from napari_blind_deconv.plugin.kernel_selection import KernelSelection, format_sides
 from napari_blind_deconv.plugin.layers import file_name
 from napari_blind_deconv.plugin.masks import MaskFile
 
@@ -44,6 +45,10 @@ class Script:
         File with the mask of the pixels to leave out.
     optics : Optics
         Optics that the user stated, in place of those in the file.
+    layer_axes : str
+        Axes of the layer, if planes of a stack or volumes are taken; else empty.
+    block : BlockKind
+        What is deconvolved at once.
     ending : str
         End of the name of the result's file.
     """
@@ -58,12 +63,19 @@ class Script:
     pixel_size: tuple[float, ...] = ()
     mask: MaskFile | None = None
     optics: Optics = field(default_factory=Optics)
+    layer_axes: str = ""
+    block: BlockKind = BlockKind.PLANE
     ending: str = "_deblurred"
 
     @property
     def is_stack(self) -> bool:
-        """Whether the part has axes besides rows and columns."""
-        return self.axes.removesuffix("S") != "YX"
+        """Whether the part has axes besides those of a block."""
+        return self.axes.removesuffix("S") != ("ZYX" if self.is_volume else "YX")
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether volumes are deconvolved, in place of planes."""
+        return self.block is BlockKind.VOLUME
 
     @property
     def file(self) -> str:
@@ -99,8 +111,12 @@ class Script:
         arguments = ["blind-deconv", "run", self.file, self.output]
         arguments += settings_options(self.preset, self.changes)
         choice = self.kernel.choice
-        if self.is_stack:
-            arguments += ["--axes", self.axes, "--kernel", choice.scope.value]
+        if self.layer_axes:
+            arguments += ["--axes", self.layer_axes]
+        if self.is_volume:
+            arguments.append("--volume")
+        if self.is_stack and (choice.is_found or not self.is_volume):
+            arguments += ["--kernel", choice.scope.value]
         if self.pixel_size:  # napari's TIFF files do not state it
             arguments += ["--pixel-size", ",".join(f"{side:.9g}" for side in self.pixel_size)]
         if self.optics.numerical_aperture:
@@ -123,6 +139,8 @@ class Script:
             names.insert(0, "KernelChoice")
         if "prepare_psf" in self.kernel.code:
             names.append("prepare_psf")
+        if self.kernel.code.startswith("microscope_psf"):
+            names += ["Optics", "microscope_psf"]
         lines = ["import tifffile", f"from napari_blind_deconv import {', '.join(names)}"]
         if "read_psf" in self.kernel.code:
             lines.append("from napari_blind_deconv.io.images import read_psf")
@@ -156,6 +174,13 @@ class Script:
     def _mask_options(self) -> list[str]:
         return [] if self.mask is None else ["mask=mask"]
 
+    @property
+    def _volume_options(self) -> list[str]:
+        """The voxel size, which volumes need."""
+        if not self.is_volume or not self.pixel_size:
+            return []
+        return [f"pixel_size={format_sides(self.pixel_size)}"]
+
     def _changes_call(self) -> str:
         if not self.changes:
             return ""
@@ -163,7 +188,7 @@ class Script:
 
     def _plane_call(self) -> list[str]:
         options = [] if self.axes == "YX" else [f"axes={self.axes!r}"]
-        options += self._mask_options
+        options += [*self._volume_options, *self._mask_options]
         if self._starts_from_guess:
             options.append(f"kernel=KernelChoice.start_from({self.kernel.code})")
         elif self.kernel.code:
@@ -175,7 +200,9 @@ class Script:
         kernel = self.kernel.code or repr(choice.scope.value)
         if self._starts_from_guess:
             kernel = f"KernelChoice.start_from({self.kernel.code}, {choice.scope.value!r})"
-        options = [f"axes={self.axes!r}", f"kernel={kernel}", *self._mask_options]
+        options = [f"axes={self.axes!r}", f"kernel={kernel}"]
+        options += ["block='volume'"] if self.is_volume else []
+        options += [*self._volume_options, *self._mask_options]
         call = f"deconvolve_stack({', '.join(['image', 'settings', *options])})"
         return [f"result = {call}.result()"]
 

@@ -109,6 +109,8 @@ class StrengthSlider(QWidget):
         if self._run is None or self._result is None or not self._is_moved:
             self.preview.end()
             return
+        if self._run.geometry.depth is not None:
+            return
         self.previewed.emit()
         tile = Tile.of(self._run, self._result, self._viewer.dims)
         self.preview.show(tile, self.strength)
@@ -125,6 +127,8 @@ class StrengthSlider(QWidget):
             text = "After a run, its strength can be changed here."
         elif not self._is_moved:
             text += ", that of the result"
+        elif self._run is not None and self._run.geometry.depth is not None:
+            text += "; a volume has no preview"
         else:
             text += " …"
         self.label.setText(text)

@@ -81,10 +81,8 @@ class Tile:
     def place(self) -> LayerGeometry:
         """Position of what is shown."""
         geometry = self.run.geometry
-        offset = np.zeros(len(geometry.position))
-        offset[: len(self.index)] = self.index
-        offset[list(geometry.axes)] = [part.start for part in self.shown]
-        return geometry.moved(offset)
+        first = geometry.shifted(self.index, geometry.stack_axes)
+        return first.shifted([part.start for part in self.shown])
 
     def displayed(self, estimate: NDArray[np.float32]) -> NDArray[Any]:
         """Return what is shown of an estimate of the region, as napari displays it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -15,13 +15,9 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_blind_deconv.plugin.colours import BLUE
-from napari_blind_deconv.plugin.geometry import (
-    LayerGeometry,
-    display_of,
-    plane_axes,
-    unit_factors,
-)
+from napari_blind_deconv.plugin.geometry import LayerGeometry, display_of
 from napari_blind_deconv.plugin.layers import layer_metadata
+from napari_blind_deconv.plugin.viewing import plane_axes, unit_factors
 from napari_blind_deconv.plugin.views import View
 
 if TYPE_CHECKING:
@@ -64,8 +60,8 @@ class Swipe(View):
     def __init__(self, viewer: Viewer, run: ViewerRun) -> None:
         super().__init__(viewer, run)
         self._across = _Across.of(run, viewer)
-        self.length = run.task.image.block_shape[self._across.axis]
-        self._index = run.index_shown()
+        self.length = run.task.image.block_shape[-2:][self._across.axis]
+        self._index = run.plane_index_shown()
         self._is_dragged = self._is_hovered = False
         centre = np.array(viewer.dims.point)
         centre[list(viewer.dims.displayed)] = viewer.scene.camera.center[-2:]
@@ -90,7 +86,7 @@ class Swipe(View):
     def refresh(self) -> None:
         """Show the plane that is on the screen, with the pixels that it has now."""
         self._planes = self._read()
-        index = self._run.index_shown()
+        index = self._run.plane_index_shown()
         if index != self._index:
             self._index = index
             for part, place in zip(self._parts, self._places(), strict=True):
@@ -134,20 +130,19 @@ class Swipe(View):
         need not be moved with the divider.
         """
         image, is_mirrored = self._run.task.image, self._across.is_mirrored
-        planes = self._planes or [np.zeros(image.block_shape + image.samples, np.float32)] * 2
+        shape = image.block_shape[-2:] + image.samples
+        planes = self._planes or [np.zeros(shape, np.float32)] * 2
         cut = self.length - self.divider if is_mirrored else self.divider
         pieces = []
         for plane, is_first in zip(planes, (not is_mirrored, is_mirrored), strict=True):
             part = slice(cut) if is_first else slice(None, cut - 1, -1)
             piece = plane[:, part] if self._across.axis else plane[part]
-            pieces.append(self._run.geometry.embed(piece))
+            pieces.append(replace(self._run.geometry, depth=None).embed(piece))
         return pieces
 
     def _places(self) -> list[LayerGeometry]:
         geometry = self._run.geometry
-        offset = np.zeros(len(geometry.position))
-        offset[: len(self._index)] = self._index
-        first = geometry.moved(offset)
+        first = geometry.shifted(self._index, geometry.sliced_axes)
         axis = geometry.axes[self._across.axis]
         places = [first, first.counted_backwards(axis, self.length - 1)]
         return places[::-1] if self._across.is_mirrored else places

@@ -40,7 +40,7 @@ _PREPARED = {
 
 
 class BlindDeconvolutionWidget(QWidget):
-    """Panel to deconvolve a plane of a layer, a region of it or a stack, without a known PSF.
+    """Panel to deconvolve a plane of a layer, a region of it, a stack or a volume.
 
     Parameters
     ----------
@@ -53,6 +53,7 @@ class BlindDeconvolutionWidget(QWidget):
         self._viewer = napari_viewer
         self._series: SeriesOfRuns | None = None  # what is under way
         self._last: ViewerRun | None = None  # the run whose result is shown
+        self._why_not = ""  # why the choices cannot be run
         self.welcome = Welcome(napari_viewer)
         self.form = RunForm(napari_viewer)
         self.result = ResultPanel(napari_viewer)
@@ -66,7 +67,7 @@ class BlindDeconvolutionWidget(QWidget):
         self.result.plane_shown.connect(self._show_result)
         self.result.failed.connect(self._show_error)
         self.form.failed.connect(self._show_error)
-        self.form.input_changed.connect(self._update_run_button)
+        self.form.checked.connect(self._update_run_button)
         self.result.saved.connect(self._show_status)
         self.result.deleted.connect(self._show_last)
         self.form.input.layer.changed.connect(self._show_last)
@@ -256,7 +257,7 @@ class BlindDeconvolutionWidget(QWidget):
         self.result.show_run(run)
         result = run.result_shown()
         if run.is_stack:
-            self._show_status(stack_sentence(run.outcome))
+            self._show_status(stack_sentence(run.outcome, run.task.image.block_kind))
         elif result is not None:
             self._show_status(result_sentence(result))
         self._show_result(result)
@@ -323,18 +324,16 @@ class BlindDeconvolutionWidget(QWidget):
         self.progress.setVisible(running)
         self.history_view.show_running(running)
 
-    def _update_run_button(self) -> None:
-        """State how many layers are run on, if there are several."""
+    def _update_run_button(self, why_not: str | None = None) -> None:
+        """State how many layers are run on, or why the choices cannot be run; None: as before."""
+        self._why_not = self._why_not if why_not is None else why_not
         if not isalive(self):  # the viewer outlives the dock
             return
         running, count = self._series is not None, len(self.form.input.run_on.chosen)
-        self.run_button.setEnabled(not running)
+        why_not = "A run is under way: wait for it, or stop it." if running else self._why_not
+        self.run_button.setEnabled(not why_not)
         self.run_button.setText("Run" if count < 2 else f"Run {count} layers")
-        self.run_button.setToolTip(
-            "A run is under way: wait for it, or stop it."
-            if running
-            else "Deconvolve the input chosen above."
-        )
+        self.run_button.setToolTip(why_not or "Deconvolve the input chosen above.")
 
     def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 (Qt's name)
         """End the run and keep its best estimate when napari removes the widget from its dock."""

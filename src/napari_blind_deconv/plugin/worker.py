@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_blind_deconv.image import Index
+from napari_blind_deconv.image import BlockKind, Index
 from napari_blind_deconv.plugin.torch_loading import load_torch
 from napari_blind_deconv.results import (
     TRACE_DTYPE,
@@ -51,11 +51,11 @@ class Progress:
     best_iteration : int or None
         Iteration that early stopping would keep.
     image, kernel : ndarray or None
-        Current estimate and kernel of a single plane.
+        Current estimate and kernel of a single plane or volume.
     trace : ndarray
         Rows of the trace since the previous report.
     block : BlockResult or None
-        A plane that is finished.
+        A plane or volume that is finished.
     """
 
     stage: str
@@ -103,7 +103,7 @@ def work(task: Task, stop: Event) -> Generator[Progress, None, StackResult]:
     """Run a task and yield its progress.
 
     Setting `stop` ends the run soon. The result is then the best estimate so far of a single
-    plane, or the planes of a stack that are finished.
+    plane or volume, or the blocks of a stack that are finished.
     """
     yield Progress("Loading PyTorch …")
     load_torch()
@@ -112,7 +112,9 @@ def work(task: Task, stop: Event) -> Generator[Progress, None, StackResult]:
     from napari_blind_deconv.engine.stacks import run_stack
 
     is_stack = bool(task.image.stack_axes)
-    reporter = _Reporter(choose_device(task.settings.device).type, is_stack)
+    reporter = _Reporter(
+        choose_device(task.settings.device).type, task.image.block_kind if is_stack else None
+    )
     # A stack shows only finished planes, so its interval between previews is infinite.
     control = RunControl(stop.is_set, math.inf if is_stack else _SECONDS_BETWEEN_REPORTS)
     run = Run(run_stack(task, control, collect=False))
@@ -124,8 +126,8 @@ def work(task: Task, stop: Event) -> Generator[Progress, None, StackResult]:
 class _Reporter:
     """Converts the reports of a run to `Progress` for the panel, at a limited rate."""
 
-    def __init__(self, device: str, is_stack: bool) -> None:
-        self._device, self._is_stack = device, is_stack
+    def __init__(self, device: str, stack_of: BlockKind | None) -> None:
+        self._device, self._stack_of = device, stack_of
         self._rows: list[tuple[Any, ...]] = []
         self._last_text = ""
         self._next_report = -math.inf  # seconds on the monotonic clock
@@ -166,11 +168,11 @@ class _Reporter:
         )
 
     def _describe(self, stage: Stage, index: Index) -> str:
-        if self._is_stack:
-            plane = f"plane {', '.join(map(str, index))}"
+        if self._stack_of is not None:
+            block = f"{self._stack_of} {', '.join(map(str, index))}"
             if stage is Stage.KERNEL:
-                return f"Estimating the kernel of {plane} …"
-            return f"Deconvolving {plane} …"
+                return f"Estimating the kernel of {block} …"
+            return f"Deconvolving {block} …"
         if stage is Stage.KERNEL:
             return "Estimating the kernel …"
         if stage is Stage.WIENER:

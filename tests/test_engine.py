@@ -586,6 +586,20 @@ class TestSolvers:
         result = deconvolve(small_scene[1], linear)
         assert result.stop_reason is StopReason.COMPLETED
 
+    @pytest.mark.parametrize("solver", ["wiener", "log-gaussian"])
+    def test_points_become_as_bright_as_they_were(self, solver):
+        points = np.zeros((64, 64))
+        points[20, 20] = points[40, 25] = points[30, 45] = 1
+        scene = ndimage.gaussian_filter(points, 0.7)
+        observed = ndimage.gaussian_filter(points, math.hypot(0.7, 2.0))
+        random = np.random.default_rng(0)
+        scale = 3000 / observed.max()
+        counts = random.poisson(scale * observed) + random.normal(100, 1.5, observed.shape)
+        psf = gaussian_kernel((21, 21), 2.0)
+        result = deconvolve(counts, solver=solver, kernel=psf)
+        peaks = [image.max() - 100 for image in (counts, result.image, scale * scene + 100)]
+        assert 3 * peaks[0] < peaks[1] < 1.1 * peaks[2]
+
     def test_the_linear_estimate_needs_a_kernel(self, small_scene):
         linear = TINY.with_changes(solver="wiener", kernel_start="flat")
         with pytest.raises(ValueError, match=r"Expected kernel_start .* got kernel_start 'flat'"):

@@ -129,6 +129,21 @@ class TestQuality:
         exposure = Exposure(cells((30, 44, 44)), 200, kernel)
         assert exposure.gain(exposure.estimate()) > 0.5
 
+    def test_a_volume_of_points_gains_from_a_refined_model(self):
+        kernel = gaussian_kernel((9, 9, 9), (1.8, 1.5, 1.5))
+        points = np.zeros((30, 44, 44), np.float32)
+        random = np.random.default_rng(0)
+        points[tuple(random.integers(0, points.shape, (30, 3)).T)] = 20
+        exposure = Exposure(ndimage.gaussian_filter(points, 0.6), 500, kernel)
+        first, model = exposure.linear, exposure.model
+        *_, first = islice(log_gaussian(exposure.observed, model, first), STEPS)
+        refined = log_gaussian(exposure.observed, model.refined(first), first)
+        *_, second = islice(refined, STEPS)
+        gains = [
+            exposure.gain(crop_to_field_of_view(each, kernel.shape)) for each in (first, second)
+        ]
+        assert gains[1] > gains[0] + 0.5
+
     @pytest.mark.parametrize("turn", [np.flipud, np.fliplr, np.transpose])
     def test_a_turned_image_gives_the_turned_estimate(
         self, exposure, turn: Callable[[np.ndarray], np.ndarray]

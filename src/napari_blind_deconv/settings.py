@@ -214,11 +214,6 @@ class Settings(BaseModel):
     the intensity range. Raising it fits hot and saturated pixels more closely; lowering it ignores
     them more."""
 
-    headroom: float = Field(1.0, ge=0, le=100, title="Headroom")
-    """How far the estimate can exceed the brightest pixel of the image, as a fraction of the
-    intensity range. Small objects are brighter before they are blurred. Raising it lets them become
-    brighter; 0 (as published) flattens beads."""
-
     averaging: float = Field(0.9, ge=0, lt=1, title="Averaging")
     """Weight of past estimates in the running average that is shown and kept; 0 keeps the single
     estimate, as published. Raising it removes flicker and then some of the noise, but lags behind
@@ -236,6 +231,11 @@ class Settings(BaseModel):
     """Estimate from which the image network starts. `wiener`: the estimate of the stages before,
     which begin with a Wiener filter; the network then corrects it. `random`, as published: the
     output of the untrained network, from which the estimate emerges over hundreds of iterations."""
+
+    headroom: float = Field(1.0, ge=0, le=100, title="Headroom")
+    """How far the estimate of the networks can exceed the brightest pixel of the image, as a
+    fraction of the intensity range. Small objects are brighter before they are blurred. Raising it
+    lets them become brighter; 0 (as published) flattens beads. Other estimates have no limit."""
 
     image_learning_rate: float = Field(1e-2, gt=0, le=1, title="Image learning rate")
     """Learning rate of the image network. Raising it sharpens in fewer iterations and fits noise

@@ -32,7 +32,7 @@ class Converging:
     Attributes
     ----------
     canvas : ndarray
-        The latest estimate ``(C, *canvas)``, not clipped.
+        The latest estimate ``(C, *canvas)``, with negative light.
     """
 
     stage: Stage
@@ -50,7 +50,6 @@ class Converging:
         channels: list[Iterator[NDArray[np.float32]]],
     ) -> None:
         self._canvases = _zip_to_longest(channels)
-        self._ceiling = 1 + problem.settings.headroom
         self._device = problem.device
         self._objective = Objective(problem)
         self._convolution = Convolution(torch.from_numpy(kernel).to(problem.device))
@@ -61,12 +60,12 @@ class Converging:
         return ()
 
     def step(self, iteration: int) -> Step | None:
-        """Run one iteration in each channel; its estimate is clipped to [0, 1 + headroom]."""
+        """Run one iteration in each channel; negative light in its estimate is cut off."""
         canvas = next(self._canvases, None)
         if canvas is None:
             return None
         self.canvas = canvas
-        clipped = torch.from_numpy(canvas.clip(0, self._ceiling)).to(self._device)
+        clipped = torch.from_numpy(canvas.clip(0)).to(self._device)
         terms = self._objective.of(clipped, self._convolution)
         return Step.of(clipped, self._convolution.kernel, terms)
 

@@ -88,5 +88,5 @@ def _in_one_step(problem: Problem) -> NDArray[np.float32]:
     sharp = [wiener_periodic(c, kernel, noise_to_signal=ratio) for c in problem.observed]
     margins = [(start, start) for start in field_of_view_origin(kernel.shape)]
     canvas = np.pad(np.array(sharp, np.float32), [(0, 0), *margins], mode="edge")
-    clipped = canvas.clip(0, 1 + problem.settings.headroom)
+    clipped = canvas.clip(0)
     return problem.to_output(torch.from_numpy(clipped), torch.from_numpy(kernel), converges=True)[0]

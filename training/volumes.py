@@ -7,18 +7,22 @@ volumes are from the true ones. None of the scenes of the benchmarks is among th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage, optimize
+from scipy import fft, ndimage
 
 from napari_blind_deconv import Optics, microscope_psf
+from napari_blind_deconv.numerics.cylinders import CORNERS, EXPONENTS, CylinderMeans
+from napari_blind_deconv.numerics.optics import gaussian_kernel
+from napari_blind_deconv.numerics.spectrum import Spectrum, windowed
+from napari_blind_deconv.numerics.volume_evidence import VolumeEvidence
 from training.scenes import log_uniform
 
-__all__ = ["VOLUME_SORTS", "MadeVolume", "made_volume"]
+__all__ = ["VOLUME_SORTS", "MadeVolume", "made_volume", "scene_shares"]
 
 Scene = NDArray[np.float64]
 Random = np.random.Generator
@@ -26,6 +30,7 @@ Steps = tuple[float, ...]  # voxel size along each axis, as a multiple of the sm
 
 _MAX_COMPONENTS = 2
 _EMISSION = 0.525  # µm
+_LEAST_COUNT = 0.3  # of volumes with an exponent and corner, so that none is impossible
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,18 +43,17 @@ class MadeVolume:
         Counts ``(planes, rows, columns)``.
     sampling : tuple of float
         Voxel size along each axis, as a multiple of the smallest.
-    sigmas : tuple of float
-        Standard deviations, across and along the optical axis, of the Gaussian that blurs a scene
-        most nearly as the kernel does, as a multiple of the smallest side of a voxel.
+    kernel : ndarray
+        Weights of its kernel.
     kind : str
-        Kind of the kernel.
+        Kind of the kernel: that of a microscope, or ``"Gaussian"``.
     photons : float
         Counts at brightness 1.
     """
 
     image: NDArray[np.float32]
     sampling: Steps
-    sigmas: tuple[float, float]
+    kernel: NDArray[np.float32]
     kind: str
     photons: float
 
@@ -67,8 +71,11 @@ def made_volume(seed: int, sorts: tuple[str, ...] | None = None) -> MadeVolume:
         part = VOLUME_SORTS[names[random.integers(len(names))]](random, canvas, sampling)
         low, high = np.percentile(part, [0.5, 99.9])
         scene += np.clip((part - low) / max(high - low, 1e-9), 0, 1.5) * log_uniform(random, 0.2, 1)
-    transfer, sigmas, kind = _blur(random, canvas, sampling)
-    blurred = fft.irfftn(fft.rfftn(scene) * transfer, canvas)
+    kernel, kind = _blur(random, canvas, sampling)
+    drawn = np.zeros(canvas)
+    drawn[tuple(slice(side) for side in kernel.shape)] = kernel
+    origin = np.roll(drawn, [-(side // 2) for side in kernel.shape], range(3))
+    blurred = fft.irfftn(fft.rfftn(scene) * fft.rfftn(origin), canvas)
     field = tuple(
         slice((whole - part) // 2, (whole - part) // 2 + part)
         for whole, part in zip(canvas, (planes, side, side), strict=True)
@@ -77,20 +84,43 @@ def made_volume(seed: int, sorts: tuple[str, ...] | None = None) -> MadeVolume:
     light = np.clip(blurred[field], 0, None)
     counts = random.poisson(photons * (light / light.max() + log_uniform(random, 0.005, 0.3)))
     image = counts + random.normal(100, random.uniform(0.5, 3), counts.shape)
-    return MadeVolume(image.astype(np.float32), sampling, sigmas, kind, photons)
+    return MadeVolume(image.astype(np.float32), sampling, kernel, kind, photons)
 
 
-def _blur(
-    random: Random, shape: tuple[int, ...], steps: Steps
-) -> tuple[NDArray[np.complex128], tuple[float, float], str]:
+def scene_shares(seeds: Iterable[int], steps: int = 30) -> NDArray[np.float64]:
+    """Return how often made scenes have each exponent and corner ``(exponents, corners)``.
+
+    They are found with the true kernels by expectation and maximisation, so that the evidence of
+    all volumes is greatest.
+    """
+    logarithms = []
+    for seed in seeds:
+        made = made_volume(seed)
+        spectrum = Spectrum.of(windowed(made.image), sampling=made.sampling)
+        means = CylinderMeans.of(spectrum)
+        transfer = means.mean(spectrum.transfer_of(made.kernel))
+        evidence = VolumeEvidence.of(means, transfer[np.newaxis])
+        logarithms.append(-means.misfits(transfer) / evidence.scale)
+    likelihoods = np.exp(np.array(logarithms) - np.max(logarithms, axis=(1, 2), keepdims=True))
+    shares = np.full((len(EXPONENTS), len(CORNERS)), 1 / (len(EXPONENTS) * len(CORNERS)))
+    for _ in range(steps):
+        posterior = shares * likelihoods
+        posterior /= posterior.sum(axis=(1, 2), keepdims=True)
+        total = posterior.sum(axis=0) + _LEAST_COUNT
+        shares = total / total.sum()
+    return shares
+
+
+def _blur(random: Random, shape: tuple[int, ...], steps: Steps) -> tuple[NDArray[np.float32], str]:
     """Draw a Gaussian, or the PSF of a microscope of some kind."""
     lateral = log_uniform(random, 0.5, 2.5)
     kind = str(random.choice(["Gaussian", "confocal", "light-sheet", "widefield"]))
+    largest = tuple(side - 1 + side % 2 for side in shape)
     if kind == "Gaussian":
         axial = max(lateral * log_uniform(random, 1, 5), 0.4 * steps[0])
-        across, along = _squares(shape, steps)
-        transfer = np.exp(-(np.square(lateral) * across + np.square(axial) * along) / 2)
-        return transfer.astype(complex), (lateral, axial), kind
+        sigmas = (axial / steps[0], lateral, lateral)
+        sides = [2 * math.ceil(4 * sigma) + 1 for sigma in sigmas]
+        return gaussian_kernel(tuple(map(min, sides, largest)), sigmas), kind
     index = float(random.choice([1.0, 1.33, 1.515]))
     aperture = random.uniform(0.4, 0.93) * index
     size = 0.22 * _EMISSION / aperture / lateral  # σ of an objective in focus is 0.22 λ / NA
@@ -101,44 +131,9 @@ def _blur(
         options["sheet_thickness"] = _EMISSION * random.uniform(1.5, 6)
     if kind == "widefield" and random.random() < 0.5:
         options |= {"sample_index": random.uniform(1.33, 1.46), "depth": random.uniform(0, 20)}
-    psf = microscope_psf(
-        Optics(aperture, index, (_EMISSION,)),
-        tuple(size * step for step in steps),
-        within=tuple(side - 1 - side % 2 for side in shape),
-        **options,
-    )
-    drawn = np.zeros(shape)
-    drawn[tuple(slice(side) for side in psf.shape)] = psf.weights
-    transfer = fft.rfftn(np.roll(drawn, [-(side // 2) for side in psf.shape], range(3)))
-    return transfer, _nearest_gaussian(np.abs(transfer), shape, steps), kind
-
-
-def _nearest_gaussian(
-    transfer: NDArray[np.float64], shape: tuple[int, ...], steps: Steps
-) -> tuple[float, float]:
-    """Return σ across and along the axis of the Gaussian that blurs a scene most alike.
-
-    The power of the scene falls with the cube of the frequency.
-    """
-    across, along = _squares(shape, steps)
-    power = (across + along + 0.05**2) ** -1.5
-
-    def error(log_sigmas: NDArray[np.float64]) -> float:
-        lateral, axial = np.exp(2 * log_sigmas)
-        drawn = np.exp(-(lateral * across + axial * along) / 2)
-        return float((power * np.square(transfer - drawn)).sum())
-
-    best = optimize.minimize(error, [0.0, 1.0], method="Nelder-Mead", options={"xatol": 0.01})
-    lateral, axial = np.exp(best.x)
-    return float(lateral), float(axial)
-
-
-def _squares(
-    shape: tuple[int, ...], steps: Steps
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the squared frequencies across and along the axis (broadcast)."""
-    down, *across = (np.square(each) for each in _frequencies(shape, steps))
-    return sum(across, np.zeros(())), down
+    sides = tuple(size * step for step in steps)
+    optics = Optics(aperture, index, (_EMISSION,))
+    return microscope_psf(optics, sides, within=largest, **options).weights, kind
 
 
 def _frequencies(shape: tuple[int, ...], steps: Steps) -> list[NDArray[np.float64]]:

@@ -49,6 +49,11 @@ class KernelSource(StrEnum):
         return self in (KernelSource.GAUSSIAN, KernelSource.ELLIPTIC)
 
     @property
+    def is_microscope(self) -> bool:
+        """Whether the kernel is the PSF of a kind of microscope that was found in a volume."""
+        return self in (KernelSource.WIDEFIELD, KernelSource.CONFOCAL, KernelSource.LIGHT_SHEET)
+
+    @property
     def is_found(self) -> bool:
         """Whether the kernel was found in the image."""
         return self not in (KernelSource.GIVEN, KernelSource.GUESS, KernelSource.SET)

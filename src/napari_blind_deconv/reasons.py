@@ -210,6 +210,11 @@ class Finding(_Reason):
         "the numerical aperture and the emission wavelength allow was used. Check the two, and "
         "the pixel size, if the result looks wrong.",
     )
+    MICROSCOPE = (
+        "kind of microscope",
+        "The kernel is that of the kind of microscope that explains the volume best, named as its "
+        "source. If yours is of another kind, compute or measure its PSF.",
+    )
     REPEATED = (
         "repeated pixels",
         "The image was deconvolved on the grid on which it was sampled, and its kernel is in "

@@ -155,10 +155,16 @@ def check_solver(settings: Settings, choice: KernelChoice, space: str) -> None:
 
     `space` are the axes of a block, as in `Image`.
     """
-    if space == "ZYX" and not choice.is_held:
+    is_volume = space == "ZYX"
+    if is_volume and not choice.is_held and not choice.is_found:
         raise ValueError(
-            f"Expected a PSF for a volume, got {'none' if choice.is_found else 'a guess'}; try its "
-            "planes one by one, whose kernel is found in the image."
+            "Expected a PSF to hold for a volume, or none, got a guess, which only planes refine; "
+            "try it as the PSF."
+        )
+    if is_volume and choice.is_found and settings.kernel_start != "auto":
+        raise ValueError(
+            "Expected kernel_start 'auto' or a PSF for a volume, got kernel_start "
+            f"{settings.kernel_start!r}."
         )
     if settings.solver is SolverName.RICHARDSON_LUCY and not choice.is_held:
         raise ValueError("Expected a PSF for Richardson-Lucy, got none; try another solver.")
@@ -169,7 +175,7 @@ def check_solver(settings: Settings, choice: KernelChoice, space: str) -> None:
             f"'{settings.solver}', got kernel_start 'flat'."
         )
     has_networks_only = is_flat or settings.image_start is ImageStart.RANDOM
-    if space == "ZYX":  # which the networks do not refine
+    if is_volume:  # which the networks do not refine
         return
     if settings.solver is SolverName.AUTO and has_networks_only and settings.strength != 1:
         name, value = ("kernel_start", "flat") if is_flat else ("image_start", "random")

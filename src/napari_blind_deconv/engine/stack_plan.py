@@ -13,7 +13,7 @@ from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.engine.planes import find_kernel
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.tiles import largest_tile
-from napari_blind_deconv.image import Image, Index
+from napari_blind_deconv.image import BlockKind, Image, Index
 from napari_blind_deconv.kernel import Kernel, KernelScope
 from napari_blind_deconv.plan import StackPlan
 from napari_blind_deconv.results import Notice, Snapshot
@@ -86,7 +86,7 @@ def make_plan(
     if choice.is_held or choice.scope is KernelScope.PLANE:
         return plan
     kernels = yield from _find_kernels(image, plan, statistics, reference, control)
-    if not control.should_stop():
+    if image.block_kind is BlockKind.PLANE and not control.should_stop():
         yield from _notices(image, choice.scope, statistics)
     return replace(plan, kernels=kernels)
 

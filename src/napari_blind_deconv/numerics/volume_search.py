@@ -38,13 +38,14 @@ _SIGMAS = np.geomspace(0.3, 6.0, 20)  # across the axis, in smallest sides of a 
 _DEPTHS = np.geomspace(0.2, 8.0, 22)  # along it, in planes
 _PERIODS = np.geomspace(2.1, 12.0, 12)  # finest lateral periods, in smallest sides of a voxel
 _RATIOS = (0.3, 0.5, 0.7, 0.85, 0.95)  # of aperture and refractive index
-_SHEETS = (0.4, 0.8, 1.6)  # thickness of a light sheet over the finest axial period of the pupil
+# Thickness of a light sheet in wavelengths in the medium. Thinner ones are hardly made.
+_SHEETS = (1.5, 3.0, 6.0, 12.0)
 # The aperture that is used may be smaller than the one that is stated.
 _LARGER_PERIODS = (1.0, 1.1, 1.2, 1.35)
 # Steps of the grids above, between which the best microscope is refined.
 _FINER_PERIODS = (0.92, 1.0, 1.08)
 _FINER_RATIOS = (0.92, 1.0, 1.04)
-_FINER_SHEETS = (0.75, 1.0, 1.33)
+_FINER_SHEETS = (0.8, 1.0, 1.25)
 _LARGEST_RATIO = 0.97
 # Light that enters a widefield volume through its borders looks like light that only other
 # microscopes have. Of made widefield volumes, nine of ten are recognised with this many nats more.
@@ -198,7 +199,8 @@ class _Family:
         """Yield Gaussians of all widths, with their |H|² ``(across, along, n)``."""
         along = _DEPTHS * self.sampling[0]
         sides = itertools.product(_SIGMAS, along)
-        for (lateral, axial), transfer in zip(sides, transfers.reshape(-1, transfers.shape[-1])):
+        flat = transfers.reshape(-1, transfers.shape[-1])
+        for (lateral, axial), transfer in zip(sides, flat, strict=True):
             widths = (_FWHM * float(lateral), _FWHM * float(axial))
             yield _Candidate(KernelSource.GAUSSIAN, transfer, widths)
 
@@ -261,7 +263,7 @@ class _Family:
             yield _candidate(KernelSource.WIDEFIELD, widefield)
             yield _candidate(KernelSource.CONFOCAL, grid.confocal(widefield))
             for thickness in _SHEETS:
-                psf = grid.light_sheet(widefield, thickness * pupil.axial_period)
+                psf = grid.light_sheet(widefield, thickness * pupil.wavelength)
                 yield _candidate(KernelSource.LIGHT_SHEET, psf)
 
     def _grid(self, period: float) -> RadialGrid:

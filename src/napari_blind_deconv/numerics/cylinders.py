@@ -26,7 +26,7 @@ _RINGS = np.concatenate([np.linspace(0, 0.6, 7)[:-1], np.linspace(0.6, math.pi, 
 _MOST_LAYERS = 16  # along the axis; frequencies of a deep volume are counted together
 # Of the power of scenes: it falls with the frequency to the power of the exponent, above a corner
 # in radians per smallest side of a voxel, which belongs to the size of the objects.
-EXPONENTS = np.arange(1.0, 5.01, 0.5)
+EXPONENTS = np.arange(1.0, 5.1)
 CORNERS = np.array([0.02, 0.06, 0.15, 0.4])
 _LEAST = 1e-30  # keeps the logarithm of a power finite where a kernel leaves nothing
 

@@ -79,8 +79,8 @@ class RadialGrid:
         self._waves = np.exp(-1j * along[:, np.newaxis] * self._heights)
 
     def widefield(self, pupil: Pupil) -> RadialPsf:
-        """Return the PSF of a camera: all planes have the same light."""
-        light = pupil.intensity(self._radii, self._heights + pupil.brightest_height())
+        """Return the PSF of a camera: all planes have the same light. The focus is at height 0."""
+        light = pupil.intensity(self._radii, self._heights)
         return self._psf(Microscope(pupil), light / (self._area @ light))
 
     def confocal(self, widefield: RadialPsf) -> RadialPsf:

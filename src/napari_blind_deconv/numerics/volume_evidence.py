@@ -19,18 +19,14 @@ Array = NDArray[np.float64]
 _SHARPNESS = 5.0
 _LEAST = 1e-30  # keeps the logarithm of a power finite where a kernel leaves nothing
 # Shares, per mille, of the exponents (rows) and corners (columns) of made scenes, as found with
-# their true kernels (`training.volumes.scene_shares`).
+# their true kernels (`training.volumes.scene_shares(range(300))`).
 _SHARES = np.array(
     [
-        [8, 7, 6, 13],
-        [4, 4, 4, 30],
-        [9, 6, 3, 3],
-        [12, 10, 3, 37],
-        [6, 9, 15, 32],
-        [15, 14, 9, 50],
-        [10, 19, 38, 46],
-        [3, 3, 14, 52],
-        [127, 17, 164, 195],
+        [1, 1, 1, 1],
+        [3, 3, 13, 42],
+        [21, 15, 35, 108],
+        [12, 23, 88, 112],
+        [8, 12, 231, 270],
     ]
 )
 _PRIOR = np.log(_SHARES / _SHARES.sum())

@@ -34,8 +34,8 @@ _MIN_FREQUENCIES = 8.0  # with fewer above the noise, the blur cannot be determi
 _MIN_VALID_SHARE = 0.01  # keeps the spectrum of a region without valid voxels finite
 _FWHM = math.sqrt(8 * math.log(2))
 _EXTENT = 3.5  # standard deviations at which a Gaussian is cut off
-_SIGMAS = np.geomspace(0.3, 6.0, 20)  # across the axis, in smallest sides of a voxel
-_DEPTHS = np.geomspace(0.2, 8.0, 22)  # along it, in planes
+_SIGMAS = np.geomspace(0.3, 6.0, 16)  # across the axis, in smallest sides of a voxel
+_DEPTHS = np.geomspace(0.2, 8.0, 17)  # along it, in planes
 _PERIODS = np.geomspace(2.1, 12.0, 12)  # finest lateral periods, in smallest sides of a voxel
 _RATIOS = (0.3, 0.5, 0.7, 0.85, 0.95)  # of aperture and refractive index
 # Thickness of a light sheet in wavelengths in the medium. Thinner ones are hardly made.
@@ -50,8 +50,12 @@ _LARGEST_RATIO = 0.97
 # Light that enters a widefield volume through its borders looks like light that only other
 # microscopes have. Of made widefield volumes, nine of ten are recognised with this many nats more.
 _WIDEFIELD_ADVANTAGE = 20.0
-_INFLATION = 1.0  # of the deviation, so that 68 % of made volumes are within one
-_LARGEST_DEVIATION = 0.6  # of the logarithm of the widths; a larger one tells nothing about them
+# Nats by which a signal explains the spectrum better than noise alone. Noise alone has a few.
+_LEAST_SIGNAL = 50.0
+# Deviations of the logarithm of the widths: a larger one tells nothing about them; and what scenes
+# and microscopes that are none of those compared add, so that 68 % of made volumes are within one.
+_LARGEST_DEVIATION = 0.6
+_MODEL_DEVIATION = 0.27
 
 
 class PupilShape(NamedTuple):
@@ -154,12 +158,17 @@ def _most_probable(
         yield point
     best = candidates[int(np.argmax(values))]
     deviation = _deviation(best, candidates, np.array(values))
-    if deviation > _LARGEST_DEVIATION:
+    if deviation > _LARGEST_DEVIATION or _signal(means, best) < _LEAST_SIGNAL:
         return None
     finer = [best, *family.around(best, pupil)]
     best = finer[int(np.argmax(_evidence(evidence, finer)))]
     misfit = float(means.misfits(best.transfer).min() / means.count.sum())
-    return _Found(best, misfit, deviation)
+    return _Found(best, misfit, math.hypot(deviation, _MODEL_DEVIATION))
+
+
+def _signal(means: CylinderMeans, best: _Candidate) -> float:
+    """Return by how many nats a kernel explains the spectrum better than noise alone."""
+    return float(means.count @ means.power - means.misfits(best.transfer).min())
 
 
 def _evidence(evidence: VolumeEvidence, candidates: Sequence[_Candidate]) -> list[float]:
@@ -181,10 +190,7 @@ def _deviation(
     logarithms = np.log([candidates[number].widths for number in alike])
     mean = np.average(logarithms, axis=0, weights=shares)
     variances = np.average(np.square(logarithms - mean), axis=0, weights=shares)
-    return _INFLATION * math.sqrt(float(variances.mean()) + _GRID_VARIANCE)
-
-
-_GRID_VARIANCE = math.log(_PERIODS[1] / _PERIODS[0]) ** 2 / 12
+    return math.sqrt(float(variances.mean()))
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,9 @@ Array = NDArray[np.float64]
 
 # Edges of the rings across the axis, in radians per pixel.
 _RINGS = np.concatenate([np.linspace(0, 0.6, 7)[:-1], np.linspace(0.6, math.pi, 19)])
+# Periods of a frequency across the axis in the width of the volume. Fewer are left out: the window
+# and light from beyond the borders fill the cone in which a widefield microscope sees nothing.
+_LEAST_PERIODS = 2.5
 _MOST_LAYERS = 16  # along the axis; frequencies of a deep volume are counted together
 # Of the power of scenes: it falls with the frequency to the power of the exponent, above a corner
 # in radians per smallest side of a voxel, which belongs to the size of the objects.
@@ -44,24 +47,32 @@ class CylinderMeans:
         Mean power relative to the noise ``(n,)``.
     count : ndarray
         Number of frequencies ``(n,)``.
+    used : ndarray
+        Mask of the frequencies of the spectrum that are counted.
     index : ndarray
-        For each frequency of the spectrum, which of these it belongs to.
+        For each of them, which of these it belongs to.
     """
 
     across: Array
     along: Array
     power: Array
     count: Array
+    used: NDArray[np.bool_]
     index: NDArray[np.intp]
 
     @classmethod
     def of(cls, spectrum: Spectrum) -> Self:
         """Average the spectrum of a volume."""
-        scaled = [f / s for f, s in zip(spectrum.frequencies, spectrum.sampling, strict=True)]
-        planes = spectrum.shape[0]
-        layer = np.rint(np.abs(spectrum.frequencies[0]) * planes / (2 * math.pi)).astype(int)
+        planes, *sides = spectrum.shape
+        across = lengths(spectrum.frequencies[1:])
+        used = across > _LEAST_PERIODS * 2 * math.pi / min(sides)
+        down, *lateral = (
+            along[used] / step
+            for along, step in zip(spectrum.frequencies, spectrum.sampling, strict=True)
+        )
+        layer = np.rint(np.abs(spectrum.frequencies[0][used]) * planes / (2 * math.pi))
         step = max(1, (planes // 2 + 1) / _MOST_LAYERS)
-        ring = np.digitize(lengths(spectrum.frequencies[1:]), _RINGS)
+        ring = np.digitize(across[used], _RINGS)
         key = (layer / step).astype(int) * (len(_RINGS) + 1) + ring
         _, index, count = np.unique(key, return_inverse=True, return_counts=True)
 
@@ -69,16 +80,17 @@ class CylinderMeans:
             return np.bincount(index, values) / count
 
         return cls(
-            mean(np.square(lengths(scaled[1:]))),
-            mean(np.square(scaled[0])),
-            mean(spectrum.power / spectrum.noise_power),
+            mean(np.square(lengths(lateral))),
+            mean(np.square(down)),
+            mean((spectrum.power / spectrum.noise_power)[used]),
             count.astype(np.float64),
+            used,
             index,
         )
 
     def mean(self, values: Array) -> Array:
         """Return the means ``(n,)`` of one value for each frequency of the spectrum."""
-        return np.bincount(self.index, values) / self.count
+        return np.bincount(self.index, values[self.used]) / self.count
 
     def gaussians(self, across: Array, along: Array) -> Array:
         """Return |H|² of Gaussians ``(across, along, n)``, with σ in smallest sides of a voxel."""

@@ -49,8 +49,8 @@ _FINER_SHEETS = (0.8, 1.0, 1.25)
 _LARGEST_RATIO = 0.97
 # Light that enters a widefield volume through its borders looks like light that only other
 # microscopes have. With this many nats more for them, five of six made widefield volumes are
-# recognised, and one in twenty of the others is taken for one.
-_WIDEFIELD_ADVANTAGE = 12.0
+# recognised, and one in twelve of the others is taken for one.
+_WIDEFIELD_ADVANTAGE = 6.0
 # Nats by which a signal explains the spectrum better than noise alone. Noise alone has a few.
 _LEAST_SIGNAL = 50.0
 # Deviations of the logarithm of the widths: a larger one tells nothing about them; and what scenes

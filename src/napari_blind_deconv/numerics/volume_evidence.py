@@ -23,10 +23,10 @@ _LEAST = 1e-30  # keeps the logarithm of a power finite where a kernel leaves no
 _SHARES = np.array(
     [
         [1, 1, 1, 1],
-        [3, 3, 13, 42],
-        [21, 15, 35, 108],
-        [12, 23, 88, 112],
-        [8, 12, 231, 270],
+        [3, 4, 6, 53],
+        [14, 7, 23, 123],
+        [11, 13, 78, 153],
+        [28, 34, 179, 265],
     ]
 )
 _PRIOR = np.log(_SHARES / _SHARES.sum())

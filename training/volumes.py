@@ -131,9 +131,9 @@ def _blur(random: Random, shape: tuple[int, ...], steps: Steps) -> tuple[NDArray
         options["sheet_thickness"] = _EMISSION * random.uniform(1.5, 6)
     if kind == "widefield" and random.random() < 0.5:
         options |= {"sample_index": random.uniform(1.33, 1.46), "depth": random.uniform(0, 20)}
-    sides = tuple(size * step for step in steps)
+    voxel = tuple(size * step for step in steps)
     optics = Optics(aperture, index, (_EMISSION,))
-    return microscope_psf(optics, sides, within=largest, **options).weights, kind
+    return microscope_psf(optics, voxel, within=largest, **options).weights, kind
 
 
 def _frequencies(shape: tuple[int, ...], steps: Steps) -> list[NDArray[np.float64]]:

@@ -88,7 +88,7 @@ def _widths(table: pd.DataFrame, method: str) -> str:
     found = table[table["method"] == method]
     if found.empty or "lateral" not in found:
         return ""
-    rows = {}
+    rows: dict[str, dict[str, float]] = {}
     for name, group in [*found.groupby("group", sort=False), *found.groupby("photons", sort=False)]:
         rows[name] = {}
         for axis in ("lateral", "axial"):

@@ -105,7 +105,7 @@ class RadialGrid:
         return RadialPsf(microscope, light, np.square(np.abs(field)), widths)
 
 
-def _half(positions: Array, values: Array) -> float:
+def _half(positions: NDArray[np.floating], values: Array) -> float:
     """Return where values first fall below half of the first one."""
     below = np.flatnonzero(values < values[0] / 2)
     if not len(below):

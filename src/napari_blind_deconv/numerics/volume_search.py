@@ -135,8 +135,7 @@ def search_volume_kernel(
     if _is_point(found.candidate, sampling):
         return point
     kernel = _drawn(found.candidate, sampling, volume.shape)
-    told = {"misfit": found.misfit, "width_deviation": found.deviation}
-    return replace(kernel, **told)
+    return replace(kernel, misfit=found.misfit, width_deviation=found.deviation)
 
 
 class _Found(NamedTuple):

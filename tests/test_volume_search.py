@@ -6,7 +6,9 @@ from itertools import product
 
 import numpy as np
 import pytest
+import tifffile
 from scipy import fft, ndimage
+from tests.command import LINEAR, blind_deconv
 
 from napari_blind_deconv import (
     Image,
@@ -25,6 +27,7 @@ from napari_blind_deconv.numerics.spectrum import Spectrum, windowed
 from napari_blind_deconv.numerics.volume_search import PupilShape, search_volume_kernel
 from napari_blind_deconv.reasons import Finding, QualityFlag
 from napari_blind_deconv.steps import run_to_end
+from napari_blind_deconv.verdict import verdict
 
 SIZE = (0.2, 0.1, 0.1)  # µm
 SAMPLING = (2.0, 1.0, 1.0)
@@ -212,7 +215,9 @@ class TestRuns:
         given = deconvolve(volume, kernel=psf, **options)
         assert not found.kernel_is_held
         assert found.kernel.pixel_size == SIZE
-        assert Finding.MICROSCOPE in found.findings or found.kernel.source.is_gaussian
+        assert Finding.MICROSCOPE in found.findings
+        assert f"Kernel ({found.kernel.source}) " in verdict(found).sentence
+        assert "along Z, Y and X (± " in verdict(found).sentence
         assert QualityFlag.KERNEL_FILLS_WINDOW not in found.flags
         change = np.linalg.norm(given.image - volume)
         assert np.linalg.norm(found.image - given.image) < 0.5 * change
@@ -237,6 +242,18 @@ class TestRuns:
     def test_it_can_be_stopped(self, confocal):
         result = deconvolve(confocal[0], axes="ZYX", pixel_size=SIZE, should_stop=lambda: True)
         assert result.image.shape == SHAPE
+
+
+def test_the_command_needs_no_psf(widefield, tmp_path):
+    tifffile.imwrite(tmp_path / "in.tif", widefield[0], imagej=True, metadata={"axes": "ZYX"})
+    optics = ("--na", "1.2", "--refractive-index", "water", "--wavelength", "525")
+    size = ("--pixel-size", "0.2,0.1,0.1")
+    done = blind_deconv(
+        "run", "in.tif", "out.tif", "--volume", *size, *optics, *LINEAR, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Kernel (widefield)" in done.stdout + done.stderr
+    assert Finding.MICROSCOPE.sentence in done.stdout + done.stderr
 
 
 class TestSpectrum:

@@ -212,8 +212,8 @@ class Finding(_Reason):
     )
     MICROSCOPE = (
         "kind of microscope",
-        "The kernel is that of the kind of microscope that explains the volume best, named as its "
-        "source. If yours is of another kind, compute or measure its PSF.",
+        "The kind of microscope was not known: the kernel is that of the kind that explains the "
+        "volume best. If yours is another kind, compute or measure its PSF.",
     )
     REPEATED = (
         "repeated pixels",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 
@@ -16,7 +16,16 @@ from scipy import ndimage
 from napari_blind_deconv import Kernel, Optics, microscope_psf
 from napari_blind_deconv.numerics.convolution import Convolution
 
-__all__ = ["MICROSCOPES", "PHOTONS", "PIXEL_SIZE", "SCENES", "VolumeCase", "example", "made_cases"]
+__all__ = [
+    "MICROSCOPES",
+    "OPTICS",
+    "PHOTONS",
+    "PIXEL_SIZE",
+    "SCENES",
+    "VolumeCase",
+    "example",
+    "made_cases",
+]
 
 FIELD = (32, 80, 80)  # voxels
 PIXEL_SIZE = (0.2, 0.1, 0.1)  # µm
@@ -41,6 +50,7 @@ class VolumeCase:
     peak : float
         Range of the truth, for PSNR.
     psf : Kernel
+    optics : Optics
     offset : float
         Intensity without light.
     fits_intensities : bool
@@ -53,6 +63,7 @@ class VolumeCase:
     truth: NDArray[np.float32]
     peak: float
     psf: Kernel
+    optics: Optics = field(default_factory=Optics)
     offset: float = OFFSET
     fits_intensities: bool = False
 
@@ -117,24 +128,28 @@ SCENES: dict[str, Callable[[Random, Shape], NDArray[np.float32]]] = {
 }
 
 
+_WATER = Optics(1.2, 1.33, (_EMISSION,))
+OPTICS = {
+    "confocal": _WATER,
+    "light sheet": Optics(0.8, 1.33, (_EMISSION,)),
+    "widefield": _WATER,
+    "widefield, aberrated": Optics(1.4, 1.515, (_EMISSION,)),  # oil immersion, 5 µm deep in water
+}
+MICROSCOPES = tuple(OPTICS)
+
+
 @cache
 def _psf(microscope: str) -> Kernel:
-    oil, water = Optics(1.4, 1.515, (_EMISSION,)), Optics(1.2, 1.33, (_EMISSION,))
-    make = partial(microscope_psf, pixel_size=PIXEL_SIZE, within=LARGEST)
+    make = partial(microscope_psf, OPTICS[microscope], PIXEL_SIZE, within=LARGEST)
     match microscope:
         case "confocal":
-            return make(water, microscope="confocal", excitation_wavelength=_EXCITATION)
+            return make(microscope="confocal", excitation_wavelength=_EXCITATION)
         case "light sheet":
-            return make(
-                Optics(0.8, 1.33, (_EMISSION,)), microscope="light-sheet", sheet_thickness=1.5
-            )
+            return make(microscope="light-sheet", sheet_thickness=1.5)
         case "widefield":
-            return make(water)
-        case _:  # oil immersion, 5 µm deep in water
-            return make(oil, sample_index=1.33, depth=5.0)
-
-
-MICROSCOPES = ("confocal", "light sheet", "widefield", "widefield, aberrated")
+            return make()
+        case _:
+            return make(sample_index=1.33, depth=5.0)
 
 
 def made_cases() -> Iterator[tuple[str, str, int, Callable[[], VolumeCase]]]:
@@ -158,7 +173,7 @@ def _made(
     counts = random.poisson(gain * blurred) + random.normal(OFFSET, READ_NOISE, blurred.shape)
     truth = gain * convolution.field_of_view(scene) + OFFSET
     peak = float(truth.max()) - OFFSET
-    return VolumeCase(microscope, counts.astype(np.float32), truth, peak, psf)
+    return VolumeCase(microscope, counts.astype(np.float32), truth, peak, psf, OPTICS[microscope])
 
 
 def example(data: Path) -> VolumeCase:

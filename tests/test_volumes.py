@@ -152,8 +152,7 @@ class TestRun:
         ("change", "sentence"),
         [
             ({"pixel_size": None}, "Expected the voxel size of a volume"),
-            ({"kernel": None}, "Expected a PSF for a volume, got none; try its planes"),
-            ({"kernel": KernelChoice.start_from(KERNEL)}, "got a guess; try its planes"),
+            ({"kernel": KernelChoice.start_from(KERNEL)}, "got a guess, which only planes refine"),
             ({"pixel_size": (0.3, 0.1)}, "one positive pixel size for each of the axes 'ZYX'"),
             ({"kernel": KERNEL[4:5]}, "got a PSF with 100 % of its light in one plane"),
             ({"image": np.ones((7, 30, 30))}, "Expected a volume of at least 8 planes, got 7"),

@@ -24,7 +24,7 @@ from benchmarks.methods import version_of
 from benchmarks.suites import Options, Task
 from benchmarks.tables import markdown
 from benchmarks.volumes import PIXEL_SIZE, VolumeCase, example, made_cases
-from napari_blind_deconv import Settings, deconvolve, deconvolve_stack
+from napari_blind_deconv import Image, Optics, Settings, deconvolve, deconvolve_stack
 from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.richardson_lucy import richardson_lucy
 
@@ -35,6 +35,8 @@ REACH = 2.0  # voxels; a larger shift against the truth is an error, not an alig
 SCORED = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200)  # iterations of Richardson-Lucy
 PEER_ITERATIONS = (10, 30, 100)
 SDECONV_PADDING = 13  # voxels; its default in napari
+# Methods that find the kernel in the volume, and whether they are told the optics.
+FOUND = {"default, kernel found": False, "default, kernel found, optics stated": True}
 SOLVERS = ("wiener", "richardson-lucy", "log-gaussian")
 
 Estimates = Iterator[tuple[str, NDArray[np.floating[Any]]]]
@@ -60,6 +62,11 @@ class Volumes:
     ) -> Iterator[Task]:
         for method, (estimate, version) in _methods(options).items():
             yield Task(group, case, method, partial(_measure, make, estimate), version=version)
+        fast = _fast(options)
+        for method, is_stated in FOUND.items():
+            if group != "others" or not is_stated:
+                found = partial(_measure_found, make, fast, is_stated)
+                yield Task(group, case, method, found, version=version_of(fast))
 
     def report(self, records: pd.DataFrame, figures: Path) -> str:
         """Return the mean PSNR by microscope, by scene and by photons, and the times."""
@@ -72,7 +79,28 @@ class Volumes:
             _pivot(made, "photons"),
             _pivot(table[table["group"] == "others"], "case"),
         ]
+        parts += [_widths(made, method) for method in FOUND]
         return "\n\n".join(part for part in parts if part)
+
+
+def _widths(table: pd.DataFrame, method: str) -> str:
+    """Return how far the widths of the kernels that were found are from those of the PSFs."""
+    found = table[table["method"] == method]
+    if found.empty or "lateral" not in found:
+        return ""
+    rows: dict[str, dict[str, float]] = {}
+    for name, group in [*found.groupby("group", sort=False), *found.groupby("photons", sort=False)]:
+        rows[name] = {}
+        for axis in ("lateral", "axial"):
+            errors = group[axis].astype(float)
+            inside = errors.abs() < group["deviation"].astype(float)
+            rows[name] |= {
+                f"{axis}, off by %": 100 * errors.abs().median(),
+                f"{axis}, bias %": 100 * errors.median(),
+                f"{axis}, within one deviation %": 100 * inside.mean(),
+            }
+        rows[name]["kind right %"] = 100 * (group["chosen"] == group["kind"]).mean()
+    return f"{method}:\n\n{markdown(pd.DataFrame(rows).T)}"
 
 
 def _pivot(table: pd.DataFrame, column: str) -> str:
@@ -85,9 +113,13 @@ def _pivot(table: pd.DataFrame, column: str) -> str:
     return markdown(means.loc[order])
 
 
+def _fast(options: Options) -> Settings:
+    return Settings.preset("fast").with_changes(device=options.device, seed=options.seed)
+
+
 def _methods(options: Options) -> dict[str, tuple[Callable[[VolumeCase], Estimates], str]]:
     """Return the estimates of each method, and the version of its settings."""
-    fast = Settings.preset("fast").with_changes(device=options.device, seed=options.seed)
+    fast = _fast(options)
     methods: dict[str, tuple[Callable[[VolumeCase], Estimates], str]] = {
         "input": (_input, ""),
         "RL, true PSF (best iteration)": (_best_richardson_lucy, ""),
@@ -119,6 +151,31 @@ def _measure(
             best = {"psnr": psnr, "chosen": name, "seconds": spent}
         started = time.perf_counter()
     return best
+
+
+def _measure_found(
+    make: Callable[[], VolumeCase], settings: Settings, is_stated: bool
+) -> dict[str, Any]:
+    """Return the score without the PSF, and the logarithms of the widths found over the true."""
+    case = make()
+    spacing = dict(zip("ZYX", PIXEL_SIZE, strict=True))
+    optics = case.optics if is_stated else Optics()
+    image = Image(case.observed, "ZYX", spacing, "µm", optics=optics, space="ZYX")
+    started = time.perf_counter()
+    result = deconvolve(image, settings)
+    seconds = time.perf_counter() - started
+    (depth, *_, width), (true_depth, *_, true_width) = (
+        kernel.widths.along_axes for kernel in (result.kernel, case.psf)
+    )
+    return {
+        "psnr": _psnr(case, result.image),
+        "seconds": seconds,
+        "chosen": result.kernel.source.value,
+        "kind": case.name.split(",")[0],
+        "lateral": math.log(width / true_width),
+        "axial": math.log(depth / true_depth),
+        "deviation": result.kernel.width_deviation,
+    }
 
 
 def _psnr(case: VolumeCase, estimate: NDArray[np.floating[Any]]) -> float:

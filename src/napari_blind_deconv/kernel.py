@@ -28,6 +28,9 @@ class KernelSource(StrEnum):
     NO_BLUR = "none"  # found in the image: a point
     GAUSSIAN = "Gaussian"  # found in the image: a round Gaussian
     ELLIPTIC = "elliptic Gaussian"  # found in the image: an elliptic Gaussian
+    WIDEFIELD = "widefield"  # found in a volume: the PSF of a widefield microscope
+    CONFOCAL = "confocal"  # found in a volume: that of a confocal microscope
+    LIGHT_SHEET = "light sheet"  # found in a volume: that of a microscope with a light sheet
     NARROWEST = "narrowest"  # the narrowest that the optics allow; the image shows none wider
     ELONGATED = "elongated"  # found in the image: a line or an ellipse; noise hides which
     LINEAR_MOTION = "linear motion"  # found in the image: a line, convolved with a Gaussian
@@ -44,6 +47,11 @@ class KernelSource(StrEnum):
     def is_gaussian(self) -> bool:
         """Whether the kernel is a Gaussian that was found, round or elliptic."""
         return self in (KernelSource.GAUSSIAN, KernelSource.ELLIPTIC)
+
+    @property
+    def is_microscope(self) -> bool:
+        """Whether the kernel is the PSF of a kind of microscope that was found in a volume."""
+        return self in (KernelSource.WIDEFIELD, KernelSource.CONFOCAL, KernelSource.LIGHT_SHEET)
 
     @property
     def is_found(self) -> bool:

@@ -38,8 +38,8 @@ class StackPlan:
         Requested choice of the kernel.
     warm_start : bool
         As in `deconvolve_stack`.
-    tile_side : int
-        As in `Task`.
+    tile_side : int or None
+        As in `Task`; None for volumes that find their kernel.
     intensity_ranges : tuple
         Intensity range of each channel; None for a channel without contrast.
     kernels : tuple
@@ -49,7 +49,7 @@ class StackPlan:
     settings: Settings
     choice: KernelChoice
     warm_start: bool
-    tile_side: int
+    tile_side: int | None
     intensity_ranges: tuple[tuple[float, float] | None, ...]
     kernels: tuple[Kernel | None, ...]
 
@@ -83,6 +83,7 @@ class StackPlan:
             If the record is not a plan.
         """
         try:
+            side = record["tile_side"]
             kernels = tuple(
                 None if kernel is None else Kernel.from_record(kernel)
                 for kernel in record["kernels"]
@@ -91,7 +92,7 @@ class StackPlan:
                 settings=Settings(**record["settings"]),
                 choice=KernelChoice.from_record(record["choice"]),
                 warm_start=bool(record["warm_start"]),
-                tile_side=int(record["tile_side"]),
+                tile_side=None if side is None else int(side),
                 intensity_ranges=tuple(
                     None if span is None else (float(span[0]), float(span[1]))
                     for span in record["intensity_ranges"]

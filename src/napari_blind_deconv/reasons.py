@@ -210,6 +210,11 @@ class Finding(_Reason):
         "the numerical aperture and the emission wavelength allow was used. Check the two, and "
         "the pixel size, if the result looks wrong.",
     )
+    MICROSCOPE = (
+        "kind of microscope",
+        "The kind of microscope was not known: the kernel is that of the kind that explains the "
+        "volume best. If yours is another kind, compute or measure its PSF.",
+    )
     REPEATED = (
         "repeated pixels",
         "The image was deconvolved on the grid on which it was sampled, and its kernel is in "

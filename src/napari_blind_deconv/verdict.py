@@ -133,11 +133,13 @@ def _found_width(result: Result, pixel_size: Sequence[float], unit: str) -> str:
     told = result.kernel.width_deviation
     is_given = result.kernel.source is KernelSource.GIVEN
     subject = "The given kernel is" if is_given else "Kernel"
+    if result.kernel.source.is_microscope:
+        subject = f"Kernel ({result.kernel.source})"
+    margin = f" (± {100 * told:.0f} %)" if told else ""
     if len(widths.along_axes) == 3:
         sides = " × ".join(f"{width:.2g}" for width in widths.along_axes)
-        return f"{subject} {sides} {unit} wide along Z, Y and X"
+        return f"{subject} {sides} {unit} wide along Z, Y and X{margin}"
     if longest > _ROUND * shortest:
-        margin = f" (± {100 * told:.0f} %)" if told else ""
         return f"{subject} {longest:.2g} × {shortest:.2g} {unit} wide{margin}"
     width = math.sqrt(longest * shortest)
     if not told:

@@ -55,11 +55,11 @@ def disagreement(image: Image, indices: Iterable[Index]) -> Notice | None:
 def varies_over_field(inspection: Inspection) -> bool:
     """Return whether the quarters of a large plane are blurred differently.
 
-    The widths of the Gaussians that explain the quarters best are compared. A smaller plane is not
-    told apart.
+    The widths of the Gaussians that explain the quarters best are compared. A smaller plane, or
+    a volume, is not told apart.
     """
     luminance, valid = inspection.luminance, inspection.valid_luminance
-    if min(luminance.shape) < _MIN_SIDE:
+    if luminance.ndim != 2 or min(luminance.shape) < _MIN_SIDE:
         return False
     halves = [(slice(None, side // 2), slice(side // 2, None)) for side in luminance.shape]
     found = [

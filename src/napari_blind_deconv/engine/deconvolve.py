@@ -53,10 +53,10 @@ def deconvolve(
         Default: the kernel is found in the image. A kernel or an array is held, so that only the
         image is estimated (non-blind deconvolution). It must be non-negative and have as many axes
         as the image. An array has the pixel size of the image; a kernel that states another one is
-        resampled. A volume needs a kernel. It is padded with zeros until its centroid lies within
-        half a pixel of its centre, and the rest of the offset is removed from the estimate, so that
-        the image does not move. ``KernelChoice.start_from(kernel)`` gives a guess that
-        the fit corrects.
+        resampled. It is padded with zeros until its centroid lies within half a pixel of its
+        centre, and the rest of the offset is removed from the estimate, so that the image does not
+        move. ``KernelChoice.start_from(kernel)`` gives a guess that the fit corrects; it is not for
+        volumes.
     axes : str, optional
         Axes of an array: ``"YX"``, ``"ZYX"`` for a volume, or with S at the end for colour. For a
         colour image, one kernel is applied to all three channels, and alpha is passed through. The

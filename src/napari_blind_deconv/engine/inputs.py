@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image
-from napari_blind_deconv.kernel import Kernel, KernelChoice
+from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelSource
 from napari_blind_deconv.numerics.location import crop_or_pad, origin_at_centroid
 from napari_blind_deconv.psf import at_pixel_size
 from napari_blind_deconv.settings import ImageStart, Settings, SolverName
@@ -143,7 +143,7 @@ def _fitted_to_volume(kernel: Kernel, block: Image) -> Kernel:
             "its ratio, as pixel_size."
         )
     share = float(kernel.weights.sum(axis=(1, 2)).max() / kernel.weights.sum())
-    if share > _MAX_CENTRAL_SHARE:
+    if kernel.source is KernelSource.GIVEN and share > _MAX_CENTRAL_SHARE:
         raise ValueError(
             "Expected planes that are close enough together to share light, got a PSF with "
             f"{100 * share:.0f} % of its light in one plane; try the planes one by one."
@@ -162,10 +162,16 @@ def check_solver(settings: Settings, choice: KernelChoice, space: str) -> None:
 
     `space` are the axes of a block, as in `Image`.
     """
-    if space == "ZYX" and not choice.is_held:
+    is_volume = space == "ZYX"
+    if is_volume and not choice.is_held and not choice.is_found:
         raise ValueError(
-            f"Expected a PSF for a volume, got {'none' if choice.is_found else 'a guess'}; try its "
-            "planes one by one, whose kernel is found in the image."
+            "Expected a PSF to hold for a volume, or none, got a guess, which only planes refine; "
+            "try it as the PSF."
+        )
+    if is_volume and choice.is_found and settings.kernel_start != "auto":
+        raise ValueError(
+            "Expected kernel_start 'auto' or a PSF for a volume, got kernel_start "
+            f"{settings.kernel_start!r}."
         )
     if settings.solver is SolverName.RICHARDSON_LUCY and not choice.is_held:
         raise ValueError("Expected a PSF for Richardson-Lucy, got none; try another solver.")
@@ -176,7 +182,7 @@ def check_solver(settings: Settings, choice: KernelChoice, space: str) -> None:
             f"'{settings.solver}', got kernel_start 'flat'."
         )
     has_networks_only = is_flat or settings.image_start is ImageStart.RANDOM
-    if space == "ZYX":  # which the networks do not refine
+    if is_volume:  # which the networks do not refine
         return
     if settings.solver is SolverName.AUTO and has_networks_only and settings.strength != 1:
         name, value = ("kernel_start", "flat") if is_flat else ("image_start", "random")

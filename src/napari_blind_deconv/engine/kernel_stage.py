@@ -8,10 +8,18 @@ from collections.abc import Generator
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.image import Image
+from napari_blind_deconv.kernel import Kernel
 from napari_blind_deconv.numerics.kernel_search import search_kernel
+from napari_blind_deconv.numerics.volume_search import PupilShape, search_volume_kernel
 from napari_blind_deconv.results import Snapshot, Stage
 
 __all__ = ["find_kernel_start"]
+
+_UNTOLD = (
+    "Expected a volume that shows how it is blurred, got too little detail above the noise; try to "
+    "state the numerical aperture, refractive index and emission wavelength, to give a PSF, or to "
+    "deconvolve its planes one by one."
+)
 
 
 def find_kernel_start(problem: Problem, control: RunControl) -> Generator[Snapshot, None, Problem]:
@@ -27,25 +35,58 @@ def find_kernel_start(problem: Problem, control: RunControl) -> Generator[Snapsh
     -------
     Problem
         The problem with a start for its kernel.
+
+    Raises
+    ------
+    ValueError
+        If a volume tells too little about its kernel, and its optics are not known.
     """
     if not problem.needs_kernel_search:
         return problem
+    search = _volume_search(problem) if problem.is_volume else _plane_search(problem)
+    while True:
+        try:
+            best = next(search)
+        except StopIteration as end:
+            if end.value is None:
+                raise ValueError(_UNTOLD) from None
+            return problem.with_kernel_start(end.value)
+        yield Snapshot.waiting(Stage.KERNEL)
+        if control.should_stop():
+            return problem.with_kernel_start(best)
+
+
+def _plane_search(problem: Problem) -> Generator[Kernel, None, Kernel]:
     inspection = problem.inspection
-    search = search_kernel(
+    return search_kernel(
         problem.luminance,
         min(problem.window),
         inspection.valid_luminance,
         inspection.noise,
         narrowest=_narrowest(problem.task.image),
     )
-    while True:
-        try:
-            best = next(search)
-        except StopIteration as end:
-            return problem.with_kernel_start(end.value)
-        yield Snapshot.waiting(Stage.KERNEL)
-        if control.should_stop():
-            return problem.with_kernel_start(best)
+
+
+def _volume_search(problem: Problem) -> Generator[Kernel, None, Kernel | None]:
+    return search_volume_kernel(
+        problem.luminance,
+        problem.sampling,
+        problem.inspection.valid_luminance,
+        pupil=_pupil(problem.task.image),
+    )
+
+
+def _pupil(block: Image) -> PupilShape | None:
+    """Return the objective of a volume, as far as it matters; None unless all is known."""
+    period, sides, ratio = block.optics.finest_period, block.pixel_micrometres, _ratio(block)
+    if period is None or sides is None or ratio is None:
+        return None
+    return PupilShape(period / min(sides), ratio)
+
+
+def _ratio(block: Image) -> float | None:
+    aperture, index = block.optics.numerical_aperture, block.optics.refractive_index
+    return None if aperture is None or index is None else aperture / index
 
 
 def _narrowest(block: Image) -> float:

@@ -23,7 +23,7 @@ from napari_blind_deconv.engine.tiled import deconvolve_tiles, with_shared_range
 from napari_blind_deconv.engine.volumes import deconvolve_volume
 from napari_blind_deconv.errors import OutOfMemoryError, TooLargeForNetworksError
 from napari_blind_deconv.image import BlockKind
-from napari_blind_deconv.kernel import KernelChoice
+from napari_blind_deconv.kernel import Kernel, KernelChoice
 from napari_blind_deconv.numerics.regions import region_with_contrast
 from napari_blind_deconv.plan import warm_started
 from napari_blind_deconv.results import Result, Snapshot
@@ -39,22 +39,18 @@ _LONGER_WITHOUT_NETWORKS = 2.4
 _Run: TypeAlias = Generator[Snapshot, None, Result]
 
 
-def find_kernel(task: Task, control: RunControl) -> _Run:
+def find_kernel(task: Task, control: RunControl) -> Generator[Snapshot, None, Kernel]:
     """Find the kernel of a plane on its region with the most contrast.
 
     If memory is not sufficient, smaller regions are tried.
-
-    Returns
-    -------
-    Result
-        Result of the region, with the kernel.
 
     Raises
     ------
     ValueError, TypeError, DeconvolutionError
         As `deconvolve`.
     """
-    return (yield from on_sampled_grid(partial(within_memory, _fit_region), task, control))
+    region = yield from on_sampled_grid(partial(within_memory, _fit_region), task, control)
+    return region.kernel
 
 
 def deconvolve_plane(task: Task, control: RunControl) -> _Run:

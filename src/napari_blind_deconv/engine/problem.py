@@ -138,8 +138,11 @@ class Problem:
     def with_kernel_start(self, kernel: Kernel) -> Self:
         """Return a copy whose fit starts from a kernel.
 
-        The window is fitted to the kernel, unless `kernel_size` is set.
+        The window is fitted to the kernel, unless `kernel_size` is set. That of a volume, which no
+        network refines, is the window of the kernel.
         """
+        if self.is_volume:
+            return self._with_kernel(kernel)
         window = self.window
         if self.settings.kernel_size is None:
             window = _window_around(kernel.shape, window)

@@ -97,6 +97,8 @@ def judge(
     findings = dict(inspection.findings)
     if kernel.source is KernelSource.NARROWEST:
         findings[Finding.NARROWEST] = None
+    if kernel.source.is_microscope:
+        findings[Finding.MICROSCOPE] = None
     if kernel.source.is_gaussian and varies_over_field(inspection):
         findings[Finding.UNEVEN] = None
     return Judgement(trust, flags, findings)
@@ -186,7 +188,9 @@ def quality_flags(
         ),
         no_blur: source is KernelSource.NO_BLUR,
         QualityFlag.KERNEL_FILLS_WINDOW: (
-            source is not KernelSource.GIVEN and trust.kernel_border > _MAX_BORDER_SHARE
+            source is not KernelSource.GIVEN
+            and not source.is_microscope  # whose light reaches beyond every window
+            and trust.kernel_border > _MAX_BORDER_SHARE
         ),
         QualityFlag.LOW_SIGNAL: trust.signal_to_noise < _MIN_SIGNAL_TO_NOISE,
         QualityFlag.NOT_SHARPER: before is not None

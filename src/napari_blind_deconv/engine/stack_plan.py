@@ -13,7 +13,7 @@ from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.engine.planes import find_kernel
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.tiles import largest_tile
-from napari_blind_deconv.engine.volumes import volume_tile_side
+from napari_blind_deconv.engine.volumes import find_volume_kernel, volume_tile_side
 from napari_blind_deconv.image import BlockKind, Image, Index
 from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelScope
 from napari_blind_deconv.plan import StackPlan
@@ -88,17 +88,20 @@ def make_plan(
     if choice.is_held or choice.scope is KernelScope.PLANE:
         return plan
     kernels = yield from _find_kernels(image, plan, statistics, reference, control)
-    if not control.should_stop():
+    if image.block_kind is BlockKind.PLANE and not control.should_stop():
         yield from _notices(image, choice.scope, statistics)
     return replace(plan, kernels=kernels)
 
 
-def _tile_side(image: Image, choice: KernelChoice, settings: Settings) -> int:
-    """Return the largest side of a tile for the free memory of this machine."""
+def _tile_side(image: Image, choice: KernelChoice, settings: Settings) -> int | None:
+    """Return the largest side of a tile for the free memory of this machine.
+
+    None for volumes whose kernel, which determines the memory, is not known.
+    """
     if image.block_kind is BlockKind.PLANE:
         return largest_tile(choose_device(settings.device))
-    assert choice.kernel is not None
-    return volume_tile_side(image, choice.kernel, settings)
+    kernel = choice.kernel
+    return None if kernel is None else volume_tile_side(image, kernel, settings)
 
 
 def _resampled(given: Kernel, fitted: Kernel) -> Notice:
@@ -167,6 +170,7 @@ def _find_kernel(
     if index is None:
         return None
     task = plan.task_of(image.read(index), image.channel_of(index))
-    search = find_kernel(task, RunControl(control.should_stop))
-    result = yield from mapped(search, lambda snapshot: replace(snapshot, index=index))
-    return result.kernel
+    stop = RunControl(control.should_stop)
+    is_plane = image.block_kind is BlockKind.PLANE
+    search = find_kernel(task, stop) if is_plane else find_volume_kernel(task, stop)
+    return (yield from mapped(search, lambda snapshot: replace(snapshot, index=index)))

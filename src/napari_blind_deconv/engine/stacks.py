@@ -67,7 +67,7 @@ def deconvolve_stack(
         depth. A kernel or an array: a known PSF, held.
     block : str
         What is deconvolved at once: each ``"plane"`` (default) or each ``"volume"``, along Z, Y and
-        X, which needs a PSF with three axes. The result of volumes has Z before Y.
+        X, whose PSF has three axes. The result of volumes has Z before Y.
     pixel_size, unit
         As in `deconvolve`.
     mask : array_like, optional

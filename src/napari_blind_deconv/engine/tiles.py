@@ -22,7 +22,7 @@ __all__ = ["Tiling", "largest_tile", "largest_volume_tile", "volume_bytes"]
 _BYTES_PER_PIXEL = 2400
 # Memory of a volume per voxel of its canvas: of the linear and the log-gaussian estimate, and of
 # Richardson-Lucy iterations.
-_BYTES_PER_VOXEL, _BYTES_PER_VOXEL_RICHARDSON_LUCY = 750, 100
+_BYTES_PER_VOXEL, _BYTES_PER_VOXEL_RICHARDSON_LUCY = 250, 100
 # A fit uses at most this share of the free memory. That of a plane never uses more than _MAX_BYTES,
 # because larger tiles are no faster.
 _MAX_SHARE = 0.5

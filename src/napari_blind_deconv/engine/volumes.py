@@ -1,4 +1,8 @@
-"""Deconvolution of a volume, in tiles if it is too large for memory."""
+"""Deconvolution of a volume with one kernel, in tiles if it is too large for memory.
+
+No network refines the kernel of a volume, so that it is found before, within seconds, and then held
+like one that is given.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +14,20 @@ from typing import TypeAlias
 from napari_blind_deconv.engine.devices import choose_device
 from napari_blind_deconv.engine.inputs import check_solver, fitted_kernel
 from napari_blind_deconv.engine.inspection import Inspection
+from napari_blind_deconv.engine.kernel_stage import find_kernel_start
+from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.stages import run_task
 from napari_blind_deconv.engine.tiled import deconvolve_tiles, with_shared_range, within_memory
 from napari_blind_deconv.engine.tiles import largest_volume_tile
 from napari_blind_deconv.image import Image
-from napari_blind_deconv.kernel import Kernel
+from napari_blind_deconv.kernel import Kernel, KernelChoice
 from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.results import Result, Snapshot
 from napari_blind_deconv.settings import Settings
 from napari_blind_deconv.task import Task
 
-__all__ = ["deconvolve_volume", "volume_tile_side"]
+__all__ = ["deconvolve_volume", "find_volume_kernel", "volume_tile_side"]
 
 _Run: TypeAlias = Generator[Snapshot, None, Result]
 
@@ -38,17 +44,47 @@ def deconvolve_volume(task: Task, control: RunControl) -> _Run:
     ValueError, TypeError, DeconvolutionError
         As `deconvolve`.
     """
-    image, given = task.image, task.kernel.kernel
-    check_solver(task.settings, task.kernel, image.space)
-    assert given is not None
-    inspection = Inspection.of(image)
-    kernel = fitted_kernel(given, image)
-    side = task.tile_side or volume_tile_side(image, kernel, task.settings)
-    task = replace(task, kernel=replace(task.kernel, kernel=kernel), tile_side=side)
+    check_solver(task.settings, task.kernel, task.image.space)
+    inspection = Inspection.of(task.image)
+    given = task.kernel.kernel
+    fitted = None if given is None else fitted_kernel(given, task.image)
     task = with_shared_range(task, inspection)
     assert task.intensity_range is not None
     IntensityMap.given(task.intensity_range)  # raises if it is none
-    return within_memory(partial(_in_tiles, inspection=inspection), task, control)
+    return _deconvolve_volume(task, inspection, fitted, control)
+
+
+def _deconvolve_volume(
+    task: Task, inspection: Inspection, kernel: Kernel | None, control: RunControl
+) -> _Run:
+    held, settings = task.kernel.is_held, task.settings
+    if kernel is None:
+        kernel = yield from _find_kernel(task, inspection, control)
+    side = task.tile_side or volume_tile_side(task.image, kernel, settings)
+    task = replace(task, kernel=KernelChoice.hold(kernel), tile_side=side)
+    run = partial(_in_tiles, inspection=inspection)
+    result = yield from within_memory(run, task, control)
+    return replace(result, settings=settings, kernel_is_held=held)
+
+
+def find_volume_kernel(task: Task, control: RunControl) -> Generator[Snapshot, None, Kernel]:
+    """Find the kernel of a volume.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `deconvolve`; also if the volume tells too little about its kernel.
+    """
+    check_solver(task.settings, task.kernel, task.image.space)
+    return (yield from _find_kernel(task, Inspection.of(task.image), control))
+
+
+def _find_kernel(
+    task: Task, inspection: Inspection, control: RunControl
+) -> Generator[Snapshot, None, Kernel]:
+    problem = yield from find_kernel_start(Problem.of(task, inspection), control)
+    assert problem.kernel is not None
+    return problem.kernel
 
 
 def volume_tile_side(image: Image, kernel: Kernel, settings: Settings) -> int:

@@ -29,6 +29,7 @@ __all__ = [
     "periodic_component",
     "scene_frequency",
     "scene_power",
+    "windowed",
 ]
 
 # Radians per pixel. Lower frequencies are left out, because they show shading, not detail.
@@ -252,6 +253,22 @@ def periodic_component(image: NDArray[np.floating]) -> NDArray[np.float64]:
     smooth = fft.rfftn(jumps) / laplacian
     smooth.flat[0] = 0
     return values - fft.irfftn(smooth, s=values.shape)
+
+
+def windowed(image: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return an image that fades to its borders along all axes, with the same power per pixel.
+
+    Light from beyond the borders then leaves less trace in the spectrum than in that of the
+    periodic component. Neighbouring frequencies are no longer independent (Hann's window; Harris,
+    Proc. IEEE 66, 1978). It is for volumes, whose borders are a large part of them.
+    """
+    weights = np.ones(())
+    for axis, side in enumerate(image.shape):
+        profile = np.square(np.sin(np.pi * (np.arange(side) + 0.5) / side))
+        weights = weights[..., np.newaxis] * profile if axis else profile
+    mean = float((weights * image).sum() / weights.sum())
+    faded: NDArray[np.float64] = weights * (image - mean) / math.sqrt(np.square(weights).mean())
+    return faded
 
 
 def _power(image: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -1,0 +1,307 @@
+"""Estimate the kernel of a volume from the volume alone.
+
+The power spectrum of the volume is compared with those that microscopes predict: a widefield
+microscope, a confocal one, one with a light sheet, and one whose PSF is a Gaussian. A specimen has
+no preferred direction on average, so that its power depends on the magnitude of the frequency
+alone. What the spectrum lacks along the optical axis, compared with across it, is therefore blur.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_blind_deconv.kernel import Kernel, KernelSource
+from napari_blind_deconv.numerics.cylinders import CylinderMeans
+from napari_blind_deconv.numerics.microscope import Microscope, voxel_psf, voxel_sides
+from napari_blind_deconv.numerics.microscope_transfer import RadialGrid, RadialPsf, pupil_of
+from napari_blind_deconv.numerics.optics import gaussian_kernel
+from napari_blind_deconv.numerics.parametric_kernel import WIDEST_POINT
+from napari_blind_deconv.numerics.regions import region_with_contrast
+from napari_blind_deconv.numerics.spectrum import Spectrum, windowed
+from napari_blind_deconv.numerics.volume_evidence import VolumeEvidence
+
+__all__ = ["PupilShape", "search_volume_kernel"]
+
+_REGION = 128  # side in voxels of the region that is searched
+_MIN_FREQUENCIES = 8.0  # with fewer above the noise, the blur cannot be determined
+_MIN_VALID_SHARE = 0.01  # keeps the spectrum of a region without valid voxels finite
+_FWHM = math.sqrt(8 * math.log(2))
+_EXTENT = 3.5  # standard deviations at which a Gaussian is cut off
+_SIGMAS = np.geomspace(0.3, 6.0, 16)  # across the axis, in smallest sides of a voxel
+_DEPTHS = np.geomspace(0.2, 8.0, 17)  # along it, in planes
+_PERIODS = np.geomspace(2.1, 12.0, 12)  # finest lateral periods, in smallest sides of a voxel
+_RATIOS = (0.3, 0.5, 0.7, 0.85, 0.95)  # of aperture and refractive index
+# Thickness of a light sheet in wavelengths in the medium. Thinner ones are hardly made.
+_SHEETS = (1.5, 3.0, 6.0, 12.0)
+# The aperture that is used may be smaller than the one that is stated.
+_LARGER_PERIODS = (1.0, 1.1, 1.2, 1.35)
+# Steps of the grids above, between which the best microscope is refined.
+_FINER_PERIODS = (0.92, 1.0, 1.08)
+_FINER_RATIOS = (0.92, 1.0, 1.04)
+_FINER_SHEETS = (0.8, 1.0, 1.25)
+_LARGEST_RATIO = 0.97
+# Light that enters a widefield volume through its borders looks like light that only other
+# microscopes have. With this many nats more for them, five of six made widefield volumes are
+# recognised, and one in twelve of the others is taken for one.
+_WIDEFIELD_ADVANTAGE = 6.0
+# Nats by which a signal explains the spectrum better than noise alone. Noise alone has a few.
+_LEAST_SIGNAL = 50.0
+# Deviations of the logarithm of the widths: a larger one tells nothing about them; and what scenes
+# and microscopes that are none of those compared add, so that 68 % of made volumes are within one.
+_LARGEST_DEVIATION = 0.6
+_MODEL_DEVIATION = 0.27
+
+
+class PupilShape(NamedTuple):
+    """What is known of an objective.
+
+    Attributes
+    ----------
+    period : float
+        Finest lateral period of its light, in smallest sides of a voxel.
+    ratio : float
+        Ratio of numerical aperture and refractive index of the immersion.
+    """
+
+    period: float
+    ratio: float
+
+
+class _Candidate(NamedTuple):
+    """A kernel: what it is, |H|² ``(n,)`` and its FWHM across and along the axis.
+
+    Lengths are multiples of the smallest side of a voxel. Without a microscope it is a Gaussian.
+    """
+
+    source: KernelSource
+    transfer: NDArray[np.float64]
+    widths: tuple[float, float]
+    microscope: Microscope | None = None
+
+
+def search_volume_kernel(
+    volume: NDArray[np.floating[Any]],
+    sampling: Sequence[float],
+    valid: NDArray[np.bool_] | None = None,
+    *,
+    pupil: PupilShape | None = None,
+) -> Generator[Kernel, None, Kernel | None]:
+    """Search for the kernel that blurred a volume.
+
+    The result does not depend on the offset and contrast of the volume, nor on how it is flipped.
+
+    Parameters
+    ----------
+    volume : ndarray
+        The blurred volume ``(planes, rows, columns)``. Of a larger one, the region of 128³ voxels
+        with the strongest contrast is used.
+    sampling : sequence of float
+        Voxel size along each axis, as a multiple of the smallest. The optical axis is the first.
+    valid : ndarray, optional
+        Mask of the voxels that are not filled, of the shape of the volume. Default: all.
+    pupil : PupilShape, optional
+        The objective, if it is known. The kernel is then no narrower than it allows.
+
+    Yields
+    ------
+    Kernel
+        The best kernel so far, so that the caller can report progress or stop.
+
+    Returns
+    -------
+    Kernel or None
+        The best kernel; a point if the volume shows no blur. If it tells too little, the narrowest
+        kernel that the objective allows, or None if that is not known.
+    """
+    yield (point := Kernel.point(3, source=KernelSource.NO_BLUR))
+    region = region_with_contrast(volume, _REGION)
+    valid_share = 1.0 if valid is None else max(float(valid[region].mean()), _MIN_VALID_SHARE)
+    spectrum = Spectrum.of(windowed(volume[region]), valid_share, sampling=sampling)
+    yield point
+    family = _Family(CylinderMeans.of(spectrum), tuple(sampling), spectrum.shape[0])
+    narrowest = None if pupil is None else family.narrowest(pupil)
+    found = None
+    if spectrum.frequencies_seen >= _MIN_FREQUENCIES:
+        found = yield from _most_probable(family, pupil, point)
+    if found is None or _is_narrower(found.candidate, narrowest):
+        return None if narrowest is None else _drawn(narrowest, sampling, volume.shape)
+    if _is_point(found.candidate, sampling):
+        return point
+    kernel = _drawn(found.candidate, sampling, volume.shape)
+    return replace(kernel, misfit=found.misfit, width_deviation=found.deviation)
+
+
+class _Found(NamedTuple):
+    candidate: _Candidate
+    misfit: float  # in nats per frequency
+    deviation: float  # of the logarithm of the widths
+
+
+def _most_probable(
+    family: _Family, pupil: PupilShape | None, point: Kernel
+) -> Generator[Kernel, None, _Found | None]:
+    """Return the most probable kernel, or None if the spectrum does not tell its width."""
+    means = family.means
+    gaussians = means.gaussians(_SIGMAS, _DEPTHS * family.sampling[0])
+    evidence = VolumeEvidence.of(means, gaussians)
+    candidates, values = [], []
+    for some in (family.gaussians(gaussians), *family.microscopes(pupil)):
+        candidates += (group := list(some))
+        values += _evidence(evidence, group)
+        yield point
+    best = candidates[int(np.argmax(values))]
+    deviation = _deviation(best, candidates, np.array(values))
+    if deviation > _LARGEST_DEVIATION or _signal(means, best) < _LEAST_SIGNAL:
+        return None
+    finer = [best, *family.around(best, pupil)]
+    best = finer[int(np.argmax(_evidence(evidence, finer)))]
+    misfit = float(means.misfits(best.transfer).min() / means.count.sum())
+    return _Found(best, misfit, math.hypot(deviation, _MODEL_DEVIATION))
+
+
+def _signal(means: CylinderMeans, best: _Candidate) -> float:
+    """Return by how many nats a kernel explains the spectrum better than noise alone."""
+    return float(means.count @ means.power - means.misfits(best.transfer).min())
+
+
+def _evidence(evidence: VolumeEvidence, candidates: Sequence[_Candidate]) -> list[float]:
+    values = evidence.of_transfers(np.array([each.transfer for each in candidates]))
+    advantages = [_advantage(each.source) for each in candidates]
+    return [float(value) for value in values + advantages]
+
+
+def _advantage(source: KernelSource) -> float:
+    return _WIDEFIELD_ADVANTAGE if source is KernelSource.WIDEFIELD else 0.0
+
+
+def _deviation(
+    best: _Candidate, candidates: Sequence[_Candidate], values: NDArray[np.float64]
+) -> float:
+    """Return the standard deviation of the logarithm of the widths of kernels of one kind."""
+    alike = [number for number, each in enumerate(candidates) if each.source is best.source]
+    shares = np.exp(values[alike] - values[alike].max())
+    logarithms = np.log([candidates[number].widths for number in alike])
+    mean = np.average(logarithms, axis=0, weights=shares)
+    variances = np.average(np.square(logarithms - mean), axis=0, weights=shares)
+    return math.sqrt(float(variances.mean()))
+
+
+@dataclass(frozen=True, eq=False)
+class _Family:
+    """Kernels whose spectrum is compared with that of a volume."""
+
+    means: CylinderMeans
+    sampling: tuple[float, ...]
+    planes: int
+
+    def gaussians(self, transfers: NDArray[np.float64]) -> Iterator[_Candidate]:
+        """Yield Gaussians of all widths, with their |H|² ``(across, along, n)``."""
+        along = _DEPTHS * self.sampling[0]
+        sides = itertools.product(_SIGMAS, along)
+        flat = transfers.reshape(-1, transfers.shape[-1])
+        for (lateral, axial), transfer in zip(sides, flat, strict=True):
+            widths = (_FWHM * float(lateral), _FWHM * float(axial))
+            yield _Candidate(KernelSource.GAUSSIAN, transfer, widths)
+
+    def microscopes(self, pupil: PupilShape | None) -> Iterator[Iterator[_Candidate]]:
+        """Yield the microscopes of each lateral period: those that the objective allows, or all."""
+        if pupil is None:
+            for period in _PERIODS:
+                yield self._of_pupils(float(period), _RATIOS)
+            return
+        for factor in _LARGER_PERIODS:
+            yield self._of_pupils(factor * pupil.period, (pupil.ratio / factor,))
+
+    def around(self, best: _Candidate, pupil: PupilShape | None) -> Iterator[_Candidate]:
+        """Yield kernels like the best one, between those that were compared."""
+        if best.microscope is None:
+            yield from self._gaussians_around(best)
+            return
+        emission, sheet = best.microscope.emission, best.microscope.sheet_thickness
+        assert emission is not None
+        for larger, higher in itertools.product(_FINER_PERIODS, _FINER_RATIOS):
+            period = larger * emission.lateral_period
+            ratio = min(higher * emission.numerical_aperture, _LARGEST_RATIO)
+            if pupil is not None:
+                if period < pupil.period:
+                    continue
+                ratio = pupil.ratio * pupil.period / period
+            grid = self._grid(period)
+            widefield = grid.widefield(pupil_of(period, ratio))
+            if sheet is not None:
+                for thicker in _FINER_SHEETS:
+                    psf = grid.light_sheet(widefield, thicker * sheet)
+                    yield _candidate(KernelSource.LIGHT_SHEET, psf)
+            elif best.source is KernelSource.CONFOCAL:
+                yield _candidate(best.source, grid.confocal(widefield))
+            else:
+                yield _candidate(best.source, widefield)
+
+    def narrowest(self, pupil: PupilShape) -> _Candidate:
+        """Return the kernel of a confocal microscope with a closed pinhole."""
+        grid = self._grid(pupil.period)
+        psf = grid.confocal(grid.widefield(pupil_of(*pupil)))
+        return _candidate(KernelSource.NARROWEST, psf)
+
+    def _gaussians_around(self, best: _Candidate) -> Iterator[_Candidate]:
+        steps = [np.linspace(-0.5, 0.5, 5) * math.log(g[1] / g[0]) for g in (_SIGMAS, _DEPTHS)]
+        lateral, axial = (
+            width / _FWHM * np.exp(step) for width, step in zip(best.widths, steps, strict=True)
+        )
+        transfers = self.means.gaussians(lateral, axial).reshape(-1, best.transfer.size)
+        for (across, along), transfer in zip(
+            itertools.product(lateral, axial), transfers, strict=True
+        ):
+            widths = (_FWHM * float(across), _FWHM * float(along))
+            yield _Candidate(best.source, transfer, widths)
+
+    def _of_pupils(self, period: float, ratios: Iterable[float]) -> Iterator[_Candidate]:
+        grid = self._grid(period)
+        for ratio in ratios:
+            widefield = grid.widefield(pupil := pupil_of(period, ratio))
+            yield _candidate(KernelSource.WIDEFIELD, widefield)
+            yield _candidate(KernelSource.CONFOCAL, grid.confocal(widefield))
+            for thickness in _SHEETS:
+                psf = grid.light_sheet(widefield, thickness * pupil.wavelength)
+                yield _candidate(KernelSource.LIGHT_SHEET, psf)
+
+    def _grid(self, period: float) -> RadialGrid:
+        across, along = np.sqrt(self.means.across), np.sqrt(self.means.along)
+        return RadialGrid(across, along, self.sampling[0], self.planes, period)
+
+
+def _candidate(source: KernelSource, psf: RadialPsf) -> _Candidate:
+    return _Candidate(source, psf.transfer, psf.widths, psf.microscope)
+
+
+def _is_narrower(candidate: _Candidate, other: _Candidate | None) -> bool:
+    """Return whether a Gaussian is narrower than another kernel along some axis."""
+    if other is None or candidate.source is not KernelSource.GAUSSIAN:
+        return False
+    return any(a < b for a, b in zip(candidate.widths, other.widths, strict=True))
+
+
+def _is_point(candidate: _Candidate, sampling: Sequence[float]) -> bool:
+    """Return whether a kernel is due to the voxels alone."""
+    lateral, axial = candidate.widths
+    return max(lateral, axial / sampling[0]) <= WIDEST_POINT * _FWHM
+
+
+def _drawn(candidate: _Candidate, sampling: Sequence[float], shape: Sequence[int]) -> Kernel:
+    """Draw a kernel in voxels, no larger than the volume."""
+    largest = [side - 1 + side % 2 for side in shape]
+    if candidate.microscope is not None:
+        sides = map(min, voxel_sides(candidate.microscope, sampling), largest)
+        weights = voxel_psf(candidate.microscope, tuple(sides), sampling).astype(np.float32)
+        return Kernel(weights, candidate.source)
+    lateral, axial = (width / _FWHM for width in candidate.widths)
+    sigmas = (axial / sampling[0], lateral / sampling[1], lateral / sampling[2])
+    wanted = [2 * math.ceil(_EXTENT * sigma) + 1 for sigma in sigmas]
+    return Kernel(gaussian_kernel(tuple(map(min, wanted, largest)), sigmas), candidate.source)

@@ -1,0 +1,293 @@
+"""The kernel of a volume, found in the volume alone."""
+
+import math
+from functools import cache
+from itertools import product
+
+import numpy as np
+import pytest
+import tifffile
+from scipy import fft, ndimage
+from tests.command import LINEAR, blind_deconv
+
+from napari_blind_deconv import (
+    Image,
+    KernelChoice,
+    Optics,
+    Settings,
+    deconvolve,
+    deconvolve_stack,
+    microscope_psf,
+)
+from napari_blind_deconv.kernel import KernelSource
+from napari_blind_deconv.kernel_widths import KernelWidths
+from napari_blind_deconv.numerics.cylinders import CylinderMeans
+from napari_blind_deconv.numerics.microscope_transfer import RadialGrid, pupil_of
+from napari_blind_deconv.numerics.spectrum import Spectrum, windowed
+from napari_blind_deconv.numerics.volume_search import PupilShape, search_volume_kernel
+from napari_blind_deconv.reasons import Finding, QualityFlag
+from napari_blind_deconv.steps import run_to_end
+from napari_blind_deconv.verdict import verdict
+
+SIZE = (0.2, 0.1, 0.1)  # µm
+SAMPLING = (2.0, 1.0, 1.0)
+SHAPE = (32, 64, 64)
+OBJECTIVE = Optics(1.2, 1.33, (0.525,))
+PUPIL = PupilShape(0.525 / 2.4 / 0.1, 1.2 / 1.33)
+
+
+@cache
+def scene(seed: int = 0) -> np.ndarray:
+    """Balls and points without a preferred direction, wider than the volume."""
+    random, shape = np.random.default_rng(seed), (48, 96, 96)
+    balls = np.zeros(shape)
+    grid = np.indices(shape) * np.reshape(SAMPLING, (3, 1, 1, 1))
+    for _ in range(120):
+        centre = random.uniform(0, 1, 3) * np.array(shape) * SAMPLING
+        distance = np.linalg.norm(grid - centre[:, None, None, None], axis=0)
+        balls = np.maximum(balls, (distance < random.uniform(2, 7)) * random.uniform(0.3, 1))
+    points = (random.random(shape) > 0.999) * random.uniform(0.5, 2, shape)
+    return ndimage.gaussian_filter(balls + points, [0.3, 0.6, 0.6])
+
+
+def recorded(blurred: np.ndarray, photons: float = 1000.0, seed: int = 1) -> np.ndarray:
+    """The middle of a blurred scene, in counts above an offset."""
+    random = np.random.default_rng(seed)
+    middle = tuple(
+        slice((a - b) // 2, (a + b) // 2) for a, b in zip(blurred.shape, SHAPE, strict=True)
+    )
+    light = blurred[middle].clip(0) / blurred.max()
+    return (random.poisson(photons * (light + 0.02)) + random.normal(100, 1.5, SHAPE)).astype(
+        np.float32
+    )
+
+
+def blurred_by(weights: np.ndarray) -> np.ndarray:
+    sharp = scene()
+    drawn = np.zeros(sharp.shape)
+    drawn[tuple(slice(side) for side in weights.shape)] = weights
+    drawn = np.roll(drawn, [-(side // 2) for side in weights.shape], range(3))
+    return fft.irfftn(fft.rfftn(sharp) * fft.rfftn(drawn), sharp.shape)
+
+
+def found_in(volume: np.ndarray, pupil: PupilShape | None = None):
+    """Return the kernel that is found in a volume, or None."""
+    return run_to_end(search_volume_kernel(volume, SAMPLING, pupil=pupil))
+
+
+@pytest.fixture(scope="module")
+def confocal() -> tuple[np.ndarray, np.ndarray]:
+    """A volume and its PSF."""
+    psf = microscope_psf(
+        OBJECTIVE, SIZE, microscope="confocal", excitation_wavelength=0.488, within=(31, 33, 33)
+    ).weights
+    return recorded(blurred_by(psf)), psf
+
+
+@pytest.fixture(scope="module")
+def widefield() -> tuple[np.ndarray, np.ndarray]:
+    psf = microscope_psf(OBJECTIVE, SIZE, within=(31, 33, 33)).weights
+    return recorded(blurred_by(psf), 100), psf
+
+
+class TestWidths:
+    """The widths that are found."""
+
+    @pytest.mark.parametrize("sigmas", [(1.2, 1.0, 1.0), (2.5, 1.5, 1.5)])
+    def test_of_a_gaussian(self, sigmas):
+        found = found_in(recorded(ndimage.gaussian_filter(scene(), sigmas)))
+        across, along = (2.355 * sigmas[axis] for axis in (1, 0))
+        depth, _, width = found.widths.along_axes
+        limit = 2.5 * found.width_deviation
+        assert abs(math.log(width / across)) < limit
+        assert abs(math.log(depth / along)) < limit
+
+    def test_of_a_confocal_microscope(self, confocal):
+        volume, psf = confocal
+        found = found_in(volume)
+        true = KernelWidths.of(psf).along_axes
+        for one, other in zip(found.widths.along_axes, true, strict=True):
+            assert abs(math.log(one / other)) < 2.5 * found.width_deviation
+        assert found.widths.along_axes[0] * SAMPLING[0] > found.widths.along_axes[1]
+
+    def test_more_photons_tell_more(self):
+        blurred = ndimage.gaussian_filter(scene(), (1.5, 1.2, 1.2))
+        few, many = (found_in(recorded(blurred, photons)) for photons in (10, 1000))
+        assert many.width_deviation < few.width_deviation
+
+
+class TestKinds:
+    """The kinds of microscope."""
+
+    def test_widefield_is_told_from_the_missing_cone(self, widefield):
+        volume, _ = widefield
+        found = found_in(volume)
+        assert found.source is KernelSource.WIDEFIELD
+        # All planes of the PSF have the same light, unlike those of a confocal microscope.
+        light = found.weights.sum(axis=(1, 2))
+        assert light.min() > 0.3 * light.max()
+
+    def test_a_known_objective_gives_its_psf(self, widefield):
+        volume, psf = widefield
+        found = found_in(volume, PUPIL)
+        assert found.source is KernelSource.WIDEFIELD
+        np.testing.assert_allclose(
+            found.widths.along_axes, KernelWidths.of(psf).along_axes, rtol=0.15
+        )
+
+    def test_confocal_is_not_taken_for_widefield(self, confocal):
+        assert found_in(confocal[0]).source is not KernelSource.WIDEFIELD
+        assert found_in(confocal[0], PUPIL).source is not KernelSource.WIDEFIELD
+
+    def test_no_kernel_is_narrower_than_a_known_objective_allows(self):
+        sharp = recorded(ndimage.gaussian_filter(scene(), (0.5, 0.5, 0.5)))
+        assert found_in(sharp).source is KernelSource.NO_BLUR
+        found = found_in(sharp, PUPIL)
+        assert found.source is KernelSource.NARROWEST
+        narrowest = microscope_psf(
+            OBJECTIVE, SIZE, microscope="confocal", excitation_wavelength=0.525, pinhole=0
+        )
+        np.testing.assert_allclose(found.widths.along_axes, narrowest.widths.along_axes, rtol=0.05)
+
+
+class TestInvariance:
+    """What does not change the kernel."""
+
+    def test_scale_and_offset(self, confocal):
+        volume, _ = confocal
+        found, other = found_in(volume), found_in(3.5 * volume + 1000)
+        assert found.source is other.source
+        np.testing.assert_allclose(found.weights, other.weights, atol=1e-6)
+
+    @pytest.mark.parametrize("axis", [0, 1, 2])
+    def test_flipping(self, confocal, axis):
+        volume, _ = confocal
+        np.testing.assert_allclose(
+            found_in(np.flip(volume, axis)).weights, found_in(volume).weights, atol=1e-6
+        )
+
+    def test_turning_about_the_axis(self, confocal):
+        volume, _ = confocal
+        np.testing.assert_allclose(
+            found_in(volume.swapaxes(1, 2)).weights, found_in(volume).weights, atol=1e-6
+        )
+
+
+class TestTooLittle:
+    """Volumes that do not tell their kernel."""
+
+    NOISE = np.random.default_rng(0).normal(100, 5, SHAPE).astype(np.float32)
+
+    def test_noise_tells_nothing(self):
+        assert found_in(self.NOISE) is None
+
+    def test_it_is_said_in_one_sentence(self):
+        with pytest.raises(
+            ValueError, match=r"shows how it is blurred.*numerical aperture"
+        ) as told:
+            deconvolve(self.NOISE, axes="ZYX", pixel_size=SIZE)
+        assert str(told.value).count(". ") == 0
+
+    def test_a_known_objective_helps(self):
+        spacing = dict(zip("ZYX", SIZE, strict=True))
+        image = Image(self.NOISE, "ZYX", spacing, "µm", optics=OBJECTIVE, space="ZYX")
+        result = deconvolve(image)
+        assert result.kernel.source is KernelSource.NARROWEST
+        assert Finding.NARROWEST in result.findings
+
+    def test_a_volume_that_fails_leaves_the_others(self, confocal):
+        stack = np.stack([confocal[0], self.NOISE])
+        run = deconvolve_stack(
+            stack, axes="TZYX", block="volume", pixel_size=SIZE, kernel="per-slice"
+        )
+        done, failed = sorted(run, key=lambda block: block.index)
+        assert done.failure is None
+        assert "shows how it is blurred" in failed.failure
+
+
+class TestRuns:
+    """Runs on volumes without a PSF."""
+
+    def test_it_gains_most_of_what_the_psf_gains(self, confocal):
+        volume, psf = confocal
+        options = {"axes": "ZYX", "pixel_size": SIZE, "solver": "wiener"}
+        found = deconvolve(volume, **options)
+        given = deconvolve(volume, kernel=psf, **options)
+        assert not found.kernel_is_held
+        assert found.kernel.pixel_size == SIZE
+        assert Finding.MICROSCOPE in found.findings
+        assert f"Kernel ({found.kernel.source}) " in verdict(found).sentence
+        assert "along Z, Y and X (± " in verdict(found).sentence
+        assert QualityFlag.KERNEL_FILLS_WINDOW not in found.flags
+        change = np.linalg.norm(given.image - volume)
+        assert np.linalg.norm(found.image - given.image) < 0.5 * change
+
+    def test_a_stack_shares_the_kernel(self, confocal):
+        stack = np.stack([confocal[0], confocal[0][::-1]])
+        options = {"axes": "TZYX", "block": "volume", "pixel_size": SIZE, "solver": "wiener"}
+        first, second = (block.result.kernel for block in deconvolve_stack(stack, **options))
+        np.testing.assert_array_equal(first.weights, second.weights)
+        assert first.source.is_found
+
+    @pytest.mark.parametrize("start", ["flat", 2.0])
+    def test_another_start_is_refused(self, confocal, start):
+        with pytest.raises(ValueError, match="Expected kernel_start 'auto' or a PSF"):
+            deconvolve(confocal[0], Settings(kernel_start=start), axes="ZYX", pixel_size=SIZE)
+
+    def test_a_guess_is_refused(self, confocal):
+        volume, psf = confocal
+        with pytest.raises(ValueError, match="got a guess"):
+            deconvolve(volume, kernel=KernelChoice.start_from(psf), axes="ZYX", pixel_size=SIZE)
+
+    def test_it_can_be_stopped(self, confocal):
+        result = deconvolve(confocal[0], axes="ZYX", pixel_size=SIZE, should_stop=lambda: True)
+        assert result.image.shape == SHAPE
+
+
+def test_the_command_needs_no_psf(widefield, tmp_path):
+    tifffile.imwrite(tmp_path / "in.tif", widefield[0], imagej=True, metadata={"axes": "ZYX"})
+    optics = ("--na", "1.2", "--refractive-index", "water", "--wavelength", "525")
+    size = ("--pixel-size", "0.2,0.1,0.1")
+    done = blind_deconv(
+        "run", "in.tif", "out.tif", "--volume", *size, *optics, *LINEAR, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Kernel (widefield)" in done.stdout + done.stderr
+    assert Finding.MICROSCOPE.sentence in done.stdout + done.stderr
+
+
+class TestSpectrum:
+    """The spectrum around the axis, and the transfer functions that it is compared with."""
+
+    def test_means_keep_the_total_power(self):
+        volume = np.random.default_rng(2).normal(size=SHAPE)
+        spectrum = Spectrum.of(volume, sampling=SAMPLING)
+        means = CylinderMeans.of(spectrum)
+        total = (spectrum.power / spectrum.noise_power)[means.used].sum()
+        assert (means.power * means.count).sum() == pytest.approx(total)
+
+    def test_a_window_keeps_the_power_of_noise(self):
+        noise = np.random.default_rng(3).normal(5, 2, (24, 40, 40))
+        assert np.square(windowed(noise)).mean() == pytest.approx(4, rel=0.05)
+
+    @pytest.mark.parametrize(
+        ("kind", "ratio"), list(product(["widefield", "confocal"], [0.5, 0.85]))
+    )
+    def test_transfer_of_a_microscope_is_that_of_its_voxels(self, kind, ratio):
+        step, planes, period = 0.5, 41, 6.0
+        optics = Optics(ratio, 1.0, (1.0,))
+        size = 1.0 / (2 * ratio) / period  # µm, so that the finest period is that many pixels
+        options = {} if kind == "widefield" else {"excitation_wavelength": 1.0, "pinhole": 0.0}
+        psf = microscope_psf(
+            optics, (step * size, size, size), microscope=kind, shape=(planes, 81, 81), **options
+        )
+        across = np.array([0.1, 0.3, 0.5])
+        along = np.array([0.0, 0.05, 0.1])
+        grid = RadialGrid(across, along, step, planes, period)
+        radial = grid.widefield(pupil_of(period, ratio))
+        if kind == "confocal":
+            radial = grid.confocal(radial)
+        z, x = step * (np.arange(planes) - planes // 2), np.arange(81) - 40
+        waves = np.exp(-1j * (along[:, None, None] * z[:, None] + across[:, None, None] * x))
+        expected = np.abs((psf.weights.sum(axis=1) * waves).sum(axis=(1, 2))) ** 2
+        np.testing.assert_allclose(radial.transfer, expected, atol=0.03)

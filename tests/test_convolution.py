@@ -9,6 +9,7 @@ from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.field_of_view import (
     canvas_shape,
     crop_to_field_of_view,
+    fast_window,
     field_of_view_origin,
 )
 
@@ -82,3 +83,17 @@ def test_all_channels_are_blurred_with_the_same_kernel(kernel):
     x = random((3, *(20,) * len(kernel)))
     for channel in range(3):
         torch.testing.assert_close(convolution.forward(x)[channel], convolution.forward(x[channel]))
+
+
+@pytest.mark.parametrize(("image", "kernel"), [(512, 31), (64, 31), (61, 17), (80, 9)])
+def test_a_fast_window_keeps_origin_and_has_no_large_factor(image, kernel):
+    (side,) = fast_window((image,), (kernel,))
+    assert side >= kernel
+    assert side % 2 == kernel % 2
+    canvas = image + side - 1
+    assert max(factor for factor in range(1, canvas + 1) if is_prime_factor(factor, canvas)) <= 13
+    assert fast_window((image,), (side,)) == (side,)
+
+
+def is_prime_factor(factor: int, number: int) -> bool:
+    return number % factor == 0 and all(factor % other for other in range(2, factor))

@@ -87,7 +87,8 @@ def error(problem: Problem, outcome: SolverOutcome, truth: np.ndarray) -> float:
 )
 def test_every_solver_improves_a_volume(volume, problem, name):
     truth, recorded = volume
-    wiener = Wiener(problem, KERNEL)
+    assert problem.kernel_start is not None
+    wiener = Wiener(problem, problem.kernel_start)
     linear = outcome_of(problem, wiener)
     solvers = {
         Stage.WIENER: lambda: wiener,

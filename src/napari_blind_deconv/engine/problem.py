@@ -17,7 +17,11 @@ from napari_blind_deconv.engine.inputs import fitted_kernel, kernel_window
 from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.kernel import Kernel, KernelSource
-from napari_blind_deconv.numerics.field_of_view import canvas_shape, crop_to_field_of_view
+from napari_blind_deconv.numerics.field_of_view import (
+    canvas_shape,
+    crop_to_field_of_view,
+    fast_window,
+)
 from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.location import (
     centre_kernel,
@@ -158,6 +162,8 @@ class Problem:
                 used.shape, kernel.shape, self.observed.shape[1:], strict=True
             )
         )
+        if self.is_volume:
+            window = fast_window(self.observed.shape[1:], window)
         if window != used.shape:
             used = crop_or_pad(used, window)
         return replace(self, kernel=kernel, kernel_start=used, window=window)
@@ -271,9 +277,9 @@ class Problem:
     def _reported(self, used: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the weights that are reported for an estimate with those that were used.
 
-        Both are the same unless the kernel was scaled, which no network fits.
+        Both are the same unless the kernel was scaled, which no network fits, or padded.
         """
-        if self.settings.strength == 1:
+        if self.settings.strength == 1 and not self.is_volume:
             return used
         assert self.kernel is not None
         if self.is_held or self.settings.location is Location.CENTRE:

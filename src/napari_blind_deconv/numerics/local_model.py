@@ -215,10 +215,9 @@ class Link:
         field: NDArray[np.float32] = self._dark * (scaled + np.log(-np.expm1(-scaled)))
         return field
 
-    def slope(self, light: NDArray[np.float32]) -> NDArray[np.float32]:
+    def slope(self, light: Tensor) -> Tensor:
         """Return the derivative of the link where its value is the light of an estimate."""
-        slope: NDArray[np.float32] = -np.expm1(-np.maximum(light, 0) / self._dark)
-        return slope
+        return -torch.expm1(light.clamp(min=0) / -self._dark)
 
 
 def expected_deviation(estimate: NDArray[np.float32], model: LocalModel) -> NDArray[np.float64]:
@@ -241,7 +240,8 @@ def expected_deviation(estimate: NDArray[np.float32], model: LocalModel) -> NDAr
         that are larger than the model assumes, nor those of the model itself.
     """
     amplitude = crop_to_field_of_view(model.amplitude, model.kernel.shape)
-    reach = amplitude * model.link.slope(estimate - model.dark)
+    light = torch.from_numpy(np.asarray(estimate - model.dark, np.float32))
+    reach = amplitude * model.link.slope(light).numpy()
     # Per frequency, in units of the noise: 1 / (penalty + data · |H|²), where data grows with the
     # reach of the field and falls with the variance of the pixel. Its mean is interpolated.
     data = np.square(reach) * model.noise / model.variance

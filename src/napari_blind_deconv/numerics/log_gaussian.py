@@ -109,10 +109,8 @@ class _Fit:
             weighted = self._weights * residual
             prior = self._prior * point
             self._loss = 0.5 * ((weighted * residual).sum() + (prior * point).sum())
-            slope = self._convolution.adjoint(weighted).numpy()
-            slope *= self._link.slope(self._estimate.numpy())
-            slope *= self._amplitude
-            gradient = self._scale * cosines_of(slope)
+            slope = self._convolution.adjoint(weighted) * self._link.slope(self._estimate)
+            gradient = self._scale * cosines_of(self._amplitude * slope.numpy())
             assert point.grad is not None
             point.grad.copy_(prior.add_(torch.from_numpy(gradient)))
         return self._loss

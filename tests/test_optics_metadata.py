@@ -297,14 +297,19 @@ class TestResults:
     @pytest.mark.parametrize("name", ["o.ome.tif", "o.tif", "o.ome.zarr"])
     @pytest.mark.parametrize("select", [None, "1,:,:"])
     def test_optics_reach_the_result_and_its_sidecar(self, tmp_path, name, select):
-        source = write_ome(tmp_path / "in.ome.tif")
+        waves = WAVES.replace("EmissionWavelength=", 'AcquisitionMode="SPIM" EmissionWavelength=')
+        source = write_ome(tmp_path / "in.ome.tif", waves=waves)
         job = Job(input=source, output=tmp_path / name, settings=QUICK, select=select)
         run_job(job).result()
-        expected = KNOWN if select is None else replace(KNOWN, emission_wavelengths=(0.607,))
+        expected = replace(KNOWN, microscope=MicroscopeKind.LIGHT_SHEET)
+        if select is not None:
+            expected = replace(expected, emission_wavelengths=(0.607,))
         assert optics_in(job.output) == expected
         assert json.loads(sidecar_of(job.output).read_text())["optics"] == expected.as_record()
 
-    @pytest.mark.parametrize("optics", [KNOWN, Optics(1.4), Optics(None, 1.33, (None, 0.607))])
+    @pytest.mark.parametrize(
+        "optics", [KNOWN, Optics(1.4), Optics(None, 1.33, (None, 0.607)), STATED]
+    )
     def test_other_software_reads_the_optics_of_an_ome_tiff(self, tmp_path, optics):
         image = Image(PIXELS, "CYX", {"Y": 0.1, "X": 0.1}, "µm", ("a", 'b <Image "'), optics=optics)
         write_plane(tmp_path / "o.ome.tif", image, {"note": "<Pixels <Image µ"})
@@ -316,6 +321,7 @@ class TestResults:
         assert stored.objective_settings.refractive_index == optics.refractive_index
         waves = [channel.emission_wavelength for channel in stored.pixels.channels]
         assert waves == [1000 * w if w else None for w in optics.emission_wavelengths or (0, 0)]
+        assert optics_in(tmp_path / "o.ome.tif") == optics
         assert [channel.name for channel in stored.pixels.channels] == ["a", 'b <Image "']
         assert json.loads(stored.description) == {"note": "<Pixels <Image µ"}
         np.testing.assert_array_equal(tifffile.imread(tmp_path / "o.ome.tif"), PIXELS)

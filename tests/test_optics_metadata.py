@@ -18,6 +18,7 @@ from napari_blind_deconv.io.images import write_plane
 from napari_blind_deconv.io.optics_metadata import optics_of_properties, optics_of_text
 from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.jobs import Job, run_job, sidecar_of
+from napari_blind_deconv.optics import MicroscopeKind
 
 QUICK = Settings(solver="wiener", kernel_start=1.5)
 PIXELS = np.random.default_rng(0).integers(0, 4000, (2, 24, 28), dtype=np.uint16)
@@ -59,6 +60,9 @@ def channels(*attributes: str) -> str:
 WAVES = channels('EmissionWavelength="525"', 'EmissionWavelength="607.0"')
 
 
+STATED = Optics(1.2, microscope=MicroscopeKind.CONFOCAL)
+
+
 def write_ome(
     path: Path, instrument: str = OBJECTIVES, settings: str = SETTINGS, waves: str = WAVES
 ) -> Path:
@@ -90,7 +94,7 @@ class TestOptics:
         assert Optics.stated(1.4, 1.0, [0.5]) == Optics(emission_wavelengths=(0.5,))
 
     def test_a_record_is_read_back(self):
-        for optics in (Optics(), KNOWN, Optics(None, 1.33, (None, 0.6))):
+        for optics in (Optics(), KNOWN, Optics(None, 1.33, (None, 0.6)), STATED):
             assert Optics.of_record(json.loads(json.dumps(optics.as_record()))) == optics
         assert Optics.of_record("nonsense") == Optics()
         assert Optics.of_record({"emission_wavelengths": 3, "numerical_aperture": []}) == Optics()
@@ -185,6 +189,27 @@ class TestOme:
         found = optics_in(path).emission_wavelengths
         assert found == (None if expected is None else pytest.approx(expected), 0.607)
 
+    @pytest.mark.parametrize(
+        ("first", "second", "expected"),
+        [
+            ("WideField", "WideField", MicroscopeKind.WIDEFIELD),
+            ("LaserScanningConfocalMicroscopy", "SpinningDiskConfocal", MicroscopeKind.CONFOCAL),
+            ("SPIM", None, MicroscopeKind.LIGHT_SHEET),
+            ("MultiPhotonMicroscopy", None, MicroscopeKind.TWO_PHOTON),
+            ("WideField", "SPIM", None),
+            ("WideField", "TIRF", None),
+            ("TIRF", None, None),
+            ("Other", None, None),
+        ],
+    )
+    def test_the_acquisition_mode_is_the_kind_of_microscope(
+        self, tmp_path, first, second, expected
+    ):
+        modes = (f'AcquisitionMode="{mode}"' if mode else "" for mode in (first, second))
+        assert optics_in(write_ome(tmp_path / "in.ome.tif", waves=channels(*modes))) == replace(
+            Optics(1.4, 1.515), microscope=expected
+        )
+
 
 class TestProperties:
     def test_the_info_of_an_import_by_bio_formats_is_read(self, tmp_path):
@@ -272,14 +297,19 @@ class TestResults:
     @pytest.mark.parametrize("name", ["o.ome.tif", "o.tif", "o.ome.zarr"])
     @pytest.mark.parametrize("select", [None, "1,:,:"])
     def test_optics_reach_the_result_and_its_sidecar(self, tmp_path, name, select):
-        source = write_ome(tmp_path / "in.ome.tif")
+        waves = WAVES.replace("EmissionWavelength=", 'AcquisitionMode="SPIM" EmissionWavelength=')
+        source = write_ome(tmp_path / "in.ome.tif", waves=waves)
         job = Job(input=source, output=tmp_path / name, settings=QUICK, select=select)
         run_job(job).result()
-        expected = KNOWN if select is None else replace(KNOWN, emission_wavelengths=(0.607,))
+        expected = replace(KNOWN, microscope=MicroscopeKind.LIGHT_SHEET)
+        if select is not None:
+            expected = replace(expected, emission_wavelengths=(0.607,))
         assert optics_in(job.output) == expected
         assert json.loads(sidecar_of(job.output).read_text())["optics"] == expected.as_record()
 
-    @pytest.mark.parametrize("optics", [KNOWN, Optics(1.4), Optics(None, 1.33, (None, 0.607))])
+    @pytest.mark.parametrize(
+        "optics", [KNOWN, Optics(1.4), Optics(None, 1.33, (None, 0.607)), STATED]
+    )
     def test_other_software_reads_the_optics_of_an_ome_tiff(self, tmp_path, optics):
         image = Image(PIXELS, "CYX", {"Y": 0.1, "X": 0.1}, "µm", ("a", 'b <Image "'), optics=optics)
         write_plane(tmp_path / "o.ome.tif", image, {"note": "<Pixels <Image µ"})
@@ -291,6 +321,7 @@ class TestResults:
         assert stored.objective_settings.refractive_index == optics.refractive_index
         waves = [channel.emission_wavelength for channel in stored.pixels.channels]
         assert waves == [1000 * w if w else None for w in optics.emission_wavelengths or (0, 0)]
+        assert optics_in(tmp_path / "o.ome.tif") == optics
         assert [channel.name for channel in stored.pixels.channels] == ["a", 'b <Image "']
         assert json.loads(stored.description) == {"note": "<Pixels <Image µ"}
         np.testing.assert_array_equal(tifffile.imread(tmp_path / "o.ome.tif"), PIXELS)

@@ -25,6 +25,7 @@ from napari_blind_deconv.numerics.cylinders import CylinderMeans
 from napari_blind_deconv.numerics.microscope_transfer import RadialGrid, pupil_of
 from napari_blind_deconv.numerics.spectrum import Spectrum, windowed
 from napari_blind_deconv.numerics.volume_search import PupilShape, search_volume_kernel
+from napari_blind_deconv.optics import MicroscopeKind
 from napari_blind_deconv.reasons import Finding, QualityFlag
 from napari_blind_deconv.steps import run_to_end
 from napari_blind_deconv.verdict import verdict
@@ -70,9 +71,14 @@ def blurred_by(weights: np.ndarray) -> np.ndarray:
     return fft.irfftn(fft.rfftn(sharp) * fft.rfftn(drawn), sharp.shape)
 
 
-def found_in(volume: np.ndarray, pupil: PupilShape | None = None):
+def found_in(volume: np.ndarray, pupil: PupilShape | None = None, kind: KernelSource | None = None):
     """Return the kernel that is found in a volume, or None."""
-    return run_to_end(search_volume_kernel(volume, SAMPLING, pupil=pupil))
+    return run_to_end(search_volume_kernel(volume, SAMPLING, pupil=pupil, kind=kind))
+
+
+def image_of(volume: np.ndarray, **optics) -> Image:
+    spacing = dict(zip("ZYX", SIZE, strict=True))
+    return Image(volume, "ZYX", spacing, "µm", optics=Optics(**optics), space="ZYX")
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +88,12 @@ def confocal() -> tuple[np.ndarray, np.ndarray]:
         OBJECTIVE, SIZE, microscope="confocal", excitation_wavelength=0.488, within=(31, 33, 33)
     ).weights
     return recorded(blurred_by(psf)), psf
+
+
+@pytest.fixture(scope="module")
+def found_in_confocal(confocal):
+    """The kernel that is found in it."""
+    return found_in(confocal[0])
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +114,9 @@ class TestWidths:
         assert abs(math.log(width / across)) < limit
         assert abs(math.log(depth / along)) < limit
 
-    def test_of_a_confocal_microscope(self, confocal):
-        volume, psf = confocal
-        found = found_in(volume)
-        true = KernelWidths.of(psf).along_axes
+    def test_of_a_confocal_microscope(self, confocal, found_in_confocal):
+        found = found_in_confocal
+        true = KernelWidths.of(confocal[1]).along_axes
         for one, other in zip(found.widths.along_axes, true, strict=True):
             assert abs(math.log(one / other)) < 2.5 * found.width_deviation
         assert found.widths.along_axes[0] * SAMPLING[0] > found.widths.along_axes[1]
@@ -135,8 +146,8 @@ class TestKinds:
             found.widths.along_axes, KernelWidths.of(psf).along_axes, rtol=0.15
         )
 
-    def test_confocal_is_not_taken_for_widefield(self, confocal):
-        assert found_in(confocal[0]).source is not KernelSource.WIDEFIELD
+    def test_confocal_is_not_taken_for_widefield(self, confocal, found_in_confocal):
+        assert found_in_confocal.source is not KernelSource.WIDEFIELD
         assert found_in(confocal[0], PUPIL).source is not KernelSource.WIDEFIELD
 
     def test_no_kernel_is_narrower_than_a_known_objective_allows(self):
@@ -150,27 +161,65 @@ class TestKinds:
         np.testing.assert_allclose(found.widths.along_axes, narrowest.widths.along_axes, rtol=0.05)
 
 
+class TestStatedKind:
+    """The kind of microscope that the user or the file states."""
+
+    KINDS = (KernelSource.WIDEFIELD, KernelSource.CONFOCAL, KernelSource.LIGHT_SHEET)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_only_this_kind_is_found(self, confocal, kind):
+        assert found_in(confocal[0], kind=kind).source is kind
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_only_this_kind_is_found_with_a_known_objective(self, widefield, kind):
+        assert found_in(widefield[0], PUPIL, kind).source is kind
+
+    def test_the_file_is_believed_and_its_kind_not_called_a_guess(self, widefield):
+        image = image_of(widefield[0], microscope=MicroscopeKind.LIGHT_SHEET)
+        result = deconvolve(image, solver="wiener")
+        assert result.kernel.source is KernelSource.LIGHT_SHEET
+        assert Finding.MICROSCOPE not in result.findings
+
+    def test_the_setting_comes_before_the_file(self, widefield):
+        image = image_of(widefield[0], microscope=MicroscopeKind.LIGHT_SHEET)
+        result = deconvolve(image, solver="wiener", microscope="confocal")
+        assert result.kernel.source is KernelSource.CONFOCAL
+        assert Finding.MICROSCOPE not in result.findings
+
+    def test_other_names_are_refused_in_one_sentence(self):
+        with pytest.raises(ValueError, match=r"'microscope' got 'electron'.*'light-sheet'") as told:
+            Settings(microscope="electron")
+        assert str(told.value).count(". ") == 0
+        assert Settings().with_texts(["microscope=widefield"]).microscope == "widefield"
+
+    @pytest.mark.parametrize("pinhole", [0.5, 2.0])
+    def test_an_open_pinhole_is_found(self, pinhole):
+        psf = microscope_psf(
+            OBJECTIVE, SIZE, microscope="confocal", excitation_wavelength=0.488,
+            pinhole=pinhole, within=(31, 33, 33),
+        ).weights  # fmt: skip
+        found = found_in(recorded(blurred_by(psf)), PUPIL, KernelSource.CONFOCAL)
+        np.testing.assert_allclose(
+            found.widths.along_axes, KernelWidths.of(psf).along_axes, rtol=0.15
+        )
+
+
 class TestInvariance:
     """What does not change the kernel."""
 
-    def test_scale_and_offset(self, confocal):
-        volume, _ = confocal
-        found, other = found_in(volume), found_in(3.5 * volume + 1000)
+    def test_scale_and_offset(self, confocal, found_in_confocal):
+        found, other = found_in_confocal, found_in(3.5 * confocal[0] + 1000)
         assert found.source is other.source
         np.testing.assert_allclose(found.weights, other.weights, atol=1e-6)
 
     @pytest.mark.parametrize("axis", [0, 1, 2])
-    def test_flipping(self, confocal, axis):
-        volume, _ = confocal
-        np.testing.assert_allclose(
-            found_in(np.flip(volume, axis)).weights, found_in(volume).weights, atol=1e-6
-        )
+    def test_flipping(self, confocal, found_in_confocal, axis):
+        found = found_in(np.flip(confocal[0], axis))
+        np.testing.assert_allclose(found.weights, found_in_confocal.weights, atol=1e-6)
 
-    def test_turning_about_the_axis(self, confocal):
-        volume, _ = confocal
-        np.testing.assert_allclose(
-            found_in(volume.swapaxes(1, 2)).weights, found_in(volume).weights, atol=1e-6
-        )
+    def test_turning_about_the_axis(self, confocal, found_in_confocal):
+        found = found_in(confocal[0].swapaxes(1, 2))
+        np.testing.assert_allclose(found.weights, found_in_confocal.weights, atol=1e-6)
 
 
 class TestTooLittle:
@@ -189,16 +238,14 @@ class TestTooLittle:
         assert str(told.value).count(". ") == 0
 
     def test_a_known_objective_helps(self):
-        spacing = dict(zip("ZYX", SIZE, strict=True))
-        image = Image(self.NOISE, "ZYX", spacing, "µm", optics=OBJECTIVE, space="ZYX")
-        result = deconvolve(image)
+        result = deconvolve(image_of(self.NOISE, **vars(OBJECTIVE)), solver="wiener")
         assert result.kernel.source is KernelSource.NARROWEST
         assert Finding.NARROWEST in result.findings
 
     def test_a_volume_that_fails_leaves_the_others(self, confocal):
         stack = np.stack([confocal[0], self.NOISE])
         run = deconvolve_stack(
-            stack, axes="TZYX", block="volume", pixel_size=SIZE, kernel="per-slice"
+            stack, axes="TZYX", block="volume", pixel_size=SIZE, kernel="per-slice", solver="wiener"
         )
         done, failed = sorted(run, key=lambda block: block.index)
         assert done.failure is None
@@ -271,22 +318,26 @@ class TestSpectrum:
         assert np.square(windowed(noise)).mean() == pytest.approx(4, rel=0.05)
 
     @pytest.mark.parametrize(
-        ("kind", "ratio"), list(product(["widefield", "confocal"], [0.5, 0.85]))
+        ("kind", "ratio"), list(product(["widefield", "confocal", "pinhole"], [0.5, 0.85]))
     )
     def test_transfer_of_a_microscope_is_that_of_its_voxels(self, kind, ratio):
         step, planes, period = 0.5, 41, 6.0
         optics = Optics(ratio, 1.0, (1.0,))
         size = 1.0 / (2 * ratio) / period  # µm, so that the finest period is that many pixels
-        options = {} if kind == "widefield" else {"excitation_wavelength": 1.0, "pinhole": 0.0}
+        pinhole = 1.0 if kind == "pinhole" else 0.0
+        options = {"microscope": "confocal", "excitation_wavelength": 1.0, "pinhole": pinhole}
         psf = microscope_psf(
-            optics, (step * size, size, size), microscope=kind, shape=(planes, 81, 81), **options
+            optics,
+            (step * size, size, size),
+            shape=(planes, 81, 81),
+            **({} if kind == "widefield" else options),
         )
         across = np.array([0.1, 0.3, 0.5])
         along = np.array([0.0, 0.05, 0.1])
         grid = RadialGrid(across, along, step, planes, period)
         radial = grid.widefield(pupil_of(period, ratio))
-        if kind == "confocal":
-            radial = grid.confocal(radial)
+        if kind != "widefield":
+            radial = grid.confocal(radial, pinhole)
         z, x = step * (np.arange(planes) - planes // 2), np.arange(81) - 40
         waves = np.exp(-1j * (along[:, None, None] * z[:, None] + across[:, None, None] * x))
         expected = np.abs((psf.weights.sum(axis=1) * waves).sum(axis=(1, 2))) ** 2

@@ -20,6 +20,7 @@ from napari_blind_deconv.numerics.cylinders import CORNERS, EXPONENTS, CylinderM
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.numerics.spectrum import Spectrum, windowed
 from napari_blind_deconv.numerics.volume_evidence import VolumeEvidence
+from napari_blind_deconv.numerics.volume_search import PupilShape
 from training.scenes import log_uniform
 
 __all__ = ["VOLUME_SORTS", "MadeVolume", "made_volume", "scene_shares"]
@@ -56,6 +57,7 @@ class MadeVolume:
     kernel: NDArray[np.float32]
     kind: str
     photons: float
+    pupil: PupilShape | None = None  # None for a Gaussian
 
 
 def made_volume(seed: int, sorts: tuple[str, ...] | None = None) -> MadeVolume:
@@ -71,7 +73,7 @@ def made_volume(seed: int, sorts: tuple[str, ...] | None = None) -> MadeVolume:
         part = VOLUME_SORTS[names[random.integers(len(names))]](random, canvas, sampling)
         low, high = np.percentile(part, [0.5, 99.9])
         scene += np.clip((part - low) / max(high - low, 1e-9), 0, 1.5) * log_uniform(random, 0.2, 1)
-    kernel, kind = _blur(random, canvas, sampling)
+    kernel, kind, pupil = _blur(random, canvas, sampling)
     drawn = np.zeros(canvas)
     drawn[tuple(slice(side) for side in kernel.shape)] = kernel
     origin = np.roll(drawn, [-(side // 2) for side in kernel.shape], range(3))
@@ -84,7 +86,7 @@ def made_volume(seed: int, sorts: tuple[str, ...] | None = None) -> MadeVolume:
     light = np.clip(blurred[field], 0, None)
     counts = random.poisson(photons * (light / light.max() + log_uniform(random, 0.005, 0.3)))
     image = counts + random.normal(100, random.uniform(0.5, 3), counts.shape)
-    return MadeVolume(image.astype(np.float32), sampling, kernel, kind, photons)
+    return MadeVolume(image.astype(np.float32), sampling, kernel, kind, photons, pupil)
 
 
 def scene_shares(seeds: Iterable[int], steps: int = 30) -> NDArray[np.float64]:
@@ -111,7 +113,9 @@ def scene_shares(seeds: Iterable[int], steps: int = 30) -> NDArray[np.float64]:
     return shares
 
 
-def _blur(random: Random, shape: tuple[int, ...], steps: Steps) -> tuple[NDArray[np.float32], str]:
+def _blur(
+    random: Random, shape: tuple[int, ...], steps: Steps
+) -> tuple[NDArray[np.float32], str, PupilShape | None]:
     """Draw a Gaussian, or the PSF of a microscope of some kind."""
     lateral = log_uniform(random, 0.5, 2.5)
     kind = str(random.choice(["Gaussian", "confocal", "light-sheet", "widefield"]))
@@ -120,7 +124,7 @@ def _blur(random: Random, shape: tuple[int, ...], steps: Steps) -> tuple[NDArray
         axial = max(lateral * log_uniform(random, 1, 5), 0.4 * steps[0])
         sigmas = (axial / steps[0], lateral, lateral)
         sides = [2 * math.ceil(4 * sigma) + 1 for sigma in sigmas]
-        return gaussian_kernel(tuple(map(min, sides, largest)), sigmas), kind
+        return gaussian_kernel(tuple(map(min, sides, largest)), sigmas), kind, None
     index = float(random.choice([1.0, 1.33, 1.515]))
     aperture = random.uniform(0.4, 0.93) * index
     size = 0.22 * _EMISSION / aperture / lateral  # σ of an objective in focus is 0.22 λ / NA
@@ -133,7 +137,8 @@ def _blur(random: Random, shape: tuple[int, ...], steps: Steps) -> tuple[NDArray
         options |= {"sample_index": random.uniform(1.33, 1.46), "depth": random.uniform(0, 20)}
     voxel = tuple(size * step for step in steps)
     optics = Optics(aperture, index, (_EMISSION,))
-    return microscope_psf(optics, voxel, within=largest, **options).weights, kind
+    pupil = PupilShape(_EMISSION / (2 * aperture) / size, aperture / index)
+    return microscope_psf(optics, voxel, within=largest, **options).weights, kind, pupil
 
 
 def _frequencies(shape: tuple[int, ...], steps: Steps) -> list[NDArray[np.float64]]:

@@ -1,12 +1,13 @@
-"""What is known about the optics that made an image: objective, immersion and emission."""
+"""What is known about the optics that made an image: objective, immersion, emission and kind."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from typing import Any, Self
 
-__all__ = ["Optics", "is_wavelength"]
+__all__ = ["MicroscopeKind", "Optics", "is_wavelength"]
 
 # An objective's aperture is below the refractive index of its immersion, which is below 1.8 for
 # every liquid in use. Fluorescence is emitted between the ultraviolet and the near infrared.
@@ -16,6 +17,25 @@ _WAVELENGTHS = (0.2, 2.0)  # µm
 # FWHM of the narrowest PSF in units of wavelength / NA: that of a confocal microscope with a closed
 # pinhole, whose PSF is the square of the Airy pattern. Widefield has 0.51.
 _NARROWEST = 0.37
+
+
+class MicroscopeKind(StrEnum):
+    """Kind of a microscope, which decides what light it collects from where."""
+
+    WIDEFIELD = "widefield"  # a camera, and light on all of the sample
+    CONFOCAL = "confocal"  # a scanned focus, and a pinhole before the detector
+    TWO_PHOTON = "two-photon"  # a scanned focus that excites by two photons, without a pinhole
+    LIGHT_SHEET = "light-sheet"  # a camera, and light only on a sheet in the focal plane
+
+    @classmethod
+    def named(cls, name: str) -> MicroscopeKind:
+        """Return a kind by its name; raise `ValueError` for an unknown one."""
+        if name not in list(cls):
+            names = ", ".join(repr(str(known)) for known in cls)
+            raise ValueError(
+                f"Expected the kind of the microscope as one of {names}, got {name!r}."
+            )
+        return cls(name)
 
 
 @dataclass(frozen=True)
@@ -31,6 +51,8 @@ class Optics:
     emission_wavelengths : tuple of float or None
         Emission wavelength of each channel in µm, None where it is unknown; empty if all of them
         are unknown.
+    microscope : MicroscopeKind or None
+        Kind of the microscope, which is used where the kernel of a volume is found.
 
     Raises
     ------
@@ -41,6 +63,7 @@ class Optics:
     numerical_aperture: float | None = None
     refractive_index: float | None = None
     emission_wavelengths: tuple[float | None, ...] = ()
+    microscope: MicroscopeKind | None = None
 
     def __post_init__(self) -> None:
         aperture, index = self.numerical_aperture, self.refractive_index
@@ -91,6 +114,7 @@ class Optics:
         numerical_aperture: Any = None,
         refractive_index: Any = None,
         emission_wavelengths: Iterable[Any] = (),
+        microscope: Any = None,
     ) -> Self:
         """Return the optics that metadata state, without the values that cannot be true.
 
@@ -101,6 +125,8 @@ class Optics:
             them is wrong, and neither is believed.
         emission_wavelengths : iterable
             In µm, one for each channel. They are rounded to 1 pm, because they were converted.
+        microscope : object
+            Name of the kind of microscope, or what stands in its place.
         """
         aperture, index = _number(numerical_aperture), _number(refractive_index)
         aperture = aperture if aperture is not None and _is_aperture(aperture) else None
@@ -109,7 +135,8 @@ class Optics:
             aperture = index = None
         numbers = map(_number, emission_wavelengths)
         wavelengths = [round(n, 6) if n is not None and is_wavelength(n) else None for n in numbers]
-        return cls(aperture, index, _known(wavelengths))
+        kind = MicroscopeKind(microscope) if microscope in list(MicroscopeKind) else None
+        return cls(aperture, index, _known(wavelengths), kind)
 
     @classmethod
     def of_record(cls, record: Any) -> Self:
@@ -121,6 +148,7 @@ class Optics:
             record.get("numerical_aperture"),
             record.get("refractive_index"),
             wavelengths if isinstance(wavelengths, list | tuple) else (),
+            record.get("microscope"),
         )
 
     def as_record(self) -> dict[str, Any]:
@@ -142,6 +170,7 @@ class Optics:
             numerical_aperture=aperture,
             refractive_index=index,
             emission_wavelengths=wavelengths,
+            microscope=given.microscope or self.microscope,
         )
 
     def of_channels(self, item: int | slice, channels: int) -> Self:
@@ -162,7 +191,7 @@ class Optics:
     def described(self) -> str:
         """What is known, in words, with wavelengths in nm; empty if nothing is known."""
         aperture, index = self.numerical_aperture, self.refractive_index
-        texts = []
+        texts = [] if self.microscope is None else [str(self.microscope)]
         if aperture is not None:
             texts.append(f"NA {aperture:g}")
         if index is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,7 +19,7 @@ from napari_blind_deconv.numerics.recorded_psf import (
     resampled,
     without_dark_rim,
 )
-from napari_blind_deconv.optics import Optics, is_wavelength
+from napari_blind_deconv.optics import MicroscopeKind, Optics, is_wavelength
 from napari_blind_deconv.units import in_unit
 
 __all__ = ["MicroscopeKind", "at_pixel_size", "microscope_psf", "prepare_psf"]
@@ -29,25 +28,6 @@ __all__ = ["MicroscopeKind", "at_pixel_size", "microscope_psf", "prepare_psf"]
 _PIXEL_SIZE_TOLERANCE = 0.02
 # In focus the index of the immersion has no effect; this one is above every aperture.
 _ANY_INDEX = 2.0
-
-
-class MicroscopeKind(StrEnum):
-    """Kind of a microscope, which decides what light it collects from where."""
-
-    WIDEFIELD = "widefield"  # a camera, and light on all of the sample
-    CONFOCAL = "confocal"  # a scanned focus, and a pinhole before the detector
-    TWO_PHOTON = "two-photon"  # a scanned focus that excites by two photons, without a pinhole
-    LIGHT_SHEET = "light-sheet"  # a camera, and light only on a sheet in the focal plane
-
-    @classmethod
-    def named(cls, name: str) -> MicroscopeKind:
-        """Return a kind by its name; raise `ValueError` for an unknown one."""
-        if name not in list(cls):
-            names = ", ".join(repr(str(known)) for known in cls)
-            raise ValueError(
-                f"Expected the kind of the microscope as one of {names}, got {name!r}."
-            )
-        return cls(name)
 
 
 def microscope_psf(

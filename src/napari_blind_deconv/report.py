@@ -17,6 +17,7 @@ from napari_blind_deconv.image import BlockKind, Image, Index
 from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.job import Job, kernel_in, planes_in, sidecar_of
 from napari_blind_deconv.kernel import Kernel, KernelSource
+from napari_blind_deconv.optics import MicroscopeKind
 from napari_blind_deconv.reasons import QualityFlag, StopReason
 from napari_blind_deconv.results import TrustReport
 from napari_blind_deconv.verdict import strength_notes
@@ -86,6 +87,7 @@ class Report:
             reason=reason,
             strength=saved.strength,
             slowed_at=saved.record.get("slowed_at"),
+            microscope=saved.microscope,
         )
         return cls(
             title=f"{result.name}{f', {kind} {saved.index}' if saved.index else ''}",
@@ -164,6 +166,7 @@ class _SavedPlane:
     after: Image
     kernel: Kernel
     strength: float
+    microscope: MicroscopeKind | None
     record: dict[str, Any]
 
     @classmethod
@@ -187,6 +190,7 @@ class _SavedPlane:
                 after=after.read(index),
                 kernel=kernel,
                 strength=job.settings.strength,
+                microscope=job.settings.microscope_with(before.optics),
                 record=record,
             )
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from napari_blind_deconv.optics import MicroscopeKind, Optics
 from napari_blind_deconv.presets import PRESET_HELP, PRESETS
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "DataTerm",
     "ImageStart",
     "Location",
+    "MicroscopeName",
     "Precision",
     "Regulariser",
     "Settings",
@@ -72,6 +74,15 @@ class SolverName(StrEnum):
     WIENER = "wiener"  # the linear estimate
     LOG_GAUSSIAN = "log-gaussian"  # the linear estimate, then positivity and noise by pixel
     RICHARDSON_LUCY = "richardson-lucy"  # Richardson-Lucy with a given PSF
+
+
+class MicroscopeName(StrEnum):
+    """The kind of microscope whose kernel is searched for in a volume."""
+
+    AUTO = "auto"  # the kind that the file states, or else any
+    WIDEFIELD = MicroscopeKind.WIDEFIELD.value
+    CONFOCAL = MicroscopeKind.CONFOCAL.value
+    LIGHT_SHEET = MicroscopeKind.LIGHT_SHEET.value
 
 
 class Location(StrEnum):
@@ -149,6 +160,12 @@ class Settings(BaseModel):
     any shape if it makes the edges sparser. A number: a Gaussian with this standard deviation in
     pixels; raising it starts from more blur. `flat`: the nearly flat kernel of the untrained
     network, as published."""
+
+    microscope: MicroscopeName = Field(MicroscopeName.AUTO, title="Microscope")
+    """Kind of microscope that made a volume whose kernel is found; not used with a PSF, nor for
+    planes. `auto`: the kind that the file states, or else the one that explains the volume best,
+    which is often a wrong one if the volume is noisy. `widefield`, `confocal`, `light-sheet`: only
+    kernels of this kind are compared."""
 
     strength: float = Field(1.0, ge=MIN_STRENGTH, le=MAX_STRENGTH, title="Strength")
     """How many times as wide as the kernel found or given the kernel is that is used. Raising it
@@ -327,6 +344,12 @@ class Settings(BaseModel):
                 names = groups[str(extra["group"])] = []
             names.append(name)
         return groups
+
+    def microscope_with(self, optics: Optics) -> MicroscopeKind | None:
+        """Return the kind of microscope that is stated here, or else in the optics of an image."""
+        if self.microscope is MicroscopeName.AUTO:
+            return optics.microscope
+        return MicroscopeKind(self.microscope)
 
     def with_changes(self, **changes: Any) -> Self:
         """Return a copy with some values changed; the new values are validated."""

@@ -8,13 +8,19 @@ from collections.abc import Generator
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.image import Image
-from napari_blind_deconv.kernel import Kernel
+from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.kernel_search import search_kernel
 from napari_blind_deconv.numerics.volume_search import PupilShape, search_volume_kernel
+from napari_blind_deconv.optics import MicroscopeKind
 from napari_blind_deconv.results import Snapshot, Stage
 
 __all__ = ["find_kernel_start"]
 
+_SOURCES: dict[MicroscopeKind | None, KernelSource] = {
+    MicroscopeKind.WIDEFIELD: KernelSource.WIDEFIELD,
+    MicroscopeKind.CONFOCAL: KernelSource.CONFOCAL,
+    MicroscopeKind.LIGHT_SHEET: KernelSource.LIGHT_SHEET,
+}
 _UNTOLD = (
     "Expected a volume that shows how it is blurred, got too little detail above the noise; try to "
     "state the numerical aperture, refractive index and emission wavelength, to give a PSF, or to "
@@ -68,11 +74,13 @@ def _plane_search(problem: Problem) -> Generator[Kernel, None, Kernel]:
 
 
 def _volume_search(problem: Problem) -> Generator[Kernel, None, Kernel | None]:
+    microscope = problem.settings.microscope_with(problem.task.image.optics)
     return search_volume_kernel(
         problem.luminance,
         problem.sampling,
         problem.inspection.valid_luminance,
         pupil=_pupil(problem.task.image),
+        kind=_SOURCES.get(microscope),
     )
 
 

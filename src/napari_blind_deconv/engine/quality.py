@@ -20,6 +20,7 @@ from napari_blind_deconv.numerics.location import centre_kernel, origin_at_centr
 from napari_blind_deconv.numerics.pixel_faults import fill
 from napari_blind_deconv.numerics.regions import plane_with_contrast
 from napari_blind_deconv.numerics.resolution import resolution
+from napari_blind_deconv.optics import MicroscopeKind
 from napari_blind_deconv.reasons import Finding, QualityFlag, StopReason
 from napari_blind_deconv.results import MIN_SHARPENING, TrustReport
 
@@ -62,6 +63,7 @@ def judge(
     reason: StopReason,
     strength: float = 1.0,
     slowed_at: int | None = None,
+    microscope: MicroscopeKind | None = None,
 ) -> Judgement:
     """Compute the trust report and the quality flags of an estimate.
 
@@ -82,6 +84,8 @@ def judge(
         As in `Settings`: the estimate is compared with the image through the kernel that was used.
     slowed_at : int, optional
         As `Result.slowed_at`.
+    microscope : MicroscopeKind, optional
+        Kind of the microscope, if it is known, so that it was not guessed.
     """
     valid = inspection.valid_luminance
     luminance = fill(inspection.block.with_pixels(estimate).luminance(), valid)
@@ -97,7 +101,7 @@ def judge(
     findings = dict(inspection.findings)
     if kernel.source is KernelSource.NARROWEST:
         findings[Finding.NARROWEST] = None
-    if kernel.source.is_microscope:
+    if kernel.source.is_microscope and microscope is None:
         findings[Finding.MICROSCOPE] = None
     if kernel.source.is_gaussian and varies_over_field(inspection):
         findings[Finding.UNEVEN] = None

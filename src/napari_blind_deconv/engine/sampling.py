@@ -22,6 +22,7 @@ from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.findings import Findings
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel, KernelSource
+from napari_blind_deconv.optics import MicroscopeKind
 from napari_blind_deconv.reasons import Finding, StopReason
 from napari_blind_deconv.results import Result, Snapshot, TrustReport
 from napari_blind_deconv.task import Task
@@ -113,10 +114,13 @@ def judge_block(
     reason: StopReason,
     strength: float = 1.0,
     slowed_at: int | None = None,
+    microscope: MicroscopeKind | None = None,
 ) -> Judgement:
     """Judge an estimate of a block as :func:`judge`, on the grid of its samples."""
     grid = grid_for(block, kernel)
-    judged = partial(judge, reason=reason, strength=strength, slowed_at=slowed_at)
+    judged = partial(
+        judge, reason=reason, strength=strength, slowed_at=slowed_at, microscope=microscope
+    )
     if grid is None:
         return judged(Inspection.of(block), estimate, kernel)
     inspection, samples = Inspection.of(grid.reduced(block)), grid.sampled(estimate)

@@ -72,6 +72,7 @@ def _run(problem: Problem, control: RunControl) -> Generator[Snapshot, None, Res
             strength=problem.settings.strength,
             reason=end.reason,
             slowed_at=end.slowed_at,
+            microscope=problem.settings.microscope_with(problem.task.image.optics),
         )
     # torch.OutOfMemoryError is a RuntimeError.
     except (RuntimeError, MemoryError, FloatingPointError) as error:

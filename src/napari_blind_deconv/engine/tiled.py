@@ -174,6 +174,7 @@ def _combined_result(
             reason=reason,
             strength=longest.settings.strength,
             slowed_at=slowed_at,
+            microscope=longest.settings.microscope_with(inspection.block.optics),
         )
     except (RuntimeError, MemoryError) as error:  # smaller tiles would not help
         sides = " × ".join(map(str, inspection.block.block_shape))

@@ -11,12 +11,13 @@ from typing import Any
 
 import tifffile
 
-from napari_blind_deconv.optics import Optics
+from napari_blind_deconv.optics import MicroscopeKind, Optics
 from napari_blind_deconv.units import convert
 
 __all__ = [
     "REFRACTIVE_INDICES",
     "elements",
+    "ome_mode",
     "optics_of_ome",
     "optics_of_omero",
     "optics_of_properties",
@@ -37,6 +38,16 @@ REFRACTIVE_INDICES = {
     "oil": 1.515,
 }
 """Refractive indices of the immersion media that OME and manufacturers name."""
+
+# Other modes, such as TIRF or structured illumination, have a PSF of another kind.
+_ACQUISITION_MODES = {
+    "WideField": MicroscopeKind.WIDEFIELD,
+    "LaserScanningConfocalMicroscopy": MicroscopeKind.CONFOCAL,
+    "SpinningDiskConfocal": MicroscopeKind.CONFOCAL,
+    "SlitScanConfocal": MicroscopeKind.CONFOCAL,
+    "MultiPhotonMicroscopy": MicroscopeKind.TWO_PHOTON,
+    "SPIM": MicroscopeKind.LIGHT_SHEET,
+}
 
 
 @lru_cache(maxsize=8)
@@ -85,7 +96,21 @@ def optics_of_ome(ome: Mapping[str, Any], image: Mapping[str, Any]) -> Optics:
     ]
     if Optics.stated(None, index).refractive_index is None:
         index = refractive_index_of(objective.get("Immersion"))
-    return Optics.stated(objective.get("LensNA"), index, wavelengths)
+    return Optics.stated(objective.get("LensNA"), index, wavelengths, _kind_of_microscope(channels))
+
+
+def ome_mode(kind: MicroscopeKind) -> str:
+    """Return the acquisition mode that states a kind of microscope in OME-XML."""
+    return next(mode for mode, named in _ACQUISITION_MODES.items() if named is kind)
+
+
+def _kind_of_microscope(channels: Iterable[Mapping[str, Any]]) -> MicroscopeKind | None:
+    """Return the kind of microscope on which all channels agree that state their mode."""
+    modes = {
+        str(channel["AcquisitionMode"]) for channel in channels if "AcquisitionMode" in channel
+    }
+    kinds = {_ACQUISITION_MODES.get(mode) for mode in modes}
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 def _objective(ome: Mapping[str, Any], settings: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_blind_deconv.image import Image
+from napari_blind_deconv.io.optics_metadata import ome_mode
 from napari_blind_deconv.io.scaling import Scaling
 from napari_blind_deconv.optics import Optics
 from napari_blind_deconv.units import convert
@@ -204,6 +205,9 @@ def _add_optics(file: Path, optics: Optics) -> None:
             )
             element = f'<Channel ID="Channel:0:{channel}"'
             xml = xml.replace(element, f"{element} {attributes}", 1)
+    if optics.microscope is not None:
+        mode = ome_mode(optics.microscope)
+        xml = xml.replace("<Channel ID=", f'<Channel AcquisitionMode="{mode}" ID=')
     aperture, index = optics.numerical_aperture, optics.refractive_index
     if aperture is not None or index is not None:
         # No text contains these elements, because its brackets are written as entities.

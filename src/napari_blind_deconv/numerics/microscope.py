@@ -15,7 +15,7 @@ from scipy.special import roots_legendre
 
 from napari_blind_deconv.numerics.pupil import Pupil, peak_position
 
-__all__ = ["Microscope", "voxel_psf", "voxel_sides"]
+__all__ = ["Microscope", "averaged_over_disc", "voxel_psf", "voxel_sides"]
 
 # The window of a PSF: planes whose brightest point is brighter than this share of the brightest of
 # all, and the rows and columns that hold this share of the light of these planes.
@@ -99,7 +99,9 @@ class Microscope:
                 sigma = self.sheet_thickness / _FWHM_PER_SIGMA
                 light *= np.exp(-np.square((z - self.emission.brightest_height()) / sigma) / 2)
         if disc > 0:
-            radii, light = _averaged_over_disc(radii, light, disc, self.lateral_period)
+            centres = radii[radii <= radii[-1] - disc]
+            light = averaged_over_disc(radii, light, centres, disc, self.lateral_period)
+            radii = centres
         if self.excitation is not None:
             light *= self.excitation.intensity(radii, z) ** self.photons
         return make_interp_spline(radii, light, k=3)
@@ -212,12 +214,29 @@ def _averaging(
     return sparse.kron(sparse.eye_array(len(points)), weights[None], format="csr") @ values
 
 
-def _averaged_over_disc(
-    radii: NDArray[np.floating[Any]], light: NDArray[np.float64], disc: float, period: float
-) -> tuple[NDArray[np.floating[Any]], NDArray[np.float64]]:
-    """Average a radial profile over discs, and return it for the radii whose disc is known."""
+def averaged_over_disc(
+    radii: NDArray[np.floating[Any]],
+    light: NDArray[np.float64],
+    centres: NDArray[np.floating[Any]],
+    disc: float,
+    period: float,
+) -> NDArray[np.float64]:
+    """Average a radial profile over discs, as a pinhole does.
+
+    Parameters
+    ----------
+    radii : ndarray
+        Distances from the axis ``(n,)``.
+    light : ndarray
+        Intensity there ``(n, heights)``. It is taken for constant beyond the radii.
+    centres : ndarray
+        Distances of the centres of the discs from the axis.
+    disc : float
+        Radius of the discs.
+    period : float
+        Finest period of the light.
+    """
     spline = make_interp_spline(radii, light, k=3)
-    centres = radii[radii <= radii[-1] - disc]
     nodes, weights = _rule(2 * disc / period)
     angles = np.pi * (np.arange(nodes.size) + 0.5) / nodes.size
     even = np.full(nodes.size, 1 / nodes.size)
@@ -226,5 +245,5 @@ def _averaged_over_disc(
         distance = disc * math.sqrt(share)  # so that equal shares are equal areas
         square = centres[:, None] ** 2 + distance**2
         points = np.sqrt(square - 2 * centres[:, None] * distance * np.cos(angles))
-        total = total + weight * _averaging(spline, np.minimum(points, radii[-1]), even)
-    return centres, total @ spline.c
+        total = total + weight * _averaging(spline, np.clip(points, radii[0], radii[-1]), even)
+    return np.asarray(total @ spline.c)

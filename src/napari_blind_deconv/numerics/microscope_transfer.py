@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import j0
 
-from napari_blind_deconv.numerics.microscope import Microscope
+from napari_blind_deconv.numerics.microscope import Microscope, averaged_over_disc
 from napari_blind_deconv.numerics.pupil import Layers, Pupil
 
 __all__ = ["RadialGrid", "RadialPsf", "pupil_of"]
@@ -24,9 +24,7 @@ Array = NDArray[np.float64]
 _SAMPLES_PER_PERIOD = 7  # along the radius, of the finest lateral period
 _REACH = 40.0  # smallest sides of a voxel, across the axis
 _FWHM = math.sqrt(8 * math.log(2))
-# A closed pinhole and no difference of wavelengths: of the confocal microscopes, the sharpest for
-# a pupil. One with an open pinhole is nearly the same as a closed one with a smaller pupil.
-_PINHOLE = 0.0
+_AIRY_RADIUS = 1.22  # of half an Airy unit, in finest lateral periods
 
 
 def pupil_of(period: float, ratio: float) -> Pupil:
@@ -71,6 +69,7 @@ class RadialGrid:
 
     def __init__(self, across: Array, along: Array, step: float, planes: int, period: float):
         spacing = period / _SAMPLES_PER_PERIOD
+        self._period = period
         self._radii = spacing * (np.arange(int(_REACH / spacing)) + 0.5)
         self._area = self._radii * spacing
         # Planes between those of the volume, so that the width along the axis can be measured.
@@ -83,11 +82,18 @@ class RadialGrid:
         light = pupil.intensity(self._radii, self._heights)
         return self._psf(Microscope(pupil), light / (self._area @ light))
 
-    def confocal(self, widefield: RadialPsf) -> RadialPsf:
-        """Return the PSF of the same pupil with a scanned focus and a pinhole."""
+    def confocal(self, widefield: RadialPsf, pinhole: float = 0.0) -> RadialPsf:
+        """Return the PSF of the same pupil with a scanned focus and a pinhole in Airy units.
+
+        Excitation and emission have the same wavelength. The pinhole is closed by default.
+        """
         pupil = widefield.microscope.emission
-        microscope = Microscope(pupil, excitation=pupil, pinhole=_PINHOLE)
-        return self._psf(microscope, np.square(widefield.light))
+        detected = widefield.light
+        if pinhole > 0:
+            disc = pinhole * _AIRY_RADIUS * self._period
+            detected = averaged_over_disc(self._radii, detected, self._radii, disc, self._period)
+        microscope = Microscope(pupil, excitation=pupil, pinhole=pinhole)
+        return self._psf(microscope, widefield.light * detected)
 
     def light_sheet(self, widefield: RadialPsf, thickness: float) -> RadialPsf:
         """Return the PSF of the same pupil with light on a sheet with some FWHM."""

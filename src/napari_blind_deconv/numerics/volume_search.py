@@ -29,6 +29,7 @@ from napari_blind_deconv.numerics.volume_evidence import VolumeEvidence
 
 __all__ = ["PupilShape", "search_volume_kernel"]
 
+_KINDS = (KernelSource.WIDEFIELD, KernelSource.CONFOCAL, KernelSource.LIGHT_SHEET)
 _REGION = 128  # side in voxels of the region that is searched
 _MIN_FREQUENCIES = 8.0  # with fewer above the noise, the blur cannot be determined
 _MIN_VALID_SHARE = 0.01  # keeps the spectrum of a region without valid voxels finite
@@ -42,10 +43,14 @@ _RATIOS = (0.3, 0.5, 0.7, 0.85, 0.95)  # of aperture and refractive index
 _SHEETS = (1.5, 3.0, 6.0, 12.0)
 # The aperture that is used may be smaller than the one that is stated.
 _LARGER_PERIODS = (1.0, 1.1, 1.2, 1.35)
+# Diameters of the pinhole in Airy units. Without the objective only a closed one is compared: an
+# open one is nearly the same as a closed one with a smaller pupil.
+_PINHOLES = (0.0, 0.5, 1.0, 1.5, 2.0)
 # Steps of the grids above, between which the best microscope is refined.
 _FINER_PERIODS = (0.92, 1.0, 1.08)
 _FINER_RATIOS = (0.92, 1.0, 1.04)
 _FINER_SHEETS = (0.8, 1.0, 1.25)
+_FINER_PINHOLES = (0.8, 1.0, 1.25)
 _LARGEST_RATIO = 0.97
 # Light that enters a widefield volume through its borders looks like light that only other
 # microscopes have. With this many nats more for them, five of six made widefield volumes are
@@ -92,6 +97,7 @@ def search_volume_kernel(
     valid: NDArray[np.bool_] | None = None,
     *,
     pupil: PupilShape | None = None,
+    kind: KernelSource | None = None,
 ) -> Generator[Kernel, None, Kernel | None]:
     """Search for the kernel that blurred a volume.
 
@@ -108,6 +114,9 @@ def search_volume_kernel(
         Mask of the voxels that are not filled, of the shape of the volume. Default: all.
     pupil : PupilShape, optional
         The objective, if it is known. The kernel is then no narrower than it allows.
+    kind : KernelSource, optional
+        ``WIDEFIELD``, ``CONFOCAL`` or ``LIGHT_SHEET``, if the kind of microscope is known. Only its
+        PSFs are then compared. Default: all kinds, and Gaussians.
 
     Yields
     ------
@@ -125,7 +134,7 @@ def search_volume_kernel(
     valid_share = 1.0 if valid is None else max(float(valid[region].mean()), _MIN_VALID_SHARE)
     spectrum = Spectrum.of(windowed(volume[region]), valid_share, sampling=sampling)
     yield point
-    family = _Family(CylinderMeans.of(spectrum), tuple(sampling), spectrum.shape[0])
+    family = _Family(CylinderMeans.of(spectrum), tuple(sampling), spectrum.shape[0], kind)
     narrowest = None if pupil is None else family.narrowest(pupil)
     found = None
     if spectrum.frequencies_seen >= _MIN_FREQUENCIES:
@@ -152,7 +161,8 @@ def _most_probable(
     gaussians = means.gaussians(_SIGMAS, _DEPTHS * family.sampling[0])
     evidence = VolumeEvidence.of(means, gaussians)
     candidates, values = [], []
-    for some in (family.gaussians(gaussians), *family.microscopes(pupil)):
+    others = [] if family.kind is not None else [family.gaussians(gaussians)]
+    for some in (*others, *family.microscopes(pupil)):
         candidates += (group := list(some))
         values += _evidence(evidence, group)
         yield point
@@ -200,6 +210,7 @@ class _Family:
     means: CylinderMeans
     sampling: tuple[float, ...]
     planes: int
+    kind: KernelSource | None = None  # of the microscope, if it is known
 
     def gaussians(self, transfers: NDArray[np.float64]) -> Iterator[_Candidate]:
         """Yield Gaussians of all widths, with their |H|² ``(across, along, n)``."""
@@ -214,10 +225,10 @@ class _Family:
         """Yield the microscopes of each lateral period: those that the objective allows, or all."""
         if pupil is None:
             for period in _PERIODS:
-                yield self._of_pupils(float(period), _RATIOS)
+                yield self._of_pupils(float(period), _RATIOS, (0.0,))
             return
         for factor in _LARGER_PERIODS:
-            yield self._of_pupils(factor * pupil.period, (pupil.ratio / factor,))
+            yield self._of_pupils(factor * pupil.period, (pupil.ratio / factor,), _PINHOLES)
 
     def around(self, best: _Candidate, pupil: PupilShape | None) -> Iterator[_Candidate]:
         """Yield kernels like the best one, between those that were compared."""
@@ -240,14 +251,16 @@ class _Family:
                     psf = grid.light_sheet(widefield, thicker * sheet)
                     yield _candidate(KernelSource.LIGHT_SHEET, psf)
             elif best.source is KernelSource.CONFOCAL:
-                yield _candidate(best.source, grid.confocal(widefield))
+                for wider in _FINER_PINHOLES if best.microscope.pinhole else (1.0,):
+                    psf = grid.confocal(widefield, wider * (best.microscope.pinhole or 0.0))
+                    yield _candidate(best.source, psf)
             else:
                 yield _candidate(best.source, widefield)
 
     def narrowest(self, pupil: PupilShape) -> _Candidate:
-        """Return the kernel of a confocal microscope with a closed pinhole."""
-        grid = self._grid(pupil.period)
-        psf = grid.confocal(grid.widefield(pupil_of(*pupil)))
+        """Return the narrowest kernel of the kind that is known, or of a confocal microscope."""
+        grid, kind = self._grid(pupil.period), self.kind or KernelSource.CONFOCAL
+        psf = next(self._of_kind(kind, grid, grid.widefield(pupil_of(*pupil)), (0.0,)))
         return _candidate(KernelSource.NARROWEST, psf)
 
     def _gaussians_around(self, best: _Candidate) -> Iterator[_Candidate]:
@@ -262,15 +275,30 @@ class _Family:
             widths = (_FWHM * float(across), _FWHM * float(along))
             yield _Candidate(best.source, transfer, widths)
 
-    def _of_pupils(self, period: float, ratios: Iterable[float]) -> Iterator[_Candidate]:
+    def _of_pupils(
+        self, period: float, ratios: Iterable[float], pinholes: Sequence[float]
+    ) -> Iterator[_Candidate]:
         grid = self._grid(period)
         for ratio in ratios:
-            widefield = grid.widefield(pupil := pupil_of(period, ratio))
-            yield _candidate(KernelSource.WIDEFIELD, widefield)
-            yield _candidate(KernelSource.CONFOCAL, grid.confocal(widefield))
+            widefield = grid.widefield(pupil_of(period, ratio))
+            for kind in _KINDS if self.kind is None else (self.kind,):
+                for psf in self._of_kind(kind, grid, widefield, pinholes):
+                    yield _candidate(kind, psf)
+
+    @staticmethod
+    def _of_kind(
+        kind: KernelSource, grid: RadialGrid, widefield: RadialPsf, pinholes: Sequence[float]
+    ) -> Iterator[RadialPsf]:
+        """Yield the PSFs of microscopes of one kind with one pupil, the narrowest first."""
+        if kind is KernelSource.WIDEFIELD:
+            yield widefield
+        elif kind is KernelSource.CONFOCAL:
+            yield from (grid.confocal(widefield, pinhole) for pinhole in pinholes)
+        else:
+            pupil = widefield.microscope.emission
+            assert pupil is not None
             for thickness in _SHEETS:
-                psf = grid.light_sheet(widefield, thickness * pupil.wavelength)
-                yield _candidate(KernelSource.LIGHT_SHEET, psf)
+                yield grid.light_sheet(widefield, thickness * pupil.wavelength)
 
     def _grid(self, period: float) -> RadialGrid:
         across, along = np.sqrt(self.means.across), np.sqrt(self.means.along)

@@ -45,6 +45,7 @@ class KeptEstimate:
             reason=before.stop_reason,
             strength=before.settings.strength,
             slowed_at=before.slowed_at,
+            microscope=before.settings.microscope_with(block.optics),
         )
         return replace(
             before,

@@ -644,7 +644,7 @@ FAULTS = (
     Fault(
         "strength: the kernel that is reported is scaled",
         "engine/problem.py",
-        "        if self.settings.strength == 1:\n",
+        "        if self.settings.strength == 1 and not self.is_volume:\n",
         "        if True:\n",
         "strength",
     ),

@@ -17,8 +17,11 @@ from napari_blind_deconv import (
     Settings,
     deconvolve,
     deconvolve_stack,
+    iterate,
     microscope_psf,
 )
+from napari_blind_deconv.engine import kernel_stage
+from napari_blind_deconv.errors import OutOfMemoryError
 from napari_blind_deconv.kernel import KernelSource
 from napari_blind_deconv.kernel_widths import KernelWidths
 from napari_blind_deconv.numerics.cylinders import CylinderMeans
@@ -289,6 +292,47 @@ class TestRuns:
     def test_it_can_be_stopped(self, confocal):
         result = deconvolve(confocal[0], axes="ZYX", pixel_size=SIZE, should_stop=lambda: True)
         assert result.image.shape == SHAPE
+        assert QualityFlag.KERNEL_FILLS_WINDOW not in result.flags
+        # Nothing is said of a blur that was not searched to the end.
+        assert verdict(result).sentence == (
+            "Nothing sharpened: the run was stopped before the blur was found."
+        )
+
+    def test_a_search_that_is_stopped_hands_over_its_best_kernel(self, confocal):
+        kernels = list(search_volume_kernel(confocal[0], SAMPLING))
+        assert kernels[0].source is KernelSource.NO_BLUR
+        assert all(kernel.source is not KernelSource.NO_BLUR for kernel in kernels[2:])
+
+    def test_without_a_voxel_size_it_is_refused_before_the_search(self, confocal):
+        with pytest.raises(ValueError, match="Expected the voxel size"):
+            iterate(confocal[0], axes="ZYX")
+
+    def test_repeated_voxels_are_no_blur_of_a_series(self, confocal):
+        size = (SIZE[0], SIZE[1] / 2, SIZE[2] / 2)
+        repeated = confocal[0].repeat(2, axis=1).repeat(2, axis=2)
+        options = {"block": "volume", "solver": "wiener"}
+        kernels = [
+            deconvolve_stack(np.stack([each] * 2), axes="TZYX", pixel_size=side, **options)
+            .result()
+            .plan.kernels[0]
+            for each, side in ((confocal[0], SIZE), (repeated, size))
+        ]
+        np.testing.assert_array_equal(kernels[0].weights, kernels[1].weights)
+        assert kernels[0].pixel_size == kernels[1].pixel_size == SIZE
+
+    def test_the_plan_of_a_series_sets_how_its_volumes_are_cut(self, confocal):
+        stack = np.stack([confocal[0], confocal[0][::-1]])
+        options = {"axes": "TZYX", "block": "volume", "pixel_size": SIZE, "solver": "wiener"}
+        plan = deconvolve_stack(stack, **options).result().plan
+        assert plan.tile_side == max(SHAPE)
+
+    def test_a_search_that_fails_says_what_to_try(self, confocal, monkeypatch):
+        def fails(*args, **options):
+            raise MemoryError
+
+        monkeypatch.setattr(kernel_stage, "search_volume_kernel", fails)
+        with pytest.raises(OutOfMemoryError, match="voxels; try a smaller region"):
+            deconvolve(confocal[0], axes="ZYX", pixel_size=SIZE)
 
 
 def test_the_command_needs_no_psf(widefield, tmp_path):

@@ -265,7 +265,7 @@ class TestRun:
         result = deconvolve(volume[1], solver="richardson-lucy", **options)
         assert result.image.shape == volume[1].shape
         free.available = 5 * 2**20
-        with pytest.raises(OutOfMemoryError, match="canvas of 28 × 40 × 40 pixels; try a smaller"):
+        with pytest.raises(OutOfMemoryError, match="canvas of 28 × 40 × 40 voxels; try a smaller"):
             deconvolve(volume[1], **options)
 
     def test_a_thin_volume_may_have_pixels_that_are_no_image(self, volume):

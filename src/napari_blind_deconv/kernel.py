@@ -168,8 +168,10 @@ class Kernel:
     def border_share(self) -> float:
         """Share of the sum of the weights on the outermost pixels of the window.
 
-        A large share means that the kernel may reach beyond the window.
+        A large share means that the kernel may reach beyond the window. A point has none.
         """
+        if np.count_nonzero(self.weights) == 1:
+            return 0.0
         inner = self.weights[(slice(1, -1),) * self.weights.ndim].sum()
         return float(1 - inner / self.weights.sum())
 

@@ -39,7 +39,7 @@ class StackPlan:
     warm_start : bool
         As in `deconvolve_stack`.
     tile_side : int or None
-        As in `Task`; None for volumes that find their kernel.
+        As in `Task`; None for volumes that each find their own kernel.
     intensity_ranges : tuple
         Intensity range of each channel; None for a channel without contrast.
     kernels : tuple

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from napari_blind_deconv.kernel import KernelSource
 from napari_blind_deconv.kernel_widths import KernelWidths
-from napari_blind_deconv.reasons import Finding, QualityFlag
+from napari_blind_deconv.reasons import Finding, QualityFlag, StopReason
 from napari_blind_deconv.results import MIN_SHARPENING, Result
 
 __all__ = ["NextStep", "Verdict", "strength_notes", "verdict"]
@@ -24,6 +24,7 @@ class NextStep(StrEnum):
 
 
 _NOTHING = "Nothing sharpened"
+_STOPPED = f"{_NOTHING}: the run was stopped before the blur was found."
 _KERNEL_UNKNOWN = (NextStep.GAUSSIAN, NextStep.MICROSCOPE)
 # Sentences in place of "Sharper: …", and what to try.
 _NOT_SHARPENED: dict[QualityFlag, tuple[str, tuple[NextStep, ...]]] = {
@@ -87,6 +88,8 @@ def verdict(result: Result, pixel_size: Sequence[float] | None = None, unit: str
             if (result.trust.residual_level or 0.0) > _NOISE_TAKEN_OFF:
                 sentence = f"{sentence.removesuffix('.')}; noise was taken off."
             return Verdict(sentence, steps, frozenset({flag}))
+    if result.kernel.source is KernelSource.NO_BLUR and result.stop_reason is StopReason.STOPPED:
+        return Verdict(_STOPPED, (), frozenset())
     steps = (NextStep.REGION,) if Finding.UNEVEN in result.findings else ()
     # Detail is measured in planes, also in those of a volume.
     detail, flags = _detail(result, math.prod(pixel_size[-2:]) ** 0.5, unit)

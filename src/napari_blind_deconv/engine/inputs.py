@@ -22,6 +22,7 @@ __all__ = [
     "check_block",
     "check_sides",
     "check_solver",
+    "check_voxel_size",
     "fitted_kernel",
     "has_contrast",
     "kernel_window",
@@ -75,6 +76,15 @@ def check_sides(image: Image) -> None:
         raise ValueError(
             f"Expected a volume of at least {_MIN_PLANES} planes, got {image.block_shape[0]}; try "
             "its planes one by one."
+        )
+
+
+def check_voxel_size(image: Image) -> None:
+    """Raise `ValueError` if blocks are volumes whose voxel size is not known; no pixel is read."""
+    if len(image.space) == 3 and image.pixel_size is None:
+        raise ValueError(
+            "Expected the voxel size of a volume (depth, height, width), got none; give it, or "
+            "its ratio, as pixel_size."
         )
 
 
@@ -137,11 +147,7 @@ def _fitted_to_volume(kernel: Kernel, block: Image) -> Kernel:
     ValueError
         If the voxel size is not known, or if the planes do not share light.
     """
-    if block.pixel_size is None:
-        raise ValueError(
-            "Expected the voxel size of a volume (depth, height, width), got none; give it, or "
-            "its ratio, as pixel_size."
-        )
+    check_voxel_size(block)
     share = float(kernel.weights.sum(axis=(1, 2)).max() / kernel.weights.sum())
     if kernel.source is KernelSource.GIVEN and share > _MAX_CENTRAL_SHARE:
         raise ValueError(

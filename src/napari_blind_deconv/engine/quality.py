@@ -190,7 +190,8 @@ def quality_flags(
             level > _MAX_RESIDUAL_LEVEL
             or correlation > _MAX_RESIDUAL_CORRELATION + noise_correlation
         ),
-        no_blur: source is KernelSource.NO_BLUR,
+        # A search that is stopped has not found that there is no blur.
+        no_blur: source is KernelSource.NO_BLUR and reason is not StopReason.STOPPED,
         QualityFlag.KERNEL_FILLS_WINDOW: (
             source is not KernelSource.GIVEN
             and not source.is_microscope  # whose light reaches beyond every window

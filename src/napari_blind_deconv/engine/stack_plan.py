@@ -8,14 +8,14 @@ from dataclasses import replace
 from napari_blind_deconv.engine.blur_agreement import disagreement
 from napari_blind_deconv.engine.channel_statistics import ChannelStatistics, channel_statistics
 from napari_blind_deconv.engine.devices import choose_device
-from napari_blind_deconv.engine.inputs import check_solver, fitted_kernel
+from napari_blind_deconv.engine.inputs import check_solver, check_voxel_size, fitted_kernel
 from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.engine.planes import find_kernel
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.tiles import largest_tile
 from napari_blind_deconv.engine.volumes import find_volume_kernel, volume_tile_side
 from napari_blind_deconv.image import BlockKind, Image, Index
-from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelScope
+from napari_blind_deconv.kernel import Kernel, KernelScope
 from napari_blind_deconv.plan import StackPlan
 from napari_blind_deconv.results import Notice, Snapshot
 from napari_blind_deconv.settings import Settings
@@ -61,6 +61,7 @@ def make_plan(
     """
     image, choice = task.image, task.kernel
     check_solver(task.settings, choice, image.space)
+    check_voxel_size(image)
     if choice.kernel is not None:
         fitted = fitted_kernel(choice.kernel, image)
         if fitted.pixel_size != choice.kernel.pixel_size:  # not if it was only cut
@@ -68,7 +69,7 @@ def make_plan(
         choice = replace(choice, kernel=fitted)
     if reference is not None:
         image.check_index(reference)
-    tile_side = task.tile_side or _tile_side(image, choice, task.settings)
+    tile_side = task.tile_side or _tile_side(image, [choice.kernel], task.settings)
     if image.blocks == 1:
         # No other plane shares the kernel, so the plane finds it during its own run.
         choice = replace(choice, scope=KernelScope.PLANE)
@@ -90,18 +91,20 @@ def make_plan(
     kernels = yield from _find_kernels(image, plan, statistics, reference, control)
     if image.block_kind is BlockKind.PLANE and not control.should_stop():
         yield from _notices(image, choice.scope, statistics)
-    return replace(plan, kernels=kernels)
+    # All volumes are cut alike, on whatever machine and whenever they are computed.
+    tile_side = tile_side or _tile_side(image, kernels, task.settings)
+    return replace(plan, kernels=kernels, tile_side=tile_side)
 
 
-def _tile_side(image: Image, choice: KernelChoice, settings: Settings) -> int | None:
+def _tile_side(image: Image, kernels: Sequence[Kernel | None], settings: Settings) -> int | None:
     """Return the largest side of a tile for the free memory of this machine.
 
-    None for volumes whose kernel, which determines the memory, is not known.
+    None for volumes whose kernels, which determine the memory, are not known.
     """
     if image.block_kind is BlockKind.PLANE:
         return largest_tile(choose_device(settings.device))
-    kernel = choice.kernel
-    return None if kernel is None else volume_tile_side(image, kernel, settings)
+    known = (kernel for kernel in kernels if kernel is not None)
+    return min((volume_tile_side(image, kernel, settings) for kernel in known), default=None)
 
 
 def _resampled(given: Kernel, fitted: Kernel) -> Notice:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -35,7 +36,7 @@ from napari_blind_deconv.results import Result, Snapshot, Stage, versions
 from napari_blind_deconv.settings import ImageStart, SolverName
 from napari_blind_deconv.task import Task
 
-__all__ = ["run_stages", "run_task"]
+__all__ = ["explained_failures", "run_stages", "run_task"]
 
 # Phrases in the messages of libraries that ran out of memory. "memory" alone is not enough: access
 # to illegal memory is another fault.
@@ -57,7 +58,7 @@ def run_task(
 
 def _run(problem: Problem, control: RunControl) -> Generator[Snapshot, None, Result]:
     started = time.monotonic()
-    try:
+    with explained_failures(problem):
         _check_memory(problem)
         skipped: dict[Stage, SkipReason] = {}
         problem, end = yield from run_stages(problem, control, skipped)
@@ -74,9 +75,6 @@ def _run(problem: Problem, control: RunControl) -> Generator[Snapshot, None, Res
             slowed_at=end.slowed_at,
             microscope=problem.settings.microscope_with(problem.task.image.optics),
         )
-    # torch.OutOfMemoryError is a RuntimeError.
-    except (RuntimeError, MemoryError, FloatingPointError) as error:
-        raise _deconvolution_error(error, problem) from error
     low, high = problem.intensity.low, problem.intensity.high
     return Result(
         image=image,
@@ -95,6 +93,16 @@ def _run(problem: Problem, control: RunControl) -> Generator[Snapshot, None, Res
         skipped=skipped,
         **judgement._asdict(),
     )
+
+
+@contextmanager
+def explained_failures(problem: Problem) -> Iterator[None]:
+    """Raise a failure of a computation as a `DeconvolutionError` that says what to try."""
+    try:
+        yield
+    # torch.OutOfMemoryError is a RuntimeError.
+    except (RuntimeError, MemoryError, FloatingPointError) as error:
+        raise _deconvolution_error(error, problem) from error
 
 
 def run_stages(
@@ -182,10 +190,11 @@ def _check_memory(problem: Problem) -> None:
 
 def _deconvolution_error(error: BaseException, problem: Problem) -> DeconvolutionError:
     sides, device = " × ".join(map(str, problem.canvas_shape)), problem.device
+    units, window = ("voxels", "PSF") if problem.is_volume else ("pixels", "kernel window")
     text = str(error).lower()
     if isinstance(error, MemoryError) or any(phrase in text for phrase in _OUT_OF_MEMORY_PHRASES):
         return OutOfMemoryError(
-            f"There is not enough memory on {device} for a canvas of {sides} pixels; "
-            "try a smaller region, a smaller kernel window or device 'cpu'."
+            f"There is not enough memory on {device} for a canvas of {sides} {units}; "
+            f"try a smaller region, a smaller {window} or device 'cpu'."
         )
     return DeconvolutionError(f"The computation on {device} failed: {first_line(error)}.")

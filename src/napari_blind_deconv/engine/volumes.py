@@ -12,12 +12,13 @@ from functools import partial
 from typing import TypeAlias
 
 from napari_blind_deconv.engine.devices import choose_device
-from napari_blind_deconv.engine.inputs import check_solver, fitted_kernel
+from napari_blind_deconv.engine.inputs import check_solver, check_voxel_size, fitted_kernel
 from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.engine.kernel_stage import find_kernel_start
 from napari_blind_deconv.engine.problem import Problem
+from napari_blind_deconv.engine.sampling import grid_for
 from napari_blind_deconv.engine.solver import RunControl
-from napari_blind_deconv.engine.stages import run_task
+from napari_blind_deconv.engine.stages import explained_failures, run_task
 from napari_blind_deconv.engine.tiled import deconvolve_tiles, with_shared_range, within_memory
 from napari_blind_deconv.engine.tiles import largest_volume_tile
 from napari_blind_deconv.image import Image
@@ -45,6 +46,7 @@ def deconvolve_volume(task: Task, control: RunControl) -> _Run:
         As `deconvolve`.
     """
     check_solver(task.settings, task.kernel, task.image.space)
+    check_voxel_size(task.image)
     inspection = Inspection.of(task.image)
     given = task.kernel.kernel
     fitted = None if given is None else fitted_kernel(given, task.image)
@@ -68,23 +70,29 @@ def _deconvolve_volume(
 
 
 def find_volume_kernel(task: Task, control: RunControl) -> Generator[Snapshot, None, Kernel]:
-    """Find the kernel of a volume.
+    """Find the kernel of a volume, on the grid of its samples if its voxels are repeated.
 
     Raises
     ------
-    ValueError, TypeError
+    ValueError, TypeError, DeconvolutionError
         As `deconvolve`; also if the volume tells too little about its kernel.
     """
     check_solver(task.settings, task.kernel, task.image.space)
+    check_voxel_size(task.image)
+    grid = grid_for(task.image, None)
+    if grid is not None:
+        task = replace(task, image=grid.reduced(task.image))
     return (yield from _find_kernel(task, Inspection.of(task.image), control))
 
 
 def _find_kernel(
     task: Task, inspection: Inspection, control: RunControl
 ) -> Generator[Snapshot, None, Kernel]:
-    problem = yield from find_kernel_start(Problem.of(task, inspection), control)
+    problem = Problem.of(task, inspection)
+    with explained_failures(problem):
+        problem = yield from find_kernel_start(problem, control)
     assert problem.kernel is not None
-    return problem.kernel
+    return problem.estimated_kernel(problem.kernel.weights)
 
 
 def volume_tile_side(image: Image, kernel: Kernel, settings: Settings) -> int:

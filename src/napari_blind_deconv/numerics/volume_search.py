@@ -138,7 +138,7 @@ def search_volume_kernel(
     narrowest = None if pupil is None else family.narrowest(pupil)
     found = None
     if spectrum.frequencies_seen >= _MIN_FREQUENCIES:
-        found = yield from _most_probable(family, pupil, point)
+        found = yield from _most_probable(family, pupil, volume.shape)
     if found is None or _is_narrower(found.candidate, narrowest):
         return None if narrowest is None else _drawn(narrowest, sampling, volume.shape)
     if _is_point(found.candidate, sampling):
@@ -154,19 +154,24 @@ class _Found(NamedTuple):
 
 
 def _most_probable(
-    family: _Family, pupil: PupilShape | None, point: Kernel
+    family: _Family, pupil: PupilShape | None, shape: Sequence[int]
 ) -> Generator[Kernel, None, _Found | None]:
     """Return the most probable kernel, or None if the spectrum does not tell its width."""
     means = family.means
     gaussians = means.gaussians(_SIGMAS, _DEPTHS * family.sampling[0])
     evidence = VolumeEvidence.of(means, gaussians)
-    candidates, values = [], []
+    candidates: list[_Candidate] = []
+    values: list[float] = []
+    best = None
     others = [] if family.kind is not None else [family.gaussians(gaussians)]
     for some in (*others, *family.microscopes(pupil)):
         candidates += (group := list(some))
         values += _evidence(evidence, group)
-        yield point
-    best = candidates[int(np.argmax(values))]
+        leading = candidates[int(np.argmax(values))]
+        if leading is not best:
+            best, drawn = leading, _drawn(leading, family.sampling, shape)
+        yield drawn
+    assert best is not None
     deviation = _deviation(best, candidates, np.array(values))
     if deviation > _LARGEST_DEVIATION or _signal(means, best) < _LEAST_SIGNAL:
         return None

@@ -622,7 +622,7 @@ FAULTS = (
     Fault(
         "no blur is not reported",
         "engine/quality.py",
-        "no_blur: source is KernelSource.NO_BLUR,",
+        "no_blur: source is KernelSource.NO_BLUR and reason is not StopReason.STOPPED,",
         "no_blur: False,",
         "engine",
     ),

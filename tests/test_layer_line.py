@@ -151,6 +151,7 @@ class TestLine:
             "axes": "CYX",
             "pixel_size": "0.1, 0.1",
             "aperture": "1.25",
+            "index": "1.515",
             "emission": "525, 607",
         }
 
@@ -262,6 +263,9 @@ class TestCorrections:
             ({"pixel_size": "-1"}, "positive numbers"),
             ({"aperture": "5"}, "Expected a numerical aperture above 0"),
             ({"aperture": "1, 2"}, "Expected one numerical aperture"),
+            ({"index": "oil"}, "Expected the refractive index, such as 1.515"),
+            ({"index": "0.5"}, "Expected a refractive index of the immersion from 1"),
+            ({"aperture": "1.4", "index": "1.33"}, "below the refractive index 1.33"),
             ({"emission": "green"}, "Expected emission wavelengths in nm"),
         ],
     )

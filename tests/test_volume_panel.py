@@ -295,7 +295,7 @@ class TestRun:
 
     def test_widths_and_verdict_are_those_along_three_axes(self, done):
         assert done.result.kernel_label.text().startswith("FWHM 0.2")
-        assert "µm (x × y × z)" in done.result.kernel_label.text()
+        assert "µm (z × y × x)" in done.result.kernel_label.text()
         assert "wide along Z, Y and X" in done.verdict.text()
         assert "voxels (Z, Y, X): XY, at its right YZ" in done.kernel_view.toolTip()
 

@@ -14,16 +14,19 @@ from napari_blind_deconv.engine.inputs import (
     check_sides,
     check_solver,
     fitted_kernel,
+    kernel_window,
 )
 from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.image import Image as ImageData
 from napari_blind_deconv.kernel import KernelChoice
 from napari_blind_deconv.numerics.field_of_view import canvas_shape
+from napari_blind_deconv.optics import Optics
 from napari_blind_deconv.plugin.axes import stack_axes
 from napari_blind_deconv.plugin.expected_time import Extent
 from napari_blind_deconv.plugin.geometry import LayerGeometry, LayerPlane, Region
 from napari_blind_deconv.plugin.kernel_selection import PixelGrid
 from napari_blind_deconv.plugin.layer_array import full_data
+from napari_blind_deconv.plugin.layer_optics import LayerOptics
 from napari_blind_deconv.plugin.masks import mask_in_pixels
 from napari_blind_deconv.plugin.pixel_size import read_steps
 from napari_blind_deconv.plugin.planes import one_volume, stack_of, volumes_of
@@ -115,10 +118,28 @@ class InputPart:
         _, volumes = self._blocks(None)
         check_sides(volumes)
         check_solver(settings, choice, volumes.space)
-        if choice.kernel is None:
-            return 0
-        sides, window = volumes.block_shape, fitted_kernel(choice.kernel, volumes).shape
+        sides, kernel = volumes.block_shape, choice.kernel
+        # A kernel that is yet to be found is no larger than this.
+        window = (
+            kernel_window(settings, sides)
+            if kernel is None
+            else fitted_kernel(kernel, volumes).shape
+        )
         return math.prod(canvas_shape(sides, window)) - math.prod(sides)
+
+    @property
+    def optics(self) -> Optics:
+        """What is known about the optics of the part; no pixel is read.
+
+        Raises
+        ------
+        ValueError
+            If the axes of a stack are not known.
+        """
+        if self.is_plane:
+            return LayerOptics.of(self.layer).at(shown_index(self.layer, self.dims))
+        _, image = self._blocks(None)
+        return image.optics
 
     def index(self) -> tuple[str, ...]:
         """Return the part as one index or slice of the layer's array per axis, as Python text.

@@ -166,8 +166,9 @@ def describe_kernels(run: ViewerRun | None) -> str:
 def _describe_widths(kernel: Kernel, pixels: PixelGrid) -> str:
     """Return the full widths at half maximum of a kernel as text."""
     widths, unit = KernelWidths.of(kernel.weights, pixels.sides), pixels.unit
-    sides = " × ".join(f"{width:#.3g}" for width in widths.along_axes[::-1])
-    text = f"FWHM {sides} {unit} ({'x × y × z' if pixels.is_volume else 'x × y'})"
+    along = widths.along_axes if pixels.is_volume else widths.along_axes[::-1]
+    sides = " × ".join(f"{width:#.3g}" for width in along)
+    text = f"FWHM {sides} {unit} ({'z × y × x' if pixels.is_volume else 'x × y'})"
     longest, *_, shortest = widths.principal
     if not pixels.is_volume and longest > 1.1 * shortest:
         text += (

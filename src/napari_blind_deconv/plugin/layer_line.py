@@ -77,6 +77,12 @@ class LayerLine:
                 tooltip="Numerical aperture of the objective, such as 1.4. Leave it empty to read "
                 "it from the layer.",
             ),
+            "index": LineEdit(
+                label="Immersion index",
+                tooltip="Refractive index of the immersion: 1 for air, 1.33 water, 1.4 silicone, "
+                "1.47 glycerol, 1.515 oil. It matters for volumes only. Leave it empty to read it "
+                "from the layer.",
+            ),
             "emission": LineEdit(
                 label="Emission (nm)",
                 tooltip="Wavelength of the emitted light, one number for each channel, such as "
@@ -137,10 +143,11 @@ class LayerLine:
             return
         try:
             new = Stated.parsed(layer, **{name: changed.get(name, "") for name in texts})
+            stated = Stated.of(layer).changed(new, changed)
         except ValueError as error:
             self._failed(str(error))
             return
-        Stated.of(layer).changed(new, changed).store(layer)
+        stated.store(layer)
 
 
 class _Known(NamedTuple):
@@ -189,11 +196,12 @@ class _Known(NamedTuple):
         """Return the texts that the rows would contain."""
         sides = [self.sides[axis] for axis in "ZYX" if axis in self.sides]
         micrometres = [convert(side, self.unit, "µm") for side in sides]
-        aperture = self.optics.numerical_aperture
+        aperture, index = self.optics.numerical_aperture, self.optics.refractive_index
         return {
             "axes": self.axes,
             "pixel_size": ", ".join(f"{side:.6g}" for side in micrometres if side),
             "aperture": f"{aperture:g}" if aperture else "",
+            "index": f"{index:g}" if index else "",
             "emission": _emission(self.optics),
         }
 

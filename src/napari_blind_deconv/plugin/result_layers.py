@@ -11,6 +11,7 @@ from napari.layers import Image, Layer, Points
 from numpy.typing import NDArray
 from psygnal import Signal
 
+from napari_blind_deconv.plugin.contrast import EstimateContrast
 from napari_blind_deconv.plugin.geometry import LayerGeometry
 from napari_blind_deconv.plugin.layers import LayerData
 
@@ -78,6 +79,8 @@ class ResultLayers:
         self._beside: list[_Made] = []
         self._on_request: dict[str, _Made] = {}
         self._is_kept = False
+        is_grey_volume = geometry.depth is not None and not geometry.rgb
+        self._contrast = EstimateContrast(estimate) if is_grey_volume else None
 
     # What is in the viewer
 
@@ -127,6 +130,14 @@ class ResultLayers:
     def show(self, pixels: NDArray[Any]) -> None:
         """Show other pixels as the estimate."""
         self.estimate.data = self._made.data = pixels
+        if self._contrast is not None:
+            self._contrast.fit(pixels)
+
+    def refresh(self, block: NDArray[Any] | None) -> None:
+        """Show a plane or volume that was added to the pixels of a stack; None if it failed."""
+        self.estimate.refresh()
+        if self._contrast is not None and block is not None:
+            self._contrast.fit(block, is_one_of_many=True)
 
     def set_beside(self, layers: Iterable[LayerData]) -> None:
         """Replace kernel and trace, as visible as they were."""

@@ -266,7 +266,8 @@ class ViewerRun:
         if progress.block is not None:
             self.planes.add(progress.block)
             if self.is_stack:
-                self.layer.refresh()
+                result = progress.block.result
+                self.layers.refresh(None if result is None else result.image)
 
     def _show(self, result: StackResult) -> None:
         self.outcome = result

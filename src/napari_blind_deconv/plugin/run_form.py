@@ -93,7 +93,8 @@ class RunForm(QWidget):
             choices=[scope.value for scope in KernelScope],
             tooltip="Number of kernels. per-channel: estimate the kernel on the plane of each "
             "channel with the most contrast, and hold it fixed for the others. shared: use one "
-            "kernel for all planes. per-slice: estimate a kernel for each plane, which is slower.",
+            "kernel for all planes. per-slice: estimate a kernel for each plane, which is slower. "
+            "The same holds for volumes.",
         )
         self.preset = ComboBox(label="Preset", choices=list(PRESET_HELP))
         self.expected_time = ExpectedTime(self._check)
@@ -195,7 +196,9 @@ class RunForm(QWidget):
             block=part.block,
             pixel_size=self._pixel_size_in_micrometres(part),
             mask=self.input.mask_file(layer),
-            optics=Stated.of(layer).optics,
+            # A TIFF that napari saves does not state what the layer does.
+            optics=part.optics if tiff_of(layer) is None else Stated.of(layer).optics,
+            known_optics=part.optics,
         )
 
     def _pixel_size_in_micrometres(self, part: InputPart) -> tuple[float, ...]:

@@ -44,7 +44,9 @@ class Script:
     mask : MaskFile or None
         File with the mask of the pixels to leave out.
     optics : Optics
-        Optics that the user stated, in place of those in the file.
+        Optics that the command line has to state, because the file does not.
+    known_optics : Optics
+        All that is known about the optics, which arrays do not state.
     layer_axes : str
         Axes of the layer, if planes of a stack or volumes are taken; else empty.
     block : BlockKind
@@ -63,6 +65,7 @@ class Script:
     pixel_size: tuple[float, ...] = ()
     mask: MaskFile | None = None
     optics: Optics = field(default_factory=Optics)
+    known_optics: Optics = field(default_factory=Optics)
     layer_axes: str = ""
     block: BlockKind = BlockKind.PLANE
     ending: str = "_deblurred"
@@ -99,6 +102,7 @@ class Script:
                 *self._notes(),
                 f"image = tifffile.imread({self.file!r}){_subscript(self.index)}",
                 *self._mask(),
+                *self._with_optics(),
                 f"settings = Settings.preset({self.preset!r}){self._changes_call()}",
                 *(self._stack_call() if self.is_stack else self._plane_call()),
                 f"tifffile.imwrite({self.output!r}, result.image, photometric={photometric!r})",
@@ -121,6 +125,8 @@ class Script:
             arguments += ["--pixel-size", ",".join(f"{side:.9g}" for side in self.pixel_size)]
         if self.optics.numerical_aperture:
             arguments += ["--na", f"{self.optics.numerical_aperture:g}"]
+        if self.optics.refractive_index:
+            arguments += ["--refractive-index", f"{self.optics.refractive_index:g}"]
         if all(self.optics.emission_wavelengths) and self.optics.emission_wavelengths:
             waves = [f"{1000 * (wave or 0):.6g}" for wave in self.optics.emission_wavelengths]
             arguments += ["--wavelength", ",".join(waves)]
@@ -137,6 +143,8 @@ class Script:
         names = ["Settings", function]
         if self._starts_from_guess:
             names.insert(0, "KernelChoice")
+        if self._states_optics:
+            names += ["Image", "Optics"]
         if "prepare_psf" in self.kernel.code:
             names.append("prepare_psf")
         if self.kernel.code.startswith("microscope_psf"):
@@ -169,6 +177,20 @@ class Script:
             return []
         part = _subscript(self.index[-self.mask.ndim :])
         return [f"mask = tifffile.imread({self.mask.name!r}){part}"]
+
+    @property
+    def _states_optics(self) -> bool:
+        """Whether the search for the kernel uses the optics, as far as they are known."""
+        return self.is_volume and self.kernel.choice.is_found and self.known_optics != Optics()
+
+    def _with_optics(self) -> list[str]:
+        if not self._states_optics:
+            return []
+        optics = self.known_optics
+        values = (
+            f"{optics.numerical_aperture}, {optics.refractive_index}, {optics.emission_wavelengths}"
+        )
+        return [f"image = Image(image, {self.axes!r}, optics=Optics({values}))"]
 
     @property
     def _mask_options(self) -> list[str]:

@@ -33,7 +33,7 @@ class Stated:
     unit : str
         Unit of length.
     optics : Optics
-        Numerical aperture, and emission wavelengths of the channels.
+        Objective, immersion, and emission wavelengths of the channels.
     """
 
     axes: str = ""
@@ -61,7 +61,15 @@ class Stated:
         )
 
     @classmethod
-    def parsed(cls, layer: Image, axes: str, pixel_size: str, aperture: str, emission: str) -> Self:
+    def parsed(
+        cls,
+        layer: Image,
+        axes: str,
+        pixel_size: str,
+        aperture: str,
+        index: str,
+        emission: str,
+    ) -> Self:
         """Return what texts state; an empty text states nothing.
 
         Parameters
@@ -74,6 +82,8 @@ class Stated:
             In µm, such as ``"0.1"`` or ``"0.3, 0.1, 0.1"`` for Z, Y and X.
         aperture : str
             Numerical aperture.
+        index : str
+            Refractive index of the immersion, such as ``"1.515"``.
         emission : str
             Wavelengths of the channels in nm, such as ``"460, 520"``; ``"?"`` where one is unknown.
 
@@ -92,23 +102,28 @@ class Stated:
         if sides:
             check_sides(sides)
             sides = 2 * sides if len(sides) == 1 else sides
-        apertures = _numbers(aperture, "the numerical aperture, such as 1.4")
-        if len(apertures) > 1:
-            raise ValueError(f"Expected one numerical aperture, got {aperture!r}.")
         unknown = emission.replace("?", "nan")
         waves = _numbers(unknown, "emission wavelengths in nm, such as 460, 520")
         optics = Optics(
-            numerical_aperture=apertures[0] if apertures else None,
+            numerical_aperture=_number(aperture, "numerical aperture", "1.4"),
+            refractive_index=_number(index, "refractive index", "1.515"),
             emission_wavelengths=tuple(None if math.isnan(nm) else nm / 1000 for nm in waves),
         )
         spacing = dict(zip("XYZ", reversed(sides), strict=False))
         return cls(letters, spacing, optics=optics)
 
     def changed(self, new: Stated, names: Collection[str]) -> Stated:
-        """Return a copy with what is new under some of the names of :meth:`parsed`."""
+        """Return a copy with what is new under some of the names of :meth:`parsed`.
+
+        Raises
+        ------
+        ValueError
+            If the new optics contradict those that were stated before.
+        """
         optics = replace(
             self.optics,
             numerical_aperture=(new if "aperture" in names else self).optics.numerical_aperture,
+            refractive_index=(new if "index" in names else self).optics.refractive_index,
             emission_wavelengths=(new if "emission" in names else self).optics.emission_wavelengths,
         )
         size = new if "pixel_size" in names else self
@@ -135,6 +150,13 @@ def _fit(letters: str, count: int) -> bool:
         and set(letters) <= set(_LETTERS)
         and letters.endswith("YX")
     )
+
+
+def _number(text: str, name: str, example: str) -> float | None:
+    numbers = _numbers(text, f"the {name}, such as {example}")
+    if len(numbers) > 1:
+        raise ValueError(f"Expected one {name}, got {text!r}.")
+    return numbers[0] if numbers else None
 
 
 def _numbers(text: str, expected: str) -> list[float]:

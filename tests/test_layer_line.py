@@ -265,7 +265,6 @@ class TestCorrections:
             ({"aperture": "1, 2"}, "Expected one numerical aperture"),
             ({"index": "oil"}, "Expected the refractive index, such as 1.515"),
             ({"index": "0.5"}, "Expected a refractive index of the immersion from 1"),
-            ({"aperture": "1.4", "index": "1.33"}, "below the refractive index 1.33"),
             ({"emission": "green"}, "Expected emission wavelengths in nm"),
         ],
     )
@@ -275,3 +274,11 @@ class TestCorrections:
         self.correct(run_form, **texts)
         assert message in errors[-1]
         assert Stated.of(run_form._viewer.layers["cells"]) == Stated()
+
+    def test_an_index_that_contradicts_the_aperture_is_refused(self, run_form):
+        errors = []
+        run_form.failed.connect(errors.append)
+        self.correct(run_form, aperture="1.4", index="1.33")
+        assert "below the refractive index 1.33" in errors[-1]
+        optics = Stated.of(run_form._viewer.layers["cells"]).optics
+        assert optics == Optics(numerical_aperture=1.4)

@@ -1,6 +1,7 @@
 """Volumes in the panel: what they need, the run, its layers, and what can be done with them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from threading import Event
 
 import numpy as np
@@ -9,7 +10,7 @@ import tifffile
 from scipy import ndimage
 from tests import guard
 
-from napari_blind_deconv import Optics, deconvolve, microscope_psf
+from napari_blind_deconv import Image, Optics, deconvolve, microscope_psf
 from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.io.images import read_psf
 from napari_blind_deconv.io.stacks import open_image
@@ -19,6 +20,7 @@ from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin.batch_run import BatchChoices, FolderBatch, Outcome, run_folder
 from napari_blind_deconv.plugin.kernel_view import orthogonal_sections
 from napari_blind_deconv.plugin.snippets import Script
+from napari_blind_deconv.plugin.stated import Stated
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 
 SIZE = (0.3, 0.1, 0.1)
@@ -109,10 +111,13 @@ class TestChoice:
         assert dock.run_button.toolTip() == dock.form.expected_time.value
         return dock.run_button.toolTip()
 
-    def test_a_psf_is_needed(self, dock):
+    def test_a_psf_is_needed_by_richardson_lucy_only(self, dock):
         add(dock)
         dock.form.input.scope.value = "this volume"
-        assert "Expected a PSF for a volume, got none" in self.said(dock)
+        assert dock.run_button.isEnabled()
+        dock.form.fields.widgets["solver"].value = "richardson-lucy"
+        assert "Expected a PSF for Richardson-Lucy, got none" in self.said(dock)
+        dock.form.fields.widgets["solver"].value = "auto"
         dock.form.kernel.source.value = kernel_form.LAYER
         assert "No layer is chosen as the PSF; choose a 3D layer" in self.said(dock)
         dock.form.input.scope.value = "this plane"
@@ -121,7 +126,7 @@ class TestChoice:
         assert dock.run_button.isEnabled()
         assert dock.form.kernel.is_held, "what a volume needs is chosen by itself"
         dock.form.kernel.held.value = False
-        assert "Expected a PSF for a volume, got a guess" in self.said(dock)
+        assert "Expected a PSF to hold for a volume, or none, got a guess" in self.said(dock)
 
     def test_a_voxel_size_is_needed(self, dock):
         layer = add(dock, units=("pixel",) * 3, scale=(1, 1, 1))
@@ -262,8 +267,13 @@ class TestRun:
         np.testing.assert_allclose(layer.data, alone.image, rtol=1e-4, atol=0.05)
         for name in ("scale", "translate"):
             np.testing.assert_allclose(getattr(layer, name), getattr(source, name))
-        for name in ("units", "axis_labels", "blending", "rendering", "contrast_limits"):
+        for name in ("units", "axis_labels", "blending", "rendering"):
             assert getattr(layer, name) == getattr(source, name)
+        # What is black stays black, and small objects, which have become brighter, keep their form.
+        (dark, bright), (source_dark, source_bright) = layer.contrast_limits, source.contrast_limits
+        assert dark == source_dark
+        assert bright == pytest.approx(np.percentile(layer.data, 99.9))
+        assert bright > source_bright
         assert layer.colormap.name == "green"
         assert not source.visible, "or both would be added"
         record = layer.metadata["blind_deconvolution"]
@@ -294,7 +304,7 @@ class TestRun:
         assert dock.result._run.kernels()[1].shape[-3:] == deep.shape
 
     def test_widths_and_verdict_are_those_along_three_axes(self, done):
-        assert done.result.kernel_label.text().startswith("FWHM 0.2")
+        assert done.result.kernel_label.text().startswith("FWHM 0.969 × 0.2")
         assert "µm (z × y × x)" in done.result.kernel_label.text()
         assert "wide along Z, Y and X" in done.verdict.text()
         assert "voxels (Z, Y, X): XY, at its right YZ" in done.kernel_view.toolTip()
@@ -492,6 +502,7 @@ class TestStack:
 def test_a_batch_of_volumes(dock, tmp_path):
     add(dock)
     dock.form.input.scope.value = "this volume"
+    dock.form.fields.widgets["solver"].value = "richardson-lucy"
     assert dock.reuse.open_batch() is None, "without a PSF there is no batch either"
     choose(dock)
     dock.form.fields.widgets["solver"].value = "wiener"
@@ -512,3 +523,31 @@ def test_a_batch_of_volumes(dock, tmp_path):
     options = {"axes": "ZYX", "pixel_size": SIZE, "kernel": PSF, "solver": "wiener"}
     alone = deconvolve(VOLUME, **options)
     np.testing.assert_allclose(result, alone.image, rtol=1e-3, atol=0.5)
+
+
+class TestBlind:
+    """A volume without a PSF."""
+
+    @pytest.fixture
+    def blind(self, dock, qtbot) -> BlindDeconvolutionWidget:
+        """The panel after a run of a volume whose optics are partly known."""
+        layer = add(dock)
+        Stated(optics=Optics(0.8, 1.33, (0.52,))).store(layer)
+        dock.form.input.scope.value = "this volume"
+        dock.form.fields.widgets["solver"].value = "wiener"
+        finish(dock, qtbot)
+        return dock
+
+    def test_the_kernel_is_that_of_the_engine_and_may_be_held_for_others(self, blind):
+        image = Image(VOLUME, "ZYX", dict(zip("ZYX", SIZE, strict=True)), "µm")
+        known = replace(image, optics=Optics(0.8, 1.33, (0.52,)))
+        alone = deconvolve(known.as_volumes(), solver="wiener")
+        found = blind.result._run.planes.results[()].kernel
+        assert found.source is alone.kernel.source
+        np.testing.assert_allclose(found.weights, alone.kernel.weights, atol=1e-6)
+        np.testing.assert_allclose(result_of(blind).data, alone.image, rtol=1e-3, atol=0.5)
+
+    def test_the_snippet_states_the_optics(self, blind):
+        code = blind.form.script().as_python()
+        assert "optics=Optics(0.8, 1.33, (0.52,))" in code
+        assert "Image, Optics" in code

@@ -67,6 +67,7 @@ NOT_RUN = {  # beginning of a command or of a line of a Python block: reason not
     "make check": "creates an environment, and is run in addition to this suite",
     "make format": "changes files",
     "make bench": "takes a quarter of an hour and images that are not part of the repository",
+    "python -m benchmarks": "takes minutes",
     "make kernel-model": "takes minutes and changes files",
     "make screenshots": "takes minutes and changes files",
     "make figures": "takes minutes and changes files",

@@ -169,9 +169,8 @@ class TestNoise:
         larger = Exposure(cells())
         larger.linear, larger.observed = 1000 * larger.linear, 1000 * larger.observed
         model = exposure.model
-        larger.model = replace(
-            model, variance=1e6 * model.variance, dark=1000 * model.dark, bright=1000 * model.bright
-        )
+        intensities = {name: 1000 * getattr(model, name) for name in ("dark", "bright", "level")}
+        larger.model = replace(model, variance=1e6 * model.variance, **intensities)
         expected = 1000 * exposure.estimate()
         assert np.abs(larger.estimate() - expected).mean() < 5e-3 * np.abs(expected).mean()
 

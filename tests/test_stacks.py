@@ -784,7 +784,16 @@ class TestTiles:
         plane = fluorescence_scene((160, 160)).observed
         task = task_on(plane, 512)
         assert run_to_end(deconvolve_plane(task, NO_PREVIEWS)).tiles > 1
-        assert run_to_end(find_kernel(task, NO_PREVIEWS)).image.shape == (80, 80)
+        searched: list[tuple[int, ...]] = []
+        fit = planes.run_task
+
+        def recorded(task, *options):
+            searched.append(task.image.block_shape)
+            return fit(task, *options)
+
+        monkeypatch.setattr(planes, "run_task", recorded)
+        run_to_end(find_kernel(task, NO_PREVIEWS))
+        assert searched[-1] == (80, 80)
 
     def test_too_little_memory_means_smaller_tiles(self, monkeypatch):
         limit_memory(monkeypatch, 10_000)

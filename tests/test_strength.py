@@ -182,7 +182,7 @@ class TestPlanes:
             channels=(8,), kernel_features=16, max_iterations=2, stop_at_noise=False, strength=1.2
         )
         kernels = [
-            run_to_end(find_kernel(Task(Image(SCENE.observed[:48, :48]), s), RunControl())).kernel
+            run_to_end(find_kernel(Task(Image(SCENE.observed[:48, :48]), s), RunControl()))
             for s in (settings, settings.with_changes(strength=1.0))
         ]
         np.testing.assert_array_equal(*(kernel.weights for kernel in kernels))

@@ -26,6 +26,7 @@ _ERROR_GIVEN = 0.05
 _ERROR_UNKNOWN = 0.2
 # Iterations in a volume before its model is refined. More of them change the refined model little.
 _FIRST_ITERATIONS = 15
+_MEMORY = 5  # steps that L-BFGS remembers in a volume, each of which takes two canvases
 
 
 class LogGaussian(Converging):
@@ -58,9 +59,11 @@ def _refined(
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the first estimates of a model, and then all of the model that they refine."""
     estimate = start
-    for estimate in islice(log_gaussian(observed, model, start), _FIRST_ITERATIONS):
+    first = log_gaussian(observed, model, start, memory=_MEMORY)
+    for estimate in islice(first, _FIRST_ITERATIONS):
         yield estimate
-    yield from log_gaussian(observed, model.refined(estimate), estimate)
+    del first  # frees its memory
+    yield from log_gaussian(observed, model.refined(estimate), estimate, memory=_MEMORY)
 
 
 def local_models(problem: Problem, linear: Wiener) -> list[LocalModel]:

@@ -17,14 +17,17 @@ from napari_blind_deconv.numerics.wiener import MIN_CURVATURE
 
 __all__ = ["log_gaussian"]
 
-_MEMORY = 5  # steps that L-BFGS remembers
 _EVALUATIONS = 8  # of the objective in the line search of a step, at most
 # The estimate is found if a step decreases the objective by less than this, in nats per pixel.
 _TOLERANCE = 1e-4
 
 
 def log_gaussian(
-    observed: NDArray[np.float32], model: LocalModel, start: NDArray[np.float32]
+    observed: NDArray[np.float32],
+    model: LocalModel,
+    start: NDArray[np.float32],
+    *,
+    memory: int = 10,
 ) -> Iterator[NDArray[np.float32]]:
     """Deconvolve with the noise of each pixel, the local amplitude of detail, and positivity.
 
@@ -36,6 +39,8 @@ def log_gaussian(
         What is known of the image.
     start : ndarray
         Estimate on the canvas ``(*canvas)`` from which the steps begin.
+    memory : int
+        Steps that L-BFGS remembers. Raising it takes fewer steps, and two canvases more for each.
 
     Yields
     ------
@@ -47,7 +52,7 @@ def log_gaussian(
         [fit.coefficients],
         max_iter=1,
         max_eval=_EVALUATIONS,
-        history_size=_MEMORY,
+        history_size=memory,
         line_search_fn="strong_wolfe",
         tolerance_grad=0,
         tolerance_change=0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from napari.components import Dims
 from napari.layers import Image, Labels, Shapes
@@ -30,6 +30,7 @@ from napari_blind_deconv.plugin.layer_optics import LayerOptics
 from napari_blind_deconv.plugin.masks import mask_in_pixels
 from napari_blind_deconv.plugin.pixel_size import read_steps
 from napari_blind_deconv.plugin.planes import one_volume, stack_of, volumes_of
+from napari_blind_deconv.plugin.stated import Stated
 from napari_blind_deconv.plugin.viewing import pixel_size, plane_shape, shown_index
 from napari_blind_deconv.settings import Settings
 
@@ -140,6 +141,16 @@ class InputPart:
             return LayerOptics.of(self.layer).at(shown_index(self.layer, self.dims))
         _, image = self._blocks(None)
         return image.optics
+
+    @property
+    def stated_optics(self) -> Optics:
+        """What the user stated about the optics of the part; raise as :attr:`optics`."""
+        stated = Stated.of(self.layer).optics
+        if not stated.emission_wavelengths:
+            return stated
+        # They are stated for all channels of the layer, of which the part may be one.
+        waves = self.optics.emission_wavelengths or (None,) * self.extent().channels
+        return replace(stated, emission_wavelengths=waves)
 
     def index(self) -> tuple[str, ...]:
         """Return the part as one index or slice of the layer's array per axis, as Python text.

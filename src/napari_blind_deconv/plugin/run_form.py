@@ -30,7 +30,6 @@ from napari_blind_deconv.plugin.run_on import ONE
 from napari_blind_deconv.plugin.settings_form import form_rows, set_tooltip, show_row
 from napari_blind_deconv.plugin.settings_section import SettingsSection
 from napari_blind_deconv.plugin.snippets import Script
-from napari_blind_deconv.plugin.stated import Stated
 from napari_blind_deconv.plugin.viewing import pixel_size, plane_shape, shown_index, shows_last_axes
 from napari_blind_deconv.settings import PRESET_HELP, Settings
 from napari_blind_deconv.task import Task
@@ -197,7 +196,7 @@ class RunForm(QWidget):
             pixel_size=self._pixel_size_in_micrometres(part),
             mask=self.input.mask_file(layer),
             # A TIFF that napari saves does not state what the layer does.
-            optics=part.optics if tiff_of(layer) is None else Stated.of(layer).optics,
+            optics=part.optics if tiff_of(layer) is None else part.stated_optics,
             known_optics=part.optics,
         )
 

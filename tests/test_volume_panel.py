@@ -1,20 +1,28 @@
 """Volumes in the panel: what they need, the run, its layers, and what can be done with them."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from threading import Event
 
 import numpy as np
 import pytest
 import tifffile
+from napari.layers import Image as ImageLayer
+from napari.layers._source import layer_source
 from scipy import ndimage
 from tests import guard
+from tests.command import blind_deconv
+from tests.test_metadata import write_zarr
 
 from napari_blind_deconv import Image, Optics, deconvolve, microscope_psf
 from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.io.images import read_psf
 from napari_blind_deconv.io.stacks import open_image
+from napari_blind_deconv.jobs import Job, sidecar_of
 from napari_blind_deconv.numerics.optics import gaussian_kernel
+from napari_blind_deconv.optics import MicroscopeKind
 from napari_blind_deconv.plugin import kernel_form
 from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin.batch_run import BatchChoices, FolderBatch, Outcome, run_folder
@@ -551,3 +559,65 @@ class TestBlind:
         code = blind.form.script().as_python()
         assert "optics=Optics(0.8, 1.33, (0.52,))" in code
         assert "Image, Optics" in code
+
+
+class TestRepeated:
+    """Volumes without a PSF, read from a file: what repeats their run gives the same result."""
+
+    @pytest.fixture
+    def opened(self, dock, tmp_path) -> ImageLayer:
+        """A layer (T, Z, Y, X) from a file that states nothing about it."""
+        pixels = np.stack([recorded(seed) for seed in range(2)])
+        tifffile.imwrite(tmp_path / "cells.tif", pixels)
+        (layer,) = dock._viewer.open(str(tmp_path / "cells.tif"), plugin="napari")
+        layer.axis_labels = ("t", "z", "y", "x")
+        layer.scale, layer.units = (1, *SIZE), ("s", "um", "um", "um")
+        Stated(optics=Optics(0.8, 1.33, (0.52,), MicroscopeKind.CONFOCAL)).store(layer)
+        dock.form.fields.widgets["solver"].value = "wiener"
+        dock._viewer.dims.set_current_step(0, 1)
+        return layer
+
+    @pytest.mark.parametrize(("scope", "axes"), [("this volume", "ZYX"), ("all volumes", "TZYX")])
+    def test_from_the_sidecar_and_by_the_command(
+        self, dock, qtbot, tmp_path, monkeypatch, opened, scope, axes
+    ):
+        dock.form.input.scope.value = scope
+        finish(dock, qtbot)
+        expected = np.squeeze(result_of(dock).data)
+        found = dock.result._run.kernels()[1]
+        path = tmp_path / "result.ome.tif"
+        dock.result.save_button.save(path)
+        qtbot.waitUntil(dock.result.save_button.isEnabled, timeout=guard.MILLISECONDS)
+        monkeypatch.chdir(tmp_path)
+        again = blind_deconv(
+            "run", "--from-sidecar", sidecar_of(path), "--overwrite", "--kernel-out", "kernel.tif"
+        )
+        assert again.returncode == 0, again.stderr
+        copied = shlex.split(dock.form.script().as_command())
+        assert blind_deconv(*copied[1:]).returncode == 0
+        for result in (path, Path("cells_deblurred.tif")):
+            with open_image(result) as file:
+                assert file.image.axes == axes
+                assert file.image.spacing["Z"] == pytest.approx(0.3)
+                np.testing.assert_array_equal(np.asarray(file.image.pixels), expected)
+        with open_image(Path("kernel.tif")) as file:
+            np.testing.assert_allclose(np.asarray(file.image.pixels), np.squeeze(found), atol=1e-7)
+        exec(dock.form.script().as_python(), {})
+        np.testing.assert_array_equal(tifffile.imread("cells_deblurred.tif"), expected)
+
+    def test_axes_of_length_1_are_selected(self, dock, qtbot, tmp_path):
+        path, axes = tmp_path / "cells.ome.zarr", "TCZYX"
+        write_zarr(path, VOLUME[None, None], list(axes.lower()), version="0.3")
+        with layer_source(path=str(path)):
+            layer = dock._viewer.add_image(
+                VOLUME[None, None], name="cells", axis_labels=tuple(axes)
+            )
+        layer.scale, layer.units = (1, 1, *SIZE), ("s", "pixel", "um", "um", "um")
+        dock.form.fields.widgets["solver"].value = "wiener"
+        dock.form.input.scope.value = "this volume"
+        finish(dock, qtbot)
+        dock.result.save_button.save(tmp_path / "result.ome.tif")
+        qtbot.waitUntil(dock.result.save_button.isEnabled, timeout=guard.MILLISECONDS)
+        job = Job.from_sidecar(sidecar_of(tmp_path / "result.ome.tif"))
+        with job.open() as opened:
+            np.testing.assert_array_equal(opened.image.array, VOLUME)

@@ -31,7 +31,7 @@ from napari_blind_deconv.plugin.masks import mask_in_pixels
 from napari_blind_deconv.plugin.pixel_size import read_steps
 from napari_blind_deconv.plugin.planes import one_volume, stack_of, volumes_of
 from napari_blind_deconv.plugin.stated import Stated
-from napari_blind_deconv.plugin.viewing import pixel_size, plane_shape, shown_index
+from napari_blind_deconv.plugin.viewing import pixel_size, plane_shape, shown_index, shows_last_axes
 from napari_blind_deconv.settings import Settings
 
 __all__ = ["InputPart"]
@@ -87,6 +87,18 @@ class InputPart:
         if step is None or unit == "px":
             return PixelGrid((1.0, 1.0, 1.0), "px")
         return PixelGrid((step, height, width), unit)
+
+    @property
+    def sides_in_micrometres(self) -> tuple[float, ...]:
+        """The pixel size along Y and X, of a stack also along Z; empty if it is unknown."""
+        if not shows_last_axes(self.layer, self.dims):
+            return ()
+        grid = self.pixels
+        if self.is_plane:
+            return grid.micrometres
+        steps = read_steps(self.layer, stack_axes(self.layer), grid.unit)
+        depth = [steps["Z"]] if "Z" in steps else []
+        return PixelGrid((*depth, *grid.sides[-2:]), grid.unit).micrometres
 
     def read(self, mask: Labels | Shapes | None = None) -> tuple[LayerGeometry, ImageData]:
         """Return the part with its geometry; planes and volumes of a stack are read by the run.

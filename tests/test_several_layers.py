@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QApplication
 from tests import guard
 
 from napari_blind_deconv import Settings, deconvolve
+from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin.channels import channels_of
 from napari_blind_deconv.plugin.run_on import CHANNELS, ONE, SELECTED
@@ -311,7 +312,7 @@ class TestSelectedLayers:
         form.prepare(NextStep.GAUSSIAN)
         assert form.input.run_on.value == ONE
         choose_all_selected()
-        form.apply_kernel_to_all()
+        form.apply_kernel_to_all(BlockKind.PLANE)
         assert form.input.run_on.value == ONE
         choose_all_selected()
         form.input.choose_selected_plane()

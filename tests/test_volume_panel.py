@@ -65,6 +65,24 @@ def add(dock, pixels=VOLUME, **options):
     return layer
 
 
+STACK = np.stack([recorded(seed) for seed in range(2)])  # TZYX
+
+
+def add_stack(dock, labels):
+    """Add two volumes with the axes in an order."""
+    pixels = STACK if labels[0] == "t" else STACK.swapaxes(0, 1)
+    step = {"t": 1, "z": 0.3, "y": 0.1, "x": 0.1}
+    unit = {"t": "s"}
+    return add(
+        dock,
+        pixels,
+        scale=[step[axis] for axis in labels],
+        units=[unit.get(axis, "um") for axis in labels],
+        translate=None,
+        axis_labels=labels,
+    )
+
+
 def choose(dock, scope="this volume") -> None:
     """Choose volumes, and a PSF from a layer that adds no planes to the viewer's sliders."""
     cells = dock._viewer.layers["cells"]
@@ -417,24 +435,9 @@ def test_stopping_keeps_the_estimate(dock, qtbot):
 class TestStack:
     """The volumes of a stack, whose axes may be in any order."""
 
-    STACK = np.stack([recorded(seed) for seed in range(2)])  # TZYX
-
-    def add_stack(self, dock, labels):
-        pixels = self.STACK if labels[0] == "t" else self.STACK.swapaxes(0, 1)
-        step = {"t": 1, "z": 0.3, "y": 0.1, "x": 0.1}
-        unit = {"t": "s"}
-        return add(
-            dock,
-            pixels,
-            scale=[step[axis] for axis in labels],
-            units=[unit.get(axis, "um") for axis in labels],
-            translate=None,
-            axis_labels=labels,
-        )
-
     @pytest.mark.parametrize("labels", ["tzyx", "ztyx"])
     def test_all_volumes(self, dock, qtbot, labels, tmp_path):
-        layer = self.add_stack(dock, tuple(labels))
+        layer = add_stack(dock, tuple(labels))
         choose(dock, "all volumes")
         dock.form.fields.widgets["solver"].value = "wiener"
         finish(dock, qtbot)
@@ -442,7 +445,7 @@ class TestStack:
         result = result_of(dock)
         assert result.data.shape == layer.data.shape
         first = result.data if labels[0] == "t" else result.data.swapaxes(0, 1)
-        for volume, before in zip(first, self.STACK, strict=True):
+        for volume, before in zip(first, STACK, strict=True):
             assert np.corrcoef(volume.ravel(), before.ravel())[0, 1] > 0.8
         kernel = dock._viewer.layers["cells [kernel]"]
         time, depth = labels.index("t"), labels.index("z")
@@ -450,7 +453,7 @@ class TestStack:
         dock._viewer.dims.set_current_step(time, 1)
         dock._viewer.dims.set_current_step(depth, 4)
         before, after = dock.result._run.planes_shown()
-        np.testing.assert_array_equal(before.array, self.STACK[1, 4])
+        np.testing.assert_array_equal(before.array, STACK[1, 4])
         np.testing.assert_array_equal(after, first[1, 4])
         dock.result.save_button.save(tmp_path / "out.ome.tif")
         qtbot.waitUntil(dock.result.save_button.isEnabled, timeout=guard.MILLISECONDS)
@@ -465,7 +468,7 @@ class TestStack:
 
     @pytest.mark.parametrize("labels", ["tzyx", "ztyx"])
     def test_the_volume_shown(self, dock, qtbot, labels):
-        self.add_stack(dock, tuple(labels))
+        add_stack(dock, tuple(labels))
         choose(dock)
         time = labels.index("t")
         dock._viewer.dims.set_current_step(time, 1)
@@ -474,7 +477,7 @@ class TestStack:
         result = result_of(dock)
         assert result.data.shape[time] == 1
         assert result.translate[time] == pytest.approx(1)
-        alone = deconvolve(self.STACK[1], axes="ZYX", pixel_size=SIZE, kernel=PSF, solver="wiener")
+        alone = deconvolve(STACK[1], axes="ZYX", pixel_size=SIZE, kernel=PSF, solver="wiener")
         np.testing.assert_allclose(np.squeeze(result.data), alone.image, rtol=1e-4, atol=0.05)
         index = ":,1" if labels[0] == "z" else "1,:"
         assert f"--select {index},:,:" in dock.form.script().as_command()
@@ -483,7 +486,7 @@ class TestStack:
         assert dock.history.entries[-1].part == "volume 1"
 
     def test_apply_to_all_takes_all_volumes(self, dock, qtbot):
-        self.add_stack(dock, tuple("tzyx"))
+        add_stack(dock, tuple("tzyx"))
         choose(dock)
         dock.form.fields.widgets["solver"].value = "wiener"
         finish(dock, qtbot)
@@ -493,7 +496,7 @@ class TestStack:
         assert dock.status.text() == "2 volumes done."
 
     def test_a_mask_of_a_volume_holds_for_all(self, dock, qtbot):
-        layer = self.add_stack(dock, tuple("ztyx"))
+        layer = add_stack(dock, tuple("ztyx"))
         choose(dock, "all volumes")
         mask = np.zeros(VOLUME.shape, np.uint8)
         mask[5, 3:6, 3:6] = 1
@@ -567,8 +570,7 @@ class TestRepeated:
     @pytest.fixture
     def opened(self, dock, tmp_path) -> ImageLayer:
         """A layer (T, Z, Y, X) from a file that states nothing about it."""
-        pixels = np.stack([recorded(seed) for seed in range(2)])
-        tifffile.imwrite(tmp_path / "cells.tif", pixels)
+        tifffile.imwrite(tmp_path / "cells.tif", STACK)
         (layer,) = dock._viewer.open(str(tmp_path / "cells.tif"), plugin="napari")
         layer.axis_labels = ("t", "z", "y", "x")
         layer.scale, layer.units = (1, *SIZE), ("s", "um", "um", "um")
@@ -621,3 +623,35 @@ class TestRepeated:
         job = Job.from_sidecar(sidecar_of(tmp_path / "result.ome.tif"))
         with job.open() as opened:
             np.testing.assert_array_equal(opened.image.array, VOLUME)
+
+
+class TestApplyToAll:
+    """The kernel that was found in one volume is held for all volumes of the layer."""
+
+    @pytest.mark.parametrize("scope_then", ["this volume", "this plane"])
+    def test_it_is_that_of_the_volume_whatever_is_chosen_then(
+        self, dock, qtbot, tmp_path, monkeypatch, scope_then
+    ):
+        add_stack(dock, tuple("tzyx"))
+        dock._viewer.dims.set_current_step(0, 1)
+        dock.form.fields.widgets["solver"].value = "wiener"
+        dock.form.input.scope.value = "this volume"
+        finish(dock, qtbot)
+        found = dock.result._run.planes.results[()].kernel
+        dock.form.input.scope.value = scope_then
+        dock.result.apply_button.click()
+        qtbot.waitUntil(dock.run_button.isEnabled, timeout=guard.MILLISECONDS)
+        assert dock.form.input.scope.value == "all volumes"
+        assert dock.status.text() == "2 volumes done."
+        results = dock.result._run.planes.results
+        assert {result.kernel.source for result in results.values()} == {found.source}
+        options = {"axes": "ZYX", "pixel_size": SIZE, "kernel": found, "solver": "wiener"}
+        for estimate, volume in zip(result_of(dock).data, STACK, strict=True):
+            alone = deconvolve(volume, **options)
+            np.testing.assert_allclose(estimate, alone.image, rtol=1e-4, atol=0.05)
+        monkeypatch.chdir(tmp_path)
+        dock.result.save_kernel(tmp_path / "kernel.tif")
+        tifffile.imwrite("cells.tif", STACK)
+        exec(dock.form.script().as_python(), {})
+        again = tifffile.imread("cells_deblurred.tif")
+        np.testing.assert_allclose(again, result_of(dock).data, rtol=1e-4, atol=0.05)

@@ -231,10 +231,10 @@ class RunForm(QWidget):
         data = full_data(layer)
         return f"{tuple(data.shape)} {data.dtype}{' colour' if layer.rgb else ''}"
 
-    def apply_kernel_to_all(self) -> None:
-        """Choose the whole layer, with the kernel of the last result held fixed."""
+    def apply_kernel_to_all(self, block: BlockKind) -> None:
+        """Choose all planes or volumes, with the kernel of the last result, one of them, held."""
         self.kernel.hold_last()
-        self.input.choose_all()
+        self.input.choose_all(block)
 
     def set_strength(self, strength: float) -> None:
         """Choose, for one layer, how many times as wide as the one found or given the kernel is."""

@@ -78,7 +78,7 @@ class InputForm:
             tooltip="Part of the layer to deconvolve. Before you process a large image, try a "
             "rectangle of a shapes layer or the visible part (for a multiscale layer, the part "
             "that napari has loaded). A volume, for a layer with an axis Z, is deconvolved in 3D, "
-            "which needs its voxel size and a PSF; planes are deconvolved one by one.",
+            "which needs its voxel size; planes are deconvolved one by one.",
         )
         self.span = RangeSlider(
             label="Planes", tooltip="First and last plane along the layer's first axis."

@@ -1,7 +1,6 @@
 """Volumes in the panel: what they need, the run, its layers, and what can be done with them."""
 
 import shlex
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -24,7 +23,6 @@ from napari_blind_deconv.jobs import Job, sidecar_of
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.optics import MicroscopeKind
 from napari_blind_deconv.plugin import kernel_form
-from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin.batch_run import BatchChoices, FolderBatch, Outcome, run_folder
 from napari_blind_deconv.plugin.kernel_view import orthogonal_sections
 from napari_blind_deconv.plugin.snippets import Script
@@ -45,19 +43,6 @@ def recorded(seed: int) -> np.ndarray:
 
 
 VOLUME = recorded(0)
-
-
-@pytest.fixture
-def dock(
-    make_napari_viewer, qtbot, fresh_panel, notifications
-) -> Iterator[BlindDeconvolutionWidget]:
-    """The panel in a viewer without layers."""
-    viewer = make_napari_viewer()
-    _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv")
-    yield widget
-    for run in list(run_module._active):
-        run.stop_and_keep()
-    qtbot.waitUntil(lambda: not run_module._active, timeout=guard.MILLISECONDS)
 
 
 def add(dock, pixels=VOLUME, **options):

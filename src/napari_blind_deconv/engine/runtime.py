@@ -81,9 +81,9 @@ class RuntimeModel:
         """
         limit = settings.max_iterations
         if block is BlockKind.VOLUME:
-            search = kernels * (_VOLUME_SEARCH + _VOLUME_SEARCH_SHARE * pixels * self.start)
+            searches = kernels * (_VOLUME_SEARCH + _VOLUME_SEARCH_SHARE * pixels * self.start)
             held = self._plane_seconds(settings, planes, pixels, self.start, 0.0, limit)
-            return search + held[0], search + held[1]
+            return searches + held[0], searches + held[1]
         if kernels >= planes:  # each plane finds its own kernel, and its fit continues from there
             return self._plane_seconds(settings, planes, pixels, self.search, self.network, limit)
         held_limit = math.ceil(limit / WARM_START_DIVISOR) if kernels else limit

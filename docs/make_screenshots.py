@@ -171,14 +171,12 @@ class Walk:
         panel.form.kernel.source.value = "the microscope's"
         panel.start()
         self.wait_for_run()
-        self.viewer.layers["volume [deblurred]"].reset_contrast_limits()
         self.unfold("Kernel")
         self.shoot("volume")
         self.unfold("Result")
         self.viewer.dims.ndisplay = 3
         self.viewer.fit_to_view()
         self.viewer.scene.camera.angles = (0, 25, 60)
-        self.viewer.layers["volume [deblurred]"].reset_contrast_limits()
         self.shoot("volume_3d")
         self.viewer.dims.ndisplay = 2
         panel.form.reset()

@@ -10,11 +10,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
+from tests import guard
+
+if TYPE_CHECKING:
+    from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 
 # Access to a layer from any thread but that of the GUI raises an error instead of a race.
 os.environ["NAPARI_ENSURE_PLUGIN_MAIN_THREAD"] = "1"
@@ -110,3 +115,18 @@ def notifications(monkeypatch) -> list[str]:
         "napari_blind_deconv.plugin.widget.notify", lambda sentence, _: shown.append(sentence)
     )
     return shown
+
+
+@pytest.fixture
+def dock(
+    make_napari_viewer, qtbot, fresh_panel, notifications
+) -> Iterator[BlindDeconvolutionWidget]:
+    """The panel in a viewer without layers; its runs have ended when the test has."""
+    from napari_blind_deconv.plugin import run as run_module
+
+    viewer = make_napari_viewer()
+    _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv")
+    yield widget
+    for run in list(run_module._active):
+        run.stop_and_keep()
+    qtbot.waitUntil(lambda: not run_module._active, timeout=guard.MILLISECONDS)

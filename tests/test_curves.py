@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from qtpy.QtGui import QFontMetricsF, QPainter
 
 from napari_blind_deconv.plugin import curves as curves_module
 from napari_blind_deconv.plugin.curves import Curve, CurvePlot
@@ -124,3 +125,28 @@ def test_a_run_of_one_iteration_is_drawn(qtbot):
     widget.extend(trace, 1)
     assert [curve.name for curve in widget.curves] == ["loss"]
     widget.grab()
+
+
+@pytest.mark.parametrize("size", [8, 12, 17])
+def test_the_caption_is_not_cut_in_a_narrow_dock(plot, monkeypatch, size):
+    widget = plot(shared=False)
+    font = widget.font()
+    font.setPixelSize(size)
+    widget.setFont(font)
+    texts = ["variance", "loss", "kept 106"]
+    drawn = []
+
+    class Painter(QPainter):
+        def drawText(self, place, _flags, text):  # noqa: N802 (Qt's name)
+            advance = QFontMetricsF(self.font()).horizontalAdvance(text)
+            drawn.append((text, place.width() - advance, self.font().pixelSize()))
+
+    monkeypatch.setattr(curves_module, "QPainter", Painter)
+    for width in (widget.minimumSizeHint().width(), 600):
+        widget.resize(width, 100)
+        widget.draw([line(name, RED, 0, 1) for name in texts[:2]], (5.0, texts[2], BLUE))
+        drawn.clear()
+        widget.grab()
+        assert [text for text, _, _ in drawn] == texts
+        assert all(room >= 0 for _, room, _ in drawn)
+    assert {used for _, _, used in drawn} == {size}, "where there is room, nothing is made smaller"

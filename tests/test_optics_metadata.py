@@ -386,7 +386,7 @@ class TestCorrections:
         [
             (["--wavelength", "525"], "for each channel of the image, 2 in all, got 1."),
             (["--wavelength", "0.525,0.607"], "from 200 to 2000 nm, got 0.525 nm."),
-            (["--wavelength", "green"], "wavelengths in nm, such as 525,607, got 'green'."),
+            (["--wavelength", "green"], "wavelengths in nm, such as 460, 520, or ? for one"),
             (["--na", "0"], "a numerical aperture above 0"),
             (["--na", "nan"], "a numerical aperture above 0"),
             (["--na", "1.4", "--immersion", "water"], "below the refractive index 1.33"),

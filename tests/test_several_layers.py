@@ -1,6 +1,6 @@
 """Runs on several layers, one after the other: selected layers, and the channels of a composite."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import napari
 import numpy as np
@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QApplication
 from tests import guard
 
 from napari_blind_deconv import Settings, deconvolve
+from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin.channels import channels_of
 from napari_blind_deconv.plugin.run_on import CHANNELS, ONE, SELECTED
@@ -23,17 +24,10 @@ MICRONS = ("um", "um")
 
 
 @pytest.fixture
-def dock(
-    make_napari_viewer, qtbot, fresh_panel, notifications
-) -> Iterator[BlindDeconvolutionWidget]:
+def dock(dock) -> BlindDeconvolutionWidget:
     """The panel in a viewer without layers, with the linear estimate as the result of a run."""
-    viewer = make_napari_viewer()
-    _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv")
-    widget.form.fields.widgets["solver"].value = "wiener"
-    yield widget
-    for run in list(run_module._active):
-        run.detach()
-    qtbot.waitUntil(lambda: not run_module._active, timeout=guard.MILLISECONDS)
+    dock.form.fields.widgets["solver"].value = "wiener"
+    return dock
 
 
 @pytest.fixture
@@ -293,7 +287,7 @@ class TestSelectedLayers:
         add_images(dock, *SCENES)
         form = dock.form
         estimated = []
-        form.expected_time._estimator.describe = lambda _, work, **_options: (
+        form.expected_time._estimator.describe = lambda _, work, _block: (
             estimated.append(list(work)) or ""
         )
         form.input.run_on.value = SELECTED
@@ -311,7 +305,7 @@ class TestSelectedLayers:
         form.prepare(NextStep.GAUSSIAN)
         assert form.input.run_on.value == ONE
         choose_all_selected()
-        form.apply_kernel_to_all()
+        form.apply_kernel_to_all(BlockKind.PLANE)
         assert form.input.run_on.value == ONE
         choose_all_selected()
         form.input.choose_selected_plane()

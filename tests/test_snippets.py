@@ -3,18 +3,24 @@
 import contextlib
 import io
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 from napari.components import ViewerModel
+from napari.layers import Image
+from napari.layers._source import layer_source
 from tests.command import blind_deconv
 
 from napari_blind_deconv import deconvolve
 from napari_blind_deconv.engine.stacks import deconvolve_stack
+from napari_blind_deconv.io.stacks import open_image
 from napari_blind_deconv.kernel import Kernel
+from napari_blind_deconv.optics import Optics
 from napari_blind_deconv.plugin import input_form
 from napari_blind_deconv.plugin.run_form import RunForm
+from napari_blind_deconv.plugin.stated import Stated
 from napari_blind_deconv.synthetic import fluorescence_scene
 
 STACK = np.stack([fluorescence_scene((40, 48), seed=seed).observed for seed in range(3)])
@@ -173,3 +179,40 @@ def test_colour(panel):
     assert "axes='YXS'" in panel.script().as_python()
     for image in results_of_snippets(panel):
         np.testing.assert_array_equal(image, result_of_panel(panel))
+
+
+@pytest.fixture
+def channels(panel) -> Image:
+    """A layer of two channels, read from its file, with the wavelength of one stated."""
+    pixels = np.stack([STACK[:2], STACK[1:]])
+    Path("cells.tif").unlink()
+    tifffile.imwrite("cells.ome.tif", pixels, metadata={"axes": "CZYX"})
+    panel._viewer.layers.clear()
+    with layer_source(path="cells.ome.tif"):
+        layer = panel._viewer.add_image(pixels, name="cells", axis_labels=("c", "z", "y", "x"))
+    Stated(optics=Optics(0.8, None, (None, 0.52))).store(layer)
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("scope", "channel", "stated"),
+    [
+        (input_form.STACK, 0, "?,520"),
+        (input_form.PLANE, 0, "?"),
+        (input_form.PLANE, 1, "520"),
+    ],
+)
+def test_a_command_states_the_wavelengths_of_the_channels_that_it_takes(
+    panel, channels, scope, channel, stated
+):
+    panel.input.scope.value = scope
+    panel.fields.widgets["solver"].value = "wiener"
+    panel._viewer.dims.set_point(0, channel)
+    command = panel.script().as_command()
+    words = shlex.split(command)
+    assert words[words.index("--wavelength") + 1] == stated
+    _, task = panel.task()
+    expected = deconvolve_stack(task.image, task.settings, kernel=task.kernel).result().image
+    run_command(command)
+    with open_image(Path("cells_deblurred.tif")) as opened:  # whose C comes after Z
+        np.testing.assert_array_equal(np.asarray(opened.image.pixels), expected)

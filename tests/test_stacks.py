@@ -23,7 +23,7 @@ from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.stacks import run_stack
 from napari_blind_deconv.engine.tiles import Tiling
 from napari_blind_deconv.errors import DeconvolutionError, OutOfMemoryError
-from napari_blind_deconv.image import Image
+from napari_blind_deconv.image import BlockKind, Image
 from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelSource
 from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.metrics import kernel_width
@@ -419,6 +419,15 @@ class TestRuntime:
         own = self.MODEL.seconds(Settings(), planes=10, pixels=10_000, kernels=10)
         assert own[0] > few[0]
         assert own[1] > few[1]
+
+    def test_the_kernel_of_a_volume_is_found_within_seconds(self):
+        def seconds(volumes, kernels):
+            options = {"planes": volumes, "pixels": 2_000_000, "block": BlockKind.VOLUME}
+            return self.MODEL.seconds(Settings(), kernels=kernels, **options)[0]
+
+        assert 0.3 < seconds(1, kernels=1) - seconds(1, kernels=0) < 0.1 * seconds(1, kernels=0)
+        search = seconds(5, kernels=1) - seconds(5, kernels=0)
+        assert seconds(5, kernels=5) - seconds(5, kernels=0) == pytest.approx(5 * search)
 
     def test_a_known_kernel_gets_all_iterations_and_a_found_one_a_fifth(self):
         model = RuntimeModel(start=0.0, search=0.0, step=1.0, network=0.0)

@@ -9,6 +9,7 @@ from scipy import ndimage
 from skimage import data
 
 from napari_blind_deconv import Kernel, Result, Settings, deconvolve, deconvolve_stack
+from napari_blind_deconv.engine.inputs import check_sides, kernel_window
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.numerics.optics import elliptic_gaussian, gaussian_kernel
 from napari_blind_deconv.reasons import Finding, QualityFlag
@@ -122,3 +123,14 @@ def test_a_kernel_that_was_found_for_a_stack_is_not_called_given(blurred):
 def test_a_round_kernel_of_a_known_width(blurred):
     given = deconvolve(blurred, LINEAR, kernel=gaussian_kernel((31, 31), 2.5))
     assert verdict(given).sentence.endswith("The given kernel is 5.9 px wide.")
+
+
+def test_what_a_volume_consists_of_is_called_voxels(result):
+    kernel = Kernel(gaussian_kernel((5, 5, 5), 1.0))
+    told = verdict(replace(changed(result, flags=[QualityFlag.NO_BLUR], level=None), kernel=kernel))
+    assert told.sentence == "Nothing sharpened: the image is as sharp as its voxels."
+    narrow = Image(np.ones((12, 10, 36)), "ZYX", space="ZYX")
+    with pytest.raises(ValueError, match="at least 16 voxels along Y and X, got shape"):
+        check_sides(narrow)
+    with pytest.raises(ValueError, match="image of 12 × 10 × 36 voxels, got 11 × 11 × 11 voxels"):
+        kernel_window(Settings(kernel_size=11), narrow.block_shape)

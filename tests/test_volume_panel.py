@@ -1,22 +1,28 @@
 """Volumes in the panel: what they need, the run, its layers, and what can be done with them."""
 
-from collections.abc import Iterator
+import shlex
 from dataclasses import replace
+from pathlib import Path
 from threading import Event
 
 import numpy as np
 import pytest
 import tifffile
+from napari.layers import Image as ImageLayer
+from napari.layers._source import layer_source
 from scipy import ndimage
 from tests import guard
+from tests.command import blind_deconv
+from tests.test_metadata import write_zarr
 
 from napari_blind_deconv import Image, Optics, deconvolve, microscope_psf
 from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.io.images import read_psf
 from napari_blind_deconv.io.stacks import open_image
+from napari_blind_deconv.jobs import Job, sidecar_of
 from napari_blind_deconv.numerics.optics import gaussian_kernel
+from napari_blind_deconv.optics import MicroscopeKind
 from napari_blind_deconv.plugin import kernel_form
-from napari_blind_deconv.plugin import run as run_module
 from napari_blind_deconv.plugin.batch_run import BatchChoices, FolderBatch, Outcome, run_folder
 from napari_blind_deconv.plugin.kernel_view import orthogonal_sections
 from napari_blind_deconv.plugin.snippets import Script
@@ -39,22 +45,27 @@ def recorded(seed: int) -> np.ndarray:
 VOLUME = recorded(0)
 
 
-@pytest.fixture
-def dock(
-    make_napari_viewer, qtbot, fresh_panel, notifications
-) -> Iterator[BlindDeconvolutionWidget]:
-    """The panel in a viewer without layers."""
-    viewer = make_napari_viewer()
-    _, widget = viewer.window.add_plugin_dock_widget("napari-blind-deconv")
-    yield widget
-    for run in list(run_module._active):
-        run.stop_and_keep()
-    qtbot.waitUntil(lambda: not run_module._active, timeout=guard.MILLISECONDS)
-
-
 def add(dock, pixels=VOLUME, **options):
     layer = dock._viewer.add_image(pixels, name="cells", **{**CALIBRATION, **LABELS, **options})
     return layer
+
+
+STACK = np.stack([recorded(seed) for seed in range(2)])  # TZYX
+
+
+def add_stack(dock, labels):
+    """Add two volumes with the axes in an order."""
+    pixels = STACK if labels[0] == "t" else STACK.swapaxes(0, 1)
+    step = {"t": 1, "z": 0.3, "y": 0.1, "x": 0.1}
+    unit = {"t": "s"}
+    return add(
+        dock,
+        pixels,
+        scale=[step[axis] for axis in labels],
+        units=[unit.get(axis, "um") for axis in labels],
+        translate=None,
+        axis_labels=labels,
+    )
 
 
 def choose(dock, scope="this volume") -> None:
@@ -409,24 +420,9 @@ def test_stopping_keeps_the_estimate(dock, qtbot):
 class TestStack:
     """The volumes of a stack, whose axes may be in any order."""
 
-    STACK = np.stack([recorded(seed) for seed in range(2)])  # TZYX
-
-    def add_stack(self, dock, labels):
-        pixels = self.STACK if labels[0] == "t" else self.STACK.swapaxes(0, 1)
-        step = {"t": 1, "z": 0.3, "y": 0.1, "x": 0.1}
-        unit = {"t": "s"}
-        return add(
-            dock,
-            pixels,
-            scale=[step[axis] for axis in labels],
-            units=[unit.get(axis, "um") for axis in labels],
-            translate=None,
-            axis_labels=labels,
-        )
-
     @pytest.mark.parametrize("labels", ["tzyx", "ztyx"])
     def test_all_volumes(self, dock, qtbot, labels, tmp_path):
-        layer = self.add_stack(dock, tuple(labels))
+        layer = add_stack(dock, tuple(labels))
         choose(dock, "all volumes")
         dock.form.fields.widgets["solver"].value = "wiener"
         finish(dock, qtbot)
@@ -434,7 +430,7 @@ class TestStack:
         result = result_of(dock)
         assert result.data.shape == layer.data.shape
         first = result.data if labels[0] == "t" else result.data.swapaxes(0, 1)
-        for volume, before in zip(first, self.STACK, strict=True):
+        for volume, before in zip(first, STACK, strict=True):
             assert np.corrcoef(volume.ravel(), before.ravel())[0, 1] > 0.8
         kernel = dock._viewer.layers["cells [kernel]"]
         time, depth = labels.index("t"), labels.index("z")
@@ -442,7 +438,7 @@ class TestStack:
         dock._viewer.dims.set_current_step(time, 1)
         dock._viewer.dims.set_current_step(depth, 4)
         before, after = dock.result._run.planes_shown()
-        np.testing.assert_array_equal(before.array, self.STACK[1, 4])
+        np.testing.assert_array_equal(before.array, STACK[1, 4])
         np.testing.assert_array_equal(after, first[1, 4])
         dock.result.save_button.save(tmp_path / "out.ome.tif")
         qtbot.waitUntil(dock.result.save_button.isEnabled, timeout=guard.MILLISECONDS)
@@ -457,7 +453,7 @@ class TestStack:
 
     @pytest.mark.parametrize("labels", ["tzyx", "ztyx"])
     def test_the_volume_shown(self, dock, qtbot, labels):
-        self.add_stack(dock, tuple(labels))
+        add_stack(dock, tuple(labels))
         choose(dock)
         time = labels.index("t")
         dock._viewer.dims.set_current_step(time, 1)
@@ -466,7 +462,7 @@ class TestStack:
         result = result_of(dock)
         assert result.data.shape[time] == 1
         assert result.translate[time] == pytest.approx(1)
-        alone = deconvolve(self.STACK[1], axes="ZYX", pixel_size=SIZE, kernel=PSF, solver="wiener")
+        alone = deconvolve(STACK[1], axes="ZYX", pixel_size=SIZE, kernel=PSF, solver="wiener")
         np.testing.assert_allclose(np.squeeze(result.data), alone.image, rtol=1e-4, atol=0.05)
         index = ":,1" if labels[0] == "z" else "1,:"
         assert f"--select {index},:,:" in dock.form.script().as_command()
@@ -475,7 +471,7 @@ class TestStack:
         assert dock.history.entries[-1].part == "volume 1"
 
     def test_apply_to_all_takes_all_volumes(self, dock, qtbot):
-        self.add_stack(dock, tuple("tzyx"))
+        add_stack(dock, tuple("tzyx"))
         choose(dock)
         dock.form.fields.widgets["solver"].value = "wiener"
         finish(dock, qtbot)
@@ -485,7 +481,7 @@ class TestStack:
         assert dock.status.text() == "2 volumes done."
 
     def test_a_mask_of_a_volume_holds_for_all(self, dock, qtbot):
-        layer = self.add_stack(dock, tuple("ztyx"))
+        layer = add_stack(dock, tuple("ztyx"))
         choose(dock, "all volumes")
         mask = np.zeros(VOLUME.shape, np.uint8)
         mask[5, 3:6, 3:6] = 1
@@ -551,3 +547,96 @@ class TestBlind:
         code = blind.form.script().as_python()
         assert "optics=Optics(0.8, 1.33, (0.52,))" in code
         assert "Image, Optics" in code
+
+
+class TestRepeated:
+    """Volumes without a PSF, read from a file: what repeats their run gives the same result."""
+
+    @pytest.fixture
+    def opened(self, dock, tmp_path) -> ImageLayer:
+        """A layer (T, Z, Y, X) from a file that states nothing about it."""
+        tifffile.imwrite(tmp_path / "cells.tif", STACK)
+        (layer,) = dock._viewer.open(str(tmp_path / "cells.tif"), plugin="napari")
+        layer.axis_labels = ("t", "z", "y", "x")
+        layer.scale, layer.units = (1, *SIZE), ("s", "um", "um", "um")
+        Stated(optics=Optics(0.8, 1.33, (0.52,), MicroscopeKind.CONFOCAL)).store(layer)
+        dock.form.fields.widgets["solver"].value = "wiener"
+        dock._viewer.dims.set_current_step(0, 1)
+        return layer
+
+    @pytest.mark.parametrize(("scope", "axes"), [("this volume", "ZYX"), ("all volumes", "TZYX")])
+    def test_from_the_sidecar_and_by_the_command(
+        self, dock, qtbot, tmp_path, monkeypatch, opened, scope, axes
+    ):
+        dock.form.input.scope.value = scope
+        finish(dock, qtbot)
+        expected = np.squeeze(result_of(dock).data)
+        found = dock.result._run.kernels()[1]
+        path = tmp_path / "result.ome.tif"
+        dock.result.save_button.save(path)
+        qtbot.waitUntil(dock.result.save_button.isEnabled, timeout=guard.MILLISECONDS)
+        monkeypatch.chdir(tmp_path)
+        again = blind_deconv(
+            "run", "--from-sidecar", sidecar_of(path), "--overwrite", "--kernel-out", "kernel.tif"
+        )
+        assert again.returncode == 0, again.stderr
+        copied = shlex.split(dock.form.script().as_command())
+        assert blind_deconv(*copied[1:]).returncode == 0
+        for result in (path, Path("cells_deblurred.tif")):
+            with open_image(result) as file:
+                assert file.image.axes == axes
+                assert file.image.spacing["Z"] == pytest.approx(0.3)
+                np.testing.assert_array_equal(np.asarray(file.image.pixels), expected)
+        with open_image(Path("kernel.tif")) as file:
+            np.testing.assert_allclose(np.asarray(file.image.pixels), np.squeeze(found), atol=1e-7)
+        exec(dock.form.script().as_python(), {})
+        np.testing.assert_array_equal(tifffile.imread("cells_deblurred.tif"), expected)
+
+    def test_axes_of_length_1_are_selected(self, dock, qtbot, tmp_path):
+        path, axes = tmp_path / "cells.ome.zarr", "TCZYX"
+        write_zarr(path, VOLUME[None, None], list(axes.lower()), version="0.3")
+        with layer_source(path=str(path)):
+            layer = dock._viewer.add_image(
+                VOLUME[None, None], name="cells", axis_labels=tuple(axes)
+            )
+        layer.scale, layer.units = (1, 1, *SIZE), ("s", "pixel", "um", "um", "um")
+        dock.form.fields.widgets["solver"].value = "wiener"
+        dock.form.input.scope.value = "this volume"
+        finish(dock, qtbot)
+        dock.result.save_button.save(tmp_path / "result.ome.tif")
+        qtbot.waitUntil(dock.result.save_button.isEnabled, timeout=guard.MILLISECONDS)
+        job = Job.from_sidecar(sidecar_of(tmp_path / "result.ome.tif"))
+        with job.open() as opened:
+            np.testing.assert_array_equal(opened.image.array, VOLUME)
+
+
+class TestApplyToAll:
+    """The kernel that was found in one volume is held for all volumes of the layer."""
+
+    @pytest.mark.parametrize("scope_then", ["this volume", "this plane"])
+    def test_it_is_that_of_the_volume_whatever_is_chosen_then(
+        self, dock, qtbot, tmp_path, monkeypatch, scope_then
+    ):
+        add_stack(dock, tuple("tzyx"))
+        dock._viewer.dims.set_current_step(0, 1)
+        dock.form.fields.widgets["solver"].value = "wiener"
+        dock.form.input.scope.value = "this volume"
+        finish(dock, qtbot)
+        found = dock.result._run.planes.results[()].kernel
+        dock.form.input.scope.value = scope_then
+        dock.result.apply_button.click()
+        qtbot.waitUntil(dock.run_button.isEnabled, timeout=guard.MILLISECONDS)
+        assert dock.form.input.scope.value == "all volumes"
+        assert dock.status.text() == "2 volumes done."
+        results = dock.result._run.planes.results
+        assert {result.kernel.source for result in results.values()} == {found.source}
+        options = {"axes": "ZYX", "pixel_size": SIZE, "kernel": found, "solver": "wiener"}
+        for estimate, volume in zip(result_of(dock).data, STACK, strict=True):
+            alone = deconvolve(volume, **options)
+            np.testing.assert_allclose(estimate, alone.image, rtol=1e-4, atol=0.05)
+        monkeypatch.chdir(tmp_path)
+        dock.result.save_kernel(tmp_path / "kernel.tif")
+        tifffile.imwrite("cells.tif", STACK)
+        exec(dock.form.script().as_python(), {})
+        again = tifffile.imread("cells_deblurred.tif")
+        np.testing.assert_allclose(again, result_of(dock).data, rtol=1e-4, atol=0.05)

@@ -42,6 +42,16 @@ class BlockKind(StrEnum):
             raise ValueError(f"Expected {names} as the block, got {name!r}.")
         return cls(name)
 
+    @classmethod
+    def with_axes(cls, count: int) -> BlockKind:
+        """Return the kind with a number of axes: a plane has 2, a volume 3."""
+        return cls.VOLUME if count == 3 else cls.PLANE
+
+    @property
+    def element(self) -> str:
+        """What it consists of: ``"pixel"`` or ``"voxel"``."""
+        return "voxel" if self is BlockKind.VOLUME else "pixel"
+
 
 Region = tuple[slice, ...]
 """Part of a block: one slice for each axis of the block."""
@@ -225,7 +235,7 @@ class Image:
     @property
     def block_kind(self) -> BlockKind:
         """What a block is."""
-        return BlockKind.PLANE if self.space == "YX" else BlockKind.VOLUME
+        return BlockKind.with_axes(len(self.space))
 
     @property
     def stack_axes(self) -> str:
@@ -318,8 +328,8 @@ class Image:
         if needed > free:
             raise ValueError(
                 f"Expected a {self.block_kind} that fits in the {free / 2**30:.0f} GiB of free "
-                f"memory, got {pixels:.3g} pixels that need {needed / 2**30:.0f} GiB; try a part "
-                "of it."
+                f"memory, got {pixels:.3g} {self.block_kind.element}s that need "
+                f"{needed / 2**30:.0f} GiB; try a part of it."
             )
         try:
             block = np.asarray(self.pixels[index])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
-__all__ = ["MicroscopeKind", "Optics", "is_wavelength"]
+__all__ = ["MicroscopeKind", "Optics", "format_wavelengths", "is_wavelength", "parse_wavelengths"]
 
 # An objective's aperture is below the refractive index of its immersion, which is below 1.8 for
 # every liquid in use. Fluorescence is emitted between the ultraviolet and the near infrared.
@@ -197,8 +198,7 @@ class Optics:
         if index is not None:
             texts.append(f"refractive index {index:g}")
         if self.emission_wavelengths:
-            waves = ["?" if w is None else f"{1000 * w:.4g}" for w in self.emission_wavelengths]
-            texts.append(f"emission {', '.join(waves)} nm")
+            texts.append(f"emission {format_wavelengths(self.emission_wavelengths)} nm")
         return ", ".join(texts)
 
 
@@ -223,6 +223,31 @@ def _is_index(value: float) -> bool:
 def is_wavelength(value: float) -> bool:
     """Whether a wavelength in µm is that of light in fluorescence microscopy."""
     return _WAVELENGTHS[0] <= value <= _WAVELENGTHS[1]
+
+
+def parse_wavelengths(text: str) -> tuple[float | None, ...]:
+    """Return emission wavelengths in µm from a text in nm, such as ``"460, 520"``.
+
+    ``?`` stands for a channel whose wavelength is unknown. An empty text gives no wavelength.
+
+    Raises
+    ------
+    ValueError
+        If the text is no such list.
+    """
+    items = [item for item in re.split(r"[,;\s]+", text.strip()) if item]
+    try:
+        return tuple(None if item == "?" else float(item) / 1000 for item in items)
+    except ValueError:
+        raise ValueError(
+            "Expected emission wavelengths in nm, such as 460, 520, or ? for one that is unknown, "
+            f"got {text!r}."
+        ) from None
+
+
+def format_wavelengths(wavelengths: Iterable[float | None]) -> str:
+    """Return wavelengths in µm as the text that :func:`parse_wavelengths` reads."""
+    return ", ".join("?" if wave is None else f"{1000 * wave:.6g}" for wave in wavelengths)
 
 
 def _fit(aperture: float | None, index: float | None) -> bool:

@@ -137,7 +137,8 @@ ImmersionOption = Annotated[
 WavelengthOption = Annotated[
     str | None,
     typer.Option(
-        metavar="525,607", help="Emission wavelengths in nm, one for each channel of the input."
+        metavar="525,607",
+        help="Emission wavelengths in nm, one for each channel of the input, or ? if unknown.",
     ),
 ]
 
@@ -160,10 +161,9 @@ def parse_position(text: str) -> tuple[float, ...]:
 
 def given_optics(na: float | None, immersion: str | None, wavelength: str | None) -> Optics:
     """Return the optics that the options give; raise `ValueError` for impossible values."""
-    from napari_blind_deconv.optics import Optics
+    from napari_blind_deconv.optics import Optics, parse_wavelengths
 
-    waves = () if wavelength is None else _numbers(wavelength, "wavelengths in nm, such as 525,607")
-    return Optics(na, _index(immersion), tuple(wave / 1000 for wave in waves))
+    return Optics(na, _index(immersion), parse_wavelengths(wavelength or ""))
 
 
 def _index(immersion: str | None) -> float | None:

@@ -152,7 +152,7 @@ def psf_beads(
 
 def _write(out: Path, kernel: Kernel) -> None:
     """Write a PSF with its pixel size."""
-    from napari_blind_deconv.image import Image
+    from napari_blind_deconv.image import BlockKind, Image
     from napari_blind_deconv.io.images import write_plane
 
     axes = "ZYX"[-kernel.weights.ndim :]
@@ -160,4 +160,5 @@ def _write(out: Path, kernel: Kernel) -> None:
     plane = Image(kernel.weights, axes, spacing, kernel.unit, space=axes)
     write_plane(out, plane, {"kernel_source": kernel.source.value})
     size = " × ".join(map(str, kernel.shape))
-    errors.print(f"{out}: PSF of {size} pixels.", soft_wrap=True)
+    element = BlockKind.with_axes(kernel.weights.ndim).element
+    errors.print(f"{out}: PSF of {size} {element}s.", soft_wrap=True)

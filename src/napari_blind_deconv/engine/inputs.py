@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_blind_deconv.image import Image
+from napari_blind_deconv.image import BlockKind, Image
 from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelSource
 from napari_blind_deconv.numerics.location import crop_or_pad, origin_at_centroid
 from napari_blind_deconv.psf import at_pixel_size
@@ -67,12 +67,14 @@ def check_block(block: Image) -> None:
 
 def check_sides(image: Image) -> None:
     """Raise `ValueError` if the blocks of an image are too small; no pixel is read."""
+    kind = image.block_kind
     if min(image.block_shape[-2:]) < MIN_SIDE:
+        sides = "along Y and X" if kind is BlockKind.VOLUME else "per side"
         raise ValueError(
-            f"Expected an image of at least {MIN_SIDE} pixels per side, got shape "
+            f"Expected an image of at least {MIN_SIDE} {kind.element}s {sides}, got shape "
             f"{image.block_shape + image.samples}."
         )
-    if len(image.space) == 3 and image.block_shape[0] < _MIN_PLANES:
+    if kind is BlockKind.VOLUME and image.block_shape[0] < _MIN_PLANES:
         raise ValueError(
             f"Expected a volume of at least {_MIN_PLANES} planes, got {image.block_shape[0]}; try "
             "its planes one by one."
@@ -215,9 +217,10 @@ def kernel_window(settings: Settings, block_shape: Sequence[int]) -> tuple[int, 
 
 def _check_fits(kernel: Sequence[int], image: Sequence[int], name: str) -> None:
     if any(k > n for k, n in zip(kernel, image, strict=True)):
+        elements = f"{BlockKind.with_axes(len(image)).element}s"
         raise ValueError(
-            f"Expected {name} no larger than the image of {_format_sides(image)} pixels, got "
-            f"{_format_sides(kernel)} pixels."
+            f"Expected {name} no larger than the image of {_format_sides(image)} {elements}, got "
+            f"{_format_sides(kernel)} {elements}."
         )
 
 

@@ -190,7 +190,8 @@ def _check_memory(problem: Problem) -> None:
 
 def _deconvolution_error(error: BaseException, problem: Problem) -> DeconvolutionError:
     sides, device = " × ".join(map(str, problem.canvas_shape)), problem.device
-    units, window = ("voxels", "PSF") if problem.is_volume else ("pixels", "kernel window")
+    units = f"{problem.task.image.block_kind.element}s"
+    window = "PSF" if problem.is_volume else "kernel window"
     text = str(error).lower()
     if isinstance(error, MemoryError) or any(phrase in text for phrase in _OUT_OF_MEMORY_PHRASES):
         return OutOfMemoryError(

@@ -178,9 +178,10 @@ def _combined_result(
         )
     except (RuntimeError, MemoryError) as error:  # smaller tiles would not help
         sides = " × ".join(map(str, inspection.block.block_shape))
+        kind = inspection.block.block_kind
         raise DeconvolutionError(
-            f"The quality of a {inspection.block.block_kind} of {sides} pixels could not be "
-            f"computed ({first_line(error)}); try a part of it."
+            f"The quality of a {kind} of {sides} {kind.element}s could not be computed "
+            f"({first_line(error)}); try a part of it."
         ) from error
     return replace(
         longest,

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtGui import (
+    QColor,
+    QFont,
+    QFontInfo,
+    QFontMetricsF,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QPolygonF,
+)
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_blind_deconv.plugin.colours import GREY, LINE_CONTRAST, TEXT_CONTRAST, readable
@@ -107,6 +116,7 @@ class CurvePlot(QWidget):
             return
         self._draw_sections(painter, frame)
         caption = QRectF(frame.left(), frame.bottom(), frame.width(), line_height)
+        painter.setFont(self.caption_font(painter.font(), caption.width()))
         for curve in self._curves:
             painter.setPen(self._line_pen(curve.color, 1.5))
             self._draw_curve(painter, curve, frame)
@@ -122,6 +132,17 @@ class CurvePlot(QWidget):
             painter.drawLine(QPointF(x, frame.top()), QPointF(x, frame.bottom()))
             painter.setPen(self._readable(color, TEXT_CONTRAST))
             painter.drawText(caption, Qt.AlignmentFlag.AlignRight, text)
+
+    def caption_font(self, font: QFont, width: float) -> QFont:
+        """Return a font, or a smaller one in which the caption is not cut at a width."""
+        texts = [curve.name for curve in self._curves]
+        texts += [] if self._mark is None else [self._mark[1]]
+        room = width - _GAP * (len(texts) - 1)
+        needed = QFontMetricsF(font).horizontalAdvance("".join(texts))
+        fitting = QFont(font)
+        if needed > room:
+            fitting.setPixelSize(max(1, int(QFontInfo(font).pixelSize() * room / needed)))
+        return fitting
 
     def _line_pen(self, color: str, width: float) -> QPen:
         return QPen(self._readable(color, LINE_CONTRAST), width)

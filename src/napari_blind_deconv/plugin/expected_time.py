@@ -94,9 +94,7 @@ class ExpectedTime(Label):
             (each.planes, each.pixels + each.beyond, 0 if scope is None else each.kernels(scope))
             for each in extents
         ]
-        # The networks refine planes only.
-        with_networks = block is BlockKind.PLANE
-        text = self._estimator.describe(settings, workloads, with_networks=with_networks)
+        text = self._estimator.describe(settings, workloads, block)
         if with_memory:
             # The result is float32, so each value takes 4 bytes.
             size = sum(4 * each.planes * each.pixels * each.samples for each in extents)

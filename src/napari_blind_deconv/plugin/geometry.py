@@ -84,6 +84,8 @@ class LayerGeometry:
         deconvolved.
     planes : int
         Number of planes of a volume; 1 unless volumes are deconvolved.
+    letters : str
+        Axes of the layer as letters, with S for colour; empty for a single plane, which needs none.
     """
 
     name: str
@@ -102,6 +104,7 @@ class LayerGeometry:
     stack_axes: tuple[int, ...] = ()
     depth: int | None = None
     planes: int = 1
+    letters: str = ""
 
     @classmethod
     def of(cls, layer: Image, dims: Dims, region: Region | None = None) -> LayerGeometry:

@@ -78,7 +78,7 @@ class InputForm:
             tooltip="Part of the layer to deconvolve. Before you process a large image, try a "
             "rectangle of a shapes layer or the visible part (for a multiscale layer, the part "
             "that napari has loaded). A volume, for a layer with an axis Z, is deconvolved in 3D, "
-            "which needs its voxel size and a PSF; planes are deconvolved one by one.",
+            "which needs its voxel size; planes are deconvolved one by one.",
         )
         self.span = RangeSlider(
             label="Planes", tooltip="First and last plane along the layer's first axis."
@@ -182,10 +182,10 @@ class InputForm:
             return None
         return mask_file(mask, layer, self._viewer.dims)
 
-    def choose_all(self) -> None:
-        """Choose the whole layer, and no others; volumes if they are chosen now."""
+    def choose_all(self, block: BlockKind) -> None:
+        """Choose all planes or all volumes of the layer, and no other layers."""
         self.run_on.value = ONE
-        wanted = (VOLUMES, VOLUME) if self.block is BlockKind.VOLUME else (STACK, PLANE)
+        wanted = (VOLUMES, VOLUME) if block is BlockKind.VOLUME else (STACK, PLANE)
         self.scope.value = next(scope for scope in wanted if scope in self.scope.choices)
 
     def choose_selected_plane(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from napari.components import Dims
 from napari.layers import Image, Labels, Shapes
@@ -30,7 +30,8 @@ from napari_blind_deconv.plugin.layer_optics import LayerOptics
 from napari_blind_deconv.plugin.masks import mask_in_pixels
 from napari_blind_deconv.plugin.pixel_size import read_steps
 from napari_blind_deconv.plugin.planes import one_volume, stack_of, volumes_of
-from napari_blind_deconv.plugin.viewing import pixel_size, plane_shape, shown_index
+from napari_blind_deconv.plugin.stated import Stated
+from napari_blind_deconv.plugin.viewing import pixel_size, plane_shape, shown_index, shows_last_axes
 from napari_blind_deconv.settings import Settings
 
 __all__ = ["InputPart"]
@@ -87,6 +88,18 @@ class InputPart:
             return PixelGrid((1.0, 1.0, 1.0), "px")
         return PixelGrid((step, height, width), unit)
 
+    @property
+    def sides_in_micrometres(self) -> tuple[float, ...]:
+        """The pixel size along Y and X, of a stack also along Z; empty if it is unknown."""
+        if not shows_last_axes(self.layer, self.dims):
+            return ()
+        grid = self.pixels
+        if self.is_plane:
+            return grid.micrometres
+        steps = read_steps(self.layer, stack_axes(self.layer), grid.unit)
+        depth = [steps["Z"]] if "Z" in steps else []
+        return PixelGrid((*depth, *grid.sides[-2:]), grid.unit).micrometres
+
     def read(self, mask: Labels | Shapes | None = None) -> tuple[LayerGeometry, ImageData]:
         """Return the part with its geometry; planes and volumes of a stack are read by the run.
 
@@ -140,6 +153,16 @@ class InputPart:
             return LayerOptics.of(self.layer).at(shown_index(self.layer, self.dims))
         _, image = self._blocks(None)
         return image.optics
+
+    @property
+    def stated_optics(self) -> Optics:
+        """What the user stated about the optics of the part; raise as :attr:`optics`."""
+        stated = Stated.of(self.layer).optics
+        if not stated.emission_wavelengths:
+            return stated
+        # They are stated for all channels of the layer, of which the part may be one.
+        waves = self.optics.emission_wavelengths or (None,) * self.extent().channels
+        return replace(stated, emission_wavelengths=waves)
 
     def index(self) -> tuple[str, ...]:
         """Return the part as one index or slice of the layer's array per axis, as Python text.

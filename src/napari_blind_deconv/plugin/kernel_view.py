@@ -11,6 +11,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QImage, QMouseEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QWidget
 
+from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.kernel import Kernel
 from napari_blind_deconv.kernel_widths import KernelWidths
 from napari_blind_deconv.plugin.kernel_selection import PixelGrid
@@ -62,9 +63,9 @@ class KernelView(QWidget):
         self._view = view.copy()  # a QImage does not own the buffer it was made from
         size = " × ".join(map(str, kernel.shape))
         self._show(
-            f"Kernel of {size} {'voxels (Z, Y, X)' if is_volume else 'pixels'}"
-            f"{': XY, at its right YZ, below XZ, through the centre' * is_volume}; its square root "
-            "is shown. Click to enlarge it."
+            f"Kernel of {size} {BlockKind.with_axes(kernel.ndim).element}s"
+            f"{' (Z, Y, X): XY, at its right YZ, below XZ, through the centre' * is_volume}; its "
+            "square root is shown. Click to enlarge it."
         )
 
     def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)

@@ -11,7 +11,7 @@ from napari.components import Dims
 from napari.layers import Image
 from qtpy.QtCore import Qt
 
-from napari_blind_deconv.optics import Optics
+from napari_blind_deconv.optics import Optics, format_wavelengths
 from napari_blind_deconv.plugin.axes import read_axes
 from napari_blind_deconv.plugin.colours import link
 from napari_blind_deconv.plugin.layer_array import full_data
@@ -202,15 +202,9 @@ class _Known(NamedTuple):
             "pixel_size": ", ".join(f"{side:.6g}" for side in micrometres if side),
             "aperture": f"{aperture:g}" if aperture else "",
             "index": f"{index:g}" if index else "",
-            "emission": _emission(self.optics),
+            "emission": format_wavelengths(self.optics.emission_wavelengths),
         }
 
 
 def _noted(text: str, note: str) -> str:
     return f"{text} ({note})" if note else text
-
-
-def _emission(optics: Optics) -> str:
-    """Return wavelengths in nm, separated by commas; "?" where one is unknown."""
-    waves = optics.emission_wavelengths
-    return ", ".join("?" if wave is None else f"{1000 * wave:.6g}" for wave in waves)

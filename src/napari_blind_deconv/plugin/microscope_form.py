@@ -27,6 +27,7 @@ _SIDE_IN_FWHM = 3.0
 _MAX_SIDE = 255  # pixels
 # Pixels whose sides differ by more than this fraction are not square.
 _SQUARE_TOLERANCE = 0.02
+_LIGHT = ((200.0, 2000.0), 5.0)  # limits and step of wavelengths in nm
 # What each kind of microscope needs besides the objective.
 _NEEDS = {
     MicroscopeKind.WIDEFIELD: (),
@@ -46,54 +47,7 @@ class MicroscopeForm:
     """
 
     def __init__(self) -> None:
-        self.rows: dict[str, Any] = {
-            "aperture": FloatSpinBox(
-                label="NA",
-                value=1.2,
-                min=0.05,
-                max=1.7,
-                step=0.05,
-                tooltip="Numerical aperture of the objective.",
-            ),
-            "wavelength": _wavelength("Emission (nm)", 520, "Wavelength of the emitted light."),
-            "index": FloatSpinBox(
-                label="Immersion index",
-                value=1.33,
-                min=1.0,
-                max=2.0,
-                step=0.005,
-                tooltip="Refractive index of what is between objective and cover glass: 1 for air, "
-                "1.33 water, 1.4 silicone, 1.47 glycerol, 1.515 oil. A higher one makes the PSF "
-                "longer.",
-            ),
-            "kind": ComboBox(
-                label="Microscope",
-                choices=[kind.value for kind in MicroscopeKind],
-                tooltip="Kind of microscope. widefield: a camera, and light on all of the sample. "
-                "confocal: a scanned focus and a pinhole; a spinning disk comes close. two-photon: "
-                "a scanned focus that excites by two photons. light-sheet: a camera, and light on "
-                "a sheet only.",
-            ),
-            "excitation": _wavelength(
-                "Excitation (nm)", 488, "Wavelength of the laser that excites."
-            ),
-            "pinhole": FloatSpinBox(
-                label="Pinhole (Airy units)",
-                value=1.0,
-                min=0.0,
-                max=20.0,
-                step=0.1,
-                tooltip="Diameter of the pinhole. A larger one lets in light from other planes.",
-            ),
-            "sheet": FloatSpinBox(
-                label="Sheet (µm)",
-                value=2.0,
-                min=0.1,
-                max=100.0,
-                step=0.1,
-                tooltip="Thickness of the light sheet, at half of its maximum.",
-            ),
-        }
+        self.rows = _rows()
         self._layer: Image | None = None
         self._optics: WeakKeyDictionary[Image, tuple[Stated, LayerOptics]] = WeakKeyDictionary()
         # What the user entered for each layer, by name of the widget.
@@ -236,5 +190,50 @@ def _computed(
     return microscope_psf(optics, sides, microscope=kind, **dict(options))
 
 
-def _wavelength(label: str, value: float, help_text: str) -> FloatSpinBox:
-    return FloatSpinBox(label=label, value=value, min=200, max=2000, step=5, tooltip=help_text)
+def _rows() -> dict[str, Any]:
+    """Return the widgets of the form by name, with the values of a water objective."""
+    kinds = ComboBox(
+        label="Microscope",
+        choices=[kind.value for kind in MicroscopeKind],
+        tooltip="Kind of microscope. widefield: a camera, and light on all of the sample. "
+        "confocal: a scanned focus and a pinhole; a spinning disk comes close. two-photon: "
+        "a scanned focus that excites by two photons. light-sheet: a camera, and light on "
+        "a sheet only.",
+    )
+    return {
+        "aperture": _number("NA", 1.2, (0.05, 1.7), 0.05, "Numerical aperture of the objective."),
+        "wavelength": _number("Emission (nm)", 520, *_LIGHT, "Wavelength of the emitted light."),
+        "index": _number(
+            "Immersion index",
+            1.33,
+            (1.0, 2.0),
+            0.005,
+            "Refractive index of what is between objective and cover glass: 1 for air, 1.33 water, "
+            "1.4 silicone, 1.47 glycerol, 1.515 oil. A higher one makes the PSF longer.",
+        ),
+        "kind": kinds,
+        "excitation": _number(
+            "Excitation (nm)", 488, *_LIGHT, "Wavelength of the laser that excites."
+        ),
+        "pinhole": _number(
+            "Pinhole (Airy units)",
+            1.0,
+            (0.0, 20.0),
+            0.1,
+            "Diameter of the pinhole. A larger one lets in light from other planes.",
+        ),
+        "sheet": _number(
+            "Sheet (µm)",
+            2.0,
+            (0.1, 100.0),
+            0.1,
+            "Thickness of the light sheet, at half of its maximum.",
+        ),
+    }
+
+
+def _number(
+    label: str, value: float, limits: tuple[float, float], step: float, help_text: str
+) -> FloatSpinBox:
+    low, high = limits
+    return FloatSpinBox(label=label, value=value, min=low, max=high, step=step, tooltip=help_text)

@@ -60,6 +60,7 @@ def stack_of(
         position=corner,
         translate=layer.affine.inverse(layer.data_to_world(corner)),
         stack_axes=tuple(range(len(parts))),
+        letters=axes,
     )
     calibration = geometry.calibration
     unit = calibration.get("unit", "µm")

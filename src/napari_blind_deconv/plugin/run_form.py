@@ -17,21 +17,18 @@ from napari_blind_deconv.plugin.axes import stack_axes
 from napari_blind_deconv.plugin.expected_time import ExpectedTime, Extent
 from napari_blind_deconv.plugin.geometry import LayerGeometry
 from napari_blind_deconv.plugin.input_form import DRAWN, InputForm
-from napari_blind_deconv.plugin.input_part import InputPart
 from napari_blind_deconv.plugin.kernel_form import GAUSSIAN, LAYER, MICROSCOPE, KernelForm
-from napari_blind_deconv.plugin.kernel_selection import KernelSelection, PixelGrid
+from napari_blind_deconv.plugin.kernel_selection import KernelSelection
 from napari_blind_deconv.plugin.kernel_window import KernelWindow
 from napari_blind_deconv.plugin.layer_array import full_data
 from napari_blind_deconv.plugin.layer_file import tiff_of
 from napari_blind_deconv.plugin.layouts import in_column, wrap
-from napari_blind_deconv.plugin.pixel_size import read_steps
 from napari_blind_deconv.plugin.preferences import Preferences
 from napari_blind_deconv.plugin.run_on import ONE
 from napari_blind_deconv.plugin.settings_form import form_rows, set_tooltip, show_row
 from napari_blind_deconv.plugin.settings_section import SettingsSection
 from napari_blind_deconv.plugin.snippets import Script
-from napari_blind_deconv.plugin.stated import Stated
-from napari_blind_deconv.plugin.viewing import pixel_size, plane_shape, shown_index, shows_last_axes
+from napari_blind_deconv.plugin.viewing import pixel_size, plane_shape, shown_index
 from napari_blind_deconv.settings import PRESET_HELP, Settings
 from napari_blind_deconv.task import Task
 from napari_blind_deconv.verdict import NextStep
@@ -184,6 +181,11 @@ class RunForm(QWidget):
         """Return the run as a script; parameters and errors are those of :meth:`task`."""
         layer = self.input.chosen_layer() if layer is None else layer
         part, settings = self.input.part(layer), self.settings()
+        kernel = self.kernel_selection(layer)
+        is_searched = part.block is BlockKind.VOLUME and kernel.choice.is_found
+        kind = settings.microscope_with(part.optics) if is_searched else None
+        if kind is not None:  # neither an array nor a TIFF of napari states it
+            settings = settings.with_changes(microscope=kind)
         return Script(
             name=layer.name,
             path=tiff_of(layer),
@@ -191,26 +193,15 @@ class RunForm(QWidget):
             axes=part.axes,
             preset=self.preset.value,
             changes=settings.changes_from(Settings.preset(self.preset.value)),
-            kernel=self.kernel_selection(layer),
+            kernel=kernel,
             layer_axes=stack_axes(layer) if not part.is_plane else "",
             block=part.block,
-            pixel_size=self._pixel_size_in_micrometres(part),
+            pixel_size=part.sides_in_micrometres,
             mask=self.input.mask_file(layer),
             # A TIFF that napari saves does not state what the layer does.
-            optics=part.optics if tiff_of(layer) is None else Stated.of(layer).optics,
+            optics=part.optics if tiff_of(layer) is None else part.stated_optics,
             known_optics=part.optics,
         )
-
-    def _pixel_size_in_micrometres(self, part: InputPart) -> tuple[float, ...]:
-        """Return the pixel size along Y and X, of a stack also along Z; empty if it is unknown."""
-        if not shows_last_axes(part.layer, self._viewer.dims):
-            return ()
-        grid = part.pixels
-        if part.is_plane:
-            return grid.micrometres
-        steps = read_steps(part.layer, stack_axes(part.layer), grid.unit)
-        depth = [steps["Z"]] if "Z" in steps else []
-        return PixelGrid((*depth, *grid.sides[-2:]), grid.unit).micrometres
 
     def kernel_selection(self, layer: Image | None = None) -> KernelSelection:
         """Return the kernel for a layer, or how to estimate it.
@@ -240,10 +231,10 @@ class RunForm(QWidget):
         data = full_data(layer)
         return f"{tuple(data.shape)} {data.dtype}{' colour' if layer.rgb else ''}"
 
-    def apply_kernel_to_all(self) -> None:
-        """Choose the whole layer, with the kernel of the last result held fixed."""
+    def apply_kernel_to_all(self, block: BlockKind) -> None:
+        """Choose all planes or volumes, with the kernel of the last result, one of them, held."""
         self.kernel.hold_last()
-        self.input.choose_all()
+        self.input.choose_all(block)
 
     def set_strength(self, strength: float) -> None:
         """Choose, for one layer, how many times as wide as the one found or given the kernel is."""

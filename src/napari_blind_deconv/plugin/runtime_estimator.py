@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari.qt.threading import create_worker
 
+from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.plugin.torch_loading import load_torch
 from napari_blind_deconv.plugin.worker import Failure
 from napari_blind_deconv.settings import Settings
@@ -42,8 +43,7 @@ class RuntimeEstimator:
         self,
         settings: Settings,
         workloads: Iterable[tuple[int, int, int]],
-        *,
-        with_networks: bool = True,
+        block: BlockKind,
     ) -> str:
         """Return the shortest and longest duration of runs, or that it is being measured.
 
@@ -54,9 +54,9 @@ class RuntimeEstimator:
         settings : Settings
             Settings of the runs.
         workloads : iterable of tuple of int
-            For each run the number of planes, of pixels in each plane, and of kernels to estimate.
-        with_networks : bool
-            Whether the networks may refine the result.
+            For each run the number of blocks, of pixels in each block, and of kernels to estimate.
+        block : BlockKind
+            What is deconvolved at once.
         """
         key = Settings(**{name: getattr(settings, name) for name in _TIMED_SETTINGS})
         model = self._models.get(key)
@@ -66,11 +66,12 @@ class RuntimeEstimator:
         if isinstance(model, str):
             return model
         durations = [
-            model.seconds(settings, planes=planes, pixels=pixels, kernels=kernels)
-            for planes, pixels, kernels in workloads
+            model.seconds(settings, planes=blocks, pixels=pixels, kernels=kernels, block=block)
+            for blocks, pixels, kernels in workloads
         ]
         shortest, longest = (sum(seconds) for seconds in zip(*durations, strict=True))
-        if not with_networks or round(shortest) == round(longest):
+        # The networks refine planes only.
+        if block is BlockKind.VOLUME or round(shortest) == round(longest):
             return format_duration(shortest)
         return f"{format_duration(shortest)}, at most {format_duration(longest)} with networks"
 

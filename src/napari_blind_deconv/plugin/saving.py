@@ -164,19 +164,13 @@ def _job_of(run: ViewerRun, output: Path) -> Job | None:
         input=Path(path),
         output=output,
         settings=task.settings,
-        axes=_layer_letters(run) if run.is_stack else None,
+        axes=run.geometry.letters or None,
         pixel_size=known if len(known) > 1 else None,
         optics=image.optics,
         kernel=task.kernel.scope,
         select=_selection(run),
         block=image.block_kind,
     )
-
-
-def _layer_letters(run: ViewerRun) -> str:
-    """Return the axes of the input layer of a stack, in which Z may be anywhere before Y."""
-    letters = dict(zip(run.geometry.all_axes, run.task.image.axes, strict=False))
-    return "".join(letters[axis] for axis in sorted(letters)) + "S" * run.geometry.rgb
 
 
 def _selection(run: ViewerRun) -> str | None:
@@ -192,7 +186,8 @@ def _selection(run: ViewerRun) -> str | None:
         zip(geometry.position, lengths, sides, strict=True)
     ):
         if axis not in axes:
-            items += [str(start)] if side > 1 else []  # files have no axes of length 1
+            # Files have no axes of length 1 unless their axes are given.
+            items += [str(start)] if side > 1 or geometry.letters else []
         else:
             items.append(":" if length == side else f"{start}:{start + length}")
     return None if all(item == ":" for item in items) else ",".join(items)

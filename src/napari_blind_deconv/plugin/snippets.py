@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_blind_deconv.image import BlockKind
-from napari_blind_deconv.optics import Optics
+from napari_blind_deconv.optics import Optics, format_wavelengths
 from napari_blind_deconv.plugin.kernel_selection import KernelSelection, format_sides
 from napari_blind_deconv.plugin.layers import file_name
 from napari_blind_deconv.plugin.masks import MaskFile
@@ -127,9 +127,9 @@ class Script:
             arguments += ["--na", f"{self.optics.numerical_aperture:g}"]
         if self.optics.refractive_index:
             arguments += ["--refractive-index", f"{self.optics.refractive_index:g}"]
-        if all(self.optics.emission_wavelengths) and self.optics.emission_wavelengths:
-            waves = [f"{1000 * (wave or 0):.6g}" for wave in self.optics.emission_wavelengths]
-            arguments += ["--wavelength", ",".join(waves)]
+        if self.optics.emission_wavelengths:
+            waves = format_wavelengths(self.optics.emission_wavelengths)
+            arguments += ["--wavelength", waves.replace(" ", "")]
         if any(item != ":" for item in self.index):
             arguments += ["--select", ",".join(self.index)]
         if not choice.is_found:

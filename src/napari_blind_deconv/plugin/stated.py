@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,7 @@ from typing import Any, Self
 from napari.layers import Image
 
 from napari_blind_deconv.io.stored_array import check_sides
-from napari_blind_deconv.optics import Optics
+from napari_blind_deconv.optics import Optics, parse_wavelengths
 from napari_blind_deconv.units import in_unit
 
 __all__ = ["Stated"]
@@ -102,12 +101,10 @@ class Stated:
         if sides:
             check_sides(sides)
             sides = 2 * sides if len(sides) == 1 else sides
-        unknown = emission.replace("?", "nan")
-        waves = _numbers(unknown, "emission wavelengths in nm, such as 460, 520")
         optics = Optics(
             numerical_aperture=_number(aperture, "numerical aperture", "1.4"),
             refractive_index=_number(index, "refractive index", "1.515"),
-            emission_wavelengths=tuple(None if math.isnan(nm) else nm / 1000 for nm in waves),
+            emission_wavelengths=parse_wavelengths(emission),
         )
         spacing = dict(zip("XYZ", reversed(sides), strict=False))
         return cls(letters, spacing, optics=optics)

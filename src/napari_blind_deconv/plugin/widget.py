@@ -188,7 +188,8 @@ class BlindDeconvolutionWidget(QWidget):
             self._series.cancel()
 
     def _apply_to_all(self) -> None:
-        self.form.apply_kernel_to_all()
+        assert self._last is not None
+        self.form.apply_kernel_to_all(self._last.task.image.block_kind)
         self.start()
 
     def _apply_strength(self, strength: float) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_blind_deconv.engine.blur_agreement import varies_over_field
 from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.findings import Findings
-from napari_blind_deconv.image import Image
+from napari_blind_deconv.image import BlockKind, Image
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.numerics.convolution import Convolution
@@ -109,7 +109,12 @@ def judge(
 
 
 def _reason_for_no_blur(block: Image, trust: TrustReport) -> QualityFlag:
-    """Return what it means if no blur is found in an image."""
+    """Return what it means if no blur is found in an image.
+
+    A volume that is too small or too noisy to tell is refused before.
+    """
+    if block.block_kind is BlockKind.VOLUME:
+        return QualityFlag.TOO_COARSE if _is_undersampled(block) else QualityFlag.NO_BLUR
     if min(block.block_shape) < _MIN_SIDE_FOR_BLUR:
         return QualityFlag.TOO_SMALL
     if trust.resolution_before is None or trust.resolution_before > _MAX_SHARP_PERIOD:
@@ -118,9 +123,9 @@ def _reason_for_no_blur(block: Image, trust: TrustReport) -> QualityFlag:
 
 
 def _is_undersampled(block: Image) -> bool:
-    """Return whether the pixels are known to be too coarse for the microscope."""
+    """Return whether the pixels of a plane are known to be too coarse for the microscope."""
     limit, sides = block.optics.finest_period, block.pixel_micrometres
-    return limit is not None and sides is not None and max(sides) > limit / 2
+    return limit is not None and sides is not None and max(sides[-2:]) > limit / 2
 
 
 def _trust_report(

@@ -303,6 +303,13 @@ class TestFaults:
         clipped = np.minimum(spots, np.quantile(spots, 0.99)).round()
         self._is_as_wide(image_of(clipped), spots)
 
+    @pytest.mark.parametrize(("share", "is_told"), [(0.01, False), (0.1, True)])
+    def test_too_many_saturated_voxels_are_told(self, spots, share, is_told):
+        clipped = np.minimum(spots, np.quantile(spots, 1 - share)).round()
+        result = deconvolve(clipped, axes="ZYX", pixel_size=SIZE, solver="wiener")
+        assert Finding.SATURATED in result.findings
+        assert (Finding.MOSTLY_SATURATED in result.findings) == is_told
+
     @staticmethod
     def _is_as_wide(volume: Image, spots: np.ndarray) -> None:
         found = run_to_end(

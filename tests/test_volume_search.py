@@ -21,6 +21,9 @@ from napari_blind_deconv import (
     microscope_psf,
 )
 from napari_blind_deconv.engine import kernel_stage
+from napari_blind_deconv.engine.solver import RunControl
+from napari_blind_deconv.engine.stacks import run_stack
+from napari_blind_deconv.engine.volumes import find_volume_kernel
 from napari_blind_deconv.errors import OutOfMemoryError
 from napari_blind_deconv.kernel import KernelSource
 from napari_blind_deconv.kernel_widths import KernelWidths
@@ -28,9 +31,12 @@ from napari_blind_deconv.numerics.cylinders import CylinderMeans
 from napari_blind_deconv.numerics.microscope_transfer import RadialGrid, pupil_of
 from napari_blind_deconv.numerics.spectrum import Spectrum, windowed
 from napari_blind_deconv.numerics.volume_search import PupilShape, search_volume_kernel
+from napari_blind_deconv.numerics.volume_spectrum import continued, fading
 from napari_blind_deconv.optics import MicroscopeKind
 from napari_blind_deconv.reasons import Finding, QualityFlag
+from napari_blind_deconv.results import BlockResult, Notice
 from napari_blind_deconv.steps import run_to_end
+from napari_blind_deconv.task import Task
 from napari_blind_deconv.verdict import verdict
 
 SIZE = (0.2, 0.1, 0.1)  # µm
@@ -254,6 +260,80 @@ class TestTooLittle:
         assert done.failure is None
         assert "shows how it is blurred" in failed.failure
 
+    def test_a_channel_that_tells_too_little_leaves_the_others(self, confocal):
+        stack = Image(
+            np.stack([confocal[0], self.NOISE]),
+            "CZYX",
+            dict(zip("ZYX", SIZE, strict=True)),
+            "µm",
+            channel_names=("GFP", "DAPI"),
+            space="ZYX",
+        )
+        plain = Settings(solver="wiener")
+        steps = list(run_stack(Task(stack, plain), RunControl()))
+        blocks = [step for step in steps if isinstance(step, BlockResult)]
+        assert [block.failure is None for block in blocks] == [True, False]
+        assert "32 × 64 × 64 voxels" in blocks[1].failure
+        (notice,) = (step.text for step in steps if isinstance(step, Notice))
+        assert "channel 2 (DAPI)" in notice
+
+    def test_channels_that_all_tell_too_little_are_refused(self):
+        stack = np.stack([self.NOISE, self.NOISE[::-1]])
+        options = {"axes": "CZYX", "block": "volume", "pixel_size": SIZE}
+        with pytest.raises(ValueError, match="shows how it is blurred"):
+            deconvolve_stack(stack, **options).result()
+
+
+@pytest.fixture(scope="module")
+def spots() -> np.ndarray:
+    """Bright and dim balls of light, blurred by a Gaussian."""
+    return recorded(ndimage.gaussian_filter(scene(), (1.5, 2.0, 2.0)), 2000)
+
+
+class TestFaults:
+    """Voxels that are no image."""
+
+    def test_a_hole_is_no_detail(self, spots):
+        hole = np.zeros(SHAPE, bool)
+        hole[10:24, 20:44, 20:44] = True
+        volume = image_of(np.where(hole, np.nan, spots))
+        self._is_as_wide(volume, spots)
+
+    def test_saturated_tops_are_no_detail(self, spots):
+        clipped = np.minimum(spots, np.quantile(spots, 0.99)).round()
+        self._is_as_wide(image_of(clipped), spots)
+
+    @pytest.mark.parametrize(("share", "is_told"), [(0.01, False), (0.1, True)])
+    def test_too_many_saturated_voxels_are_told(self, spots, share, is_told):
+        clipped = np.minimum(spots, np.quantile(spots, 1 - share)).round()
+        result = deconvolve(clipped, axes="ZYX", pixel_size=SIZE, solver="wiener")
+        assert Finding.SATURATED in result.findings
+        assert (Finding.MOSTLY_SATURATED in result.findings) == is_told
+
+    @staticmethod
+    def _is_as_wide(volume: Image, spots: np.ndarray) -> None:
+        found = run_to_end(
+            find_volume_kernel(Task(volume, Settings(), KernelChoice.find()), RunControl())
+        )
+        expected = found_in(spots)
+        np.testing.assert_allclose(found.widths.along_axes, expected.widths.along_axes, rtol=0.25)
+
+    def test_a_gap_goes_on_with_its_slope(self):
+        ramp = np.indices((12, 16, 16)).sum(axis=0).astype(float)
+        valid = np.ones(ramp.shape, bool)
+        valid[4:7, 5:9, 5:9] = False
+        assert np.abs(continued(np.where(valid, ramp, 20.0), valid) - ramp).max() < 0.05
+
+    def test_only_deep_gaps_are_faded_to(self):
+        valid = np.ones((30, 40, 40), bool)
+        valid[3, :, :] = valid[10:13, 5:8, 5:8] = False
+        assert (fading(valid) == 1).all()
+        valid[8:22, 10:26, 10:26] = False
+        weights = fading(valid)
+        assert weights[15, 18, 18] == 0
+        assert weights[15, 18, 9] < 0.1 < 0.5 < weights[15, 18, 3]
+        assert weights[29, 39, 39] == 1
+
 
 class TestRuns:
     """Runs on volumes without a PSF."""
@@ -271,6 +351,13 @@ class TestRuns:
         assert QualityFlag.KERNEL_FILLS_WINDOW not in found.flags
         change = np.linalg.norm(given.image - volume)
         assert np.linalg.norm(found.image - given.image) < 0.5 * change
+
+    def test_a_sharp_volume_is_not_called_too_small(self):
+        sharp = recorded(ndimage.gaussian_filter(scene(), 0.5))
+        result = deconvolve(sharp, axes="ZYX", pixel_size=SIZE, solver="wiener")
+        assert result.kernel.source is KernelSource.NO_BLUR
+        assert QualityFlag.NO_BLUR in result.flags
+        assert QualityFlag.TOO_SMALL not in result.flags
 
     def test_a_stack_shares_the_kernel(self, confocal):
         stack = np.stack([confocal[0], confocal[0][::-1]])

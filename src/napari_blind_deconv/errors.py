@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DeconvolutionError", "OutOfMemoryError", "TooLargeForNetworksError", "first_line"]
+__all__ = [
+    "DeconvolutionError",
+    "OutOfMemoryError",
+    "TooLargeForNetworksError",
+    "UntoldKernelError",
+    "first_line",
+]
 
 
 class DeconvolutionError(Exception):
@@ -24,6 +30,10 @@ class TooLargeForNetworksError(DeconvolutionError):
     def __init__(self, image: NDArray[np.floating[Any]]) -> None:
         super().__init__("The block is too large for the networks; try tiles.")
         self.image = image
+
+
+class UntoldKernelError(ValueError):
+    """A volume tells too little about its kernel."""
 
 
 def first_line(error: BaseException) -> str:

@@ -179,6 +179,11 @@ class Finding(_Reason):
         "Saturated pixels, whose true brightness is unknown, were left out.",
         "pixel",
     )
+    MOSTLY_SATURATED = (
+        "kernel of a saturated volume",
+        "So many voxels are saturated that the kernel, which was found in the others, may be too "
+        "narrow. Expose for a shorter time, or give a PSF.",
+    )
     ROW_OFFSETS = (
         "offsets of rows",
         "Rows have offsets, which were subtracted.",

@@ -7,6 +7,7 @@ from collections.abc import Generator
 
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.solver import RunControl
+from napari_blind_deconv.errors import UntoldKernelError
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.kernel_search import search_kernel
@@ -22,9 +23,9 @@ _SOURCES: dict[MicroscopeKind | None, KernelSource] = {
     MicroscopeKind.LIGHT_SHEET: KernelSource.LIGHT_SHEET,
 }
 _UNTOLD = (
-    "Expected a volume that shows how it is blurred, got too little detail above the noise; try to "
-    "state the numerical aperture, refractive index and emission wavelength, to give a PSF, or to "
-    "deconvolve its planes one by one."
+    "Expected a volume that shows how it is blurred, got {sides} voxels with too little detail "
+    "above the noise; try a larger or brighter part, to state the numerical aperture, refractive "
+    "index and emission wavelength, to give a PSF, or to deconvolve its planes one by one."
 )
 
 
@@ -44,7 +45,7 @@ def find_kernel_start(problem: Problem, control: RunControl) -> Generator[Snapsh
 
     Raises
     ------
-    ValueError
+    UntoldKernelError
         If a volume tells too little about its kernel, and its optics are not known.
     """
     if not problem.needs_kernel_search:
@@ -55,7 +56,8 @@ def find_kernel_start(problem: Problem, control: RunControl) -> Generator[Snapsh
             best = next(search)
         except StopIteration as end:
             if end.value is None:
-                raise ValueError(_UNTOLD) from None
+                sides = " × ".join(map(str, problem.task.image.block_shape))
+                raise UntoldKernelError(_UNTOLD.format(sides=sides)) from None
             return problem.with_kernel_start(end.value)
         yield Snapshot.waiting(Stage.KERNEL)
         if control.should_stop():

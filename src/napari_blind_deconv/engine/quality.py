@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from napari_blind_deconv.engine.blur_agreement import varies_over_field
 from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.findings import Findings
-from napari_blind_deconv.image import Image
+from napari_blind_deconv.image import BlockKind, Image
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.location import centre_kernel, origin_at_centroid
-from napari_blind_deconv.numerics.pixel_faults import fill
+from napari_blind_deconv.numerics.pixel_faults import PixelFault, fill
 from napari_blind_deconv.numerics.regions import plane_with_contrast
 from napari_blind_deconv.numerics.resolution import resolution
 from napari_blind_deconv.optics import MicroscopeKind
@@ -43,6 +43,7 @@ _MIN_COMPARED_PERIOD = 3.0
 _MIN_KERNEL_SHARE = 0.995
 _MIN_INTERIOR_SIDE = 8  # pixels
 _OUTLIER_LIMIT = 5.0  # standard deviations
+_MAX_SATURATED_SHARE = 0.05  # of a volume, beyond which its kernel is found too narrow
 # Standard deviation of a normal distribution over its median absolute deviation (MAD).
 _DEVIATION_PER_MAD = 1.4826
 
@@ -101,6 +102,8 @@ def judge(
     findings = dict(inspection.findings)
     if kernel.source is KernelSource.NARROWEST:
         findings[Finding.NARROWEST] = None
+    if kernel.source.is_found and _is_mostly_saturated(inspection):
+        findings[Finding.MOSTLY_SATURATED] = None
     if kernel.source.is_microscope and microscope is None:
         findings[Finding.MICROSCOPE] = None
     if kernel.source.is_gaussian and varies_over_field(inspection):
@@ -108,8 +111,21 @@ def judge(
     return Judgement(trust, flags, findings)
 
 
+def _is_mostly_saturated(inspection: Inspection) -> bool:
+    """Return whether a volume has too many saturated voxels for the search for its kernel."""
+    if inspection.block.block_kind is not BlockKind.VOLUME:
+        return False
+    saturated = (inspection.faults == PixelFault.SATURATED).any(axis=0)
+    return float(saturated.mean()) > _MAX_SATURATED_SHARE
+
+
 def _reason_for_no_blur(block: Image, trust: TrustReport) -> QualityFlag:
-    """Return what it means if no blur is found in an image."""
+    """Return what it means if no blur is found in an image.
+
+    A volume that is too small or too noisy to tell is refused before.
+    """
+    if block.block_kind is BlockKind.VOLUME:
+        return QualityFlag.TOO_COARSE if _is_undersampled(block) else QualityFlag.NO_BLUR
     if min(block.block_shape) < _MIN_SIDE_FOR_BLUR:
         return QualityFlag.TOO_SMALL
     if trust.resolution_before is None or trust.resolution_before > _MAX_SHARP_PERIOD:
@@ -118,9 +134,9 @@ def _reason_for_no_blur(block: Image, trust: TrustReport) -> QualityFlag:
 
 
 def _is_undersampled(block: Image) -> bool:
-    """Return whether the pixels are known to be too coarse for the microscope."""
+    """Return whether the pixels of a plane are known to be too coarse for the microscope."""
     limit, sides = block.optics.finest_period, block.pixel_micrometres
-    return limit is not None and sides is not None and max(sides) > limit / 2
+    return limit is not None and sides is not None and max(sides[-2:]) > limit / 2
 
 
 def _trust_report(

@@ -14,6 +14,7 @@ from napari_blind_deconv.engine.planes import find_kernel
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.tiles import largest_tile
 from napari_blind_deconv.engine.volumes import find_volume_kernel, volume_tile_side
+from napari_blind_deconv.errors import UntoldKernelError
 from napari_blind_deconv.image import BlockKind, Image, Index
 from napari_blind_deconv.kernel import Kernel, KernelScope
 from napari_blind_deconv.plan import StackPlan
@@ -143,13 +144,17 @@ def _find_kernels(
     statistics: Sequence[ChannelStatistics],
     reference: Index | None,
     control: RunControl,
-) -> Generator[Snapshot, None, tuple[Kernel | None, ...]]:
-    """Find the kernel of each channel, or one kernel for all channels."""
+) -> Generator[Snapshot | Notice, None, tuple[Kernel | None, ...]]:
+    """Find the kernel of each channel, or one kernel for all channels.
+
+    A channel whose volume tells too little gets none, unless no other channel has one.
+    """
     if plan.choice.scope is KernelScope.STACK:
         sharpest = max(statistics, key=lambda channel: channel.information).sharpest
         kernel = yield from _find_kernel(image, plan, reference or sharpest, control)
         return (kernel,) * len(statistics)
-    kernels = []
+    kernels: list[Kernel | None] = []
+    untold: UntoldKernelError | None = None
     for channel, of_channel in enumerate(statistics):
         index = None if control.should_stop() else of_channel.sharpest
         if reference is not None and index is not None:
@@ -158,8 +163,27 @@ def _find_kernels(
                 channel if axis == "C" else position
                 for axis, position in zip(image.stack_axes, reference, strict=True)
             )
-        kernels.append((yield from _find_kernel(image, plan, index, control)))
+        try:
+            kernels.append((yield from _find_kernel(image, plan, index, control)))
+        except UntoldKernelError as error:
+            if image.channels == 1:
+                raise
+            kernels.append(None)
+            untold = error
+            yield _untold(image, channel)
+    if untold is not None and not any(kernels):
+        raise untold
     return tuple(kernels)
+
+
+def _untold(image: Image, channel: int) -> Notice:
+    """Tell that a channel has no kernel to share."""
+    name = f"{channel + 1} ({image.channel_names[channel]})" if image.channel_names else channel + 1
+    return Notice(
+        f"No kernel was found in channel {name}, whose volume shows too little detail above the "
+        "noise: each of its volumes is tried on its own. If they fail, state the optics or give a "
+        "PSF for this channel."
+    )
 
 
 def _find_kernel(

@@ -23,6 +23,7 @@ from napari_blind_deconv.numerics.whittle import fit_strength
 __all__ = [
     "Explanation",
     "Spectrum",
+    "border_window",
     "frequencies_of",
     "lengths",
     "noise_deviation",
@@ -255,20 +256,26 @@ def periodic_component(image: NDArray[np.floating]) -> NDArray[np.float64]:
     return values - fft.irfftn(smooth, s=values.shape)
 
 
-def windowed(image: NDArray[np.floating]) -> NDArray[np.float64]:
+def windowed(
+    image: NDArray[np.floating], weights: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """Return an image that fades to its borders along all axes, with the same power per pixel.
 
     Light from beyond the borders then leaves less trace in the spectrum than in that of the
-    periodic component. Neighbouring frequencies are no longer independent (Hann's window; Harris,
-    Proc. IEEE 66, 1978). It is for volumes, whose borders are a large part of them.
+    periodic component. Neighbouring frequencies are no longer independent. It is for volumes, whose
+    borders are a large part of them. The weights are those of :func:`border_window` by default.
     """
-    weights = np.ones(())
-    for axis, side in enumerate(image.shape):
-        profile = np.square(np.sin(np.pi * (np.arange(side) + 0.5) / side))
-        weights = weights[..., np.newaxis] * profile if axis else profile
+    if weights is None:
+        weights = border_window(image.shape)
     mean = float((weights * image).sum() / weights.sum())
     faded: NDArray[np.float64] = weights * (image - mean) / math.sqrt(np.square(weights).mean())
     return faded
+
+
+def border_window(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return weights that fall to 0 at all borders (Hann's window; Harris, Proc. IEEE 66, 1978)."""
+    profiles = [np.square(np.sin(np.pi * (np.arange(side) + 0.5) / side)) for side in shape]
+    return reduce(np.multiply, np.meshgrid(*profiles, indexing="ij", sparse=True))
 
 
 def _power(image: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -1,0 +1,110 @@
+"""The power spectrum of a volume, in which its borders and gaps leave little trace.
+
+Gaps are voxels without an image, such as saturated ones. A small gap is continued from around it.
+What was in a deep one cannot be told from outside, so that the rest of the volume fades towards it,
+as it does towards the borders of the volume.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_blind_deconv.numerics.regions import region_with_contrast
+from napari_blind_deconv.numerics.spectrum import Spectrum, border_window, windowed
+
+__all__ = ["continued", "fading", "volume_spectrum"]
+
+_REGION = 128  # side in voxels of the region that is used
+_MIN_VALID_SHARE = 0.01  # keeps the spectrum of a region without valid voxels finite
+
+_DEEP = 5  # voxels along each side of a cube that a deep gap holds
+_FADE = 12.0  # voxels over which the rest fades towards them
+_ITERATIONS = 50  # which smooth the ends of a gap; its middle changes more slowly
+_TOLERANCE = 1e-8  # of the squared curvature
+
+
+def volume_spectrum(
+    volume: NDArray[np.floating[Any]],
+    sampling: Sequence[float],
+    valid: NDArray[np.bool_] | None = None,
+) -> Spectrum:
+    """Return the spectrum of a volume: of its region of 128³ voxels with the strongest contrast.
+
+    Parameters
+    ----------
+    volume : ndarray
+        The volume ``(planes, rows, columns)``, filled roughly where it is not valid.
+    sampling : sequence of float
+        Voxel size along each axis, as a multiple of the smallest.
+    valid : ndarray, optional
+        Mask of the valid voxels, same shape. Default: all.
+    """
+    region = region_with_contrast(volume, _REGION)
+    part = volume[region]
+    known = np.ones(part.shape, bool) if valid is None else valid[region]
+    weights = border_window(part.shape) * fading(known)
+    share = max(float(np.average(known, weights=np.square(weights))), _MIN_VALID_SHARE)
+    return Spectrum.of(windowed(continued(part, known), weights), share, sampling=sampling)
+
+
+def continued(
+    volume: NDArray[np.floating[Any]], valid: NDArray[np.bool_]
+) -> NDArray[np.floating[Any]]:
+    """Return a volume that goes on smoothly where it is not valid.
+
+    Its squared curvature is made small there, by conjugate gradients. Edges around a gap, or a flat
+    top of a saturated spot, would otherwise count as detail.
+
+    Parameters
+    ----------
+    volume : ndarray
+        The volume, filled roughly where it is not valid.
+    valid : ndarray
+        Mask of the valid voxels, same shape.
+    """
+    gaps = ~valid
+    if not gaps.any():
+        return volume
+    values = volume.astype(np.float64)
+    remainder = -(gaps * _curvature(_curvature(values)))
+    step, squares = remainder, float(np.square(remainder).sum())
+    least = _TOLERANCE * squares
+    for _ in range(_ITERATIONS):
+        if squares <= least:
+            break
+        change = gaps * _curvature(_curvature(step))
+        length = squares / float((step * change).sum())
+        values += length * step
+        remainder = remainder - length * change
+        before, squares = squares, float(np.square(remainder).sum())
+        step = remainder + squares / before * step
+    return values
+
+
+def fading(valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return weights of the shape of a mask that fall to 0 towards deep gaps.
+
+    They are 1 everywhere if there is no deep gap, or nothing else.
+    """
+    deep = ndimage.binary_opening(~valid, np.ones((_DEEP,) * valid.ndim))
+    if not deep.any() or deep.all():
+        return np.ones(valid.shape)
+    distance = ndimage.distance_transform_edt(~deep)
+    return np.asarray(np.square(np.sin(math.pi / 2 * np.minimum(distance / _FADE, 1))))
+
+
+def _curvature(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the Laplacian, without a slope at the borders."""
+    total = np.zeros_like(values)
+    for axis in range(values.ndim):
+        differences = np.moveaxis(np.diff(values, axis=axis), axis, 0)
+        along = np.moveaxis(total, axis, 0)  # a view
+        along[:-1] += differences
+        along[1:] -= differences
+    return total

@@ -13,15 +13,18 @@ Conventions used everywhere in this project, for any number of spatial axes:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 from torch import Tensor
 
 from napari_blind_deconv.numerics.field_of_view import Pixels, canvas_shape, crop_to_field_of_view
+from napari_blind_deconv.numerics.fourier import inverse_real_transform, real_transform
 
-__all__ = ["Convolution"]
+__all__ = ["Convolution", "Fitted"]
 
 
 class Convolution:
@@ -39,7 +42,6 @@ class Convolution:
 
     def __init__(self, kernel: Tensor) -> None:
         self.kernel = kernel
-        self._axes = tuple(range(-kernel.ndim, 0))
         self._transfers: dict[tuple[int, ...], Tensor] = {}
 
     def forward(self, canvas: Tensor) -> Tensor:
@@ -48,8 +50,8 @@ class Convolution:
         shape = _fft_shape(sides)
         # A circular convolution of the size of the canvas is exact in its "valid" part: the values
         # that wrap around land in the first pixels along each axis, and the crop drops these.
-        spectrum = self._spectrum(canvas, shape) * self._transfer(shape)
-        full: Tensor = torch.fft.irfftn(spectrum, s=shape, dim=self._axes)
+        spectrum = _product(real_transform(canvas, shape), self._transfer(shape))
+        full = inverse_real_transform(spectrum, shape)
         valid: Any = [slice(k - 1, n) for k, n in zip(self.kernel.shape, sides, strict=True)]
         return full[(..., *valid)]
 
@@ -62,8 +64,8 @@ class Convolution:
         canvas = torch.nn.functional.pad(image, before)
         sides = canvas.shape[-self.kernel.ndim :]
         shape = _fft_shape(sides)
-        spectrum = self._spectrum(canvas, shape) * self._transfer(shape).conj()
-        full: Tensor = torch.fft.irfftn(spectrum, s=shape, dim=self._axes)
+        spectrum = _product(real_transform(canvas, shape), self._transfer(shape).conj())
+        full = inverse_real_transform(spectrum, shape)
         within: Any = [slice(n) for n in sides]
         return full[(..., *within)]
 
@@ -78,12 +80,21 @@ class Convolution:
     def _transfer(self, shape: tuple[int, ...]) -> Tensor:
         # Cached, because solvers apply one kernel many times.
         if shape not in self._transfers:
-            self._transfers[shape] = self._spectrum(self.kernel, shape)
+            self._transfers[shape] = real_transform(self.kernel, shape)
         return self._transfers[shape]
 
-    def _spectrum(self, values: Tensor, shape: tuple[int, ...]) -> Tensor:
-        spectrum: Tensor = torch.fft.rfftn(values, s=shape, dim=self._axes)
-        return spectrum
+
+class Fitted(NamedTuple):
+    """An estimate on its canvas ``(..., *canvas)``, and its blur in the field of view."""
+
+    canvas: NDArray[np.float32]
+    blurred: NDArray[np.float32]
+
+
+def _product(spectrum: Tensor, transfer: Tensor) -> Tensor:
+    # In place where no gradient is needed: memory for a volume takes longer than the product.
+    needs_gradient = spectrum.requires_grad or transfer.requires_grad
+    return spectrum * transfer if needs_gradient else spectrum.mul_(transfer)
 
 
 def _fft_shape(sides: Sequence[int]) -> tuple[int, ...]:

@@ -6,9 +6,10 @@ All functions work for any number of axes. Frequencies are in radians per pixel.
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.fft import dctn, idctn, rfftn
+
+from napari_blind_deconv.numerics.fourier import threads
 
 __all__ = ["cosine_frequencies", "cosines_of", "filtered", "from_cosines", "power_of_kernel"]
 
@@ -20,13 +21,13 @@ def cosine_frequencies(shape: tuple[int, ...]) -> tuple[NDArray[np.float64], ...
 
 def cosines_of(canvas: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the coefficients of the cosines of a canvas; their squares sum to those of it."""
-    coefficients: NDArray[np.float32] = dctn(canvas, norm="ortho", workers=_workers())
+    coefficients: NDArray[np.float32] = dctn(canvas, norm="ortho", workers=threads())
     return coefficients
 
 
 def from_cosines(coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the canvas with the given coefficients, the inverse of :func:`cosines_of`."""
-    canvas: NDArray[np.float32] = idctn(coefficients, norm="ortho", workers=_workers())
+    canvas: NDArray[np.float32] = idctn(coefficients, norm="ortho", workers=threads())
     return canvas
 
 
@@ -39,8 +40,3 @@ def power_of_kernel(kernel: NDArray[np.float32], shape: tuple[int, ...]) -> NDAr
     """Return |H|² at the frequencies of the cosines: exact for symmetric kernels only."""
     power = np.abs(rfftn(kernel, s=[2 * side for side in shape])) ** 2
     return power[tuple(slice(side) for side in shape)].astype(np.float32)
-
-
-def _workers() -> int:
-    # As many threads as torch uses: a worker of a pool that has one core uses one.
-    return torch.get_num_threads()

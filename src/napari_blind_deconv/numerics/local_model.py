@@ -208,7 +208,8 @@ class Link:
 
     def __call__(self, field: Tensor) -> Tensor:
         """Return the light of a field."""
-        return self._dark * torch.nn.functional.softplus(field / self._dark)
+        light: Tensor = torch.nn.functional.softplus(field, beta=1 / self._dark)
+        return light
 
     def inverse(self, light: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the field of an estimate, whose pixels are raised to a positive minimum."""
@@ -218,7 +219,7 @@ class Link:
 
     def slope(self, light: Tensor) -> Tensor:
         """Return the derivative of the link where its value is the light of an estimate."""
-        return -torch.expm1(light.clamp(min=0) / -self._dark)
+        return light.clamp(min=0).div_(-self._dark).expm1_().neg_()
 
 
 def expected_deviation(estimate: NDArray[np.float32], model: LocalModel) -> NDArray[np.float64]:

@@ -55,8 +55,8 @@ def gradient_sparsity(image: Tensor, *, per_pixel: bool = True) -> Tensor:
         A scalar that does not depend on the contrast of the image.
     """
     differences = [image.diff(dim=axis).flatten() for axis in range(image.ndim)]
-    l1 = torch.stack([difference.abs().sum() for difference in differences]).sum()
-    squares = torch.stack([difference.square().sum() for difference in differences]).sum()
+    l1 = torch.stack([difference.norm(1) for difference in differences]).sum()
+    squares = torch.stack([difference.norm().square() for difference in differences]).sum()
     # The smallest positive number keeps the gradient finite for a constant image.
     l2 = (squares + torch.finfo(image.dtype).tiny).sqrt()
     count = sum(difference.numel() for difference in differences)

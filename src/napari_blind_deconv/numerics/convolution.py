@@ -21,7 +21,12 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from napari_blind_deconv.numerics.field_of_view import Pixels, canvas_shape, crop_to_field_of_view
+from napari_blind_deconv.numerics.field_of_view import (
+    Pixels,
+    canvas_shape,
+    crop_to_field_of_view,
+    is_fast_side,
+)
 from napari_blind_deconv.numerics.fourier import inverse_real_transform, real_transform
 
 __all__ = ["Convolution", "Fitted"]
@@ -98,5 +103,5 @@ def _product(spectrum: Tensor, transfer: Tensor) -> Tensor:
 
 
 def _fft_shape(sides: Sequence[int]) -> tuple[int, ...]:
-    """Return the next larger sides for which the FFT is fast."""
-    return tuple(next_fast_len(side, real=True) for side in sides)
+    """Return the sides themselves where the FFT is fast for them, or larger ones."""
+    return tuple(s if is_fast_side(s) else next_fast_len(s, real=True) for s in sides)

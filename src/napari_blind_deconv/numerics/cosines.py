@@ -11,7 +11,7 @@ from scipy.fft import dctn, idctn, rfftn
 
 from napari_blind_deconv.numerics.fourier import threads
 
-__all__ = ["cosine_frequencies", "cosines_of", "filtered", "from_cosines", "power_of_kernel"]
+__all__ = ["cosine_frequencies", "cosines_of", "from_cosines", "power_of_kernel"]
 
 
 def cosine_frequencies(shape: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
@@ -29,11 +29,6 @@ def from_cosines(coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the canvas with the given coefficients, the inverse of :func:`cosines_of`."""
     canvas: NDArray[np.float32] = idctn(coefficients, norm="ortho", workers=threads())
     return canvas
-
-
-def filtered(canvas: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Multiply each cosine of a canvas by a weight."""
-    return from_cosines(weights * cosines_of(canvas))
 
 
 def power_of_kernel(kernel: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -402,8 +402,8 @@ FAULTS = (
     Fault(
         "Richardson-Lucy forgets the border",
         "numerics/richardson_lucy.py",
-        "return (canvas * ratio / seen).clamp(min=0)",
-        "return (canvas * ratio).clamp(min=0)",
+        "return ratio.mul_(canvas).div_(seen).clamp_(min=0)",
+        "return ratio.mul_(canvas).clamp_(min=0)",
         "richardson_lucy",
     ),
     # stacks and tiles

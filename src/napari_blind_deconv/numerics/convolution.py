@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 from torch import Tensor
@@ -47,7 +46,7 @@ class Convolution:
 
     def __init__(self, kernel: Tensor) -> None:
         self.kernel = kernel
-        self._transfers: dict[tuple[int, ...], Tensor] = {}
+        self._transfers: dict[tuple[bool, tuple[int, ...]], Tensor] = {}
 
     def forward(self, canvas: Tensor) -> Tensor:
         """Blur a canvas ``(..., *canvas)`` and return the field of view ``(..., *image)``."""
@@ -65,11 +64,10 @@ class Convolution:
 
         The result has the shape of the canvas, ``(..., *canvas)``.
         """
-        before = [pad for side in reversed(self.kernel.shape) for pad in (side - 1, 0)]
-        canvas = torch.nn.functional.pad(image, before)
-        sides = canvas.shape[-self.kernel.ndim :]
+        sides = self.canvas_shape(image.shape[-self.kernel.ndim :])
         shape = _fft_shape(sides)
-        spectrum = _product(real_transform(canvas, shape), self._transfer(shape).conj())
+        # The convolution of the whole image with the flipped kernel has the size of the canvas.
+        spectrum = _product(real_transform(image, shape), self._transfer(shape, is_flipped=True))
         full = inverse_real_transform(spectrum, shape)
         within: Any = [slice(n) for n in sides]
         return full[(..., *within)]
@@ -82,11 +80,13 @@ class Convolution:
         """Cut the field of view ``(..., *image)`` out of a canvas."""
         return crop_to_field_of_view(canvas, self.kernel.shape)
 
-    def _transfer(self, shape: tuple[int, ...]) -> Tensor:
+    def _transfer(self, shape: tuple[int, ...], *, is_flipped: bool = False) -> Tensor:
         # Cached, because solvers apply one kernel many times.
-        if shape not in self._transfers:
-            self._transfers[shape] = real_transform(self.kernel, shape)
-        return self._transfers[shape]
+        key = is_flipped, shape
+        if key not in self._transfers:
+            kernel = self.kernel.flip(*range(self.kernel.ndim)) if is_flipped else self.kernel
+            self._transfers[key] = real_transform(kernel, shape)
+        return self._transfers[key]
 
 
 class Fitted(NamedTuple):

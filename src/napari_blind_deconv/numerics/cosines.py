@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dctn, idctn, rfftn
+from scipy.fft import dctn, fft, idctn
 
 from napari_blind_deconv.numerics.fourier import threads
 
@@ -33,5 +33,8 @@ def from_cosines(coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def power_of_kernel(kernel: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Return |H|² at the frequencies of the cosines: exact for symmetric kernels only."""
-    power = np.abs(rfftn(kernel, s=[2 * side for side in shape])) ** 2
-    return power[tuple(slice(side) for side in shape)].astype(np.float32)
+    transfer: NDArray[np.complex64] = kernel.astype(np.complex64)
+    for axis, side in enumerate(shape):  # of the positive frequencies, which are all that count
+        full = fft(transfer, 2 * side, axis=axis, workers=threads())
+        transfer = full.take(range(side), axis=axis)
+    return np.square(transfer.real) + np.square(transfer.imag)

@@ -34,9 +34,13 @@ class Converging:
     ----------
     canvas : ndarray
         The latest estimate ``(C, *canvas)``, with negative light.
+    has_negative_light : bool
+        Whether the estimates can have much negative light. What is left after this is cut off is
+        then blurred again for the trace.
     """
 
     stage: Stage
+    has_negative_light: bool
     limit = 60
     at_the_limit = StopReason.COMPLETED
     averaging = 0.0
@@ -66,12 +70,11 @@ class Converging:
         if fitted is None:
             return None
         self.canvas = fitted.canvas
-        is_light = self.canvas.min() >= 0
-        clipped = self._on_device(self.canvas if is_light else self.canvas.clip(0))
-        if is_light:
-            terms = self._objective.of_blurred(clipped, self._on_device(fitted.blurred))
-        else:
+        clipped = self._on_device(self.canvas.clip(0))
+        if self.has_negative_light:
             terms = self._objective.of(clipped, self._convolution)
+        else:
+            terms = self._objective.of_blurred(clipped, self._on_device(fitted.blurred))
         return Step.of(clipped, self._convolution.kernel, terms)
 
     def _on_device(self, values: NDArray[np.float32]) -> Tensor:

@@ -44,6 +44,7 @@ class LogGaussian(Converging):
     """
 
     stage = Stage.LOG_GAUSSIAN
+    has_negative_light = False
 
     def __init__(self, problem: Problem, start: NDArray[np.float32]) -> None:
         assert problem.kernel_start is not None

@@ -34,6 +34,7 @@ class Wiener(Converging):
     """
 
     stage = Stage.WIENER
+    has_negative_light = True
 
     def __init__(self, problem: Problem, kernel: NDArray[np.float32]) -> None:
         self.kernel = kernel

@@ -94,7 +94,7 @@ class _Fit:
         field = (self._link.inverse(linear) - level) / model.amplitude
         self.coefficients = torch.from_numpy(cosines_of(field) / self._scale)
         self.coefficients.grad = torch.zeros_like(self.coefficients)
-        self._evaluated_at: Tensor | None = None
+        self._evaluated_at = torch.full_like(self.coefficients, math.nan)
         self._loss: Tensor
         self._estimate: Tensor
         self._blurred: Tensor
@@ -106,8 +106,8 @@ class _Fit:
         the line search of the step before ended.
         """
         point = self.coefficients
-        if self._evaluated_at is None or not torch.equal(self._evaluated_at, point):
-            self._evaluated_at = point.clone()
+        if not torch.equal(self._evaluated_at, point):
+            self._evaluated_at.copy_(point)
             # In place where possible: memory for a volume takes longer than these operations.
             field = torch.from_numpy(from_cosines(self._scale * point.numpy()))
             self._estimate = self._link(field.mul_(self._amplitude).add_(self._level))

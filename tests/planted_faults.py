@@ -224,15 +224,15 @@ FAULTS = (
     Fault(
         "the linear estimate explains masked pixels",
         "numerics/wiener.py",
-        "blurred = torch.from_numpy(weights) * convolution.forward(",
-        "blurred = convolution.forward(",
+        "torch.from_numpy(weights * blurred_change)",
+        "torch.from_numpy(blurred_change)",
         "wiener",
     ),
     Fault(
         "Richardson-Lucy explains masked pixels",
         "numerics/richardson_lucy.py",
-        "convolution.adjoint(weights * quotient(",
-        "convolution.adjoint(quotient(",
+        "quotient(canvas, convolution, light).mul_(weights)",
+        "quotient(canvas, convolution, light)",
         "richardson_lucy",
     ),
     Fault(
@@ -318,8 +318,8 @@ FAULTS = (
     Fault(
         "convolution correlates",
         "numerics/convolution.py",
-        "spectrum = self._spectrum(canvas, shape) * self._transfer(shape)\n",
-        "spectrum = self._spectrum(canvas, shape) * self._transfer(shape).conj()\n",
+        "_product(real_transform(canvas, shape), self._transfer(shape))",
+        "_product(real_transform(canvas, shape), self._transfer(shape).conj())",
         "convolution",
     ),
     Fault(
@@ -402,8 +402,8 @@ FAULTS = (
     Fault(
         "Richardson-Lucy forgets the border",
         "numerics/richardson_lucy.py",
-        "return (canvas * ratio / seen).clamp(min=0)",
-        "return (canvas * ratio).clamp(min=0)",
+        "return ratio.mul_(canvas).div_(seen).clamp_(min=0)",
+        "return ratio.mul_(canvas).clamp_(min=0)",
         "richardson_lucy",
     ),
     # stacks and tiles

@@ -71,7 +71,7 @@ class Exposure:
         self.observed = counts.numpy()
         spectrum = Spectrum.of(self.observed)
         self.ratio = noise_to_signal(spectrum, kernel)
-        *_, self.linear = wiener(
+        *_, (self.linear, _) = wiener(
             self.observed,
             kernel,
             noise_to_signal=self.ratio,
@@ -92,8 +92,9 @@ class Exposure:
     def estimate(self, observed: np.ndarray | None = None, **changes) -> np.ndarray:
         """Return the field of view of the estimate, with some parts of the model changed."""
         light = self.observed if observed is None else observed
-        *_, canvas = islice(log_gaussian(light, replace(self.model, **changes), self.linear), STEPS)
-        return crop_to_field_of_view(canvas, self.kernel.shape)
+        run = log_gaussian(light, replace(self.model, **changes), self.linear)
+        *_, last = islice(run, STEPS)
+        return crop_to_field_of_view(last.canvas, self.kernel.shape)
 
     def gain(self, estimate: np.ndarray) -> float:
         """Return how much closer to the truth than the linear estimate, in dB."""
@@ -135,10 +136,10 @@ class TestQuality:
         random = np.random.default_rng(0)
         points[tuple(random.integers(0, points.shape, (30, 3)).T)] = 20
         exposure = Exposure(ndimage.gaussian_filter(points, 0.6), 500, kernel)
-        first, model = exposure.linear, exposure.model
-        *_, first = islice(log_gaussian(exposure.observed, model, first), STEPS)
+        start, model = exposure.linear, exposure.model
+        *_, (first, _) = islice(log_gaussian(exposure.observed, model, start), STEPS)
         refined = log_gaussian(exposure.observed, model.refined(first), first)
-        *_, second = islice(refined, STEPS)
+        *_, (second, _) = islice(refined, STEPS)
         gains = [
             exposure.gain(crop_to_field_of_view(each, kernel.shape)) for each in (first, second)
         ]
@@ -203,7 +204,7 @@ class TestNoise:
 
     def test_the_objective_decreases_and_the_steps_end(self, exposure):
         run = log_gaussian(exposure.observed, exposure.model, exposure.linear)
-        steps = list(islice(run, STEPS))
+        steps = [fitted.canvas for fitted in islice(run, STEPS)]
         assert 3 < len(steps) < STEPS
         changes = [np.abs(b - a).mean() for a, b in pairwise(steps)]
         assert changes[-1] < 0.2 * changes[0]

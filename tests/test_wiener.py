@@ -49,7 +49,7 @@ def error(estimate: np.ndarray, truth: np.ndarray) -> float:
 @SCENES
 def test_the_estimate_improves_up_to_the_border(scene, kernel):
     sharp, recorded = exposure(scene, kernel, 0.002)
-    *_, canvas = wiener(recorded, kernel, noise_to_signal=1e-3, exponent=EXPONENT)
+    *_, (canvas, _) = wiener(recorded, kernel, noise_to_signal=1e-3, exponent=EXPONENT)
     estimate = crop_to_field_of_view(canvas, kernel.shape)
     inside = tuple(slice(side // 4, -(side // 4)) for side in sharp.shape)
     assert error(estimate[inside], sharp[inside]) < 0.6 * error(recorded[inside], sharp[inside])
@@ -59,7 +59,8 @@ def test_the_estimate_improves_up_to_the_border(scene, kernel):
 @SCENES
 def test_the_iterations_converge(scene, kernel):
     _, recorded = exposure(scene, kernel, 0.01)
-    steps = list(wiener(recorded, kernel, noise_to_signal=1e-3, exponent=3.0))
+    run = wiener(recorded, kernel, noise_to_signal=1e-3, exponent=3.0)
+    steps = [fitted.canvas for fitted in run]
     first, middle = (error(steps[at], steps[-1]) for at in (0, len(steps) // 2))
     assert middle < 0.3 * first
 
@@ -68,7 +69,7 @@ def test_the_iterations_converge(scene, kernel):
 def test_strong_noise_is_smoothed(scene, kernel):
     _, recorded = exposure(scene, kernel, 0.05)
     weak, strong = (
-        list(wiener(recorded, kernel, noise_to_signal=ratio, exponent=3.0))[-1]
+        list(wiener(recorded, kernel, noise_to_signal=ratio, exponent=3.0))[-1].canvas
         for ratio in (1e-3, 1.0)
     )
     assert np.diff(strong, axis=0).std() < 0.8 * np.diff(weak, axis=0).std()
@@ -93,10 +94,10 @@ def test_pixels_that_are_not_valid_are_not_explained():
     other[~valid] = random.permutation(observed[~valid])
     options = {"noise_to_signal": 1e-3, "exponent": 3.5, "valid": valid}
     kernel = gaussian_kernel((9, 9), 1.5)
-    *_, one = wiener(observed, kernel, **options)
-    *_, same = wiener(other, kernel, **options)
+    *_, (one, _) = wiener(observed, kernel, **options)
+    *_, (same, _) = wiener(other, kernel, **options)
     np.testing.assert_allclose(one, same, atol=1e-4)
     # A smooth scene is continued where nothing has to be explained.
     step = np.where(np.arange(48) < 32, 5, 0) + np.where(valid, 0, 100)
-    *_, continued = wiener(step.astype(np.float32), kernel, **options)
+    *_, (continued, _) = wiener(step.astype(np.float32), kernel, **options)
     assert continued[21, 24] == pytest.approx(5, abs=0.3)

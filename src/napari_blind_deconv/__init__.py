@@ -5,6 +5,7 @@ Importing this package is fast: torch, scikit-image, Qt and napari are imported 
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from napari_blind_deconv.reasons import StopReason
     from napari_blind_deconv.results import BlockResult, Result, Snapshot, StackResult, Stage
     from napari_blind_deconv.settings import Settings
+
+# Large tensors lie in huge pages of memory, as arrays of numpy do. Linux provides these in a third
+# of the time. torch reads this before its first large tensor; elsewhere it has no effect.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 __all__ = [
     "BeadPsf",

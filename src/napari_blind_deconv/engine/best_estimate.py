@@ -70,7 +70,7 @@ class BestEstimate:
         """Add the estimate of an iteration and return the windowed variance."""
         monitored_pixels = canvas.flatten(1)[:, self._pixels].mean(0)
         variance = self._variance.update(monitored_pixels.cpu().numpy())
-        if self._updates:
+        if self._updates and self._averaging:
             # averaging · previous mean + (1 - averaging) · estimate
             canvas = torch.lerp(canvas, self.latest.canvas, self._averaging)
         self._updates += 1

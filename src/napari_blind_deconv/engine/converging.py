@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from napari_blind_deconv.engine.objective import Objective
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.solver import Step
-from napari_blind_deconv.numerics.convolution import Convolution
+from napari_blind_deconv.numerics.convolution import Convolution, Fitted
 from napari_blind_deconv.reasons import StopReason
 from napari_blind_deconv.results import Stage
 
@@ -27,15 +28,19 @@ class Converging:
     kernel : ndarray
         Weights of the kernel.
     channels : list of iterators
-        For each channel, its estimates ``(*problem.canvas_shape)``, one per iteration.
+        For each channel, its estimates on the canvas, one per iteration.
 
     Attributes
     ----------
     canvas : ndarray
         The latest estimate ``(C, *canvas)``, with negative light.
+    has_negative_light : bool
+        Whether the estimates can have much negative light. What is left after this is cut off is
+        then blurred again for the trace.
     """
 
     stage: Stage
+    has_negative_light: bool
     limit = 60
     at_the_limit = StopReason.COMPLETED
     averaging = 0.0
@@ -47,9 +52,9 @@ class Converging:
         self,
         problem: Problem,
         kernel: NDArray[np.float32],
-        channels: list[Iterator[NDArray[np.float32]]],
+        channels: list[Iterator[Fitted]],
     ) -> None:
-        self._canvases = _zip_to_longest(channels)
+        self._estimates = _zip_to_longest(channels)
         self._device = problem.device
         self._objective = Objective(problem)
         self._convolution = Convolution(torch.from_numpy(kernel).to(problem.device))
@@ -61,24 +66,32 @@ class Converging:
 
     def step(self, iteration: int) -> Step | None:
         """Run one iteration in each channel; negative light in its estimate is cut off."""
-        canvas = next(self._canvases, None)
-        if canvas is None:
+        fitted = next(self._estimates, None)
+        if fitted is None:
             return None
-        self.canvas = canvas
-        clipped = torch.from_numpy(canvas.clip(0)).to(self._device)
-        terms = self._objective.of(clipped, self._convolution)
+        self.canvas = fitted.canvas
+        clipped = self._on_device(self.canvas.clip(0))
+        if self.has_negative_light:
+            terms = self._objective.of(clipped, self._convolution)
+        else:
+            terms = self._objective.of_blurred(clipped, self._on_device(fitted.blurred))
         return Step.of(clipped, self._convolution.kernel, terms)
 
+    def _on_device(self, values: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(values).to(self._device)
 
-def _zip_to_longest(
-    runs: list[Iterator[NDArray[np.float32]]],
-) -> Iterator[NDArray[np.float32]]:
+
+def _zip_to_longest(runs: list[Iterator[Fitted]]) -> Iterator[Fitted]:
     """Yield the latest estimates of all runs, stacked, until all of them have ended."""
     latest = [next(run) for run in runs]
-    yield np.stack(latest)
+    yield _stacked(latest)
     while True:
         estimates = [next(run, None) for run in runs]
         if all(estimate is None for estimate in estimates):
             return
         latest = [old if new is None else new for old, new in zip(latest, estimates, strict=True)]
-        yield np.stack(latest)
+        yield _stacked(latest)
+
+
+def _stacked(channels: list[Fitted]) -> Fitted:
+    return Fitted(*map(np.stack, zip(*channels, strict=True)))

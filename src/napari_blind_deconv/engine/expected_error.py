@@ -88,8 +88,7 @@ def _expected_error(
     held = KernelChoice.hold(replace(result.kernel_used, pixel_size=None))
     problem = Problem.of(Task(block, Settings(), held))
     assert problem.kernel_start is not None
-    linear = Wiener.solved(problem, problem.kernel_start)
-    models = local_models(problem, linear)
+    models = local_models(problem, Wiener.solved(problem, problem.kernel_start).canvas)
     channels = problem.intensity.to_unit(block.with_pixels(estimate).by_channel())
     variances = [
         np.square(expected_deviation(channel, model))

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from napari_blind_deconv.engine.converging import Converging
 from napari_blind_deconv.engine.problem import Problem
-from napari_blind_deconv.engine.wiener import Wiener
+from napari_blind_deconv.engine.wiener import noise_to_signal_of
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.camera import CameraNoise
+from napari_blind_deconv.numerics.convolution import Fitted
 from napari_blind_deconv.numerics.local_model import LocalModel
 from napari_blind_deconv.numerics.log_gaussian import log_gaussian
 from napari_blind_deconv.numerics.wiener import KERNEL_ERROR, scene_penalty
@@ -38,42 +39,46 @@ class LogGaussian(Converging):
     Parameters
     ----------
     problem : Problem
-    linear : Wiener
-        Solver that has found the linear estimate for the kernel.
+    start : ndarray
+        Estimate ``(C, *canvas)`` with the same kernel, from which the steps begin.
     """
 
     stage = Stage.LOG_GAUSSIAN
+    has_negative_light = False
 
-    def __init__(self, problem: Problem, linear: Wiener) -> None:
-        models = local_models(problem, linear)
+    def __init__(self, problem: Problem, start: NDArray[np.float32]) -> None:
+        assert problem.kernel_start is not None
+        models = local_models(problem, start)
         estimates = _refined if problem.is_volume else log_gaussian
         runs = [
-            estimates(observed, model, start)
-            for observed, model, start in zip(problem.observed, models, linear.canvas, strict=True)
+            estimates(observed, model, canvas)
+            for observed, model, canvas in zip(problem.observed, models, start, strict=True)
         ]
-        super().__init__(problem, linear.kernel, runs)
+        super().__init__(problem, problem.kernel_start, runs)
 
 
 def _refined(
     observed: NDArray[np.float32], model: LocalModel, start: NDArray[np.float32]
-) -> Iterator[NDArray[np.float32]]:
+) -> Iterator[Fitted]:
     """Yield the first estimates of a model, and then all of the model that they refine."""
-    estimate = start
-    first = log_gaussian(observed, model, start, memory=_MEMORY)
-    for estimate in islice(first, _FIRST_ITERATIONS):
-        yield estimate
+    first, estimate = log_gaussian(observed, model, start, memory=_MEMORY), start
+    for fitted in islice(first, _FIRST_ITERATIONS):
+        estimate = fitted.canvas
+        yield fitted
     del first  # frees its memory
     yield from log_gaussian(observed, model.refined(estimate), estimate, memory=_MEMORY)
 
 
-def local_models(problem: Problem, linear: Wiener) -> list[LocalModel]:
-    """Return the model of each channel."""
+def local_models(problem: Problem, start: NDArray[np.float32]) -> list[LocalModel]:
+    """Return the model of each channel, for an estimate ``(C, *canvas)``."""
     inspection = problem.inspection
+    kernel = problem.kernel_start
     assert problem.kernel is not None
+    assert kernel is not None
     error = _width_error(problem.kernel)
     penalty = scene_penalty(
         problem.canvas_shape,
-        noise_to_signal=linear.noise_to_signal,
+        noise_to_signal=noise_to_signal_of(problem, kernel),
         kernel_error=KERNEL_ERROR,
         noise=inspection.noise,
         sampling=problem.sampling,
@@ -81,7 +86,7 @@ def local_models(problem: Problem, linear: Wiener) -> list[LocalModel]:
     return [
         LocalModel.of(
             observed,
-            linear.kernel,
+            kernel,
             canvas,
             camera=CameraNoise.of(observed, valid, inspection.noise),
             penalty=penalty,
@@ -89,9 +94,7 @@ def local_models(problem: Problem, linear: Wiener) -> list[LocalModel]:
             valid=valid,
             sampling=problem.sampling,
         )
-        for observed, canvas, valid in zip(
-            problem.observed, linear.canvas, inspection.valid, strict=True
-        )
+        for observed, canvas, valid in zip(problem.observed, start, inspection.valid, strict=True)
     ]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_blind_deconv.engine.objective import Objective
@@ -35,6 +37,12 @@ class RichardsonLucy:
 
     The method expects light without an offset. The intensity that becomes 0 in the fit, by default
     the darkest of the image, counts as no light.
+
+    Parameters
+    ----------
+    problem : Problem
+    limit : int, optional
+        Maximum number of iterations. Default: `Settings.max_iterations`.
     """
 
     stage = Stage.RICHARDSON_LUCY
@@ -43,15 +51,17 @@ class RichardsonLucy:
     converges = False
     slowed_at = None
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, limit: int | None = None) -> None:
         assert problem.kernel_start is not None
-        self.limit, self.window = problem.settings.max_iterations, problem.settings.window
+        self.limit = limit or problem.settings.max_iterations
+        self.window = problem.settings.window
         kernel = torch.from_numpy(problem.kernel_start).to(problem.device)
         light = torch.from_numpy(problem.observed).to(problem.device)
         valid = torch.from_numpy(problem.inspection.valid).to(problem.device)
         self._convolution = _Observed(kernel)
         self._estimates = richardson_lucy(light, self._convolution, valid, accelerated=True)
         self._objective = Objective(problem)
+        self._latest: Tensor
 
     def prepare(self) -> tuple[()]:
         """Return nothing: this solver needs no preparation."""
@@ -62,6 +72,11 @@ class RichardsonLucy:
 
         The terms are those of the canvas from which the iteration starts, which it has to blur.
         """
-        canvas = next(self._estimates)
+        canvas = self._latest = next(self._estimates)
         terms = self._objective.of_blurred(self._convolution.canvas, self._convolution.blurred)
         return Step.of(canvas, self._convolution.kernel, terms)
+
+    @property
+    def canvas(self) -> NDArray[np.float32]:
+        """The latest estimate ``(C, *canvas)``."""
+        return self._latest.cpu().numpy()

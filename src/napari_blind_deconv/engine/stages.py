@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from napari_blind_deconv.engine.converging import Converging
 from napari_blind_deconv.engine.double_dip import DoubleDip
 from napari_blind_deconv.engine.inputs import check_solver
 from napari_blind_deconv.engine.inspection import Inspection
@@ -38,6 +38,9 @@ from napari_blind_deconv.task import Task
 
 __all__ = ["explained_failures", "run_stages", "run_task"]
 
+_First = Wiener | RichardsonLucy
+# Iterations of Richardson-Lucy from which the estimate of a volume starts. 5 or 20 do as well.
+_FIRST_ITERATIONS = 10
 # Phrases in the messages of libraries that ran out of memory. "memory" alone is not enough: access
 # to illegal memory is another fault.
 _OUT_OF_MEMORY_PHRASES = ("out of memory", "not enough memory", "allocate memory", "alloc_failed")
@@ -108,7 +111,7 @@ def explained_failures(problem: Problem) -> Iterator[None]:
 def run_stages(
     problem: Problem, control: RunControl, skipped: dict[Stage, SkipReason]
 ) -> Generator[Snapshot, None, tuple[Problem, SolverOutcome]]:
-    """Run the stages: kernel, linear estimate, log-gaussian estimate, double-DIP.
+    """Run the stages: kernel, first estimate, log-gaussian estimate, double-DIP.
 
     A stage that the image does not need is left out and added to `skipped`.
     """
@@ -117,17 +120,15 @@ def run_stages(
     problem = yield from find_kernel_start(problem, control)
     settings, kernel = problem.settings, problem.kernel_start
     before, start = None, None
-    is_linear = settings.solver is SolverName.WIENER
     has_networks = settings.solver is SolverName.AUTO and not problem.is_volume
     if kernel is not None and (not has_networks or settings.image_start is ImageStart.WIENER):
-        wiener = Wiener(problem, kernel)
-        solver: Converging = wiener
-        before = yield from run_solver(problem, wiener, control)
-        if is_linear or before.reason is StopReason.STOPPED:
+        solver: _First | LogGaussian = _first_solver(problem, kernel)
+        before = yield from run_solver(problem, solver, control)
+        if settings.solver is SolverName.WIENER or before.reason is StopReason.STOPPED:
             return problem, _ended(problem, before)
-        reason = _reason_against_log_gaussian(problem, wiener)
+        reason = _reason_against_log_gaussian(problem, solver)
         if reason is None or settings.solver is SolverName.LOG_GAUSSIAN:
-            solver = LogGaussian(problem, wiener)
+            solver = LogGaussian(problem, solver.canvas)
             before = yield from run_solver(problem, solver, control, before)
         else:
             skipped[Stage.LOG_GAUSSIAN] = reason
@@ -161,12 +162,32 @@ def _estimate_so_far(problem: Problem, outcome: SolverOutcome | None) -> NDArray
     return problem.to_output(best.canvas, best.kernel, converges=outcome.converges)[0]
 
 
-def _reason_against_log_gaussian(problem: Problem, wiener: Wiener) -> SkipReason | None:
+def _first_solver(problem: Problem, kernel: NDArray[np.float32]) -> _First:
+    """Return the solver of the estimate from which the log-gaussian one starts.
+
+    In a volume, a few iterations of Richardson-Lucy come closer to it than the linear estimate, in
+    a tenth of the time: objects are surrounded by dark space, where light cannot be negative.
+    """
+    solver = problem.settings.solver
+    is_refined = solver is SolverName.LOG_GAUSSIAN or (
+        solver is SolverName.AUTO and not _has_processed_noise(problem)
+    )
+    if problem.is_volume and is_refined:
+        return RichardsonLucy(problem, _FIRST_ITERATIONS)
+    return Wiener(problem, kernel)
+
+
+def _has_processed_noise(problem: Problem) -> bool:
+    return problem.inspection.noise.colour is NoiseColour.PROCESSED
+
+
+def _reason_against_log_gaussian(
+    problem: Problem, first: _First | LogGaussian
+) -> SkipReason | None:
     """Return why the log-gaussian estimate would be no better than the linear one, if so."""
-    if problem.inspection.noise.colour is NoiseColour.PROCESSED:
+    if _has_processed_noise(problem):
         return SkipReason.PROCESSED_NOISE
-    # In volumes, objects are surrounded by dark space, where positivity matters at any noise.
-    if not problem.is_volume and not is_limited_by_noise(wiener.noise_to_signal):
+    if isinstance(first, Wiener) and not is_limited_by_noise(first.noise_to_signal):
         return SkipReason.LITTLE_NOISE
     return None
 

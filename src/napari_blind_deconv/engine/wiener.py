@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from napari_blind_deconv.engine.converging import Converging
 from napari_blind_deconv.engine.problem import Problem
+from napari_blind_deconv.numerics.convolution import Fitted
 from napari_blind_deconv.numerics.spectrum import Spectrum
 from napari_blind_deconv.numerics.wiener import EXPONENT, KERNEL_ERROR, noise_to_signal, wiener
 from napari_blind_deconv.results import Stage
@@ -33,6 +34,7 @@ class Wiener(Converging):
     """
 
     stage = Stage.WIENER
+    has_negative_light = True
 
     def __init__(self, problem: Problem, kernel: NDArray[np.float32]) -> None:
         self.kernel = kernel
@@ -43,8 +45,8 @@ class Wiener(Converging):
     def solved(cls, problem: Problem, kernel: NDArray[np.float32]) -> Self:
         """Return a solver that has found the estimate."""
         solver = cls(problem, kernel)
-        for canvas in solver._canvases:
-            solver.canvas = canvas
+        for fitted in solver._estimates:
+            solver.canvas = fitted.canvas
         return solver
 
 
@@ -57,9 +59,7 @@ def noise_to_signal_of(problem: Problem, kernel: NDArray[np.float32]) -> float:
     return noise_to_signal(spectrum, kernel)
 
 
-def _runs(
-    problem: Problem, kernel: NDArray[np.float32], ratio: float
-) -> list[Iterator[NDArray[np.float32]]]:
+def _runs(problem: Problem, kernel: NDArray[np.float32], ratio: float) -> list[Iterator[Fitted]]:
     inspection = problem.inspection
     return [
         wiener(

@@ -13,15 +13,22 @@ Conventions used everywhere in this project, for any number of spatial axes:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from napari_blind_deconv.numerics.field_of_view import Pixels, canvas_shape, crop_to_field_of_view
+from napari_blind_deconv.numerics.field_of_view import (
+    Pixels,
+    canvas_shape,
+    crop_to_field_of_view,
+    is_fast_side,
+)
+from napari_blind_deconv.numerics.fourier import inverse_real_transform, real_transform
 
-__all__ = ["Convolution"]
+__all__ = ["Convolution", "Fitted"]
 
 
 class Convolution:
@@ -39,8 +46,7 @@ class Convolution:
 
     def __init__(self, kernel: Tensor) -> None:
         self.kernel = kernel
-        self._axes = tuple(range(-kernel.ndim, 0))
-        self._transfers: dict[tuple[int, ...], Tensor] = {}
+        self._transfers: dict[tuple[bool, tuple[int, ...]], Tensor] = {}
 
     def forward(self, canvas: Tensor) -> Tensor:
         """Blur a canvas ``(..., *canvas)`` and return the field of view ``(..., *image)``."""
@@ -48,8 +54,8 @@ class Convolution:
         shape = _fft_shape(sides)
         # A circular convolution of the size of the canvas is exact in its "valid" part: the values
         # that wrap around land in the first pixels along each axis, and the crop drops these.
-        spectrum = self._spectrum(canvas, shape) * self._transfer(shape)
-        full: Tensor = torch.fft.irfftn(spectrum, s=shape, dim=self._axes)
+        spectrum = _product(real_transform(canvas, shape), self._transfer(shape))
+        full = inverse_real_transform(spectrum, shape)
         valid: Any = [slice(k - 1, n) for k, n in zip(self.kernel.shape, sides, strict=True)]
         return full[(..., *valid)]
 
@@ -58,12 +64,11 @@ class Convolution:
 
         The result has the shape of the canvas, ``(..., *canvas)``.
         """
-        before = [pad for side in reversed(self.kernel.shape) for pad in (side - 1, 0)]
-        canvas = torch.nn.functional.pad(image, before)
-        sides = canvas.shape[-self.kernel.ndim :]
+        sides = self.canvas_shape(image.shape[-self.kernel.ndim :])
         shape = _fft_shape(sides)
-        spectrum = self._spectrum(canvas, shape) * self._transfer(shape).conj()
-        full: Tensor = torch.fft.irfftn(spectrum, s=shape, dim=self._axes)
+        # The convolution of the whole image with the flipped kernel has the size of the canvas.
+        spectrum = _product(real_transform(image, shape), self._transfer(shape, is_flipped=True))
+        full = inverse_real_transform(spectrum, shape)
         within: Any = [slice(n) for n in sides]
         return full[(..., *within)]
 
@@ -75,17 +80,28 @@ class Convolution:
         """Cut the field of view ``(..., *image)`` out of a canvas."""
         return crop_to_field_of_view(canvas, self.kernel.shape)
 
-    def _transfer(self, shape: tuple[int, ...]) -> Tensor:
+    def _transfer(self, shape: tuple[int, ...], *, is_flipped: bool = False) -> Tensor:
         # Cached, because solvers apply one kernel many times.
-        if shape not in self._transfers:
-            self._transfers[shape] = self._spectrum(self.kernel, shape)
-        return self._transfers[shape]
+        key = is_flipped, shape
+        if key not in self._transfers:
+            kernel = self.kernel.flip(*range(self.kernel.ndim)) if is_flipped else self.kernel
+            self._transfers[key] = real_transform(kernel, shape)
+        return self._transfers[key]
 
-    def _spectrum(self, values: Tensor, shape: tuple[int, ...]) -> Tensor:
-        spectrum: Tensor = torch.fft.rfftn(values, s=shape, dim=self._axes)
-        return spectrum
+
+class Fitted(NamedTuple):
+    """An estimate on its canvas ``(..., *canvas)``, and its blur in the field of view."""
+
+    canvas: NDArray[np.float32]
+    blurred: NDArray[np.float32]
+
+
+def _product(spectrum: Tensor, transfer: Tensor) -> Tensor:
+    # In place where no gradient is needed: memory for a volume takes longer than the product.
+    needs_gradient = spectrum.requires_grad or transfer.requires_grad
+    return spectrum * transfer if needs_gradient else spectrum.mul_(transfer)
 
 
 def _fft_shape(sides: Sequence[int]) -> tuple[int, ...]:
-    """Return the next larger sides for which the FFT is fast."""
-    return tuple(next_fast_len(side, real=True) for side in sides)
+    """Return the sides themselves where the FFT is fast for them, or larger ones."""
+    return tuple(s if is_fast_side(s) else next_fast_len(s, real=True) for s in sides)

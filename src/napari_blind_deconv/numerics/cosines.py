@@ -6,11 +6,12 @@ All functions work for any number of axes. Frequencies are in radians per pixel.
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.fft import dctn, idctn, rfftn
+from scipy.fft import dctn, fft, idctn
 
-__all__ = ["cosine_frequencies", "cosines_of", "filtered", "from_cosines", "power_of_kernel"]
+from napari_blind_deconv.numerics.fourier import threads
+
+__all__ = ["cosine_frequencies", "cosines_of", "from_cosines", "power_of_kernel"]
 
 
 def cosine_frequencies(shape: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
@@ -20,27 +21,20 @@ def cosine_frequencies(shape: tuple[int, ...]) -> tuple[NDArray[np.float64], ...
 
 def cosines_of(canvas: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the coefficients of the cosines of a canvas; their squares sum to those of it."""
-    coefficients: NDArray[np.float32] = dctn(canvas, norm="ortho", workers=_workers())
+    coefficients: NDArray[np.float32] = dctn(canvas, norm="ortho", workers=threads())
     return coefficients
 
 
 def from_cosines(coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the canvas with the given coefficients, the inverse of :func:`cosines_of`."""
-    canvas: NDArray[np.float32] = idctn(coefficients, norm="ortho", workers=_workers())
+    canvas: NDArray[np.float32] = idctn(coefficients, norm="ortho", workers=threads())
     return canvas
-
-
-def filtered(canvas: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Multiply each cosine of a canvas by a weight."""
-    return from_cosines(weights * cosines_of(canvas))
 
 
 def power_of_kernel(kernel: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Return |H|² at the frequencies of the cosines: exact for symmetric kernels only."""
-    power = np.abs(rfftn(kernel, s=[2 * side for side in shape])) ** 2
-    return power[tuple(slice(side) for side in shape)].astype(np.float32)
-
-
-def _workers() -> int:
-    # As many threads as torch uses: a worker of a pool that has one core uses one.
-    return torch.get_num_threads()
+    transfer: NDArray[np.complex64] = kernel.astype(np.complex64)
+    for axis, side in enumerate(shape):  # of the positive frequencies, which are all that count
+        full = fft(transfer, 2 * side, axis=axis, workers=threads())
+        transfer = full.take(range(side), axis=axis)
+    return np.square(transfer.real) + np.square(transfer.imag)

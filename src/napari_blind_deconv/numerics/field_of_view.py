@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Pixels", "canvas_shape", "crop_to_field_of_view", "fast_window", "field_of_view_origin"]
+__all__ = [
+    "Pixels",
+    "canvas_shape",
+    "crop_to_field_of_view",
+    "fast_window",
+    "field_of_view_origin",
+    "is_fast_side",
+]
 
 # Cosine transforms of sides with a larger prime factor take three to five times as long.
 _LARGEST_FACTOR = 13
@@ -35,12 +42,13 @@ def fast_window(image: Sequence[int], kernel: Sequence[int]) -> tuple[int, ...]:
 
 
 def _fast_side(image: int, kernel: int) -> int:
-    while not _has_small_factors(image + kernel - 1):
+    while not is_fast_side(image + kernel - 1):
         kernel += 2
     return kernel
 
 
-def _has_small_factors(side: int) -> bool:
+def is_fast_side(side: int) -> bool:
+    """Return whether transforms of this length are fast: it has no large prime factors."""
     for factor in range(2, _LARGEST_FACTOR + 1):
         while side % factor == 0:
             side //= factor

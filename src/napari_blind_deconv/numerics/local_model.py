@@ -208,7 +208,8 @@ class Link:
 
     def __call__(self, field: Tensor) -> Tensor:
         """Return the light of a field."""
-        return self._dark * torch.nn.functional.softplus(field / self._dark)
+        light: Tensor = torch.nn.functional.softplus(field, beta=1 / self._dark)
+        return light
 
     def inverse(self, light: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the field of an estimate, whose pixels are raised to a positive minimum."""
@@ -217,8 +218,8 @@ class Link:
         return field
 
     def slope(self, light: Tensor) -> Tensor:
-        """Return the derivative of the link where its value is the light of an estimate."""
-        return -torch.expm1(light.clamp(min=0) / -self._dark)
+        """Return the derivative of the link where its value is a light ≥ 0."""
+        return light.div(-self._dark).expm1_().neg_()
 
 
 def expected_deviation(estimate: NDArray[np.float32], model: LocalModel) -> NDArray[np.float64]:
@@ -241,7 +242,7 @@ def expected_deviation(estimate: NDArray[np.float32], model: LocalModel) -> NDAr
         that are larger than the model assumes, nor those of the model itself.
     """
     amplitude = crop_to_field_of_view(model.amplitude, model.kernel.shape)
-    light = torch.from_numpy(np.asarray(estimate - model.dark, np.float32))
+    light = torch.from_numpy(np.asarray(estimate - model.dark, np.float32).clip(0))
     reach = amplitude * model.link.slope(light).numpy()
     # Per frequency, in units of the noise: 1 / (penalty + data · |H|²), where data grows with the
     # reach of the field and falls with the variance of the pixel. Its mean is interpolated.

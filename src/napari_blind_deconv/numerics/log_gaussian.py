@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_blind_deconv.numerics.convolution import Convolution
+from napari_blind_deconv.numerics.convolution import Convolution, Fitted
 from napari_blind_deconv.numerics.cosines import cosines_of, from_cosines
 from napari_blind_deconv.numerics.local_model import Link, LocalModel
 from napari_blind_deconv.numerics.wiener import MIN_CURVATURE
@@ -28,7 +28,7 @@ def log_gaussian(
     start: NDArray[np.float32],
     *,
     memory: int = 10,
-) -> Iterator[NDArray[np.float32]]:
+) -> Iterator[Fitted]:
     """Deconvolve with the noise of each pixel, the local amplitude of detail, and positivity.
 
     Parameters
@@ -44,8 +44,8 @@ def log_gaussian(
 
     Yields
     ------
-    ndarray
-        Estimate on the canvas, float32, after every step of L-BFGS. The last one is the result.
+    Fitted
+        Estimate and its blur after every step of L-BFGS. The last one is the result.
     """
     fit = _Fit(observed, model, start)
     optimiser = torch.optim.LBFGS(
@@ -61,7 +61,7 @@ def log_gaussian(
     while True:
         optimiser.step(fit.evaluate)
         loss = float(fit.evaluate())
-        yield fit.canvas
+        yield fit.fitted
         if not before - loss > _TOLERANCE * observed.size:
             return
         before = loss
@@ -83,19 +83,21 @@ class _Fit:
         self._unit, self._dark = np.float32(math.sqrt(model.noise)), np.float32(model.dark)
         light, linear = ((image - self._dark) / self._unit for image in (observed, start))
         self._link = Link(model.bright / float(self._unit))
-        self._level = np.asarray(model.level / self._unit, np.float32)
-        self._amplitude = model.amplitude
+        level = np.asarray(model.level / self._unit, np.float32)
+        self._level = torch.from_numpy(level)
+        self._amplitude = torch.from_numpy(model.amplitude)
         self._convolution = Convolution(torch.from_numpy(model.kernel))
         weights = np.where(model.valid, model.noise / model.variance, 0).astype(np.float32)
         self._light, self._weights = torch.from_numpy(light), torch.from_numpy(weights)
         self._scale = 1 / np.sqrt(model.power + model.penalty + np.float32(MIN_CURVATURE))
         self._prior = torch.from_numpy(model.penalty * self._scale**2)
-        field = (self._link.inverse(linear) - self._level) / model.amplitude
+        field = (self._link.inverse(linear) - level) / model.amplitude
         self.coefficients = torch.from_numpy(cosines_of(field) / self._scale)
         self.coefficients.grad = torch.zeros_like(self.coefficients)
-        self._evaluated_at: Tensor | None = None
+        self._evaluated_at = torch.full_like(self.coefficients, math.nan)
         self._loss: Tensor
         self._estimate: Tensor
+        self._blurred: Tensor
 
     def evaluate(self) -> Tensor:
         """Return the objective, and leave its gradient in `coefficients`.
@@ -104,24 +106,30 @@ class _Fit:
         the line search of the step before ended.
         """
         point = self.coefficients
-        if self._evaluated_at is None or not torch.equal(self._evaluated_at, point):
-            self._evaluated_at = point.clone()
-            field = from_cosines(self._scale * point.numpy())
-            field *= self._amplitude
-            field += self._level
-            self._estimate = self._link(torch.from_numpy(field))
-            residual = self._convolution.forward(self._estimate) - self._light
+        if not torch.equal(self._evaluated_at, point):
+            self._evaluated_at.copy_(point)
+            # In place where possible: memory for a volume takes longer than these operations.
+            field = torch.from_numpy(from_cosines(self._scale * point.numpy()))
+            self._estimate = self._link(field.mul_(self._amplitude).add_(self._level))
+            self._blurred = self._convolution.forward(self._estimate)
+            residual = self._blurred - self._light
             weighted = self._weights * residual
+            slope = self._convolution.adjoint(weighted).mul_(self._link.slope(self._estimate))
+            gradient = cosines_of(slope.mul_(self._amplitude).numpy())
+            gradient *= self._scale
             prior = self._prior * point
-            self._loss = 0.5 * ((weighted * residual).sum() + (prior * point).sum())
-            slope = self._convolution.adjoint(weighted) * self._link.slope(self._estimate)
-            gradient = self._scale * cosines_of(self._amplitude * slope.numpy())
             assert point.grad is not None
-            point.grad.copy_(prior.add_(torch.from_numpy(gradient)))
+            torch.add(prior, torch.from_numpy(gradient), out=point.grad)
+            energy = residual.mul_(weighted).sum() + prior.mul_(point).sum()
+            self._loss = energy / 2
         return self._loss
 
     @property
-    def canvas(self) -> NDArray[np.float32]:
+    def fitted(self) -> Fitted:
         """The estimate where the objective was evaluated last, in the units of the image."""
-        canvas: NDArray[np.float32] = self._unit * self._estimate.numpy() + self._dark
-        return canvas
+        return Fitted(*map(self._in_units_of_image, (self._estimate, self._blurred)))
+
+    def _in_units_of_image(self, light: Tensor) -> NDArray[np.float32]:
+        intensities: NDArray[np.float32] = self._unit * light.numpy()
+        intensities += self._dark
+        return intensities

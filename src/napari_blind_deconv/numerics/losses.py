@@ -54,10 +54,12 @@ def gradient_sparsity(image: Tensor, *, per_pixel: bool = True) -> Tensor:
     Tensor
         A scalar that does not depend on the contrast of the image.
     """
-    differences = [image.diff(dim=axis).flatten() for axis in range(image.ndim)]
-    l1 = torch.stack([difference.abs().sum() for difference in differences]).sum()
-    squares = torch.stack([difference.square().sum() for difference in differences]).sum()
+    norms, count = [], 0
+    for axis in range(image.ndim):  # one at a time, because those of a volume take much memory
+        difference = image.diff(dim=axis)
+        norms.append(torch.stack([difference.norm(1), difference.norm().square()]))
+        count += difference.numel()
+    l1, squares = torch.stack(norms).sum(dim=0)
     # The smallest positive number keeps the gradient finite for a constant image.
     l2 = (squares + torch.finfo(image.dtype).tiny).sqrt()
-    count = sum(difference.numel() for difference in differences)
     return l1 / (l2 * count**0.5) if per_pixel else l1 / l2

@@ -59,9 +59,10 @@ def richardson_lucy(
         if accelerated:
             before, change = change, updated - start
             if before is not None:
-                alignment = (change * before).sum() / (before * before).sum().clamp(min=_TINY)
+                length = before.norm().square().clamp(min=_TINY)
+                alignment = before.mul_(change).sum() / length
                 step = min(max(float(alignment), 0.0), _MAX_STEP)
-        start = (updated + step * (updated - canvas)).clamp(min=0) if step else updated
+        start = updated.add(updated - canvas, alpha=step).clamp_(min=0) if step else updated
         canvas = updated
         yield canvas
 
@@ -76,7 +77,8 @@ def flat_canvas(light: Tensor, convolution: Convolution) -> Tensor:
 
 def quotient(canvas: Tensor, convolution: Convolution, light: Tensor) -> Tensor:
     """Return the observed light divided by the expected light, in the field of view."""
-    return light / convolution.forward(canvas).clamp(min=_MIN_LIGHT)
+    expected = convolution.forward(canvas).clamp(min=_MIN_LIGHT)
+    return torch.div(light, expected, out=expected)
 
 
 def light_seen(weights: Tensor, convolution: Convolution) -> Tensor:
@@ -88,5 +90,6 @@ def updated_scene(
     canvas: Tensor, convolution: Convolution, light: Tensor, seen: Tensor, weights: Tensor
 ) -> Tensor:
     """Return the scene after one iteration, which regards pixels of weight 1 only."""
-    ratio = convolution.adjoint(weights * quotient(canvas, convolution, light))
-    return (canvas * ratio / seen).clamp(min=0)
+    # In place, because memory for a volume takes longer than these operations.
+    ratio = convolution.adjoint(quotient(canvas, convolution, light).mul_(weights))
+    return ratio.mul_(canvas).div_(seen).clamp_(min=0)

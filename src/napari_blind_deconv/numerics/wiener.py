@@ -16,8 +16,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.fft import irfftn, rfftn
 
-from napari_blind_deconv.numerics.convolution import Convolution
-from napari_blind_deconv.numerics.cosines import cosine_frequencies, filtered, power_of_kernel
+from napari_blind_deconv.numerics.convolution import Convolution, Fitted
+from napari_blind_deconv.numerics.cosines import (
+    cosine_frequencies,
+    cosines_of,
+    from_cosines,
+    power_of_kernel,
+)
 from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseShape
 from napari_blind_deconv.numerics.spectrum import (
     Spectrum,
@@ -64,7 +69,7 @@ def wiener(
     valid: NDArray[np.bool_] | None = None,
     noise: NoiseShape = WHITE_NOISE,
     sampling: Sequence[float] | None = None,
-) -> Iterator[NDArray[np.float32]]:
+) -> Iterator[Fitted]:
     """Deconvolve linearly on the truncated model of Eq. 2, which avoids ringing at the borders.
 
     The estimate minimises ‖T(k ∗ x) − y‖² + ‖x‖²_L, where L weights a cosine of frequency ω by
@@ -95,11 +100,11 @@ def wiener(
 
     Yields
     ------
-    ndarray
-        Estimate on the canvas ``(*canvas)``, float32, after every iteration of conjugate gradients.
-        The last one is the linear estimate.
+    Fitted
+        Estimate and its blur after every iteration of conjugate gradients. The last one is the
+        linear estimate.
     """
-    level = observed.mean() if valid is None else observed[valid].mean()
+    level = np.float32(observed.mean() if valid is None else observed[valid].mean())
     weights = np.ones_like(observed) if valid is None else valid.astype(np.float32)
     convolution = Convolution(torch.from_numpy(kernel))
     right_side = convolution.adjoint(torch.from_numpy(weights * (observed - level))).numpy()
@@ -113,34 +118,36 @@ def wiener(
         sampling=sampling,
     )
     curvature = power_of_kernel(kernel, shape) + penalty + MIN_CURVATURE
-    preconditioner = (1 / curvature).astype(np.float32)
 
-    def normal(canvas: NDArray[np.float32]) -> NDArray[np.float32]:
-        # Left side of the normal equations: (TKᵀTK + L) x, where T leaves out what is not valid.
-        blurred = torch.from_numpy(weights) * convolution.forward(torch.from_numpy(canvas))
-        return np.asarray(convolution.adjoint(blurred).numpy() + filtered(canvas, penalty))
-
-    # Preconditioned conjugate gradients (Hestenes and Stiefel). The solver of scipy is not used,
-    # because it cannot yield the estimate after each iteration.
-    canvas, residual = np.zeros(shape, np.float32), right_side
+    # Preconditioned conjugate gradients (Hestenes and Stiefel) for (KᵀTK + L) x = right side, where
+    # T leaves out what is not valid. They run on the coefficients of the cosines, where L and the
+    # preconditioner are diagonal. The solver of scipy is not used, because it cannot yield the
+    # estimate after each iteration.
+    canvas, blurred = np.zeros_like(right_side), np.zeros_like(observed)
+    residual = cosines_of(right_side)
     has_noise = is_limited_by_noise(noise_to_signal)
     tolerance = _TOLERANCE_WITH_NOISE if has_noise else _TOLERANCE
-    target = tolerance**2 * _dot(right_side, right_side)
-    direction, alignment = np.zeros(shape, np.float32), math.inf
+    target = tolerance**2 * _dot(residual, residual)
+    direction, alignment = np.zeros_like(residual), math.inf
     for _ in range(_MAX_ITERATIONS):
-        preconditioned = filtered(residual, preconditioner)
+        preconditioned = residual / curvature
         previous, alignment = alignment, _dot(residual, preconditioned)
         direction = preconditioned + np.float32(alignment / previous) * direction
-        normal_direction = normal(direction)
+        change = from_cosines(direction)
+        blurred_change = convolution.forward(torch.from_numpy(change)).numpy()
+        explained = convolution.adjoint(torch.from_numpy(weights * blurred_change))
+        normal_direction = cosines_of(explained.numpy()) + penalty * direction
         curvature_along = _dot(direction, normal_direction)
         if curvature_along <= 0:  # the residual is zero
             break
         step = np.float32(alignment / curvature_along)
-        canvas, residual = canvas + step * direction, residual - step * normal_direction
-        yield canvas + level
+        residual -= step * normal_direction
+        canvas += step * change
+        blurred += step * blurred_change
+        yield Fitted(canvas + level, blurred + level)
         if _dot(residual, residual) <= target:
             return
-    yield canvas + level
+    yield Fitted(canvas + level, blurred + level)
 
 
 def wiener_periodic(

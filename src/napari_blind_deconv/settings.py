@@ -204,8 +204,9 @@ class Settings(BaseModel):
     """Method that gives the result. `auto`: the linear estimate, then the log-gaussian one where
     noise limits it, then double-DIP where more than noise is left. `wiener`: always the linear
     estimate, that of a Wiener filter. `log-gaussian`: from there to the most probable positive
-    image, given how the noise grows with brightness and how much detail each area has.
-    `richardson-lucy`: Richardson-Lucy iterations, which need a given PSF."""
+    image, given how the noise grows with brightness and how much detail each area has; in volumes,
+    `auto` and `log-gaussian` start from a few Richardson-Lucy iterations instead.
+    `richardson-lucy`: only such iterations, which need a given PSF."""
 
     sparsity: float = Field(0.01, ge=0, le=100, allow_inf_nan=False, title="Sparsity λ")
     """Weight of the sparse-gradient term. Raising it gives flatter areas, cleaner edges and a wider

@@ -1,4 +1,4 @@
-"""The stage ``log-gaussian``: positivity, noise by pixel and local amplitude, after ``wiener``."""
+"""The stage ``log-gaussian``: positivity, noise by pixel and local amplitude of detail."""
 
 from __future__ import annotations
 

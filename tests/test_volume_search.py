@@ -456,7 +456,7 @@ class TestSpectrum:
         optics = Optics(ratio, 1.0, (1.0,))
         size = 1.0 / (2 * ratio) / period  # µm, so that the finest period is that many pixels
         pinhole = 1.0 if kind == "pinhole" else 0.0
-        options = {"microscope": "confocal", "excitation_wavelength": 1.0, "pinhole": pinhole}
+        options = {"microscope": "confocal", "excitation_wavelength": 0.93, "pinhole": pinhole}
         psf = microscope_psf(
             optics,
             (step * size, size, size),
@@ -468,7 +468,7 @@ class TestSpectrum:
         grid = RadialGrid(across, along, step, planes, period)
         radial = grid.widefield(pupil_of(period, ratio))
         if kind != "widefield":
-            radial = grid.confocal(radial, pinhole)
+            (radial,) = grid.confocal(radial, [pinhole])
         z, x = step * (np.arange(planes) - planes // 2), np.arange(81) - 40
         waves = np.exp(-1j * (along[:, None, None] * z[:, None] + across[:, None, None] * x))
         expected = np.abs((psf.weights.sum(axis=1) * waves).sum(axis=(1, 2))) ** 2

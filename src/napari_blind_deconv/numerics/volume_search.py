@@ -250,8 +250,9 @@ class _Family:
                     psf = grid.light_sheet(widefield, thicker * sheet)
                     yield _candidate(KernelSource.LIGHT_SHEET, psf)
             elif best.source is KernelSource.CONFOCAL:
-                for wider in _FINER_PINHOLES if best.microscope.pinhole else (1.0,):
-                    psf = grid.confocal(widefield, wider * (best.microscope.pinhole or 0.0))
+                pinhole = best.microscope.pinhole
+                pinholes = [wider * pinhole for wider in _FINER_PINHOLES] if pinhole else [0.0]
+                for psf in grid.confocal(widefield, pinholes):
                     yield _candidate(best.source, psf)
             else:
                 yield _candidate(best.source, widefield)
@@ -292,7 +293,7 @@ class _Family:
         if kind is KernelSource.WIDEFIELD:
             yield widefield
         elif kind is KernelSource.CONFOCAL:
-            yield from (grid.confocal(widefield, pinhole) for pinhole in pinholes)
+            yield from grid.confocal(widefield, pinholes)
         else:
             pupil = widefield.microscope.emission
             assert pupil is not None

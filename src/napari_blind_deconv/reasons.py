@@ -218,7 +218,8 @@ class Finding(_Reason):
     MICROSCOPE = (
         "kind of microscope",
         "The kind of microscope was not known: the kernel is that of the kind that explains the "
-        "volume best. If yours is another kind, compute or measure its PSF.",
+        "volume best. A wrong one can make the estimate worse than the volume: state the "
+        "microscope and its optics, or give a PSF.",
     )
     REPEATED = (
         "repeated pixels",

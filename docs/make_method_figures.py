@@ -32,7 +32,7 @@ from napari_blind_deconv.engine.expected_error import expected_error
 from napari_blind_deconv.engine.kernel_stage import find_kernel_start
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.solver import RunControl
-from napari_blind_deconv.engine.wiener import Wiener
+from napari_blind_deconv.engine.wiener import Wiener, noise_to_signal_of
 from napari_blind_deconv.kernel_widths import KernelWidths
 from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.degrade import add_gaussian_noise
@@ -189,7 +189,8 @@ def draw_stages() -> None:
     problem, _ = with_kernel(scene)
     kernel = problem.kernel_start
     assert kernel is not None
-    visible = crop_to_field_of_view(Wiener.solved(problem, kernel).canvas, problem.window)
+    linear = Wiener.solved(problem, kernel, noise_to_signal_of(problem, kernel))
+    visible = crop_to_field_of_view(linear.canvas, problem.window)
     start = problem.task.image.with_channels(problem.intensity.from_unit(visible))
     run = iterate(scene, preview_seconds=0)
     curve = []

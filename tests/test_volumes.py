@@ -28,7 +28,7 @@ from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.richardson_lucy import RichardsonLucy
 from napari_blind_deconv.engine.solver import RunControl, Solver, SolverOutcome, run_solver
 from napari_blind_deconv.engine.stack_plan import make_plan
-from napari_blind_deconv.engine.wiener import Wiener
+from napari_blind_deconv.engine.wiener import Wiener, noise_to_signal_of
 from napari_blind_deconv.errors import OutOfMemoryError
 from napari_blind_deconv.figures import report_figure, write_report
 from napari_blind_deconv.io.images import write_plane
@@ -88,11 +88,12 @@ def error(problem: Problem, outcome: SolverOutcome, truth: np.ndarray) -> float:
 def test_every_solver_improves_a_volume(volume, problem, name):
     truth, recorded = volume
     assert problem.kernel_start is not None
-    wiener = Wiener(problem, problem.kernel_start)
+    ratio = noise_to_signal_of(problem, problem.kernel_start)
+    wiener = Wiener(problem, problem.kernel_start, ratio)
     linear = outcome_of(problem, wiener)
     solvers = {
         Stage.WIENER: lambda: wiener,
-        Stage.LOG_GAUSSIAN: lambda: LogGaussian(problem, wiener.canvas),
+        Stage.LOG_GAUSSIAN: lambda: LogGaussian(problem, wiener.canvas, ratio),
         Stage.RICHARDSON_LUCY: lambda: RichardsonLucy(problem),
         Stage.DOUBLE_DIP: lambda: DoubleDip(problem, wiener.canvas),
     }

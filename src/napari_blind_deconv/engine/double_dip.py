@@ -18,7 +18,7 @@ from napari_blind_deconv.engine.objective import Objective
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.replay import Replay, replay_stream
 from napari_blind_deconv.engine.solver import Step
-from napari_blind_deconv.engine.wiener import Wiener
+from napari_blind_deconv.engine.wiener import Wiener, noise_to_signal_of
 from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.image_prior import ImagePrior
 from napari_blind_deconv.numerics.kernel_prior import FixedKernel, fit_kernel
@@ -200,7 +200,8 @@ def _image_prior(
 ) -> ImagePrior:
     settings = problem.settings
     if start is None and settings.image_start is ImageStart.WIENER:
-        start = Wiener.solved(problem, kernel_prior().detach().numpy()).canvas
+        kernel = kernel_prior().detach().numpy()
+        start = Wiener.solved(problem, kernel, noise_to_signal_of(problem, kernel)).canvas
     return ImagePrior(
         problem.canvas_shape,
         outputs=problem.observed.shape[0],

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_blind_deconv.engine.log_gaussian import local_models
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.sampling import grid_for
-from napari_blind_deconv.engine.wiener import Wiener
+from napari_blind_deconv.engine.wiener import Wiener, noise_to_signal_of
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel, KernelChoice
 from napari_blind_deconv.numerics.local_model import expected_deviation
@@ -87,8 +87,10 @@ def _expected_error(
     # The run has compared the pixel sizes of kernel and image.
     held = KernelChoice.hold(replace(result.kernel_used, pixel_size=None))
     problem = Problem.of(Task(block, Settings(), held))
-    assert problem.kernel_start is not None
-    models = local_models(problem, Wiener.solved(problem, problem.kernel_start).canvas)
+    kernel = problem.kernel_start
+    assert kernel is not None
+    ratio = noise_to_signal_of(problem, kernel)
+    models = local_models(problem, Wiener.solved(problem, kernel, ratio).canvas, ratio)
     channels = problem.intensity.to_unit(block.with_pixels(estimate).by_channel())
     variances = [
         np.square(expected_deviation(channel, model))

@@ -83,7 +83,7 @@ def check_sides(image: Image) -> None:
 
 def check_voxel_size(image: Image) -> None:
     """Raise `ValueError` if blocks are volumes whose voxel size is not known; no pixel is read."""
-    if len(image.space) == 3 and image.pixel_size is None:
+    if image.block_kind is BlockKind.VOLUME and image.pixel_size is None:
         raise ValueError(
             "Expected the voxel size of a volume (depth, height, width), got none; give it, or "
             "its ratio, as pixel_size."

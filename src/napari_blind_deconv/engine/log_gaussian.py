@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from napari_blind_deconv.engine.converging import Converging
 from napari_blind_deconv.engine.problem import Problem
-from napari_blind_deconv.engine.wiener import noise_to_signal_of
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.numerics.convolution import Fitted
@@ -41,14 +40,16 @@ class LogGaussian(Converging):
     problem : Problem
     start : ndarray
         Estimate ``(C, *canvas)`` with the same kernel, from which the steps begin.
+    ratio : float
+        Noise-to-signal ratio of all channels together, for this kernel.
     """
 
     stage = Stage.LOG_GAUSSIAN
     has_negative_light = False
 
-    def __init__(self, problem: Problem, start: NDArray[np.float32]) -> None:
+    def __init__(self, problem: Problem, start: NDArray[np.float32], ratio: float) -> None:
         assert problem.kernel_start is not None
-        models = local_models(problem, start)
+        models = local_models(problem, start, ratio)
         estimates = _refined if problem.is_volume else log_gaussian
         runs = [
             estimates(observed, model, canvas)
@@ -69,8 +70,8 @@ def _refined(
     yield from log_gaussian(observed, model.refined(estimate), estimate, memory=_MEMORY)
 
 
-def local_models(problem: Problem, start: NDArray[np.float32]) -> list[LocalModel]:
-    """Return the model of each channel, for an estimate ``(C, *canvas)``."""
+def local_models(problem: Problem, start: NDArray[np.float32], ratio: float) -> list[LocalModel]:
+    """Return the model of each channel, for an estimate ``(C, *canvas)`` as `LogGaussian`."""
     inspection = problem.inspection
     kernel = problem.kernel_start
     assert problem.kernel is not None
@@ -78,7 +79,7 @@ def local_models(problem: Problem, start: NDArray[np.float32]) -> list[LocalMode
     error = _width_error(problem.kernel)
     penalty = scene_penalty(
         problem.canvas_shape,
-        noise_to_signal=noise_to_signal_of(problem, kernel),
+        noise_to_signal=ratio,
         kernel_error=KERNEL_ERROR,
         noise=inspection.noise,
         sampling=problem.sampling,

@@ -26,25 +26,20 @@ class Wiener(Converging):
     problem : Problem
     kernel : ndarray
         Weights of the kernel.
-
-    Attributes
-    ----------
-    noise_to_signal : float
+    ratio : float
         Noise-to-signal ratio of all channels together, for this kernel.
     """
 
     stage = Stage.WIENER
     has_negative_light = True
 
-    def __init__(self, problem: Problem, kernel: NDArray[np.float32]) -> None:
-        self.kernel = kernel
-        self.noise_to_signal = noise_to_signal_of(problem, kernel)
-        super().__init__(problem, kernel, _runs(problem, kernel, self.noise_to_signal))
+    def __init__(self, problem: Problem, kernel: NDArray[np.float32], ratio: float) -> None:
+        super().__init__(problem, kernel, _runs(problem, kernel, ratio))
 
     @classmethod
-    def solved(cls, problem: Problem, kernel: NDArray[np.float32]) -> Self:
+    def solved(cls, problem: Problem, kernel: NDArray[np.float32], ratio: float) -> Self:
         """Return a solver that has found the estimate."""
-        solver = cls(problem, kernel)
+        solver = cls(problem, kernel, ratio)
         for fitted in solver._estimates:
             solver.canvas = fitted.canvas
         return solver

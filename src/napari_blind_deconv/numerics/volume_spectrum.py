@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.sparse.linalg import LinearOperator, cg
 
 from napari_blind_deconv.numerics.regions import region_with_contrast
 from napari_blind_deconv.numerics.spectrum import Spectrum, border_window, windowed
@@ -26,7 +27,7 @@ _MIN_VALID_SHARE = 0.01  # keeps the spectrum of a region without valid voxels f
 _DEEP = 5  # voxels along each side of a cube that a deep gap holds
 _FADE = 12.0  # voxels over which the rest fades towards them
 _ITERATIONS = 50  # which smooth the ends of a gap; its middle changes more slowly
-_TOLERANCE = 1e-8  # of the squared curvature
+_TOLERANCE = 1e-4  # of what is left of the gradient
 
 
 def volume_spectrum(
@@ -72,19 +73,14 @@ def continued(
     if not gaps.any():
         return volume
     values = volume.astype(np.float64)
-    remainder = -(gaps * _curvature(_curvature(values)))
-    step, squares = remainder, float(np.square(remainder).sum())
-    least = _TOLERANCE * squares
-    for _ in range(_ITERATIONS):
-        if squares <= least:
-            break
-        change = gaps * _curvature(_curvature(step))
-        length = squares / float((step * change).sum())
-        values += length * step
-        remainder = remainder - length * change
-        before, squares = squares, float(np.square(remainder).sum())
-        step = remainder + squares / before * step
-    return values
+
+    def in_gaps(flat: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (gaps * _curvature(_curvature(flat.reshape(gaps.shape)))).ravel()
+
+    # Steps that begin at 0 stay in the gaps, where the operator is symmetric.
+    operator = LinearOperator((values.size, values.size), in_gaps, dtype=np.float64)
+    change, _ = cg(operator, -in_gaps(values), rtol=_TOLERANCE, maxiter=_ITERATIONS)
+    return values + change.reshape(values.shape)
 
 
 def fading(valid: NDArray[np.bool_]) -> NDArray[np.float64]:

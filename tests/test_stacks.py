@@ -1,6 +1,7 @@
 """Stacks in memory: axes, one intensity range, kernels, failures, tiles."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
@@ -14,16 +15,21 @@ from skimage import data
 from tests.processes import quick_context
 from tests.unreadable import Unreadable
 
-from napari_blind_deconv import Settings, deconvolve, deconvolve_stack
+from napari_blind_deconv import Settings, deconvolve, deconvolve_stack, iterate
 from napari_blind_deconv.engine import planes, runtime, stack_plan, tiled
 from napari_blind_deconv.engine.channel_statistics import channel_statistics
 from napari_blind_deconv.engine.planes import deconvolve_plane, find_kernel
-from napari_blind_deconv.engine.runtime import RuntimeModel, measure_runtime
+from napari_blind_deconv.engine.runtime import (
+    RuntimeModel,
+    VolumeRuntimeModel,
+    measure_runtime,
+    measure_volume_runtime,
+)
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.stacks import run_stack
 from napari_blind_deconv.engine.tiles import Tiling
 from napari_blind_deconv.errors import DeconvolutionError, OutOfMemoryError
-from napari_blind_deconv.image import BlockKind, Image
+from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel, KernelChoice, KernelSource
 from napari_blind_deconv.numerics.intensity import IntensityMap
 from napari_blind_deconv.numerics.metrics import kernel_width
@@ -420,15 +426,6 @@ class TestRuntime:
         assert own[0] > few[0]
         assert own[1] > few[1]
 
-    def test_the_kernel_of_a_volume_is_found_within_seconds(self):
-        def seconds(volumes, kernels):
-            options = {"planes": volumes, "pixels": 2_000_000, "block": BlockKind.VOLUME}
-            return self.MODEL.seconds(Settings(), kernels=kernels, **options)[0]
-
-        assert 0.3 < seconds(1, kernels=1) - seconds(1, kernels=0) < 0.1 * seconds(1, kernels=0)
-        search = seconds(5, kernels=1) - seconds(5, kernels=0)
-        assert seconds(5, kernels=5) - seconds(5, kernels=0) == pytest.approx(5 * search)
-
     def test_a_known_kernel_gets_all_iterations_and_a_found_one_a_fifth(self):
         model = RuntimeModel(start=0.0, search=0.0, step=1.0, network=0.0)
         settings = Settings(max_iterations=100)
@@ -442,6 +439,69 @@ class TestRuntime:
         model = RuntimeModel(start=1.0, search=100.0, step=10.0, network=7.0)
         limits = model.seconds(Settings(max_iterations=5), planes=3, pixels=1, kernels=3)
         assert limits == (3 * 100, 3 * (100 + 5 * 10 + 7))
+
+
+class TestRuntimeOfVolumes:
+    MODEL = VolumeRuntimeModel({Stage.RICHARDSON_LUCY: 3e-8, Stage.LOG_GAUSSIAN: 8e-8}, rest=1e-6)
+
+    def seconds(self, settings=None, *, model=MODEL, volumes=1, voxels=2_000_000, kernels=0):
+        settings = settings or Settings()
+        return model.seconds(settings, planes=volumes, pixels=voxels, kernels=kernels)
+
+    @pytest.mark.parametrize(
+        ("solver", "stages"),
+        [
+            ("auto", {Stage.RICHARDSON_LUCY, Stage.LOG_GAUSSIAN}),
+            ("log-gaussian", {Stage.RICHARDSON_LUCY, Stage.LOG_GAUSSIAN}),
+            ("wiener", {Stage.WIENER}),
+            ("richardson-lucy", {Stage.RICHARDSON_LUCY}),
+        ],
+    )
+    def test_the_stages_of_each_solver_are_measured(self, solver, stages):
+        settings = Settings(solver=solver)
+        model = measure_volume_runtime(settings)
+        assert set(model.iteration) == stages
+        assert min(model.iteration.values()) > 0
+        assert model.rest > 0
+        usual, longest = self.seconds(settings, model=model)
+        assert 0 < usual < longest
+
+    def test_the_longest_time_is_that_of_the_limits_of_the_stages(self):
+        """Each stage of a run that goes to its limits counts as often as it was predicted."""
+        image = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(12, 24, 24)), 1.0)
+        volume = Image(image, "ZYX", dict.fromkeys("ZYX", 1.0), space="ZYX")
+        run = iterate(volume, kernel=gaussian_kernel((5, 5, 5), 0.8), stop_at_noise=False)
+        done = Counter(snapshot.stage for snapshot in run if snapshot.iteration)
+        model = VolumeRuntimeModel(dict.fromkeys(done, 1.0), rest=0.0)
+        usual, longest = self.seconds(model=model, voxels=1)
+        assert done == {Stage.RICHARDSON_LUCY: 10, Stage.LOG_GAUSSIAN: 60}
+        assert 30 < usual < 70
+        assert longest == pytest.approx(70 / 0.8), "a fifth of the time may be for previews"
+
+    def test_iterations_of_networks_do_not_count(self):
+        few, many = (self.seconds(Settings(max_iterations=n)) for n in (5, 5000))
+        assert few == many
+
+    def test_richardson_lucy_counts_to_its_own_limit(self):
+        model = VolumeRuntimeModel({Stage.RICHARDSON_LUCY: 1.0}, rest=0.0)
+        for limit in (5, 150):
+            settings = Settings(solver="richardson-lucy", max_iterations=limit)
+            usual, longest = self.seconds(settings, model=model, voxels=1)
+            assert longest == pytest.approx(limit / 0.8)
+            assert usual <= limit
+            endless = settings.with_changes(stop_at_noise=False)
+            assert self.seconds(endless, model=model, voxels=1) == (limit, longest)
+
+    def test_the_time_is_that_of_all_voxels(self):
+        once, thrice = (self.seconds(volumes=n) for n in (1, 3))
+        assert thrice == pytest.approx([3 * seconds for seconds in once])
+        assert self.seconds(voxels=6_000_000) == pytest.approx(thrice)
+
+    def test_a_kernel_is_found_within_seconds(self):
+        held = self.seconds(volumes=5)[0]
+        one = self.seconds(volumes=5, kernels=1)[0] - held
+        assert 0.3 < one < 0.2 * held
+        assert self.seconds(volumes=5, kernels=5)[0] - held == pytest.approx(5 * one)
 
 
 class TestBadPlanes:

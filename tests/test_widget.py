@@ -777,7 +777,7 @@ class TestForm:
         wait(lambda: states_time(dock.form.expected_time.value))
         model, measured, running = runtime_estimator._measure_runtime(), [], Counter()
 
-        def slowly(settings):
+        def slowly(settings, _block):
             running["now"] += 1
             measured.append((settings, running["now"]))
             time.sleep(0.1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,23 +13,33 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_blind_deconv.engine.converging import Converging
 from napari_blind_deconv.engine.deconvolve import iterate
-from napari_blind_deconv.image import BlockKind
+from napari_blind_deconv.engine.solver import MAX_PREVIEW_SHARE
+from napari_blind_deconv.engine.stages import START_ITERATIONS
+from napari_blind_deconv.image import Image
+from napari_blind_deconv.numerics.field_of_view import canvas_shape
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.plan import WARM_START_DIVISOR
 from napari_blind_deconv.results import Stage
 from napari_blind_deconv.settings import ImageStart, Settings, SolverName
 
-__all__ = ["RuntimeModel", "measure_runtime"]
+__all__ = ["RuntimeModel", "VolumeRuntimeModel", "measure_runtime", "measure_volume_runtime"]
 
 _SIDE = 128  # pixels of the test image
 _KERNEL_SIDE = 13  # pixels
 _ITERATIONS = 4
-# The search for the kernel of a volume takes this many seconds, and this share of the time until
-# the log-gaussian estimate. Measured on volumes of 14 thousand to 9 million voxels, for which it
-# took 0.4 to 7 s. It is not timed here, because that would take longer than what it adds.
+_VOLUME_SIDES, _VOLUME_KERNEL = (26, 56, 56), (7, 9, 9)  # voxels; the canvas has 32 × 64 × 64
+# The search for the kernel of a volume takes this many seconds, and as long as this many iterations
+# of its slowest stage. Measured on volumes of 14 thousand to 9 million voxels, for which it took
+# 0.4 to 7 s. It is not timed here, because that would take longer than what it adds.
 _VOLUME_SEARCH = 0.4
-_VOLUME_SEARCH_SHARE = 0.03
+_VOLUME_SEARCH_ITERATIONS = 2
+# A stage of a volume takes this share of the iterations that it may take, and Richardson-Lucy on
+# its own, which stops at the noise, this number: the means over the made volumes of
+# `benchmarks.volumes`. Bright volumes need more, and noisy ones fewer.
+_SHARE_OF_LIMIT = 0.6
+_RICHARDSON_LUCY = 15
 
 
 @dataclass(frozen=True)
@@ -54,13 +66,7 @@ class RuntimeModel:
     network: float
 
     def seconds(
-        self,
-        settings: Settings,
-        *,
-        planes: int,
-        pixels: int,
-        kernels: int,
-        block: BlockKind = BlockKind.PLANE,
+        self, settings: Settings, *, planes: int, pixels: int, kernels: int
     ) -> tuple[float, float]:
         """Return the minimum and the maximum number of seconds for a stack.
 
@@ -71,19 +77,13 @@ class RuntimeModel:
         ----------
         settings : Settings
         planes : int
-            Number of planes, or of volumes.
+            Number of planes.
         pixels : int
-            Number of pixels per plane, or of voxels per volume with those beyond its border.
+            Number of pixels per plane.
         kernels : int
             Number of kernels to find: one per channel, one per stack, one per plane, or none.
-        block : BlockKind
-            What is deconvolved at once.
         """
         limit = settings.max_iterations
-        if block is BlockKind.VOLUME:
-            searches = kernels * (_VOLUME_SEARCH + _VOLUME_SEARCH_SHARE * pixels * self.start)
-            held = self._plane_seconds(settings, planes, pixels, self.start, 0.0, limit)
-            return searches + held[0], searches + held[1]
         if kernels >= planes:  # each plane finds its own kernel, and its fit continues from there
             return self._plane_seconds(settings, planes, pixels, self.search, self.network, limit)
         held_limit = math.ceil(limit / WARM_START_DIVISOR) if kernels else limit
@@ -109,6 +109,64 @@ class RuntimeModel:
         if _can_end_with_linear_estimate(settings):
             return planes * pixels * start, longest
         return planes * (pixels * (start + self.step) + network), longest
+
+
+@dataclass(frozen=True)
+class VolumeRuntimeModel:
+    """Run time of the parts of a run on volumes, with one solver.
+
+    Attributes
+    ----------
+    iteration : mapping of Stage to float
+        Seconds per voxel of the canvas for one iteration of each stage.
+    rest : float
+        Seconds per voxel of the canvas for all else: to inspect, prepare and judge.
+    """
+
+    iteration: Mapping[Stage, float]
+    rest: float
+
+    def seconds(
+        self, settings: Settings, *, planes: int, pixels: int, kernels: int
+    ) -> tuple[float, float]:
+        """Return the usual and the maximum number of seconds for one or more volumes.
+
+        The maximum holds if every stage reaches its limit, and previews take their largest share.
+
+        Parameters
+        ----------
+        settings : Settings
+        planes : int
+            Number of volumes.
+        pixels : int
+            Number of voxels per volume, with those beyond its border.
+        kernels : int
+            Number of kernels to find.
+        """
+        searched = _VOLUME_SEARCH_ITERATIONS * pixels * max(self.iteration.values())
+        searches = kernels * (_VOLUME_SEARCH + searched)
+        usual, longest = self.rest, self.rest
+        for stage, seconds in self.iteration.items():
+            limit = _limit(stage, settings)
+            usual += seconds * _usual(limit, settings)
+            longest += seconds * limit
+        voxels = planes * pixels
+        return searches + voxels * usual, searches + voxels * longest / (1 - MAX_PREVIEW_SHARE)
+
+
+def _limit(stage: Stage, settings: Settings) -> int:
+    """Return how many iterations a stage of a volume may take."""
+    if stage is not Stage.RICHARDSON_LUCY:
+        return Converging.limit
+    is_alone = settings.solver is SolverName.RICHARDSON_LUCY
+    return settings.max_iterations if is_alone else START_ITERATIONS
+
+
+def _usual(limit: int, settings: Settings) -> float:
+    """Return how many of the iterations that a stage of a volume may take it usually needs."""
+    if settings.solver is not SolverName.RICHARDSON_LUCY:
+        return _SHARE_OF_LIMIT * limit
+    return min(_RICHARDSON_LUCY, limit) if settings.stop_at_noise else limit
 
 
 def _can_end_with_linear_estimate(settings: Settings) -> bool:
@@ -159,3 +217,52 @@ def _times(image: NDArray[Any], settings: Settings, psf: NDArray[Any] | None) ->
         else:
             steps.append(elapsed)
     return _Times(linear, steps)
+
+
+def measure_volume_runtime(settings: Settings) -> VolumeRuntimeModel:
+    """Deconvolve a small synthetic volume with a known kernel, for a few iterations of each stage.
+
+    A volume is measured on its own: its stages take much longer per iteration than those of planes
+    for many voxels, but spend less on small operations, which are slow while other threads compute.
+    """
+    _volume_times(settings)  # the first run also loads and compiles code
+    times = _volume_times(settings)
+    voxels = math.prod(canvas_shape(_VOLUME_SIDES, _VOLUME_KERNEL))
+    steps = {stage: float(np.median(each)) / voxels for stage, each in times.steps.items()}
+    return VolumeRuntimeModel(steps, times.rest / voxels)
+
+
+class _VolumeTimes(NamedTuple):
+    """Seconds of each iteration but the first, by stage, and of all else."""
+
+    steps: dict[Stage, list[float]]
+    rest: float
+
+
+def _volume_times(settings: Settings) -> _VolumeTimes:
+    noise = np.random.default_rng(0).normal(size=_VOLUME_SIDES)
+    volume = ndimage.gaussian_filter(noise, 2.0).clip(0) + 0.01 * noise
+    image = Image(volume, "ZYX", dict.fromkeys("ZYX", 1.0), space="ZYX")
+    # With the log-gaussian estimate, which is left out of 'auto' if the noise was processed.
+    is_auto = settings.solver is SolverName.AUTO
+    solver = SolverName.LOG_GAUSSIAN if is_auto else settings.solver
+    short = settings.with_changes(solver=solver, max_iterations=_ITERATIONS, stop_at_noise=False)
+    ends: dict[Stage, list[float]] = defaultdict(list)
+    started = time.perf_counter()
+    run = iterate(
+        image,
+        short,
+        kernel=gaussian_kernel(_VOLUME_KERNEL, 1.5),
+        should_stop=lambda: any(
+            len(each) > _ITERATIONS
+            for stage, each in ends.items()
+            if stage is not Stage.RICHARDSON_LUCY
+        ),
+        preview_seconds=math.inf,
+    )
+    for snapshot in run:
+        if snapshot.iteration:
+            ends[snapshot.stage].append(time.perf_counter())
+    elapsed = time.perf_counter() - started
+    steps = {stage: np.diff(each).tolist() for stage, each in ends.items()}
+    return _VolumeTimes(steps, elapsed - sum(map(sum, steps.values())))

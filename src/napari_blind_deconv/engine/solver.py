@@ -23,10 +23,10 @@ from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.reasons import StopReason
 from napari_blind_deconv.results import TRACE_DTYPE, Snapshot, Stage
 
-__all__ = ["RunControl", "Solver", "SolverOutcome", "Step", "run_solver"]
+__all__ = ["MAX_PREVIEW_SHARE", "RunControl", "Solver", "SolverOutcome", "Step", "run_solver"]
 
 # Previews take at most this share of the time, unless every iteration must have one.
-_MAX_PREVIEW_SHARE = 0.2
+MAX_PREVIEW_SHARE = 0.2
 
 
 class Step(NamedTuple):
@@ -207,7 +207,7 @@ def run_solver(
                 latest.canvas, latest.kernel, search=False, converges=solver.converges
             )
             elapsed = time.monotonic() - started
-            preview_due = started + max(control.preview_seconds, elapsed / _MAX_PREVIEW_SHARE)
+            preview_due = started + max(control.preview_seconds, elapsed / MAX_PREVIEW_SHARE)
         best_iteration = estimates.stopping.best_iteration
         limit = done + solver.limit
         yield Snapshot(solver.stage, iteration, *measures, best_iteration, limit, image, kernel)

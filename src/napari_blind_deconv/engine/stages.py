@@ -36,11 +36,11 @@ from napari_blind_deconv.results import Result, Snapshot, Stage, versions
 from napari_blind_deconv.settings import ImageStart, SolverName
 from napari_blind_deconv.task import Task
 
-__all__ = ["explained_failures", "run_stages", "run_task"]
+__all__ = ["START_ITERATIONS", "explained_failures", "run_stages", "run_task"]
 
 # Iterations of Richardson-Lucy from which the estimate of a volume starts. On the made volumes on
 # which this was chosen, 5 are as good, and 20 a little worse.
-_START_ITERATIONS = 10
+START_ITERATIONS = 10
 # Phrases in the messages of libraries that ran out of memory. "memory" alone is not enough: access
 # to illegal memory is another fault.
 _OUT_OF_MEMORY_PHRASES = ("out of memory", "not enough memory", "allocate memory", "alloc_failed")
@@ -176,7 +176,7 @@ def _first_solver(
         solver is SolverName.AUTO and not _has_processed_noise(problem)
     )
     if problem.is_volume and is_refined:
-        return RichardsonLucy(problem, _START_ITERATIONS)
+        return RichardsonLucy(problem, START_ITERATIONS)
     return Wiener(problem, kernel, ratio)
 
 

@@ -61,7 +61,8 @@ class ExpectedTime(Label):
         super().__init__(
             label="Will take",
             tooltip="The time if the image needs no networks, as for most micrographs, and the "
-            "longest time, if the networks run to their iteration limit. Measured on this machine.",
+            "longest time, if the networks run to their iteration limit; of a volume, the usual "
+            "and the longest time. Measured on this machine.",
         )
         wrap(self.native)
         self._estimator = RuntimeEstimator(on_measured)

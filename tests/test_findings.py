@@ -15,10 +15,11 @@ from napari_blind_deconv.engine.inspection import fault_map
 from napari_blind_deconv.engine.sampling import faults_of, judge_block
 from napari_blind_deconv.figures import report_figure
 from napari_blind_deconv.findings import FoundInPlanes, added_up, finding_lines, findings_in
+from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.jobs import Job, Summary, run_job, sidecar_of
 from napari_blind_deconv.kernel import KernelSource
 from napari_blind_deconv.numerics.pixel_faults import PixelFault
-from napari_blind_deconv.reasons import Finding
+from napari_blind_deconv.reasons import Finding, QualityFlag, SkipReason, StopReason
 from napari_blind_deconv.report import Report
 from napari_blind_deconv.synthetic import fluorescence_scene
 
@@ -61,6 +62,20 @@ class TestText:
     )
     def test_the_number_is_that_of_its_unit(self, finding, count, end):
         assert finding.text(count).endswith(end)
+
+    @pytest.mark.parametrize("reason", [*Finding, *QualityFlag, *SkipReason, *StopReason])
+    def test_a_volume_has_voxels_in_place_of_pixels(self, reason):
+        assert "voxel" not in reason.sentence.replace("So many voxels", "")  # of volumes only
+        assert reason.sentence_of(BlockKind.PLANE) == reason.sentence
+        of_volume = reason.sentence_of(BlockKind.VOLUME)
+        assert "pixel" not in of_volume.lower()
+        assert of_volume.count(" ") == reason.sentence.count(" ")
+
+    def test_the_number_is_that_of_voxels_in_a_volume(self):
+        text = "Hot or dead voxels were left out and replaced (3 voxels)."
+        assert Finding.HOT.text(3, BlockKind.VOLUME) == text
+        found = {Finding.HOT: FoundInPlanes(2, 3)}
+        assert finding_lines(found, 2, BlockKind.VOLUME) == [f"2 volumes: {text}"]
 
     def test_findings_of_planes_are_added_up(self):
         planes = [

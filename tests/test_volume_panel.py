@@ -351,7 +351,11 @@ class TestRun:
         residual = dock._viewer.layers["cells [residual]"].data
         assert residual.shape == deep.shape
         assert np.isfinite(residual).any()
-        dock.result.left_out.button.click()
+        left_out = dock.result.left_out
+        assert "Hot or dead voxels were left out and replaced (1 voxel)." in left_out.notes.text()
+        assert left_out.button.text() == "Show voxels left out"
+        assert "pixel" not in left_out.button.toolTip()
+        left_out.button.click()
         faults = dock._viewer.layers["cells [left out]"].data
         assert faults[20, 10, 10]
         assert (faults > 0).mean() < 0.01

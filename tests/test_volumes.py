@@ -38,7 +38,7 @@ from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.numerics.spectrum import scene_frequency
 from napari_blind_deconv.numerics.wiener import scene_penalty
-from napari_blind_deconv.reasons import Finding, SkipReason
+from napari_blind_deconv.reasons import Finding, QualityFlag, SkipReason
 from napari_blind_deconv.report import Report
 from napari_blind_deconv.results import Notice
 from napari_blind_deconv.steps import run_to_end
@@ -274,6 +274,21 @@ class TestRun:
         thin[3, ::9, ::9] = np.nan
         result = deconvolve(thin, axes="ZYX", kernel=KERNEL, pixel_size=SIZE, solver="wiener")
         assert result.findings[Finding.NOT_FINITE] == np.isnan(thin).sum()
+
+    def test_all_texts_on_a_volume_speak_of_voxels(self, volume, tmp_path):
+        hot = volume[1].copy()
+        hot[6, 16, 18] = 60_000
+        result = run_job(job := job_on(hot[:, None], tmp_path, "out.tif")).result()
+        assert "Hot or dead voxels were left out and replaced (1 voxel)." in result.finding_lines()
+        report = Report.of(job.output)
+        flagged = replace(report, flags=tuple(QualityFlag))
+        assert "Hot or dead voxels" in " ".join(report.notes)
+        assert "the size of its voxels" in flagged.verdict
+        one = deconvolve(hot, axes="ZYX", kernel=KERNEL, pixel_size=SIZE, solver="wiener")
+        record = replace(one, flags=tuple(QualityFlag)).provenance()
+        assert any("smaller voxels" in text for text in record["warnings"])
+        for text in (*report.notes, flagged.verdict, *record["warnings"]):
+            assert "pixel" not in text
 
     def test_a_lost_frame_is_left_out(self, volume):
         _, recorded = volume

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.reasons import Finding
 
 __all__ = ["Findings", "FoundInPlanes", "added_up", "finding_lines", "findings_in"]
@@ -51,7 +52,7 @@ def added_up(of_planes: Iterable[Findings]) -> dict[Finding, FoundInPlanes]:
 
 
 def finding_lines(
-    found: Mapping[Finding, FoundInPlanes], planes: int, kind: str = "plane"
+    found: Mapping[Finding, FoundInPlanes], planes: int, kind: BlockKind = BlockKind.PLANE
 ) -> list[str]:
     """Return a line for each finding; with more than one plane, it begins with their number.
 
@@ -61,13 +62,13 @@ def finding_lines(
         Findings of all planes, from `added_up`.
     planes : int
         Number of planes of the image.
-    kind : str
-        What a plane is called, such as ``"volume"``.
+    kind : BlockKind
+        What the planes are: planes, or volumes.
     """
     return [
-        finding.text(all_of_it.count)
+        finding.text(all_of_it.count, kind)
         if planes == 1
         else f"{all_of_it.planes} {kind}{'s' * (all_of_it.planes > 1)}: "
-        f"{finding.text(all_of_it.count)}"
+        f"{finding.text(all_of_it.count, kind)}"
         for finding, all_of_it in found.items()
     ]

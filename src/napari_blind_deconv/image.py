@@ -52,6 +52,11 @@ class BlockKind(StrEnum):
         """What it consists of: ``"pixel"`` or ``"voxel"``."""
         return "voxel" if self is BlockKind.VOLUME else "pixel"
 
+    def worded(self, text: str) -> str:
+        """Return a text for the user that speaks of pixels with what this kind consists of."""
+        pixel, element = BlockKind.PLANE.element, self.element
+        return text.replace(pixel, element).replace(pixel.capitalize(), element.capitalize())
+
 
 Region = tuple[slice, ...]
 """Part of a block: one slice for each axis of the block."""

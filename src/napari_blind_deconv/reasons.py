@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Self
 
+from napari_blind_deconv.image import BlockKind
+
 __all__ = ["Finding", "QualityFlag", "SkipReason", "StopReason"]
 
 
 class _Reason(StrEnum):
-    """A reason: its value is a short name, its `sentence` explains it to the user.
+    """A reason: its value is a short name, its `sentence` explains it to the user, for a plane.
 
     `unit` is what a number beside it counts; empty without one.
     """
@@ -29,6 +31,10 @@ class _Reason(StrEnum):
         member.sentence = sentence
         member.unit = unit
         return member
+
+    def sentence_of(self, kind: BlockKind) -> str:
+        """Return the sentence on a plane or a volume, which has voxels in place of pixels."""
+        return kind.worded(self.sentence)
 
 
 class StopReason(_Reason):
@@ -228,12 +234,20 @@ class Finding(_Reason):
         "times",
     )
 
-    def text(self, count: int | None) -> str:
-        """Return the sentence, with the number of pixels, lines or repeats at its end."""
+    def text(self, count: int | None, kind: BlockKind = BlockKind.PLANE) -> str:
+        """Return the sentence, with the number of pixels, lines or repeats at its end.
+
+        Parameters
+        ----------
+        count : int or None
+        kind : BlockKind
+            Where it was found; a volume has voxels in place of pixels.
+        """
+        sentence = self.sentence_of(kind)
         if count is None or not self.unit:
-            return self.sentence
+            return sentence
         unit = self.unit if self.unit == "times" or count == 1 else f"{self.unit}s"
-        return f"{self.sentence.removesuffix('.')} ({count} {unit})."
+        return f"{sentence.removesuffix('.')} ({count} {kind.worded(unit)})."
 
     def total(self, counts: Sequence[int | None]) -> int | None:
         """Return the number for several planes: a sum, but repeats of pixels do not add up."""

@@ -103,6 +103,10 @@ class Report:
         )
 
     @property
+    def _kind(self) -> BlockKind:
+        return self._saved.before.block_kind
+
+    @property
     def verdict(self) -> str:
         """All reasons to doubt the result, or a statement that there are none."""
         if not self.flags and self.trust.residual_level is None:
@@ -115,12 +119,12 @@ class Report:
                 "There is no reason to doubt this result: "
                 "blurred again, it matches the image to within the noise."
             )
-        return " ".join(flag.sentence for flag in self.flags)
+        return " ".join(flag.sentence_of(self._kind) for flag in self.flags)
 
     @property
     def notes(self) -> list[str]:
         """A sentence for each finding, and on a strength that is not 1."""
-        notes = [finding.text(count) for finding, count in self.findings.items()]
+        notes = [finding.text(count, self._kind) for finding, count in self.findings.items()]
         return [*notes, *strength_notes(self.strength)]
 
     @cached_property

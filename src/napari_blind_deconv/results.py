@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_blind_deconv.findings import Findings, FoundInPlanes
-from napari_blind_deconv.image import Index
+from napari_blind_deconv.image import BlockKind, Index
 from napari_blind_deconv.kernel import Kernel
 from napari_blind_deconv.plan import StackPlan
 from napari_blind_deconv.reasons import Finding, QualityFlag, SkipReason, StopReason
@@ -285,6 +285,11 @@ class Result:
         left_out = [f"{stage} ({reason})" for stage, reason in self.skipped.items()]
         return "; ".join(", ".join(stages) for stages in (run, left_out) if stages)
 
+    @property
+    def block_kind(self) -> BlockKind:
+        """Whether the image is a plane or a volume."""
+        return BlockKind.with_axes(self.kernel.weights.ndim)
+
     def provenance(self) -> dict[str, Any]:
         """Return all but the arrays, ready for JSON: the record kept with a file or a layer."""
         return {
@@ -298,7 +303,7 @@ class Result:
             "iterations": len(self.trace),
             "stages": self.stages,
             "slowed_at": self.slowed_at,
-            "warnings": [flag.sentence for flag in self.flags],
+            "warnings": [flag.sentence_of(self.block_kind) for flag in self.flags],
             "findings": {finding.value: count for finding, count in self.findings.items()},
             "kernel_source": self.kernel.source.value,
             "kernel_is_held": self.kernel_is_held,

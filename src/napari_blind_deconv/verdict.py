@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from napari_blind_deconv.image import BlockKind
 from napari_blind_deconv.kernel import KernelSource
 from napari_blind_deconv.kernel_widths import KernelWidths
 from napari_blind_deconv.reasons import Finding, QualityFlag, StopReason
@@ -27,14 +26,14 @@ class NextStep(StrEnum):
 _NOTHING = "Nothing sharpened"
 _STOPPED = f"{_NOTHING}: the run was stopped before the blur was found."
 _KERNEL_UNKNOWN = (NextStep.GAUSSIAN, NextStep.MICROSCOPE)
-# Sentences of planes or volumes in place of "Sharper: …", and what to try.
+# Sentences of planes in place of "Sharper: …", and what to try.
 _NOT_SHARPENED: dict[QualityFlag, tuple[str, tuple[NextStep, ...]]] = {
     QualityFlag.NO_BLUR: (
-        f"{_NOTHING}: the image is as sharp as its {{elements}}.",
+        f"{_NOTHING}: the image is as sharp as its pixels.",
         _KERNEL_UNKNOWN,
     ),
     QualityFlag.TOO_COARSE: (
-        f"{_NOTHING}: the {{elements}} are too coarse to show the blur of the microscope.",
+        f"{_NOTHING}: the pixels are too coarse to show the blur of the microscope.",
         (),
     ),
     QualityFlag.TOO_NOISY: (f"{_NOTHING}: noise hides how the image is blurred.", _KERNEL_UNKNOWN),
@@ -89,8 +88,7 @@ def verdict(result: Result, pixel_size: Sequence[float] | None = None, unit: str
         )
     for flag, (sentence, steps) in _NOT_SHARPENED.items():
         if flag in result.flags:
-            kind = BlockKind.with_axes(result.kernel.weights.ndim)
-            sentence = sentence.format(elements=f"{kind.element}s")
+            sentence = result.block_kind.worded(sentence)
             if (result.trust.residual_level or 0.0) > _NOISE_TAKEN_OFF:
                 sentence = f"{sentence.removesuffix('.')}; noise was taken off."
             return Verdict(sentence, steps, frozenset({flag}))

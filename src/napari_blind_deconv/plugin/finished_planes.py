@@ -114,7 +114,6 @@ class FinishedPlanes:
         for flag in QualityFlag:
             if flag in counts:
                 also = ", also this one" if shown is not None and flag in shown.flags else ""
-                lines.append(
-                    f"{counts[flag]} of {self._image.blocks} {kind}s{also}: {flag.sentence}"
-                )
+                planes = f"{counts[flag]} of {self._image.blocks} {kind}s{also}"
+                lines.append(f"{planes}: {flag.sentence_of(kind)}")
         return lines

@@ -233,13 +233,13 @@ def layer_metadata(
 
 def stack_record(task: Task, result: StackResult) -> dict[str, Any]:
     """Return how a stack was made, for the metadata of its layer."""
-    choice = task.kernel
+    choice, kind = task.kernel, task.image.block_kind
     record: dict[str, Any] = {
         "axes": task.image.axes,
         "settings": task.settings.model_dump(mode="json"),
         "kernel": "held" if choice.is_held else choice.scope.value,
         "failures": {str(index): reason for index, reason in result.failures.items()},
-        "warnings": {flag.sentence: count for flag, count in result.flags.items()},
+        "warnings": {flag.sentence_of(kind): count for flag, count in result.flags.items()},
         "findings": {finding.value: vars(n) for finding, n in result.findings.items()},
     }
     if result.plan is not None:

@@ -60,7 +60,7 @@ class LeftOut(QWidget):
         self.notes = QLabel()
         self.notes.setWordWrap(True)
         self.notes.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.button = QPushButton("Show pixels left out")
+        self.button = QPushButton()
         self.button.clicked.connect(self.show_layer)
         in_column(self, self.button)
         self.show_run(None)
@@ -72,7 +72,8 @@ class LeftOut(QWidget):
         has_pixels = any(finding.unit == "pixel" for finding in found)
         self.button.setEnabled(has_pixels)
         why_not = "There is no result yet." if run is None else "No pixel was left out."
-        self.button.setToolTip(_HELP if has_pixels else why_not)
+        self.button.setText(self._kind.worded("Show pixels left out"))
+        self.button.setToolTip(self._kind.worded(_HELP if has_pixels else why_not))
         self._show(found, 1 if run is None else run.task.image.blocks)
 
     def show_plane(self) -> None:
@@ -94,9 +95,12 @@ class LeftOut(QWidget):
         # The status bar of napari states why a pixel of the selected layer was left out.
         self._viewer.layers.selection.active = layer
 
+    @property
+    def _kind(self) -> BlockKind:
+        return BlockKind.PLANE if self._run is None else self._run.task.image.block_kind
+
     def _show(self, found: dict[Finding, FoundInPlanes], planes: int) -> None:
-        kind = BlockKind.PLANE if self._run is None else self._run.task.image.block_kind
-        self.notes.setText("\n".join(finding_lines(found, planes, kind)))
+        self.notes.setText("\n".join(finding_lines(found, planes, self._kind)))
         self.notes.setVisible(bool(found))
 
 

@@ -111,7 +111,11 @@ class RunView(QWidget):
             self._show_trace_and_kernel(run, result)
             found = verdict(result, *run.pixels)
             self.verdict.show_verdict(found)
-            self.show_warnings(f.sentence for f in result.flags if f not in found.flags)
+            self.show_warnings(
+                flag.sentence_of(result.block_kind)
+                for flag in result.flags
+                if flag not in found.flags
+            )
         if run.is_stack:
             self.show_warnings(run.planes.warning_lines(run.index_shown()))
 

@@ -90,6 +90,15 @@ def test_a_shared_scale_keeps_the_lower_curve_low(plot):
     assert min(heights(widget, RED)) > max(heights(widget, BLUE))
 
 
+def test_the_names_of_sections_are_above_the_curves(plot):
+    widget = plot(shared=False)
+    name = widget.fontMetrics().height()
+    widget.draw([line("b", BLUE, 0, 1)])
+    assert min(heights(widget, BLUE)) < name + 4, "without names, the curve fills the frame"
+    widget.draw([line("b", BLUE, 0, 1)], sections={"first": 0})
+    assert min(heights(widget, BLUE)) > name + 4
+
+
 def test_values_that_are_not_finite_are_left_out(plot):
     widget = plot(shared=True)
     broken = Curve("broken", RED, np.arange(4.0), np.array([np.nan, 1.0, np.inf, 2.0]))

@@ -94,7 +94,8 @@ class CurvePlot(QWidget):
     ) -> None:
         """Replace all curves, and mark a position on the x axis: ``(x, text, colour)``.
 
-        A grey line marks where each of the `sections` begins, with its name if there is room.
+        A grey line marks where each of the `sections` begins, with its name if there is room. The
+        curves are drawn below the names.
         """
         finite = [curve.finite() for curve in curves]
         self._curves = [curve for curve in finite if len(curve.x)]
@@ -115,11 +116,12 @@ class CurvePlot(QWidget):
             painter.drawText(frame, int(wrapped), self.placeholder)
             return
         self._draw_sections(painter, frame)
+        below_names = frame.adjusted(0, line_height if self._sections else 0, 0, 0)
         caption = QRectF(frame.left(), frame.bottom(), frame.width(), line_height)
         painter.setFont(self.caption_font(painter.font(), caption.width()))
         for curve in self._curves:
             painter.setPen(self._line_pen(curve.color, 1.5))
-            self._draw_curve(painter, curve, frame)
+            self._draw_curve(painter, curve, below_names)
             painter.setPen(self._readable(curve.color, TEXT_CONTRAST))
             painter.drawText(caption, Qt.AlignmentFlag.AlignLeft, curve.name)
             caption.setLeft(

@@ -791,7 +791,7 @@ FAULTS = (
     ),
     Fault(
         "16 bits: pixels without a value are not told",
-        "job.py",
+        "summary.py",
         "return [*lines, self.scaling.loss] if self.scaling and self.scaling.loss else lines",
         "return lines",
         "pixel_type",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from napari_blind_deconv.image import BlockKind
+from napari_blind_deconv.block_kind import BlockKind
 from napari_blind_deconv.reasons import Finding
 
 __all__ = ["Findings", "FoundInPlanes", "added_up", "finding_lines", "findings_in"]

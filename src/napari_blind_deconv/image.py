@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any, Protocol, Self
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from napari_blind_deconv.block_kind import BlockKind
 from napari_blind_deconv.errors import first_line
 from napari_blind_deconv.image_axes import check_axes, moved_origin, with_axis_moved
 from napari_blind_deconv.masks import as_mask
@@ -26,36 +26,6 @@ __all__ = ["BlockKind", "Image", "Index", "PixelArray", "Region"]
 
 Index = tuple[int, ...]
 """Index of a block along the stack axes, which come before the axes of the block."""
-
-
-class BlockKind(StrEnum):
-    """What is deconvolved at once."""
-
-    PLANE = "plane"
-    VOLUME = "volume"
-
-    @classmethod
-    def named(cls, name: str) -> BlockKind:
-        """Return a kind by its name; raise `ValueError` for an unknown one."""
-        if name not in list(cls):
-            names = " or ".join(repr(str(known)) for known in cls)
-            raise ValueError(f"Expected {names} as the block, got {name!r}.")
-        return cls(name)
-
-    @classmethod
-    def with_axes(cls, count: int) -> BlockKind:
-        """Return the kind with a number of axes: a plane has 2, a volume 3."""
-        return cls.VOLUME if count == 3 else cls.PLANE
-
-    @property
-    def element(self) -> str:
-        """What it consists of: ``"pixel"`` or ``"voxel"``."""
-        return "voxel" if self is BlockKind.VOLUME else "pixel"
-
-    def worded(self, text: str) -> str:
-        """Return a text for the user that speaks of pixels with what this kind consists of."""
-        pixel, element = BlockKind.PLANE.element, self.element
-        return text.replace(pixel, element).replace(pixel.capitalize(), element.capitalize())
 
 
 Region = tuple[slice, ...]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Self
 
-from napari_blind_deconv.image import BlockKind
+from napari_blind_deconv.block_kind import BlockKind
 
 __all__ = ["Finding", "QualityFlag", "SkipReason", "StopReason"]
 

@@ -10,6 +10,7 @@ from napari_blind_deconv.numerics.field_of_view import crop_to_field_of_view
 from napari_blind_deconv.numerics.location import (
     content_shift,
     kernel_centroid,
+    moved_back,
     origin_at_centroid,
     recentre,
 )
@@ -110,3 +111,19 @@ def test_a_known_kernel_is_centred_without_a_change_of_values():
     assert remainder == pytest.approx((0.3, -0.4), abs=0.03)
     assert kernel_centroid(moved) == pytest.approx(remainder, abs=1e-3)
     np.testing.assert_array_equal(moved[moved > 0], kernel[kernel > 0])
+
+
+@pytest.mark.parametrize("displacement", [(0.5, -0.3, 0.2), (-2.4, 3.0, 1.5)])
+def test_moving_back_is_exact_for_a_smooth_volume(displacement):
+    spot = gaussian_kernel((31, 33, 35), 2.5)
+    moved = ndimage.fourier_shift(np.fft.fftn(spot), displacement)
+    back = moved_back(np.fft.ifftn(moved).real.astype(np.float32)[np.newaxis], displacement)
+    np.testing.assert_allclose(back[0], spot, atol=2e-3 * spot.max())
+
+
+def test_moving_back_adds_no_light_darker_than_the_darkest():
+    canvas = np.zeros((1, 9, 9, 9), np.float32)
+    canvas[0, 4, 4, 4] = 1
+    moved = moved_back(canvas, (0.5, 0.0, -0.4))
+    assert moved.min() == 0
+    assert kernel_centroid(moved[0]) == pytest.approx((-0.5, 0, 0.4), abs=0.1)

@@ -88,6 +88,13 @@ class TestLimits:
         assert self.flags(**{name: allowed}) == ()
         assert self.flags(**{name: flagged}) == (flag,)
 
+    @pytest.mark.parametrize(
+        ("deviation", "flags"), [(0.3, ()), (0.35, (QualityFlag.KERNEL_UNCERTAIN,))]
+    )
+    def test_a_kernel_known_to_a_third_only_is_flagged(self, deviation, flags):
+        options = {"source": KernelSource.GAUSSIAN, "reason": StopReason.NOISE}
+        assert quality_flags(self.SOUND, **options, width_deviation=deviation) == flags
+
     def test_a_given_kernel_may_fill_its_window(self):
         assert self.flags(KernelSource.GIVEN, kernel_border=0.5) == ()
         assert self.flags(KernelSource.NO_BLUR) == (QualityFlag.NO_BLUR,)

@@ -128,6 +128,12 @@ class QualityFlag(_Reason):
         "kernel fills its window",
         "The kernel fills its window: choose a larger kernel window and run again.",
     )
+    KERNEL_UNCERTAIN = (
+        "width of the kernel uncertain",
+        "The image tells the width of its kernel only roughly, and with a kernel that is too wide "
+        "the estimate can be worse than the input: compare the two, state the optics, or give a "
+        "PSF.",
+    )
     LOW_SIGNAL = (
         "signal too low to trust detail",
         "The signal is too low to trust detail: the image varies less than its noise. Average "

@@ -32,6 +32,9 @@ _MIN_SIGNAL_TO_NOISE = 1.0
 # A residual above one of these limits is more than noise.
 _MAX_RESIDUAL_LEVEL = 1.5  # standard deviations of the noise
 _MAX_RESIDUAL_CORRELATION = 0.4
+# Standard deviation of the logarithm of the width of a kernel that was found, beyond which the
+# kernel may be so much too wide that the estimate is worse than its input.
+_MAX_WIDTH_DEVIATION = 1 / 3
 # If no blur is found, it is absent in an image that resolves such short periods, in pixels, and
 # hidden by noise in others.
 _MAX_SHARP_PERIOD = 4.0
@@ -96,6 +99,7 @@ def judge(
         kernel.source,
         reason,
         slowed_at,
+        width_deviation=kernel.width_deviation if kernel.source.is_found else None,
         noise_correlation=inspection.noise.neighbour_correlation,
         no_blur=_reason_for_no_blur(inspection.block, trust),
     )
@@ -177,6 +181,7 @@ def quality_flags(
     reason: StopReason,
     slowed_at: int | None = None,
     *,
+    width_deviation: float | None = None,
     noise_correlation: float = 0.0,
     no_blur: QualityFlag = QualityFlag.NO_BLUR,
 ) -> tuple[QualityFlag, ...]:
@@ -192,6 +197,8 @@ def quality_flags(
         Source of the kernel.
     reason, slowed_at
         As in :func:`judge`.
+    width_deviation : float, optional
+        Standard deviation of the logarithm of the width of a kernel that was found.
     noise_correlation : float
         Correlation of the noise of adjacent pixels; the residual is expected to have it, too.
     no_blur : QualityFlag
@@ -213,6 +220,7 @@ def quality_flags(
             and not source.is_microscope  # whose light reaches beyond every window
             and trust.kernel_border > _MAX_BORDER_SHARE
         ),
+        QualityFlag.KERNEL_UNCERTAIN: (width_deviation or 0.0) > _MAX_WIDTH_DEVIATION,
         QualityFlag.LOW_SIGNAL: trust.signal_to_noise < _MIN_SIGNAL_TO_NOISE,
         QualityFlag.NOT_SHARPER: before is not None
         and before > _MIN_COMPARED_PERIOD

@@ -130,7 +130,7 @@ class QualityFlag(_Reason):
     )
     KERNEL_UNCERTAIN = (
         "width of the kernel uncertain",
-        "The image tells the width of its kernel only roughly, and with a kernel that is too wide "
+        "The volume tells the width of its kernel only roughly, and with a kernel that is too wide "
         "the estimate can be worse than the input: compare the two, state the optics, or give a "
         "PSF.",
     )

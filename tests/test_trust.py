@@ -88,13 +88,6 @@ class TestLimits:
         assert self.flags(**{name: allowed}) == ()
         assert self.flags(**{name: flagged}) == (flag,)
 
-    @pytest.mark.parametrize(
-        ("deviation", "flags"), [(0.3, ()), (0.35, (QualityFlag.KERNEL_UNCERTAIN,))]
-    )
-    def test_a_kernel_known_to_a_third_only_is_flagged(self, deviation, flags):
-        options = {"source": KernelSource.GAUSSIAN, "reason": StopReason.NOISE}
-        assert quality_flags(self.SOUND, **options, width_deviation=deviation) == flags
-
     def test_a_given_kernel_may_fill_its_window(self):
         assert self.flags(KernelSource.GIVEN, kernel_border=0.5) == ()
         assert self.flags(KernelSource.NO_BLUR) == (QualityFlag.NO_BLUR,)
@@ -217,6 +210,28 @@ class TestTrustReport:
         kernel = Kernel(point, KernelSource.GAUSSIAN)
         judged = judge(inspected(scene.observed), scene.observed, kernel, reason=StopReason.NOISE)
         assert QualityFlag.NOT_SHARPER in judged.flags
+
+    @pytest.mark.parametrize(
+        ("source", "deviation", "is_flagged"),
+        [
+            (KernelSource.CONFOCAL, 0.35, True),
+            (KernelSource.CONFOCAL, 0.3, False),
+            (KernelSource.GIVEN, 0.35, False),
+        ],
+    )
+    def test_a_volume_whose_kernel_is_uncertain_by_a_third_is_flagged(
+        self, source, deviation, is_flagged
+    ):
+        volume = np.random.default_rng(0).normal(size=(16, 20, 20)).astype(np.float32)
+        inspection = Inspection.of(Image(volume, "ZYX", dict.fromkeys("ZYX", 1.0), space="ZYX"))
+        kernel = Kernel(gaussian_kernel((5, 5, 5), 1.0), source, width_deviation=deviation)
+        flags = judge(inspection, volume, kernel, reason=StopReason.NOISE).flags
+        assert (QualityFlag.KERNEL_UNCERTAIN in flags) == is_flagged
+
+    def test_the_kernel_of_a_plane_may_be_uncertain(self, scene, known):
+        kernel = Kernel(KERNEL, KernelSource.GAUSSIAN, width_deviation=0.5)
+        judged = judge(inspected(scene.observed), known.image, kernel, reason=StopReason.NOISE)
+        assert QualityFlag.KERNEL_UNCERTAIN not in judged.flags
 
     def test_a_kernel_as_wide_as_the_image_leaves_no_interior(self, scene):
         image = scene.observed.astype(float)[:32, :32]

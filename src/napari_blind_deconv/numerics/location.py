@@ -173,9 +173,10 @@ def moved_back(canvas: NDArray[np.float32], displacement: Sequence[float]) -> ND
 
 
 def _interpolated(values: NDArray[np.float32], fraction: float, axis: int) -> NDArray[np.float32]:
-    """Return cubic splines along an axis, at most half a pixel beside the pixels.
+    """Return the cubic spline along an axis, a fraction of a pixel (at most half) further along.
 
-    Axis by axis, a volume takes a small part of the time of `scipy.ndimage.shift`.
+    One axis after the other takes a small part of the time of `scipy.ndimage.shift`, which combines
+    4³ coefficients for each voxel.
     """
     coefficients = ndimage.spline_filter1d(values, 3, axis, np.float32, mode="mirror")
     spline = BSpline.basis_element(np.arange(-2, 3))

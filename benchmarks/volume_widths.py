@@ -1,6 +1,6 @@
 """``python -m benchmarks.volume_widths``: widths of the kernels that are found in made volumes.
 
-No volume is deconvolved, so that all cases take a few minutes.
+Only a part of each volume is deconvolved, with the kernels between which the search chooses.
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ from training.volumes import made_volume
 
 from benchmarks.tables import markdown
 from benchmarks.volumes import PIXEL_SIZE, made_cases
+from napari_blind_deconv import Image, KernelChoice, Optics, Settings
+from napari_blind_deconv.engine.solver import RunControl
+from napari_blind_deconv.engine.volumes import find_volume_kernel
+from napari_blind_deconv.errors import UntoldKernelError
 from napari_blind_deconv.kernel import KernelSource
 from napari_blind_deconv.kernel_widths import KernelWidths
-from napari_blind_deconv.numerics.volume_search import PupilShape, search_volume_kernel
 from napari_blind_deconv.steps import run_to_end
+from napari_blind_deconv.task import Task
 
 # Whether the optics and the kind of microscope are stated.
 STATED = {
@@ -31,13 +35,17 @@ STATED = {
 }
 
 
+# Of the made volumes of `training`, whose optics are known up to a scale of all lengths.
+_INDEX, _WAVELENGTH = 1.33, 0.525
+
+
 class _Case(NamedTuple):
     name: str
     volume: NDArray[np.float32]
-    sampling: tuple[float, ...]
+    voxel: tuple[float, ...]  # µm
     psf: NDArray[np.float32]
     kind: KernelSource
-    pupil: PupilShape
+    optics: Optics
 
 
 def main(
@@ -56,18 +64,11 @@ def main(
 
 
 def _of_benchmark() -> Iterator[_Case]:
-    sampling = tuple(size / min(PIXEL_SIZE) for size in PIXEL_SIZE)
     for scene, microscope, photons, make in made_cases():
         case = make()
-        aperture, index = case.optics.numerical_aperture, case.optics.refractive_index
-        (wavelength,) = case.optics.emission_wavelengths
-        assert aperture is not None
-        assert index is not None
-        assert wavelength is not None
-        pupil = PupilShape(wavelength / (2 * aperture) / min(PIXEL_SIZE), aperture / index)
         kind = KernelSource(microscope.split(",")[0])
         name = f"{microscope} | {scene} | {photons}"
-        yield _Case(name, case.observed, sampling, case.psf.weights, kind, pupil)
+        yield _Case(name, case.observed, PIXEL_SIZE, case.psf.weights, kind, case.optics)
 
 
 def _of_training(count: int) -> Iterator[_Case]:
@@ -76,22 +77,26 @@ def _of_training(count: int) -> Iterator[_Case]:
         if made.pupil is not None:
             kind = KernelSource(made.kind.replace("-", " "))
             name = f"{kind} | {seed} | {made.photons:.0f}"
-            yield _Case(name, made.image, made.sampling, made.kernel, kind, made.pupil)
+            optics = Optics(_INDEX * made.pupil.ratio, _INDEX, (_WAVELENGTH,))
+            assert optics.finest_period is not None
+            side = optics.finest_period / made.pupil.period
+            voxel = tuple(side * step for step in made.sampling)
+            yield _Case(name, made.image, voxel, made.kernel, kind, optics)
 
 
 def _measured(case: _Case, name: str) -> dict[str, Any]:
     """Return the logarithms of the widths found over the true ones; NaN if none are found."""
     has_optics, has_kind = STATED[name]
-    kernel = run_to_end(
-        search_volume_kernel(
-            case.volume,
-            case.sampling,
-            pupil=case.pupil if has_optics else None,
-            kind=case.kind if has_kind else None,
-        )
-    )
+    spacing = dict(zip("ZYX", case.voxel, strict=True))
+    optics = case.optics if has_optics else Optics()
+    image = Image(case.volume, "ZYX", spacing, "µm", optics=optics, space="ZYX")
+    settings = Settings(microscope=case.kind.replace(" ", "-") if has_kind else "auto")
     row = {"stated": name, "group": case.name.split(" | ")[0]}
-    if kernel is None:
+    try:
+        kernel = run_to_end(
+            find_volume_kernel(Task(image, settings, KernelChoice.find()), RunControl())
+        )
+    except UntoldKernelError:
         return {**row, "lateral": math.nan, "axial": math.nan, "deviation": math.nan, "right": 0}
     (depth, *_, width), (true_depth, *_, true_width) = (
         widths.along_axes for widths in (kernel.widths, KernelWidths.of(case.psf))

@@ -98,6 +98,13 @@ class Inspection:
         )
         return part if _has_region(faults) and has_contrast(part.luminance) else None
 
+    def without(self, held_out: NDArray[np.bool_]) -> Self:
+        """Return the inspection with some pixels ``(C, *space)`` left out, as if masked."""
+        faults = np.where(held_out, np.uint8(PixelFault.MASKED), self.faults)
+        pairs = zip(self.channels, faults, strict=True)
+        channels = np.stack([fill(c, f == PixelFault.NONE) for c, f in pairs])
+        return replace(self, channels=channels, faults=faults)
+
     @property
     def valid(self) -> NDArray[np.bool_]:
         """Mask of the valid pixels ``(C, *space)``."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 
+from napari_blind_deconv.engine.kernel_trials import most_likely_kernel
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.errors import UntoldKernelError
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.kernel_search import search_kernel
-from napari_blind_deconv.numerics.volume_search import PupilShape, search_volume_kernel
+from napari_blind_deconv.numerics.volume_search import PupilShape, search_volume_kernels
 from napari_blind_deconv.optics import MicroscopeKind
 from napari_blind_deconv.results import Snapshot, Stage
 
@@ -77,13 +78,16 @@ def _plane_search(problem: Problem) -> Generator[Kernel, None, Kernel]:
 
 def _volume_search(problem: Problem) -> Generator[Kernel, None, Kernel | None]:
     microscope = problem.settings.microscope_with(problem.task.image.optics)
-    return search_volume_kernel(
+    probable = yield from search_volume_kernels(
         problem.luminance,
         problem.sampling,
         problem.inspection.valid_luminance,
         pupil=_pupil(problem.task.image),
         kind=_SOURCES.get(microscope),
     )
+    if len(probable) < 2:
+        return probable[0].kernel if probable else None
+    return (yield from most_likely_kernel(problem, probable))
 
 
 def _pupil(block: Image) -> PupilShape | None:

@@ -15,7 +15,11 @@ from napari_blind_deconv.numerics.richardson_lucy import richardson_lucy
 from napari_blind_deconv.reasons import StopReason
 from napari_blind_deconv.results import Stage
 
-__all__ = ["RichardsonLucy"]
+__all__ = ["START_ITERATIONS", "RichardsonLucy"]
+
+# Iterations from which the log-gaussian estimate of a volume starts. On the made volumes on which
+# this was chosen, 5 are as good, and 20 a little worse.
+START_ITERATIONS = 10
 
 
 class _Observed(Convolution):

@@ -15,8 +15,8 @@ from scipy import ndimage
 
 from napari_blind_deconv.engine.converging import Converging
 from napari_blind_deconv.engine.deconvolve import iterate
+from napari_blind_deconv.engine.richardson_lucy import START_ITERATIONS
 from napari_blind_deconv.engine.solver import MAX_PREVIEW_SHARE
-from napari_blind_deconv.engine.stages import START_ITERATIONS
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.numerics.field_of_view import canvas_shape
 from napari_blind_deconv.numerics.optics import gaussian_kernel

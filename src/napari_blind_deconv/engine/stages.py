@@ -19,7 +19,7 @@ from napari_blind_deconv.engine.kernel_stage import find_kernel_start
 from napari_blind_deconv.engine.log_gaussian import LogGaussian
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.quality import judge
-from napari_blind_deconv.engine.richardson_lucy import RichardsonLucy
+from napari_blind_deconv.engine.richardson_lucy import START_ITERATIONS, RichardsonLucy
 from napari_blind_deconv.engine.solver import RunControl, SolverOutcome, run_solver
 from napari_blind_deconv.engine.tiles import volume_bytes
 from napari_blind_deconv.engine.wiener import Wiener, noise_to_signal_of
@@ -36,11 +36,8 @@ from napari_blind_deconv.results import Result, Snapshot, Stage, versions
 from napari_blind_deconv.settings import ImageStart, SolverName
 from napari_blind_deconv.task import Task
 
-__all__ = ["START_ITERATIONS", "explained_failures", "run_stages", "run_task"]
+__all__ = ["explained_failures", "run_stages", "run_task"]
 
-# Iterations of Richardson-Lucy from which the estimate of a volume starts. On the made volumes on
-# which this was chosen, 5 are as good, and 20 a little worse.
-START_ITERATIONS = 10
 # Phrases in the messages of libraries that ran out of memory. "memory" alone is not enough: access
 # to illegal memory is another fault.
 _OUT_OF_MEMORY_PHRASES = ("out of memory", "not enough memory", "allocate memory", "alloc_failed")

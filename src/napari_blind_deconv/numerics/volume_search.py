@@ -26,7 +26,7 @@ from napari_blind_deconv.numerics.parametric_kernel import WIDEST_POINT
 from napari_blind_deconv.numerics.volume_evidence import VolumeEvidence
 from napari_blind_deconv.numerics.volume_spectrum import volume_spectrum
 
-__all__ = ["PupilShape", "search_volume_kernel"]
+__all__ = ["ProbableKernel", "PupilShape", "search_volume_kernels"]
 
 _KINDS = (KernelSource.WIDEFIELD, KernelSource.CONFOCAL, KernelSource.LIGHT_SHEET)
 _MIN_FREQUENCIES = 8.0  # with fewer above the noise, the blur cannot be determined
@@ -40,9 +40,10 @@ _RATIOS = (0.3, 0.5, 0.7, 0.85, 0.95)  # of aperture and refractive index
 _SHEETS = (1.5, 3.0, 6.0, 12.0)
 # The aperture that is used may be smaller than the one that is stated.
 _LARGER_PERIODS = (1.0, 1.1, 1.2, 1.35)
-# Diameters of the pinhole in Airy units. Without the objective only a closed one is compared: an
-# open one is nearly the same as a closed one with a smaller pupil.
+# Diameters of the pinhole in Airy units, if the objective is known. If it is not, a closed one and
+# the common one are compared: others are nearly the same as these with another pupil.
 _PINHOLES = (0.0, 0.5, 1.0, 1.5, 2.0)
+_COMMON_PINHOLES = (0.0, 1.0)
 # Steps of the grids above, between which the best microscope is refined.
 _FINER_PERIODS = (0.92, 1.0, 1.08)
 _FINER_RATIOS = (0.92, 1.0, 1.04)
@@ -60,6 +61,9 @@ _LEAST_SIGNAL = 50.0
 # 68 % of made volumes are within one (`training.volumes`, seeds 5000 to 5199).
 _LARGEST_DEVIATION = 0.6
 _MODEL_DEVIATION, _MODEL_DEVIATION_OF_PUPIL = 0.28, 0.08
+# Kernels that are returned: at most so many, whose evidence is at most so many nats less than that
+# of the best, and whose widths differ by this ratio unless their kinds do.
+_MOST, _LEAST_EVIDENCE, _LEAST_RATIO = 6, 60.0, 1.12
 
 
 class PupilShape(NamedTuple):
@@ -89,15 +93,22 @@ class _Candidate(NamedTuple):
     microscope: Microscope | None = None
 
 
-def search_volume_kernel(
+class ProbableKernel(NamedTuple):
+    """A kernel, and the logarithm of its evidence in the spectrum of a volume, up to a constant."""
+
+    kernel: Kernel
+    evidence: float
+
+
+def search_volume_kernels(
     volume: NDArray[np.floating[Any]],
     sampling: Sequence[float],
     valid: NDArray[np.bool_] | None = None,
     *,
     pupil: PupilShape | None = None,
     kind: KernelSource | None = None,
-) -> Generator[Kernel, None, Kernel | None]:
-    """Search for the kernel that blurred a volume.
+) -> Generator[Kernel, None, list[ProbableKernel]]:
+    """Search for the kernels that may have blurred a volume.
 
     The result does not depend on the offset and contrast of the volume, nor on how it is flipped.
 
@@ -123,36 +134,55 @@ def search_volume_kernel(
 
     Returns
     -------
-    Kernel or None
-        The best kernel; a point if the volume shows no blur. If it tells too little, the narrowest
-        kernel that the objective allows, or None if that is not known.
+    list of ProbableKernel
+        Kernels of different kinds and widths, the most probable first; only a point if the volume
+        shows no blur. The narrowest kernel that the objective allows stands for narrower ones. It
+        is the only one if the volume tells too little, and without an objective there is none.
     """
     yield (point := Kernel.point(3, source=KernelSource.NO_BLUR))
     spectrum = volume_spectrum(volume, sampling, valid)
     yield point
     family = _Family(CylinderMeans.of(spectrum), tuple(sampling), spectrum.shape[0], kind)
     narrowest = None if pupil is None else family.narrowest(pupil)
-    found = None
+    found: list[_Found] = []
     if spectrum.frequencies_seen >= _MIN_FREQUENCIES:
         found = yield from _most_probable(family, pupil, volume.shape)
-    if found is None or _is_narrower(found.candidate, narrowest):
-        return None if narrowest is None else _drawn(narrowest, sampling, volume.shape)
-    if _is_point(found.candidate, sampling):
-        return point
-    kernel = _drawn(found.candidate, sampling, volume.shape)
-    return replace(kernel, misfit=found.misfit, width_deviation=found.deviation)
+    kernels = []
+    if narrowest is not None:
+        found, narrower = _allowed(found, narrowest)
+        kernel = _drawn(narrowest, sampling, volume.shape)
+        kernels += [ProbableKernel(kernel, evidence) for evidence in narrower]
+    for each in found:
+        kernel = _drawn(each.candidate, sampling, volume.shape)
+        kernel = replace(kernel, misfit=each.misfit, width_deviation=each.deviation)
+        if _is_point(each.candidate, sampling):
+            kernel = point
+        kernels.append(ProbableKernel(kernel, each.evidence))
+    kernels.sort(key=lambda each: each.evidence, reverse=True)
+    return kernels[:1] if kernels and kernels[0].kernel is point else kernels
 
 
 class _Found(NamedTuple):
     candidate: _Candidate
+    evidence: float  # its logarithm, in nats
     misfit: float  # in nats per frequency
     deviation: float  # of the logarithm of the widths
 
 
+def _allowed(found: Sequence[_Found], narrowest: _Candidate) -> tuple[list[_Found], list[float]]:
+    """Return the kernels that an objective allows, and the evidence for its narrowest, if any.
+
+    Narrower ones stand for the narrowest. If none is found, only the narrowest is left.
+    """
+    allowed = [each for each in found if not _is_narrower(each.candidate, narrowest)]
+    narrower = [each.evidence for each in found if _is_narrower(each.candidate, narrowest)]
+    return allowed, narrower[:1] if found else [0.0]
+
+
 def _most_probable(
     family: _Family, pupil: PupilShape | None, shape: Sequence[int]
-) -> Generator[Kernel, None, _Found | None]:
-    """Return the most probable kernel, or None if the spectrum does not tell its width."""
+) -> Generator[Kernel, None, list[_Found]]:
+    """Return the most probable kernels; none if the spectrum does not tell their width."""
     means = family.means
     gaussians = means.gaussians(_SIGMAS, _DEPTHS * family.sampling[0])
     evidence = VolumeEvidence.of(means, gaussians)
@@ -170,12 +200,36 @@ def _most_probable(
     assert best is not None
     deviation = _deviation(candidates, np.array(values))
     if deviation > _LARGEST_DEVIATION or _signal(means, best) < _LEAST_SIGNAL:
-        return None
-    finer = [best, *family.around(best, pupil)]
-    best = finer[int(np.argmax(_evidence(evidence, finer)))]
-    misfit = float(means.misfits(best.transfer).min() / means.count.sum())
+        return []
     of_model = _MODEL_DEVIATION if pupil is None else _MODEL_DEVIATION_OF_PUPIL
-    return _Found(best, misfit, math.hypot(deviation, of_model))
+    deviation = math.hypot(deviation, of_model)
+    for rough, _ in _distinct(candidates, values):
+        candidates += (finer := list(family.around(rough, pupil)))
+        values += _evidence(evidence, finer)
+    found = []
+    for each, value in _distinct(candidates, values):
+        misfit = float(means.misfits(each.transfer).min() / means.count.sum())
+        found.append(_Found(each, value, misfit, deviation))
+    return found
+
+
+def _distinct(
+    candidates: Sequence[_Candidate], values: Sequence[float]
+) -> list[tuple[_Candidate, float]]:
+    """Return the candidates with the highest values, best first, that differ in kind or widths."""
+    distinct: list[int] = []
+    for index in np.argsort(-np.array(values), kind="stable"):
+        if values[index] < max(values) - _LEAST_EVIDENCE or len(distinct) == _MOST:
+            break
+        if not any(_is_alike(candidates[index], candidates[other]) for other in distinct):
+            distinct.append(int(index))
+    return [(candidates[index], values[index]) for index in distinct]
+
+
+def _is_alike(one: _Candidate, other: _Candidate) -> bool:
+    """Return whether two kernels are of one kind and of about the same widths."""
+    ratios = np.abs(np.log(np.divide(one.widths, other.widths)))
+    return one.source is other.source and bool(ratios.max() < math.log(_LEAST_RATIO))
 
 
 def _signal(means: CylinderMeans, best: _Candidate) -> float:
@@ -224,7 +278,7 @@ class _Family:
         """Yield the microscopes of each lateral period: those that the objective allows, or all."""
         if pupil is None:
             for period in _PERIODS:
-                yield self._of_pupils(float(period), _RATIOS, (0.0,))
+                yield self._of_pupils(float(period), _RATIOS, _COMMON_PINHOLES)
             return
         for factor in _LARGER_PERIODS:
             yield self._of_pupils(factor * pupil.period, (pupil.ratio / factor,), _PINHOLES)
@@ -309,9 +363,9 @@ def _candidate(source: KernelSource, psf: RadialPsf) -> _Candidate:
     return _Candidate(source, psf.transfer, psf.widths, psf.microscope)
 
 
-def _is_narrower(candidate: _Candidate, other: _Candidate | None) -> bool:
+def _is_narrower(candidate: _Candidate, other: _Candidate) -> bool:
     """Return whether a Gaussian is narrower than another kernel along some axis."""
-    if other is None or candidate.source is not KernelSource.GAUSSIAN:
+    if candidate.source is not KernelSource.GAUSSIAN:
         return False
     return any(a < b for a, b in zip(candidate.widths, other.widths, strict=True))
 

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from napari_blind_deconv import Image, KernelChoice, Settings
 from napari_blind_deconv.engine.inspection import Inspection
-from napari_blind_deconv.engine.kernel_trials import most_likely_kernel
+from napari_blind_deconv.engine.kernel_trials import most_probable_kernel
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.optics import gaussian_kernel
@@ -51,7 +51,7 @@ def problem_of(counts: np.ndarray) -> Problem:
 
 def chosen(counts: np.ndarray, *probable: tuple[Kernel, float]) -> Kernel:
     kernels = [ProbableKernel(*each) for each in probable]
-    return run_to_end(most_likely_kernel(problem_of(counts), kernels))
+    return run_to_end(most_probable_kernel(problem_of(counts), kernels))
 
 
 TRUE, WIDE = kernel_of(1), kernel_of(1.8)
@@ -87,16 +87,16 @@ class TestTrials:
     def _tried(*probable: tuple[Kernel, float]) -> int:
         """Return how many kernels lead at some time or are tried after the one that leads."""
         kernels = [ProbableKernel(*each) for each in probable]
-        return sum(1 for _ in most_likely_kernel(problem_of(volume()), kernels))
+        return sum(1 for _ in most_probable_kernel(problem_of(volume()), kernels))
 
     def test_kernels_that_cannot_win_are_not_tried(self):
         alone = self._tried((TRUE, 0.0))
         assert self._tried((TRUE, 0.0), (WIDE, -40.0), (TRUE, -50.0)) == alone
         assert self._tried((TRUE, 0.0), (TRUE, -0.1)) == 2 * alone
 
-    def test_a_run_that_is_stopped_has_the_most_likely_kernel_so_far(self):
+    def test_a_run_that_is_stopped_has_the_most_probable_kernel_so_far(self):
         kernels = [ProbableKernel(WIDE, 0.0), ProbableKernel(TRUE, -3.0)]
-        leading = list(Run(most_likely_kernel(problem_of(volume()), kernels)))
+        leading = list(Run(most_probable_kernel(problem_of(volume()), kernels)))
         assert leading[0] is WIDE
         assert leading[-1] is TRUE
 

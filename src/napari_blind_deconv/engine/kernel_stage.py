@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 
-from napari_blind_deconv.engine.kernel_trials import most_likely_kernel
+from napari_blind_deconv.engine.kernel_trials import most_probable_kernel
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.errors import UntoldKernelError
@@ -87,7 +87,7 @@ def _volume_search(problem: Problem) -> Generator[Kernel, None, Kernel | None]:
     )
     if len(probable) < 2:
         return probable[0].kernel if probable else None
-    return (yield from most_likely_kernel(problem, probable))
+    return (yield from most_probable_kernel(problem, probable))
 
 
 def _pupil(block: Image) -> PupilShape | None:

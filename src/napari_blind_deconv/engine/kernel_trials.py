@@ -31,7 +31,7 @@ from napari_blind_deconv.numerics.regions import region_with_contrast
 from napari_blind_deconv.numerics.volume_search import ProbableKernel
 from napari_blind_deconv.task import Task
 
-__all__ = ["most_likely_kernel"]
+__all__ = ["most_probable_kernel"]
 
 _SIDE = 48  # voxels of the part along each axis
 _HELD_OUT = 0.08  # share of the voxels that a fit does not see
@@ -45,10 +45,10 @@ _CHANCE = 0.01
 _WIDTH_ERROR = 0.05
 
 
-def most_likely_kernel(
+def most_probable_kernel(
     problem: Problem, probable: Sequence[ProbableKernel]
 ) -> Generator[Kernel, None, Kernel]:
-    """Fit a part of a volume with each kernel, and return the kernel that is most likely.
+    """Fit a part of a volume with each kernel, and return the most probable one.
 
     Parameters
     ----------
@@ -56,27 +56,27 @@ def most_likely_kernel(
         The volume.
     probable : sequence of ProbableKernel
         At least one kernel, the most probable by the spectrum first. A kernel is not tried if even
-        the best prediction would not make it the most likely.
+        the best prediction would not make it the most probable.
 
     Yields
     ------
     Kernel
-        The most likely so far.
+        The most probable so far.
     """
     best = probable[0].kernel
     trial = _Trial.of(problem)
     if trial is None:
         return best
     highest, highest_possible = -math.inf, math.inf
-    for kernel, evidence in probable:
-        if evidence + _INDEPENDENT * highest_possible < highest:
+    for kernel, probability in probable:
+        if probability + _INDEPENDENT * highest_possible < highest:
             break
         fit = trial.problem_with(kernel)
         predicted = yield from _predicted(fit, best)
         prediction = trial.judged(fit, predicted)
-        likelihood = evidence + _INDEPENDENT * prediction.likelihood
-        if likelihood > highest:
-            highest, best = likelihood, kernel
+        posterior = probability + _INDEPENDENT * prediction.likelihood
+        if posterior > highest:
+            highest, best = posterior, kernel
             highest_possible = prediction.highest_possible
         yield best
     return best

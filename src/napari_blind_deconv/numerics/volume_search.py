@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,10 +94,20 @@ class _Candidate(NamedTuple):
 
 
 class ProbableKernel(NamedTuple):
-    """A kernel, and the logarithm of its evidence in the spectrum of a volume, up to a constant."""
+    """A kernel, and the logarithm of its probability by the spectrum, up to a constant.
+
+    A kernel is less probable beforehand in proportion to the voxels that it covers. The spectrum
+    often does not tell a smooth scene from a wide kernel, and a kernel that is too wide does more
+    harm than one that is too narrow.
+    """
 
     kernel: Kernel
-    evidence: float
+    probability: float
+
+    @classmethod
+    def of(cls, kernel: Kernel, evidence: float) -> Self:
+        """Return a kernel with its evidence in the spectrum, in nats."""
+        return cls(kernel, evidence + math.log(float(np.square(kernel.weights).sum())))
 
 
 def search_volume_kernels(
@@ -151,14 +161,14 @@ def search_volume_kernels(
     if narrowest is not None:
         found, narrower = _allowed(found, narrowest)
         kernel = _drawn(narrowest, sampling, volume.shape)
-        kernels += [ProbableKernel(kernel, evidence) for evidence in narrower]
+        kernels += [ProbableKernel.of(kernel, evidence) for evidence in narrower]
     for each in found:
         kernel = _drawn(each.candidate, sampling, volume.shape)
         kernel = replace(kernel, misfit=each.misfit, width_deviation=each.deviation)
         if _is_point(each.candidate, sampling):
             kernel = point
-        kernels.append(ProbableKernel(kernel, each.evidence))
-    kernels.sort(key=lambda each: each.evidence, reverse=True)
+        kernels.append(ProbableKernel.of(kernel, each.evidence))
+    kernels.sort(key=lambda each: each.probability, reverse=True)
     return kernels[:1] if kernels and kernels[0].kernel is point else kernels
 
 
@@ -300,8 +310,9 @@ class _Family:
             grid = self._grid(period)
             widefield = grid.widefield(pupil_of(period, ratio))
             if sheet is not None:
+                thinnest = _SHEETS[0] * emission.wavelength
                 for thicker in _FINER_SHEETS:
-                    psf = grid.light_sheet(widefield, thicker * sheet)
+                    psf = grid.light_sheet(widefield, max(thicker * sheet, thinnest))
                     yield _candidate(KernelSource.LIGHT_SHEET, psf)
             elif best.source is KernelSource.CONFOCAL:
                 pinhole = best.microscope.pinhole

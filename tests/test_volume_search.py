@@ -2,7 +2,7 @@
 
 import math
 from functools import cache
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from tests.command import LINEAR, blind_deconv
 
 from napari_blind_deconv import (
     Image,
+    Kernel,
     KernelChoice,
     Optics,
     Settings,
@@ -30,7 +31,11 @@ from napari_blind_deconv.kernel_widths import KernelWidths
 from napari_blind_deconv.numerics.cylinders import CylinderMeans
 from napari_blind_deconv.numerics.microscope_transfer import RadialGrid, pupil_of
 from napari_blind_deconv.numerics.spectrum import Spectrum, windowed
-from napari_blind_deconv.numerics.volume_search import PupilShape, search_volume_kernels
+from napari_blind_deconv.numerics.volume_search import (
+    ProbableKernel,
+    PupilShape,
+    search_volume_kernels,
+)
 from napari_blind_deconv.numerics.volume_spectrum import continued, fading
 from napari_blind_deconv.optics import MicroscopeKind
 from napari_blind_deconv.reasons import Finding, QualityFlag
@@ -43,6 +48,8 @@ SIZE = (0.2, 0.1, 0.1)  # µm
 SAMPLING = (2.0, 1.0, 1.0)
 SHAPE = (32, 64, 64)
 OBJECTIVE = Optics(1.2, 1.33, (0.525,))
+POINT = np.zeros((21, 21, 21))
+POINT[10, 10, 10] = 1
 PUPIL = PupilShape(0.525 / 2.4 / 0.1, 1.2 / 1.33)
 
 
@@ -159,6 +166,30 @@ class TestKinds:
     def test_confocal_is_not_taken_for_widefield(self, confocal, found_in_confocal):
         assert found_in_confocal.source is not KernelSource.WIDEFIELD
         assert found_in(confocal[0], PUPIL).source is not KernelSource.WIDEFIELD
+
+    def test_the_common_pinhole_is_known_without_an_objective(self):
+        psf = microscope_psf(
+            OBJECTIVE, SIZE, microscope="confocal", excitation_wavelength=0.488, pinhole=1,
+            within=(31, 33, 33),
+        )  # fmt: skip
+        found = found_in(recorded(blurred_by(psf.weights)))
+        assert found.source is KernelSource.CONFOCAL
+        np.testing.assert_allclose(found.widths.along_axes, psf.widths.along_axes, rtol=0.15)
+
+    def test_kernels_differ_and_the_most_probable_is_first(self, confocal):
+        probable = run_to_end(search_volume_kernels(confocal[0], SAMPLING))
+        probabilities = [each.probability for each in probable]
+        assert probabilities == sorted(probabilities, reverse=True)
+        for one, other in combinations([each.kernel for each in probable], 2):
+            ratios = np.divide(one.widths.along_axes, other.widths.along_axes)
+            assert one.source is not other.source or np.abs(np.log(ratios)).max() > 0.05
+
+    def test_of_two_kernels_that_explain_as_much_the_narrow_one_is_more_probable(self):
+        narrow, wide = (
+            ProbableKernel.of(Kernel.of(ndimage.gaussian_filter(POINT, sigma)), -3.0)
+            for sigma in (1, 2)
+        )
+        assert narrow.probability - wide.probability == pytest.approx(3 * math.log(2), rel=0.1)
 
     def test_no_kernel_is_narrower_than_a_known_objective_allows(self):
         sharp = recorded(ndimage.gaussian_filter(scene(), (0.5, 0.5, 0.5)))

@@ -31,11 +31,14 @@ _KERNEL_SIDE = 13  # pixels
 _ITERATIONS = 4
 _RUNS = 4  # on the test volume
 _VOLUME_SIDES, _VOLUME_KERNEL = (26, 56, 56), (7, 9, 9)  # voxels; the canvas has 32 × 64 × 64
-# The search for the kernel of a volume takes this many seconds, and as long as this many iterations
-# of its slowest stage. Measured on volumes of 14 thousand to 9 million voxels, for which it took
-# 0.4 to 7 s. It is not timed here, because that would take longer than what it adds.
+# The search for the kernel in the spectrum of a volume takes this many seconds, and as long as this
+# many iterations of its slowest stage. Measured on volumes of 14 thousand to 9 million voxels, for
+# which it took 0.4 to 7 s. The kernels on trial then take so many iterations, all together, on a
+# part of the volume of at most so many voxels: the means over made volumes of `benchmarks.volumes`.
+# Neither is timed here, because that would take longer than the run.
 _VOLUME_SEARCH = 0.4
 _VOLUME_SEARCH_ITERATIONS = 2
+_TRIAL_ITERATIONS, _TRIAL_VOXELS = 330, 350_000
 # A stage of a volume takes this share of the iterations that it may take, and Richardson-Lucy on
 # its own, which stops at the noise, this number: the means over the made volumes of
 # `benchmarks.volumes`. Bright volumes need more, and noisy ones fewer.
@@ -144,8 +147,9 @@ class VolumeRuntimeModel:
         kernels : int
             Number of kernels to find.
         """
-        searched = _VOLUME_SEARCH_ITERATIONS * pixels * max(self.iteration.values())
-        searches = kernels * (_VOLUME_SEARCH + searched)
+        searched = _VOLUME_SEARCH_ITERATIONS * pixels
+        searched += _TRIAL_ITERATIONS * min(pixels, _TRIAL_VOXELS)
+        searches = kernels * (_VOLUME_SEARCH + searched * max(self.iteration.values()))
         usual, longest = self.rest, self.rest
         for stage, seconds in self.iteration.items():
             limit = _limit(stage, settings)

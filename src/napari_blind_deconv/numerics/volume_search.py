@@ -146,8 +146,8 @@ def search_volume_kernels(
     -------
     list of ProbableKernel
         Kernels of different kinds and widths, the most probable first; only a point if the volume
-        shows no blur. The narrowest kernel that the objective allows stands for narrower ones. It
-        is the only one if the volume tells too little, and without an objective there is none.
+        shows no blur. If it tells too little, or a kernel that is narrower than the objective
+        allows, only the narrowest that it allows, or none if the objective is not known.
     """
     yield (point := Kernel.point(3, source=KernelSource.NO_BLUR))
     spectrum = volume_spectrum(volume, sampling, valid)
@@ -157,19 +157,18 @@ def search_volume_kernels(
     found: list[_Found] = []
     if spectrum.frequencies_seen >= _MIN_FREQUENCIES:
         found = yield from _most_probable(family, pupil, volume.shape)
-    kernels = []
     if narrowest is not None:
-        found, narrower = _allowed(found, narrowest)
-        kernel = _drawn(narrowest, sampling, volume.shape)
-        kernels += [ProbableKernel.of(kernel, evidence) for evidence in narrower]
+        if not found or _is_narrower(found[0].candidate, narrowest):
+            return [ProbableKernel.of(_drawn(narrowest, sampling, volume.shape), 0.0)]
+        found = [each for each in found if not _is_narrower(each.candidate, narrowest)]
+    if found and _is_point(found[0].candidate, sampling):
+        return [ProbableKernel.of(point, 0.0)]
+    kernels = []
     for each in found:
         kernel = _drawn(each.candidate, sampling, volume.shape)
         kernel = replace(kernel, misfit=each.misfit, width_deviation=each.deviation)
-        if _is_point(each.candidate, sampling):
-            kernel = point
         kernels.append(ProbableKernel.of(kernel, each.evidence))
-    kernels.sort(key=lambda each: each.probability, reverse=True)
-    return kernels[:1] if kernels and kernels[0].kernel is point else kernels
+    return sorted(kernels, key=lambda each: each.probability, reverse=True)
 
 
 class _Found(NamedTuple):
@@ -177,16 +176,6 @@ class _Found(NamedTuple):
     evidence: float  # its logarithm, in nats
     misfit: float  # in nats per frequency
     deviation: float  # of the logarithm of the widths
-
-
-def _allowed(found: Sequence[_Found], narrowest: _Candidate) -> tuple[list[_Found], list[float]]:
-    """Return the kernels that an objective allows, and the evidence for its narrowest, if any.
-
-    Narrower ones stand for the narrowest. If none is found, only the narrowest is left.
-    """
-    allowed = [each for each in found if not _is_narrower(each.candidate, narrowest)]
-    narrower = [each.evidence for each in found if _is_narrower(each.candidate, narrowest)]
-    return allowed, narrower[:1] if found else [0.0]
 
 
 def _most_probable(

@@ -96,7 +96,7 @@ class _Candidate(NamedTuple):
 class ProbableKernel(NamedTuple):
     """A kernel, and the logarithm of its probability by the spectrum, up to a constant.
 
-    A kernel is less probable beforehand in proportion to the voxels that it covers. The spectrum
+    A kernel is less probable beforehand in proportion to the product of its widths. The spectrum
     often does not tell a smooth scene from a wide kernel, and a kernel that is too wide does more
     harm than one that is too narrow.
     """
@@ -107,7 +107,7 @@ class ProbableKernel(NamedTuple):
     @classmethod
     def of(cls, kernel: Kernel, evidence: float) -> Self:
         """Return a kernel with its evidence in the spectrum, in nats."""
-        return cls(kernel, evidence + math.log(float(np.square(kernel.weights).sum())))
+        return cls(kernel, evidence - math.log(math.prod(kernel.widths.along_axes)))
 
 
 def search_volume_kernels(

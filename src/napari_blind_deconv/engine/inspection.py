@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +69,7 @@ class Inspection:
         check_block(block)
         channels = block.by_channel()
         faults = _with_region(block, _faults(block))
-        filled = np.stack([fill(c, f == 0) for c, f in zip(channels, faults, strict=True)])
+        filled = _filled(channels, faults)
         findings: dict[Finding, int | None] = {**_counts(faults)}
         noise = WHITE_NOISE
         if len(block.space) == 2:
@@ -101,9 +101,7 @@ class Inspection:
     def without(self, held_out: NDArray[np.bool_]) -> Self:
         """Return the inspection with some pixels ``(C, *space)`` left out, as if masked."""
         faults = np.where(held_out, np.uint8(PixelFault.MASKED), self.faults)
-        pairs = zip(self.channels, faults, strict=True)
-        channels = np.stack([fill(c, f == PixelFault.NONE) for c, f in pairs])
-        return replace(self, channels=channels, faults=faults)
+        return replace(self, channels=_filled(self.channels, faults), faults=faults)
 
     @property
     def valid(self) -> NDArray[np.bool_]:
@@ -136,6 +134,12 @@ class Inspection:
         brighter = np.fmax(estimate, given)
         with_limit = np.where(self.faults == PixelFault.SATURATED, brighter, estimate)
         return np.where(np.isin(self.faults, _KEPT), given, with_limit).astype(np.float32)
+
+
+def _filled(channels: NDArray[np.floating[Any]], faults: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return channels ``(C, *space)`` whose faulty pixels are filled smoothly."""
+    pairs = zip(channels, faults, strict=True)
+    return np.stack([fill(channel, fault == PixelFault.NONE) for channel, fault in pairs])
 
 
 def fault_map(block: Image) -> NDArray[np.uint8]:

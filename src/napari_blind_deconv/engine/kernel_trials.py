@@ -71,9 +71,8 @@ def most_probable_kernel(
     for kernel, probability in probable:
         if probability + _INDEPENDENT * highest_possible < highest:
             break
-        fit = trial.problem_with(kernel)
-        predicted = yield from _predicted(fit, best)
-        prediction = trial.judged(fit, predicted)
+        predicted = yield from _predicted(trial.problem_with(kernel), best)
+        prediction = trial.judged(predicted)
         posterior = probability + _INDEPENDENT * prediction.likelihood
         if posterior > highest:
             highest, best = posterior, kernel
@@ -91,11 +90,27 @@ class _Prediction(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _Trial:
-    """A part of a volume, some voxels of which are held out."""
+    """A part of a volume, some voxels of which are held out.
+
+    Attributes
+    ----------
+    task : Task
+        The task on the part.
+    seen : Inspection
+        The part without the voxels held out.
+    held_out : ndarray
+        Mask of them ``(C, *part)``.
+    observed : ndarray
+        The whole part ``(C, *part)``, mapped to [0, 1].
+    cameras : list of CameraNoise
+        The noise of each channel of the part.
+    """
 
     task: Task
-    part: Inspection
-    held_out: NDArray[np.bool_]  # (C, *part)
+    seen: Inspection
+    held_out: NDArray[np.bool_]
+    observed: NDArray[np.float32]
+    cameras: list[CameraNoise]
 
     @classmethod
     def of(cls, problem: Problem) -> Self | None:
@@ -103,31 +118,33 @@ class _Trial:
         part = problem.inspection.part(region_with_contrast(problem.luminance, _SIDE))
         if part is None:
             return None
-        drawn = np.random.default_rng(0).random(part.valid.shape) < _HELD_OUT
-        low, high = problem.intensity.low, problem.intensity.high
-        settings = problem.settings.with_changes(strength=1.0)
-        task = replace(problem.task, settings=settings, intensity_range=(low, high))
-        return cls(task, part, drawn & part.valid)
+        held_out = np.random.default_rng(0).random(part.valid.shape) < _HELD_OUT
+        held_out &= part.valid
+        seen, observed = part.without(held_out), problem.intensity.to_unit(part.channels)
+        task = replace(
+            problem.task,
+            image=seen.block,
+            settings=problem.settings.with_changes(strength=1.0),
+            intensity_range=(problem.intensity.low, problem.intensity.high),
+        )
+        pairs = zip(observed, part.valid, strict=True)
+        cameras = [CameraNoise.of(given, valid, part.noise) for given, valid in pairs]
+        return cls(task, seen, held_out, observed, cameras)
 
     def problem_with(self, kernel: Kernel) -> Problem:
         """Return the problem of the part with a kernel, no larger than the part."""
-        seen = self.part.without(self.held_out)
-        sides = (side - 1 | 1 for side in seen.block.block_shape)
+        sides = (side - 1 | 1 for side in self.seen.block.block_shape)
         weights = crop_or_pad(kernel.weights, tuple(map(min, kernel.shape, sides)))
         tried = replace(kernel, weights=weights, width_deviation=_WIDTH_ERROR)
-        return Problem.of(
-            replace(self.task, image=seen.block, kernel=KernelChoice.hold(tried)), seen
-        )
+        return Problem.of(replace(self.task, kernel=KernelChoice.hold(tried)), self.seen)
 
-    def judged(self, fit: Problem, predicted: NDArray[np.float32]) -> _Prediction:
+    def judged(self, predicted: NDArray[np.float32]) -> _Prediction:
         """Judge a prediction of the part ``(C, *part)`` by the voxels held out."""
-        observed = fit.intensity.to_unit(self.part.channels)
         misfits, logarithms = [], []
         for channel, held_out in enumerate(self.held_out):
-            given, light = observed[channel], predicted[channel][held_out]
-            camera = CameraNoise.of(given, self.part.valid[channel], self.part.noise)
-            deviation = camera.deviation(light)
-            misfits.append(np.square((given[held_out] - light) / deviation) / 2)
+            given, light = self.observed[channel][held_out], predicted[channel][held_out]
+            deviation = self.cameras[channel].deviation(light)
+            misfits.append(np.square((given - light) / deviation) / 2)
             logarithms.append(np.log(deviation))
         misfit = float(np.concatenate(misfits).mean())
         constant = float(np.concatenate(logarithms).mean())

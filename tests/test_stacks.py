@@ -500,7 +500,7 @@ class TestRuntimeOfVolumes:
     def test_a_kernel_is_found_within_seconds(self):
         held = self.seconds(volumes=5)[0]
         one = self.seconds(volumes=5, kernels=1)[0] - held
-        assert 0.3 < one < 0.2 * held
+        assert 1 < one < 20, "searched in the spectrum, and tried on a part, whatever the size"
         assert self.seconds(volumes=5, kernels=5)[0] - held == pytest.approx(5 * one)
 
 

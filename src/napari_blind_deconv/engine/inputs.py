@@ -92,8 +92,7 @@ def check_voxel_size(image: Image) -> None:
 
 def _check_single_precision(block: Image) -> None:
     """Raise `ValueError` if float32, the type of results, cannot represent the block."""
-    grey = block.luminance()
-    grey = grey[np.isfinite(grey)]
+    grey = _finite(block.luminance())
     if not grey.size:
         raise ValueError("Expected a pixel that is finite in all channels, got none.")
     if grey.min() == grey.max():
@@ -103,8 +102,8 @@ def _check_single_precision(block: Image) -> None:
             f"{grey.flat[0]:.9g} in every pixel{mean}."
         )
     single = np.finfo(np.float32)
-    channels = block.by_channel()
-    largest = float(np.abs(channels[np.isfinite(channels)]).max())
+    channels = _finite(block.by_channel())
+    largest = max(float(channels.max()), -float(channels.min()))
     if not float(single.tiny) <= largest <= float(single.max):
         raise ValueError(
             f"Expected a largest value within single precision, {single.tiny:.1g} to "
@@ -115,6 +114,12 @@ def _check_single_precision(block: Image) -> None:
             "Expected a range of intensities that single precision resolves, got values from "
             f"{grey.min():.9g} to {grey.max():.9g}; try to subtract the offset."
         )
+
+
+def _finite(values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Return the values that are finite: all of them without a copy, or a list of the others."""
+    finite = np.isfinite(values)
+    return values if finite.all() else values[finite]
 
 
 def has_contrast(grey: NDArray[np.floating[Any]]) -> bool:

@@ -16,6 +16,7 @@ from napari_blind_deconv.numerics.losses import (
     mean_gradient,
     mean_huber,
     mean_square,
+    planes_at_once,
 )
 from napari_blind_deconv.settings import DataTerm, Regulariser, Settings, SparsityScale
 
@@ -48,12 +49,20 @@ class Objective:
 
     def of_blurred(self, canvas: Tensor, blurred: Tensor) -> Terms:
         """Return the terms for a canvas ``(C, *canvas)``, and its blur ``(C, *image)``."""
-        residual = blurred - self._observed
-        if self._valid is not None:
-            residual = residual * self._valid
-        data = self._data_term(residual) / self._valid_share  # the mean of the valid pixels
-        regulariser = self._regulariser(canvas.mean(0))
+        data = self._data(blurred) / self._valid_share  # the mean of the valid pixels
+        regulariser = self._regulariser(canvas[0] if len(canvas) == 1 else canvas.mean(0))
         return Terms(data + self._weight * regulariser, data, regulariser)
+
+    def _data(self, blurred: Tensor) -> Tensor:
+        """Return the data term of all pixels, of a large image as the mean of its parts."""
+        terms, planes = [], planes_at_once(blurred.shape[1:])
+        for start in range(0, blurred.shape[1], planes):
+            part = (slice(None), slice(start, start + planes))
+            residual = blurred[part] - self._observed[part]
+            if self._valid is not None:
+                residual = residual * self._valid[part]
+            terms.append(self._data_term(residual) * (residual.numel() / blurred.numel()))
+        return torch.stack(terms).sum()
 
 
 def _data_term(settings: Settings) -> Callable[[Tensor], Tensor]:

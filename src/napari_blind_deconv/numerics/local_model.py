@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any, Self
 
 import numpy as np
@@ -30,7 +30,12 @@ from torch import Tensor
 
 from napari_blind_deconv.numerics.camera import CameraNoise
 from napari_blind_deconv.numerics.convolution import Convolution
-from napari_blind_deconv.numerics.cosines import cosine_frequencies, power_of_kernel
+from napari_blind_deconv.numerics.cosines import (
+    cosine_frequencies,
+    cosines_of,
+    from_cosines,
+    power_of_kernel,
+)
 from napari_blind_deconv.numerics.field_of_view import crop_to_field_of_view
 from napari_blind_deconv.numerics.location import kernel_covariance
 from napari_blind_deconv.numerics.spectrum import scene_frequency
@@ -98,7 +103,7 @@ class LocalModel:
     """
 
     kernel: NDArray[np.float32]
-    variance: NDArray[np.float64]
+    variance: NDArray[np.float32]
     valid: NDArray[np.bool_]
     power: NDArray[np.float32]
     penalty: NDArray[np.float32]
@@ -145,7 +150,7 @@ class LocalModel:
         known = np.ones(observed.shape, bool) if valid is None else valid
         power = power_of_kernel(kernel, linear.shape)
         blurred = Convolution(torch.from_numpy(kernel)).forward(torch.from_numpy(linear)).numpy()
-        variance = np.square(camera.deviation(blurred))
+        variance = np.square(camera.deviation(blurred).astype(np.float32))
         light = observed[known]
         darkest = blurred[known].min()
         dark = dark_level(
@@ -191,7 +196,7 @@ class LocalModel:
     @cached_property
     def noise(self) -> float:
         """Mean variance of the valid pixels."""
-        return float(self.variance[self.valid].mean())
+        return float(self.variance[self.valid].mean(dtype=np.float64))
 
 
 class Link:
@@ -217,9 +222,9 @@ class Link:
         field: NDArray[np.float32] = self._dark * (scaled + np.log(-np.expm1(-scaled)))
         return field
 
-    def slope(self, light: Tensor) -> Tensor:
+    def slope(self, light: Tensor, out: Tensor | None = None) -> Tensor:
         """Return the derivative of the link where its value is a light ≥ 0."""
-        return light.div(-self._dark).expm1_().neg_()
+        return torch.div(light, -self._dark, out=out).expm1_().neg_()
 
 
 def expected_deviation(estimate: NDArray[np.float32], model: LocalModel) -> NDArray[np.float64]:
@@ -343,11 +348,13 @@ def _correlation_lengths(
 
     The area of correlation of a random field with the power P(ω) is (2π)² ∫P² / (∫P)².
     """
-    radius = scene_frequency(cosine_frequencies(penalty.shape), sampling)
-    gain = power / (power + penalty)
+    single = [along.astype(np.float32) for along in cosine_frequencies(penalty.shape)]
+    radius = scene_frequency(single, sampling)
     # The scene's power is proportional to 1 / penalty, where this is not the error of the kernel.
-    resolved = np.where(radius <= math.pi, np.square(radius * gain) / penalty, 0)
-    samples = float(resolved.sum()) ** 2 / float(np.square(resolved).sum())
+    resolved = np.square(radius * power / (power + penalty)) / penalty
+    resolved[radius > math.pi] = 0
+    total = float(resolved.sum(dtype=np.float64))
+    samples = total**2 / float(np.square(resolved).sum(dtype=np.float64))
     length = (math.prod(sampling) * resolved.size / samples) ** (1 / resolved.ndim)
     return tuple(length / step for step in sampling)
 
@@ -357,7 +364,7 @@ def with_kernel_error(
     blurred: NDArray[np.float32],
     kernel: NDArray[np.float32],
     deviation: float,
-) -> NDArray[np.float64]:
+) -> NDArray[np.floating[Any]]:
     """Add to the variance of each pixel what an error of the kernel's width makes there.
 
     A change of the kernel's variance along an axis by δ changes the blurred image by δ/2 times its
@@ -376,10 +383,14 @@ def with_kernel_error(
         Standard deviation of the logarithm of the kernel's width, about its relative error. Raising
         it gives less weight to the edges of bright objects.
     """
-    change = np.zeros(blurred.shape)
-    for axis, width in enumerate(np.diag(kernel_covariance(kernel))):
-        order = [2 if other == axis else 0 for other in range(kernel.ndim)]
-        change += width * ndimage.gaussian_filter(blurred.astype(np.float64), _SMOOTHING, order)
-    error = ndimage.gaussian_filter(np.square(deviation * change), _SMOOTHING)
-    bounded: NDArray[np.float64] = error * variance / np.maximum(error + variance, math.ulp(0.0))
-    return variance + bounded
+    single = [along.astype(np.float32) for along in cosine_frequencies(blurred.shape)]
+    squares = [np.square(along) for along in single]
+    smooth = [np.exp(-(_SMOOTHING**2) / 2 * square) for square in squares]
+    widths = np.diag(kernel_covariance(kernel)).astype(np.float32)
+    curvature = reduce(np.add, [w * square for w, square in zip(widths, squares, strict=True)])
+    filtered = cosines_of(blurred) * reduce(np.multiply, smooth, curvature)
+    change = np.float32(deviation) * from_cosines(filtered)
+    error = ndimage.gaussian_filter(np.square(change), _SMOOTHING)
+    error /= np.maximum(error + variance, np.finfo(np.float32).tiny)
+    increased: NDArray[np.floating[Any]] = variance * (1 + error)
+    return increased

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from napari_blind_deconv.numerics.convolution import Convolution, Fitted
 from napari_blind_deconv.numerics.cosines import cosines_of, from_cosines
+from napari_blind_deconv.numerics.lbfgs import minimised
 from napari_blind_deconv.numerics.local_model import Link, LocalModel
 from napari_blind_deconv.numerics.wiener import MIN_CURVATURE
 
 __all__ = ["log_gaussian"]
 
-_EVALUATIONS = 8  # of the objective in the line search of a step, at most
 # The estimate is found if a step decreases the objective by less than this, in nats per pixel.
 _TOLERANCE = 1e-4
 
@@ -47,24 +47,12 @@ def log_gaussian(
     Fitted
         Estimate and its blur after every step of L-BFGS. The last one is the result.
     """
-    fit = _Fit(observed, model, start)
-    optimiser = torch.optim.LBFGS(
-        [fit.coefficients],
-        max_iter=1,
-        max_eval=_EVALUATIONS,
-        history_size=memory,
-        line_search_fn="strong_wolfe",
-        tolerance_grad=0,
-        tolerance_change=0,
-    )
-    before = math.inf
-    while True:
-        optimiser.step(fit.evaluate)
-        loss = float(fit.evaluate())
+    fit, before = _Fit(observed, model, start), math.inf
+    for objective in minimised(fit.evaluate, fit.coefficients, fit.gradient, memory=memory):
         yield fit.fitted
-        if not before - loss > _TOLERANCE * observed.size:
+        if not before - objective > _TOLERANCE * observed.size:
             return
-        before = loss
+        before = objective
 
 
 class _Fit:
@@ -73,13 +61,15 @@ class _Fit:
     Attributes
     ----------
     coefficients : Tensor
-        Coefficients of the cosines, scaled so that all of them have about the same curvature.
+        Coefficients of the cosines, scaled so that the curvature is about 1 along all of them.
+    gradient : Tensor
+        Derivatives of the objective.
     """
 
     def __init__(
         self, observed: NDArray[np.float32], model: LocalModel, start: NDArray[np.float32]
     ) -> None:
-        # In units of the noise, because torch's L-BFGS has absolute thresholds.
+        # In units of the noise, so that the curvature of the objective is about 1.
         self._unit, self._dark = np.float32(math.sqrt(model.noise)), np.float32(model.dark)
         light, linear = ((image - self._dark) / self._unit for image in (observed, start))
         self._link = Link(model.bright / float(self._unit))
@@ -89,40 +79,33 @@ class _Fit:
         self._convolution = Convolution(torch.from_numpy(model.kernel))
         weights = np.where(model.valid, model.noise / model.variance, 0).astype(np.float32)
         self._light, self._weights = torch.from_numpy(light), torch.from_numpy(weights)
-        self._scale = 1 / np.sqrt(model.power + model.penalty + np.float32(MIN_CURVATURE))
-        self._prior = torch.from_numpy(model.penalty * self._scale**2)
+        scale = 1 / np.sqrt(model.power + model.penalty + np.float32(MIN_CURVATURE))
+        self._scale = torch.from_numpy(scale)
+        self._prior = torch.from_numpy(model.penalty * scale**2)
         field = (self._link.inverse(linear) - level) / model.amplitude
-        self.coefficients = torch.from_numpy(cosines_of(field) / self._scale)
-        self.coefficients.grad = torch.zeros_like(self.coefficients)
-        self._evaluated_at = torch.full_like(self.coefficients, math.nan)
-        self._loss: Tensor
+        self.coefficients = torch.from_numpy(cosines_of(field, overwrite=True) / scale)
+        self.gradient = torch.empty_like(self.coefficients)
+        self._scratch = torch.empty_like(self.coefficients)
+        self._residual, self._weighted = map(torch.empty_like, (self._light, self._weights))
         self._estimate: Tensor
         self._blurred: Tensor
 
-    def evaluate(self) -> Tensor:
-        """Return the objective, and leave its gradient in `coefficients`.
-
-        It is not computed again where it was computed last, because a step of L-BFGS begins where
-        the line search of the step before ended.
-        """
-        point = self.coefficients
-        if not torch.equal(self._evaluated_at, point):
-            self._evaluated_at.copy_(point)
-            # In place where possible: memory for a volume takes longer than these operations.
-            field = torch.from_numpy(from_cosines(self._scale * point.numpy()))
-            self._estimate = self._link(field.mul_(self._amplitude).add_(self._level))
-            self._blurred = self._convolution.forward(self._estimate)
-            residual = self._blurred - self._light
-            weighted = self._weights * residual
-            slope = self._convolution.adjoint(weighted).mul_(self._link.slope(self._estimate))
-            gradient = cosines_of(slope.mul_(self._amplitude).numpy())
-            gradient *= self._scale
-            prior = self._prior * point
-            assert point.grad is not None
-            torch.add(prior, torch.from_numpy(gradient), out=point.grad)
-            energy = residual.mul_(weighted).sum() + prior.mul_(point).sum()
-            self._loss = energy / 2
-        return self._loss
+    def evaluate(self) -> float:
+        """Return the objective, and leave its gradient in `gradient`."""
+        # In place where possible: memory for a volume takes longer than these operations.
+        scaled = torch.mul(self._scale, self.coefficients, out=self._scratch)
+        field = torch.from_numpy(from_cosines(scaled.numpy(), overwrite=True))
+        self._estimate = self._link(field.mul_(self._amplitude).add_(self._level))
+        self._blurred = self._convolution.forward(self._estimate)
+        residual = torch.sub(self._blurred, self._light, out=self._residual)
+        weighted = torch.mul(self._weights, residual, out=self._weighted)
+        slope = self._link.slope(self._estimate, out=field).mul_(self._amplitude)
+        slope.mul_(self._convolution.adjoint(weighted))
+        from_data = torch.from_numpy(cosines_of(slope.numpy(), overwrite=True))
+        prior = torch.mul(self._prior, self.coefficients, out=self.gradient)
+        energy = residual.mul_(weighted).sum() + (prior.view(-1) @ self.coefficients.view(-1))
+        self.gradient.addcmul_(from_data, self._scale)
+        return float(energy) / 2
 
     @property
     def fitted(self) -> Fitted:

@@ -5,10 +5,15 @@ Images have the shape ``(*space)``: one, two or three spatial axes, and no chann
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor
 
-__all__ = ["gradient_sparsity", "mean_gradient", "mean_huber", "mean_square"]
+__all__ = ["gradient_sparsity", "mean_gradient", "mean_huber", "mean_square", "planes_at_once"]
+
+_VALUES_AT_ONCE = 2**19
 
 
 def mean_huber(residual: Tensor, delta: float) -> Tensor:
@@ -16,7 +21,8 @@ def mean_huber(residual: Tensor, delta: float) -> Tensor:
 
     Raising `delta` gives more weight to outliers such as hot and saturated pixels.
     """
-    return torch.nn.functional.huber_loss(residual, torch.zeros_like(residual), delta=delta)
+    zero = torch.zeros((), dtype=residual.dtype, device=residual.device).expand_as(residual)
+    return torch.nn.functional.huber_loss(residual, zero, delta=delta)
 
 
 def mean_square(residual: Tensor) -> Tensor:
@@ -30,8 +36,8 @@ def mean_gradient(image: Tensor) -> Tensor:
     Eq. 7 uses sums over pixels for both of its terms; here both are means, as in
     :func:`mean_square`. Unlike :func:`gradient_sparsity`, it decreases if the image loses contrast.
     """
-    differences = [image.diff(dim=axis).abs().sum() for axis in range(image.ndim)]
-    return torch.stack(differences).sum() / image.numel()
+    sums = [difference.abs().sum() for difference in _differences(image)]
+    return torch.stack(sums).sum() / image.numel()
 
 
 def gradient_sparsity(image: Tensor, *, per_pixel: bool = True) -> Tensor:
@@ -55,11 +61,27 @@ def gradient_sparsity(image: Tensor, *, per_pixel: bool = True) -> Tensor:
         A scalar that does not depend on the contrast of the image.
     """
     norms, count = [], 0
-    for axis in range(image.ndim):  # one at a time, because those of a volume take much memory
-        difference = image.diff(dim=axis)
+    for difference in _differences(image):
         norms.append(torch.stack([difference.norm(1), difference.norm().square()]))
         count += difference.numel()
     l1, squares = torch.stack(norms).sum(dim=0)
     # The smallest positive number keeps the gradient finite for a constant image.
     l2 = (squares + torch.finfo(image.dtype).tiny).sqrt()
     return l1 / (l2 * count**0.5) if per_pixel else l1 / l2
+
+
+def _differences(image: Tensor) -> Iterator[Tensor]:
+    """Yield the forward differences of an image along each axis, in parts if it is large."""
+    planes = planes_at_once(image.shape)
+    for axis, side in enumerate(image.shape):
+        before, after = (image.narrow(axis, start, side - 1) for start in (0, 1))
+        for low, high in zip(before.split(planes), after.split(planes), strict=True):
+            yield high - low
+
+
+def planes_at_once(shape: Sequence[int]) -> int:
+    """Return for how many planes (or rows) of an image of a shape to compute terms at once.
+
+    To get memory for values of a whole volume takes longer than to compute them.
+    """
+    return max(1, _VALUES_AT_ONCE // math.prod(shape[1:]))

@@ -25,7 +25,6 @@ _TOP_SHARE = 0.02  # of the range of values, in which those values are counted
 # Areas of one value are not left out if less than this share of the image would remain.
 _MIN_VALID_SHARE = 0.02
 _FILL_SIGMA, _FILL_WEIGHT = 1.0, 0.02  # pixels; weight of what is known at a coarser scale only
-_CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], bool)
 _AROUND = [(i, j) for i in range(-2, 3) for j in range(-2, 3) if (i, j) != (0, 0)]
 _NEXT = [max(abs(i), abs(j)) == 1 for i, j in _AROUND]
 _QUARTILES = 1.349  # distance between the quartiles of a normal distribution, in deviations
@@ -131,7 +130,7 @@ def _spikes(plane: NDArray[np.floating[Any]], noise: float) -> NDArray[np.bool_]
         values = sign * plane
         padded = np.pad(values, 2, mode="reflect")
         # A candidate exceeds all but one of the pixels above, below and beside it.
-        second = ndimage.rank_filter(values, -2, footprint=_CROSS, mode="mirror")
+        second = _second_highest_beside(padded[1:-1, 1:-1])
         rows, columns = np.nonzero(values - second > _MIN_SPIKE * noise)
         if not len(rows):
             continue
@@ -143,6 +142,18 @@ def _spikes(plane: NDArray[np.floating[Any]], noise: float) -> NDArray[np.bool_]
         is_spike &= np.sort(around[_NEXT], axis=0)[-2] - centre < _MAX_NEIGHBOUR_SHARE * height
         found[rows[is_spike], columns[is_spike]] = True
     return found if found.mean() <= _MAX_SPIKE_SHARE else np.zeros_like(found)
+
+
+def _second_highest_beside(padded: NDArray[np.floating[Any]]) -> NDArray[Any]:
+    """Return the second highest of the pixels above, below, left and right of each pixel.
+
+    The image is padded by a pixel. For two and two pixels, this takes a tenth of the time of a rank
+    filter.
+    """
+    above, below = padded[:-2, 1:-1], padded[2:, 1:-1]
+    left, right = padded[1:-1, :-2], padded[1:-1, 2:]
+    lower = np.minimum(np.maximum(above, below), np.maximum(left, right))
+    return np.maximum(lower, np.maximum(np.minimum(above, below), np.minimum(left, right)))
 
 
 def _saturated(plane: NDArray[np.floating[Any]], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -55,14 +55,17 @@ def richardson_lucy(
     change: Tensor | None = None
     while True:
         updated = updated_scene(start, convolution, light, seen, weights)
-        step = 0.0
+        step, before = 0.0, change
         if accelerated:
-            before, change = change, updated - start
+            change = updated - start
             if before is not None:
                 length = before.norm().square().clamp(min=_TINY)
-                alignment = before.mul_(change).sum() / length
+                alignment = torch.dot(before.flatten(), change.flatten()) / length
                 step = min(max(float(alignment), 0.0), _MAX_STEP)
-        start = updated.add(updated - canvas, alpha=step).clamp_(min=0) if step else updated
+        start = updated
+        if step and before is not None:  # in the memory of the change before
+            extrapolated = torch.sub(updated, canvas, out=before).mul_(step)
+            start = extrapolated.add_(updated).clamp_(min=0)
         canvas = updated
         yield canvas
 

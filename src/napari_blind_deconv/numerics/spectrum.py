@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from napari_blind_deconv.numerics.fourier import threads
 from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseShape
 from napari_blind_deconv.numerics.whittle import fit_strength
 
@@ -116,7 +117,7 @@ class Spectrum:
         everywhere = frequencies_of(shape)
         power = _power(image) / valid_share
         used = _is_used(everywhere, noise)
-        frequencies = tuple(along[used] for along in everywhere)
+        frequencies = tuple(np.broadcast_to(along, used.shape)[used] for along in everywhere)
         variance = max(_noise_variance(power, everywhere, noise), _rounding(image))
         noise_power = variance * noise.power(frequencies) if not noise.is_white else variance
         return cls(
@@ -193,8 +194,8 @@ class Spectrum:
 
 
 def scene_frequency(
-    frequencies: Sequence[NDArray[np.float64]], sampling: Sequence[float]
-) -> NDArray[np.float64]:
+    frequencies: Sequence[NDArray[np.floating]], sampling: Sequence[float]
+) -> NDArray[np.floating]:
     """Return the magnitude of frequencies in the scene, where all directions are alike.
 
     Parameters
@@ -233,7 +234,8 @@ def noise_deviation(
     brightness, is white on average. The detail of a sharp image counts as noise, so that the
     estimate is an upper bound. All axes are spatial.
     """
-    return math.sqrt(Spectrum.of(image, valid_share, noise).noise_variance)
+    variance = _noise_variance(_power(image) / valid_share, frequencies_of(image.shape), noise)
+    return math.sqrt(max(variance, _rounding(image)))
 
 
 def periodic_component(image: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -242,18 +244,24 @@ def periodic_component(image: NDArray[np.floating]) -> NDArray[np.float64]:
     The spectrum of this component has no cross, which such jumps would cause. Source: Moisan,
     *Periodic plus smooth image decomposition*, JMIV 39 (2011).
     """
-    values = image.astype(np.float64)
-    jumps = np.zeros_like(values)
-    for axis in range(values.ndim):
-        first, last = (np.moveaxis(values, axis, 0)[end] for end in (0, -1))
+    smooth = fft.irfftn(_smooth_component(image), s=image.shape, workers=threads())
+    return image - smooth
+
+
+def _smooth_component(image: NDArray[np.floating]) -> NDArray[np.complex128]:
+    """Return the spectrum of what differs between an image and its periodic component."""
+    jumps = np.zeros(image.shape)
+    for axis in range(image.ndim):
+        first, last = (np.moveaxis(image, axis, 0)[end].astype(np.float64) for end in (0, -1))
         borders = np.moveaxis(jumps, axis, 0)  # a view
         borders[0] += last - first
         borders[-1] -= last - first
-    laplacian = np.sum([2 * np.cos(along) - 2 for along in frequencies_of(image.shape)], axis=0)
+    laplacian = reduce(np.add, [2 * np.cos(along) - 2 for along in frequencies_of(image.shape)])
     laplacian.flat[0] = 1  # avoids 0 / 0; the mean of the smooth component is set to 0 below
-    smooth = fft.rfftn(jumps) / laplacian
+    smooth: NDArray[np.complex128] = fft.rfftn(jumps, workers=threads())
+    smooth /= laplacian
     smooth.flat[0] = 0
-    return values - fft.irfftn(smooth, s=values.shape)
+    return smooth
 
 
 def windowed(
@@ -280,7 +288,10 @@ def border_window(shape: tuple[int, ...]) -> NDArray[np.float64]:
 
 def _power(image: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the power of all frequencies, scaled to the variance of white noise."""
-    return np.abs(fft.rfftn(periodic_component(image))) ** 2 / image.size
+    spectrum = fft.rfftn(image.astype(np.float64), workers=threads())
+    spectrum -= _smooth_component(image)
+    power: NDArray[np.float64] = np.square(spectrum.real) + np.square(spectrum.imag)
+    return power / image.size
 
 
 def _noise_variance(
@@ -305,15 +316,16 @@ def _rounding(image: NDArray[np.floating]) -> float:
 def frequencies_of(shape: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
     """Return the frequencies along each axis in radians per pixel.
 
-    Each array has the shape of the real Fourier transform of an image of the given shape.
+    The arrays are broadcast to the shape of the real Fourier transform of an image of that shape.
     """
     sides = [fft.fftfreq(side) for side in shape[:-1]] + [fft.rfftfreq(shape[-1])]
-    return tuple(np.meshgrid(*(2 * np.pi * side for side in sides), indexing="ij"))
+    return np.ix_(*(2 * np.pi * side for side in sides))
 
 
 def lengths(frequencies: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Return the lengths of vectors, given their components along each axis (broadcast)."""
-    return reduce(np.hypot, frequencies, np.zeros(()))
+    length: NDArray[np.float64] = np.sqrt(reduce(np.add, map(np.square, frequencies)))
+    return length
 
 
 def _is_used(frequencies: Sequence[NDArray[np.float64]], noise: NoiseShape) -> NDArray[np.bool_]:

@@ -198,7 +198,8 @@ def scene_penalty(
     """Return the weight L of the squared cosines of a scene, as :func:`wiener` describes it."""
     frequencies = cosine_frequencies(shape)
     ratio = _with_shape(noise_to_signal, noise, frequencies)
-    radius = scene_frequency(frequencies, sampling or (1.0,) * len(shape))
+    single = [along.astype(np.float32) for along in frequencies]
+    radius = scene_frequency(single, sampling or (1.0,) * len(shape))
     penalty = ratio / scene_power(radius, exponent) + kernel_error
     return np.asarray(penalty, np.float32)
 

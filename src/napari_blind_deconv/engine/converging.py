@@ -94,4 +94,6 @@ def _zip_to_longest(runs: list[Iterator[Fitted]]) -> Iterator[Fitted]:
 
 
 def _stacked(channels: list[Fitted]) -> Fitted:
+    if len(channels) == 1:  # without a copy
+        return Fitted(*(values[np.newaxis] for values in channels[0]))
     return Fitted(*map(np.stack, zip(*channels, strict=True)))

@@ -8,18 +8,17 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from napari_blind_deconv.numerics.convolution import Convolution, Fitted
 from napari_blind_deconv.numerics.cosines import cosines_of, from_cosines
 from napari_blind_deconv.numerics.lbfgs import minimised
-from napari_blind_deconv.numerics.local_model import Link, LocalModel
+from napari_blind_deconv.numerics.local_model import LocalModel
 from napari_blind_deconv.numerics.wiener import MIN_CURVATURE
 
 __all__ = ["log_gaussian"]
 
 # The estimate is found if a step decreases the objective by less than this, in nats per pixel.
-_TOLERANCE = 1e-4
+_TOLERANCE = 2e-4
 
 
 def log_gaussian(
@@ -64,55 +63,46 @@ class _Fit:
         Coefficients of the cosines, scaled so that the curvature is about 1 along all of them.
     gradient : Tensor
         Derivatives of the objective.
+    fitted : Fitted
+        The estimate where the objective was evaluated last, and its blur.
     """
 
     def __init__(
         self, observed: NDArray[np.float32], model: LocalModel, start: NDArray[np.float32]
     ) -> None:
-        # In units of the noise, so that the curvature of the objective is about 1.
-        self._unit, self._dark = np.float32(math.sqrt(model.noise)), np.float32(model.dark)
-        light, linear = ((image - self._dark) / self._unit for image in (observed, start))
-        self._link = Link(model.bright / float(self._unit))
-        level = np.asarray(model.level / self._unit, np.float32)
-        self._level = torch.from_numpy(level)
+        self._dark, dark = model.dark, np.float32(model.dark)
+        self._light = torch.from_numpy(observed - dark)
+        self._link = model.link
+        self._level = torch.from_numpy(np.asarray(model.level, np.float32))
         self._amplitude = torch.from_numpy(model.amplitude)
         self._convolution = Convolution(torch.from_numpy(model.kernel))
-        weights = np.where(model.valid, model.noise / model.variance, 0).astype(np.float32)
-        self._light, self._weights = torch.from_numpy(light), torch.from_numpy(weights)
-        scale = 1 / np.sqrt(model.power + model.penalty + np.float32(MIN_CURVATURE))
+        weights = np.where(model.valid, 1 / model.variance, 0).astype(np.float32)
+        self._weights = torch.from_numpy(weights)
+        curvature = model.power + model.penalty + np.float32(MIN_CURVATURE)
+        self._prior = torch.from_numpy(model.penalty / curvature)
+        scale = np.sqrt(np.float32(model.noise) / curvature)
         self._scale = torch.from_numpy(scale)
-        self._prior = torch.from_numpy(model.penalty * scale**2)
-        field = (self._link.inverse(linear) - level) / model.amplitude
+        field = (self._link.inverse(start - dark) - model.level) / model.amplitude
         self.coefficients = torch.from_numpy(cosines_of(field, overwrite=True) / scale)
         self.gradient = torch.empty_like(self.coefficients)
         self._scratch = torch.empty_like(self.coefficients)
         self._residual, self._weighted = map(torch.empty_like, (self._light, self._weights))
-        self._estimate: Tensor
-        self._blurred: Tensor
+        self.fitted: Fitted
 
     def evaluate(self) -> float:
         """Return the objective, and leave its gradient in `gradient`."""
         # In place where possible: memory for a volume takes longer than these operations.
         scaled = torch.mul(self._scale, self.coefficients, out=self._scratch)
         field = torch.from_numpy(from_cosines(scaled.numpy(), overwrite=True))
-        self._estimate = self._link(field.mul_(self._amplitude).add_(self._level))
-        self._blurred = self._convolution.forward(self._estimate)
-        residual = torch.sub(self._blurred, self._light, out=self._residual)
+        estimate = self._link(field.mul_(self._amplitude).add_(self._level))
+        blurred = self._convolution.forward(estimate)
+        residual = torch.sub(blurred, self._light, out=self._residual)
         weighted = torch.mul(self._weights, residual, out=self._weighted)
-        slope = self._link.slope(self._estimate, out=field).mul_(self._amplitude)
+        slope = self._link.slope(estimate, out=field).mul_(self._amplitude)
         slope.mul_(self._convolution.adjoint(weighted))
         from_data = torch.from_numpy(cosines_of(slope.numpy(), overwrite=True))
         prior = torch.mul(self._prior, self.coefficients, out=self.gradient)
         energy = residual.mul_(weighted).sum() + (prior.view(-1) @ self.coefficients.view(-1))
         self.gradient.addcmul_(from_data, self._scale)
+        self.fitted = Fitted(*(light.add_(self._dark).numpy() for light in (estimate, blurred)))
         return float(energy) / 2
-
-    @property
-    def fitted(self) -> Fitted:
-        """The estimate where the objective was evaluated last, in the units of the image."""
-        return Fitted(*map(self._in_units_of_image, (self._estimate, self._blurred)))
-
-    def _in_units_of_image(self, light: Tensor) -> NDArray[np.float32]:
-        intensities: NDArray[np.float32] = self._unit * light.numpy()
-        intensities += self._dark
-        return intensities

@@ -13,7 +13,7 @@ from torch import Tensor
 
 __all__ = ["gradient_sparsity", "mean_gradient", "mean_huber", "mean_square", "planes_at_once"]
 
-_VALUES_AT_ONCE = 2**19
+_VALUES_AT_ONCE = 2**20
 
 
 def mean_huber(residual: Tensor, delta: float) -> Tensor:

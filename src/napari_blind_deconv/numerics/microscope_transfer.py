@@ -29,12 +29,19 @@ _FWHM = math.sqrt(8 * math.log(2))
 # Wavelength of the excitation over that of the emission. It is 0.92 to 0.95 for the common pairs
 # 488 and 525 nm, 561 and 600 nm, 640 and 670 nm.
 _EXCITATION = 0.93
+_WATER_IN_OIL = 1.33 / 1.515  # refractive indices
 _AIRY_RADIUS = 1.22  # of half an Airy unit, in finest lateral periods
 
 
-def pupil_of(period: float, ratio: float) -> Pupil:
-    """Return the pupil with a finest lateral period and a ratio of aperture and index."""
-    return Pupil(ratio, 2 * ratio * period, Layers(1.0))
+def pupil_of(period: float, ratio: float, depth: float = 0.0) -> Pupil:
+    """Return the pupil with a finest lateral period and a ratio of aperture and index.
+
+    With a depth, in wavelengths in the immersion, the focus is so far below the cover glass of a
+    sample in water, which the objective with its oil immersion is not made for.
+    """
+    wavelength = 2 * ratio * period
+    layers = Layers(1.0, _WATER_IN_OIL if depth else None, depth * wavelength)
+    return Pupil(ratio, wavelength, layers)
 
 
 class RadialPsf(NamedTuple):
@@ -84,7 +91,8 @@ class RadialGrid:
 
     def widefield(self, pupil: Pupil) -> RadialPsf:
         """Return the PSF of a camera: all planes have the same light. The focus is at height 0."""
-        light = pupil.intensity(self._radii, self._heights)
+        focus = pupil.brightest_height() if pupil.layers.depth else 0.0
+        light = pupil.intensity(self._radii, focus + self._heights)
         return self._psf(Microscope(pupil), light / (self._area @ light))
 
     def confocal(
@@ -119,7 +127,7 @@ class RadialGrid:
         middle = len(self._heights) // 2
         widths = (
             2 * _half(self._radii, light[:, middle]),
-            2 * _half(self._heights[middle:], light[0, middle:]),
+            sum(_half(self._heights[middle:], light[0, middle::side]) for side in (1, -1)),
         )
         return RadialPsf(microscope, light, np.square(np.abs(field)), widths)
 

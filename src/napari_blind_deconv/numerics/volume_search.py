@@ -44,11 +44,17 @@ _LARGER_PERIODS = (1.0, 1.1, 1.2, 1.35)
 # the common one are compared: others are nearly the same as these with another pupil.
 _PINHOLES = (0.0, 0.5, 1.0, 1.5, 2.0)
 _COMMON_PINHOLES = (0.0, 1.0)
+# Depths below the cover glass, in wavelengths, of samples in water that are seen with oil immersion.
+# With other indices, other depths cause nearly the same aberration. They are compared if the
+# objective is known: without, aberrated microscopes explain too much.
+_DEPTHS_IN_WATER = (5.0, 12.0, 30.0)
+_ABERRATED_RATIO = 0.8  # of aperture and index, below which a depth causes little aberration
 # Steps of the grids above, between which the best microscope is refined.
 _FINER_PERIODS = (0.92, 1.0, 1.08)
 _FINER_RATIOS = (0.92, 1.0, 1.04)
 _FINER_SHEETS = (0.8, 1.0, 1.25)
 _FINER_PINHOLES = (0.8, 1.0, 1.25)
+_FINER_DEPTHS = (0.75, 1.0, 1.3)
 _LARGEST_RATIO = 0.97
 # Light that enters a widefield volume through its borders looks like light that only other
 # microscopes have. With this many nats more for them, five of six made widefield volumes are
@@ -91,6 +97,12 @@ class _Candidate(NamedTuple):
     transfer: NDArray[np.float64]
     widths: tuple[float, float]
     microscope: Microscope | None = None
+
+    @property
+    def depth(self) -> float:
+        """Depth in a sample that aberrates, in wavelengths."""
+        emission = None if self.microscope is None else self.microscope.emission
+        return 0.0 if emission is None else emission.layers.depth / emission.wavelength
 
 
 class ProbableKernel(NamedTuple):
@@ -168,6 +180,9 @@ def search_volume_kernels(
         kernel = _drawn(each.candidate, sampling, volume.shape)
         kernel = replace(kernel, misfit=each.misfit, width_deviation=each.deviation)
         kernels.append(ProbableKernel.of(kernel, each.evidence))
+        if each.candidate.depth:  # the spectrum does not tell on which side the sample begins
+            turned = kernel.with_weights(kernel.weights[::-1].copy())
+            kernels.append(ProbableKernel.of(turned, each.evidence))
     return sorted(kernels, key=lambda each: each.probability, reverse=True)
 
 
@@ -228,7 +243,8 @@ def _distinct(
 def _is_alike(one: _Candidate, other: _Candidate) -> bool:
     """Return whether two kernels are of one kind and of about the same widths."""
     ratios = np.abs(np.log(np.divide(one.widths, other.widths)))
-    return one.source is other.source and bool(ratios.max() < math.log(_LEAST_RATIO))
+    is_of_kind = one.source is other.source and bool(one.depth) == bool(other.depth)
+    return is_of_kind and bool(ratios.max() < math.log(_LEAST_RATIO))
 
 
 def _signal(means: CylinderMeans, best: _Candidate) -> float:
@@ -238,12 +254,17 @@ def _signal(means: CylinderMeans, best: _Candidate) -> float:
 
 def _evidence(evidence: VolumeEvidence, candidates: Sequence[_Candidate]) -> list[float]:
     values = evidence.of_transfers(np.array([each.transfer for each in candidates]))
-    advantages = [_advantage(each.source) for each in candidates]
+    advantages = [_advantage(each) for each in candidates]
     return [float(value) for value in values + advantages]
 
 
-def _advantage(source: KernelSource) -> float:
-    return _WIDEFIELD_ADVANTAGE if source is KernelSource.WIDEFIELD else 0.0
+def _advantage(candidate: _Candidate) -> float:
+    """Return what speaks for a kernel before the spectrum is seen, in nats.
+
+    A widefield microscope is aberrated as probably as not, and then at any depth, from either side.
+    """
+    advantage = _WIDEFIELD_ADVANTAGE if candidate.source is KernelSource.WIDEFIELD else 0.0
+    return advantage - math.log(2 * len(_DEPTHS_IN_WATER)) if candidate.depth else advantage
 
 
 def _deviation(candidates: Sequence[_Candidate], values: NDArray[np.float64]) -> float:
@@ -279,8 +300,9 @@ class _Family:
             for period in _PERIODS:
                 yield self._of_pupils(float(period), _RATIOS, _COMMON_PINHOLES)
             return
+        depths = _DEPTHS_IN_WATER if pupil.ratio >= _ABERRATED_RATIO else ()
         for factor in _LARGER_PERIODS:
-            yield self._of_pupils(factor * pupil.period, (pupil.ratio / factor,), _PINHOLES)
+            yield self._of_pupils(factor * pupil.period, (pupil.ratio / factor,), _PINHOLES, depths)
 
     def around(self, best: _Candidate, pupil: PupilShape | None) -> Iterator[_Candidate]:
         """Yield kernels like the best one, between those that were compared."""
@@ -308,6 +330,10 @@ class _Family:
                 pinholes = [wider * pinhole for wider in _FINER_PINHOLES] if pinhole else [0.0]
                 for psf in grid.confocal(widefield, pinholes):
                     yield _candidate(best.source, psf)
+            elif best.depth:
+                for deeper in _FINER_DEPTHS:
+                    aberrated = pupil_of(period, ratio, deeper * best.depth)
+                    yield _candidate(best.source, grid.widefield(aberrated))
             else:
                 yield _candidate(best.source, widefield)
 
@@ -330,14 +356,23 @@ class _Family:
             yield _Candidate(best.source, transfer, widths)
 
     def _of_pupils(
-        self, period: float, ratios: Iterable[float], pinholes: Sequence[float]
+        self,
+        period: float,
+        ratios: Iterable[float],
+        pinholes: Sequence[float],
+        depths: Sequence[float] = (),
     ) -> Iterator[_Candidate]:
         grid = self._grid(period)
         for ratio in ratios:
             widefield = grid.widefield(pupil_of(period, ratio))
-            for kind in _KINDS if self.kind is None else (self.kind,):
+            kinds = _KINDS if self.kind is None else (self.kind,)
+            for kind in kinds:
                 for psf in self._of_kind(kind, grid, widefield, pinholes):
                     yield _candidate(kind, psf)
+            if KernelSource.WIDEFIELD in kinds:
+                for depth in depths:
+                    psf = grid.widefield(pupil_of(period, ratio, depth))
+                    yield _candidate(KernelSource.WIDEFIELD, psf)
 
     @staticmethod
     def _of_kind(

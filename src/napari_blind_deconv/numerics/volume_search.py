@@ -44,9 +44,9 @@ _LARGER_PERIODS = (1.0, 1.1, 1.2, 1.35)
 # the common one are compared: others are nearly the same as these with another pupil.
 _PINHOLES = (0.0, 0.5, 1.0, 1.5, 2.0)
 _COMMON_PINHOLES = (0.0, 1.0)
-# Depths below the cover glass, in wavelengths, of samples in water that are seen with oil immersion.
-# With other indices, other depths cause nearly the same aberration. They are compared if the
-# objective is known: without, aberrated microscopes explain too much.
+# Depths below the cover glass, in wavelengths, of samples in water seen with oil immersion. With
+# other indices, other depths cause nearly the same aberration. They are compared if the objective
+# is known: without, aberrated microscopes explain too much.
 _DEPTHS_IN_WATER = (5.0, 12.0, 30.0)
 _ABERRATED_RATIO = 0.8  # of aperture and index, below which a depth causes little aberration
 # Steps of the grids above, between which the best microscope is refined.

@@ -75,8 +75,8 @@ FAULTS = (
     Fault(
         "log-gaussian: every pixel has the same noise",
         "numerics/local_model.py",
-        "variance = np.square(camera.deviation(blurred))",
-        "variance = np.square(camera.deviation(np.full_like(blurred, blurred.mean())))",
+        "np.square(camera.deviation(blurred)",
+        "np.square(camera.deviation(np.full_like(blurred, blurred.mean()))",
         "log_gaussian",
     ),
     Fault(
@@ -182,8 +182,8 @@ FAULTS = (
     Fault(
         "a hot pixel in a corner is kept",
         "numerics/pixel_faults.py",
-        'footprint=_CROSS, mode="mirror"',
-        "footprint=_CROSS",
+        'np.pad(values, 2, mode="reflect")',
+        'np.pad(values, 2, mode="symmetric")',
         "pixel_faults",
     ),
     Fault(
@@ -238,7 +238,7 @@ FAULTS = (
     Fault(
         "the networks explain masked pixels",
         "engine/objective.py",
-        "residual = residual * self._valid",
+        "residual = residual * self._valid[part]",
         "pass",
         "inspection",
     ),

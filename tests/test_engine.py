@@ -35,7 +35,7 @@ from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.stacks import run_stack
 from napari_blind_deconv.errors import OutOfMemoryError
 from napari_blind_deconv.kernel_widths import KernelWidths
-from napari_blind_deconv.numerics.intensity import IntensityMap
+from napari_blind_deconv.numerics.intensity import IntensityMap, local_median
 from napari_blind_deconv.numerics.location import kernel_centroid
 from napari_blind_deconv.numerics.metrics import kernel_similarity, psnr_up_to_shift
 from napari_blind_deconv.numerics.optics import gaussian_kernel
@@ -854,6 +854,13 @@ class TestInputs:
         image = GOOD.copy()
         image[5, 5] = 60_000
         assert IntensityMap.of(image[None]).high <= 1
+
+    @pytest.mark.parametrize("shape", [(2, 20, 31), (1, 4, 9, 12), (3, 2, 2)])
+    def test_the_median_is_that_of_the_pixels_around(self, shape):
+        channels = np.random.default_rng(0).normal(size=shape).round(1)
+        window = (1,) * (len(shape) - 2) + (3, 3)
+        expected = ndimage.median_filter(channels, size=window)
+        np.testing.assert_array_equal(local_median(channels), expected)
 
     def test_the_intensity_map_can_be_inverted(self):
         values = np.array([[[-5.0, 100.0, 1e4]]])

@@ -20,7 +20,7 @@ from napari_blind_deconv.numerics.cylinders import CORNERS, EXPONENTS, CylinderM
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.numerics.spectrum import Spectrum, windowed
 from napari_blind_deconv.numerics.volume_evidence import VolumeEvidence
-from napari_blind_deconv.numerics.volume_search import PupilShape
+from napari_blind_deconv.numerics.volume_kernels import PupilShape
 from training.scenes import log_uniform
 
 __all__ = ["VOLUME_SORTS", "MadeVolume", "made_volume", "scene_shares"]

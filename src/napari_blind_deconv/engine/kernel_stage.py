@@ -12,7 +12,8 @@ from napari_blind_deconv.errors import UntoldKernelError
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.kernel_search import search_kernel
-from napari_blind_deconv.numerics.volume_search import PupilShape, search_volume_kernels
+from napari_blind_deconv.numerics.volume_kernels import PupilShape
+from napari_blind_deconv.numerics.volume_search import search_volume_kernels
 from napari_blind_deconv.optics import MicroscopeKind
 from napari_blind_deconv.results import Snapshot, Stage
 

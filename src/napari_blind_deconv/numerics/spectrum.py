@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -195,7 +196,7 @@ class Spectrum:
 
 def scene_frequency(
     frequencies: Sequence[NDArray[np.floating]], sampling: Sequence[float]
-) -> NDArray[np.floating]:
+) -> NDArray[Any]:
     """Return the magnitude of frequencies in the scene, where all directions are alike.
 
     Parameters
@@ -322,10 +323,9 @@ def frequencies_of(shape: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
     return np.ix_(*(2 * np.pi * side for side in sides))
 
 
-def lengths(frequencies: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+def lengths(frequencies: Sequence[NDArray[np.floating]]) -> NDArray[Any]:
     """Return the lengths of vectors, given their components along each axis (broadcast)."""
-    length: NDArray[np.float64] = np.sqrt(reduce(np.add, map(np.square, frequencies)))
-    return length
+    return np.sqrt(reduce(np.add, map(np.square, frequencies)))
 
 
 def _is_used(frequencies: Sequence[NDArray[np.float64]], noise: NoiseShape) -> NDArray[np.bool_]:

@@ -1,14 +1,20 @@
 """The Huber loss and the ratio of sparse gradients."""
 
+import numpy as np
 import pytest
 import torch
 
+from napari_blind_deconv import Image, KernelChoice, Settings
+from napari_blind_deconv.engine.objective import Objective
+from napari_blind_deconv.engine.problem import Problem
+from napari_blind_deconv.numerics import losses
 from napari_blind_deconv.numerics.losses import (
     gradient_sparsity,
     mean_gradient,
     mean_huber,
     mean_square,
 )
+from napari_blind_deconv.task import Task
 
 
 def test_huber_is_quadratic_inside_and_linear_outside():
@@ -79,3 +85,28 @@ def test_mean_square_counts_outliers_in_full():
     residual[0] = 2
     assert mean_square(residual).item() == pytest.approx(0.4)
     assert mean_huber(residual, 0.05) < 0.1 * mean_square(residual)
+
+
+@SHAPES
+@pytest.mark.parametrize("term", [gradient_sparsity, mean_gradient])
+def test_a_large_image_is_measured_in_parts(shape, term, monkeypatch):
+    image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    whole = term(image)
+    monkeypatch.setattr(losses, "_VALUES_AT_ONCE", image[0].numel() * 2)
+    torch.testing.assert_close(term(image), whole)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_objective_of_parts_is_that_of_the_whole(masked, monkeypatch):
+    random = np.random.default_rng(0)
+    counts = random.poisson(100, (40, 50, 3)).astype(np.float32)
+    mask = np.zeros(counts.shape[:2], bool)
+    mask[:7, 20:] = masked
+    image = Image(counts, "YXS", masked=mask)
+    problem = Problem.of(Task(image, Settings(), KernelChoice.find()))
+    blurred = torch.rand(problem.observed.shape, generator=torch.Generator().manual_seed(1))
+    objective = Objective(problem)
+    whole = objective.of_blurred(blurred, blurred)
+    monkeypatch.setattr(losses, "_VALUES_AT_ONCE", 300)
+    for part, expected in zip(objective.of_blurred(blurred, blurred), whole, strict=True):
+        torch.testing.assert_close(part, expected)

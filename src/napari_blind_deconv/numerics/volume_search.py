@@ -45,7 +45,7 @@ _WIDEFIELD_ADVANTAGE = 6.0
 _LEAST_SIGNAL = 50.0
 # Deviations of the logarithm of the widths: a larger one tells nothing about them; and what scenes
 # and microscopes that are none of those compared add, without and with a known objective, so that
-# 68 % of made volumes are within one (`training.volumes`, seeds 7300 to 7419, with trials).
+# 68 % of made volumes are within one (`training.volumes`, seeds from 7300, kernels by trials).
 _LARGEST_DEVIATION = 0.6
 _MODEL_DEVIATION, _MODEL_DEVIATION_OF_PUPIL = 0.28, 0.13
 # Kernels that are returned: at most so many, whose evidence is at most so many nats less than that

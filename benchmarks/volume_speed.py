@@ -1,0 +1,122 @@
+"""``python -m benchmarks.volume_speed``: time and memory for a large volume, beside its peers.
+
+Every method runs in a process of its own, with all threads, on the same made volume of points and
+clouds in a widefield microscope. What Python and its packages take is part of the memory, and what
+they take to be loaded is not part of the time.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import torch
+import typer
+from numpy.typing import NDArray
+from scipy import ndimage, signal
+from skimage.restoration import richardson_lucy as scikit_image
+
+from benchmarks.memory import peak_memory
+from benchmarks.tables import markdown
+from benchmarks.volumes import OPTICS, PIXEL_SIZE, SCENES
+from napari_blind_deconv import Kernel, KernelChoice, Settings, deconvolve, microscope_psf
+
+ITERATIONS = 30  # of Richardson-Lucy
+WINDOW = (11, 33, 33)  # voxels of the PSF
+_PHOTONS, _OFFSET = 200, 100
+_PEER = f"Richardson-Lucy of scikit-image, {ITERATIONS} iterations"
+
+
+def main(
+    sides: Annotated[tuple[int, int, int], typer.Option(help="Sides in voxels.")] = (64, 512, 512),
+    only: Annotated[str, typer.Option("--method", help="Methods with this in the name.")] = "",
+) -> None:
+    """Print seconds, their ratio to scikit-image's, iterations and peak memory of each method."""
+    rows = {}
+    for name in _methods():
+        if only in name:
+            # A new process, whose peak memory is that of the method alone.
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                rows[name] = pool.submit(_measured, name, sides).result()
+    table = pd.DataFrame(rows).T.astype({"iterations": int})
+    if _PEER in table.index:
+        table["times scikit-image"] = table["s"] / table.loc[_PEER, "s"]
+    typer.echo(markdown(table))
+
+
+def _measured(name: str, sides: tuple[int, int, int]) -> dict[str, float]:
+    volume, psf = _volume(sides)
+    started = time.perf_counter()
+    iterations = _methods()[name](volume, psf)
+    seconds = time.perf_counter() - started
+    memory = peak_memory(torch.device("cpu"))
+    return {
+        "s": seconds,
+        "iterations": iterations,
+        "peak memory, GiB": float("nan") if memory is None else memory,
+    }
+
+
+def _volume(sides: tuple[int, int, int]) -> tuple[NDArray[np.uint16], Kernel]:
+    """Return a made volume in counts, and its PSF."""
+    random = np.random.default_rng(0)
+    psf = microscope_psf(OPTICS["widefield"], PIXEL_SIZE, within=WINDOW)
+    clouds = ndimage.gaussian_filter(random.normal(size=sides), (3, 9, 9))
+    scene = SCENES["spots"](random, sides) + 0.05 * (clouds > 0.02)
+    light = signal.fftconvolve(scene, psf.weights, mode="same").clip(0)
+    counts = random.poisson(_PHOTONS * light / np.quantile(light, 0.999)) + _OFFSET
+    return counts.astype(np.uint16), psf
+
+
+_Method = Callable[[NDArray[np.uint16], Kernel], int]
+
+
+def _methods() -> dict[str, _Method]:
+    """Return methods that deconvolve a volume and return their number of iterations."""
+    lucy = Settings(
+        solver="richardson-lucy",
+        max_iterations=ITERATIONS,
+        stop_at_noise=False,
+        early_stopping=False,
+    )
+    methods: dict[str, _Method] = {_PEER: _scikit_image}
+    if importlib.util.find_spec("RedLionfishDeconv") is not None:
+        methods[f"RedLionfish, {ITERATIONS} iterations"] = _red_lionfish
+    return methods | {
+        f"richardson-lucy, {ITERATIONS} iterations": lambda volume, psf: _ours(volume, lucy, psf),
+        "default": lambda volume, psf: _ours(volume, Settings(), psf),
+        "default, kernel found": lambda volume, _: _ours(volume, Settings(), None),
+    }
+
+
+def _ours(volume: NDArray[np.uint16], settings: Settings, psf: Kernel | None) -> int:
+    kernel = KernelChoice.find() if psf is None else psf
+    settings = settings.with_changes(device="cpu")
+    result = deconvolve(volume, settings, axes="ZYX", pixel_size=PIXEL_SIZE, kernel=kernel)
+    return len(result.trace)
+
+
+def _scikit_image(volume: NDArray[np.uint16], psf: Kernel) -> int:
+    light = (volume.astype(np.float32) - _OFFSET).clip(0)
+    scikit_image(light / light.max(), psf.weights, ITERATIONS, clip=False)
+    return ITERATIONS
+
+
+def _red_lionfish(volume: NDArray[np.uint16], psf: Kernel) -> int:
+    import RedLionfishDeconv
+
+    light = (volume.astype(np.float32) - _OFFSET).clip(0)
+    RedLionfishDeconv.doRLDeconvolutionFromNpArrays(
+        light, psf.weights, niter=ITERATIONS, method="cpu"
+    )
+    return ITERATIONS
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -105,3 +105,11 @@ def test_nothing_changes_where_no_step_decreases_the_function():
     uphill = Function(lambda x: math.nan * x.sum(), torch.ones(3))
     assert math.isnan(uphill.steps(2)[-1])
     assert uphill.evaluations < 25, "a step ends after some evaluations"
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-22, 1e-15])
+def test_changes_that_vanish_in_single_precision_are_left_out(scale):
+    run = Function(lambda x: scale * (x - 1).square().sum(), torch.zeros(4))
+    values = run.steps(10)
+    assert all(math.isfinite(value) for value in values)
+    assert torch.isfinite(run.point).all()

@@ -61,37 +61,46 @@ def minimised(
         yield value
 
 
+class _Pair(NamedTuple):
+    """A step, the change of the gradient on it, their product, and the square of the change."""
+
+    step: Tensor
+    change: Tensor
+    product: float
+    square: float
+
+
 class _Steps:
     """The last steps, which tell the curvature of the function."""
 
     def __init__(self, memory: int) -> None:
         self._memory = memory
-        self._pairs: list[tuple[Tensor, Tensor, float]] = []  # step, change of gradient, product
+        self._pairs: list[_Pair] = []
 
     def add(self, length: float, direction: Tensor, gradient: Tensor, before: Tensor) -> None:
-        """Remember a step, in the memory of the oldest, unless the function curves downwards."""
+        """Remember a step, in the memory of the oldest, unless nothing curves upwards."""
         if len(self._pairs) == self._memory:
-            step, change, _ = self._pairs.pop(0)
+            step, change, *_ = self._pairs.pop(0)
         else:
             step, change = torch.empty_like(direction), torch.empty_like(direction)
         torch.mul(direction, length, out=step)
         torch.sub(gradient, before, out=change)
-        product = float(torch.dot(step, change))
-        if product > 0:
-            self._pairs.append((step, change, product))
+        product, square = float(torch.dot(step, change)), float(torch.dot(change, change))
+        if min(product, square) > torch.finfo(step.dtype).tiny:
+            self._pairs.append(_Pair(step, change, product, square))
 
     def descend(self, gradient: Tensor, direction: Tensor) -> None:
         """Compute the direction in which the function is expected to have its minimum."""
         direction.copy_(gradient).neg_()
         shares = []
-        for step, change, product in reversed(self._pairs):
-            shares.append(share := float(torch.dot(step, direction)) / product)
-            direction.add_(change, alpha=-share)
+        for pair in reversed(self._pairs):
+            shares.append(share := float(torch.dot(pair.step, direction)) / pair.product)
+            direction.add_(pair.change, alpha=-share)
         if self._pairs:
-            _, change, product = self._pairs[-1]
-            direction.mul_(product / float(torch.dot(change, change)))
-        for (step, change, product), share in zip(self._pairs, reversed(shares), strict=True):
-            direction.add_(step, alpha=share - float(torch.dot(change, direction)) / product)
+            direction.mul_(self._pairs[-1].product / self._pairs[-1].square)
+        for pair, share in zip(self._pairs, reversed(shares), strict=True):
+            taken = float(torch.dot(pair.change, direction)) / pair.product
+            direction.add_(pair.step, alpha=share - taken)
 
 
 class _Sample(NamedTuple):

@@ -350,9 +350,13 @@ def _correlation_lengths(
     """
     single = [along.astype(np.float32) for along in cosine_frequencies(penalty.shape)]
     radius = scene_frequency(single, sampling)
+    # Both relative to their largest values, because single precision would not hold the squares.
+    gain = power / (power + penalty)
+    gain /= gain.max()
     # The scene's power is proportional to 1 / penalty, where this is not the error of the kernel.
-    resolved = np.square(radius * power / (power + penalty)) / penalty
+    resolved = np.square(radius * gain) / (penalty / penalty.min())
     resolved[radius > math.pi] = 0
+    resolved /= resolved.max()
     total = float(resolved.sum(dtype=np.float64))
     samples = total**2 / float(np.square(resolved).sum(dtype=np.float64))
     length = (math.prod(sampling) * resolved.size / samples) ** (1 / resolved.ndim)

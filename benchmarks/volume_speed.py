@@ -23,13 +23,14 @@ from scipy import ndimage, signal
 from skimage.restoration import richardson_lucy as scikit_image
 
 from benchmarks.memory import peak_memory
+from benchmarks.suites.volumes import red_lionfish
 from benchmarks.tables import markdown
-from benchmarks.volumes import OPTICS, PIXEL_SIZE, SCENES
+from benchmarks.volumes import OFFSET, OPTICS, PIXEL_SIZE, SCENES
 from napari_blind_deconv import Kernel, KernelChoice, Settings, deconvolve, microscope_psf
 
 ITERATIONS = 30  # of Richardson-Lucy
 WINDOW = (11, 33, 33)  # voxels of the PSF
-_PHOTONS, _OFFSET = 200, 100
+_PHOTONS = 200
 _PEER = f"Richardson-Lucy of scikit-image, {ITERATIONS} iterations"
 
 
@@ -70,7 +71,7 @@ def _volume(sides: tuple[int, int, int]) -> tuple[NDArray[np.uint16], Kernel]:
     clouds = ndimage.gaussian_filter(random.normal(size=sides), (3, 9, 9))
     scene = SCENES["spots"](random, sides) + 0.05 * (clouds > 0.02)
     light = signal.fftconvolve(scene, psf.weights, mode="same").clip(0)
-    counts = random.poisson(_PHOTONS * light / np.quantile(light, 0.999)) + _OFFSET
+    counts = random.poisson(_PHOTONS * light / np.quantile(light, 0.999)) + OFFSET
     return counts.astype(np.uint16), psf
 
 
@@ -103,19 +104,18 @@ def _ours(volume: NDArray[np.uint16], settings: Settings, psf: Kernel | None) ->
 
 
 def _scikit_image(volume: NDArray[np.uint16], psf: Kernel) -> int:
-    light = (volume.astype(np.float32) - _OFFSET).clip(0)
+    light = _light(volume)
     scikit_image(light / light.max(), psf.weights, ITERATIONS, clip=False)
     return ITERATIONS
 
 
 def _red_lionfish(volume: NDArray[np.uint16], psf: Kernel) -> int:
-    import RedLionfishDeconv
-
-    light = (volume.astype(np.float32) - _OFFSET).clip(0)
-    RedLionfishDeconv.doRLDeconvolutionFromNpArrays(
-        light, psf.weights, niter=ITERATIONS, method="cpu"
-    )
+    red_lionfish(_light(volume), psf.weights, ITERATIONS)
     return ITERATIONS
+
+
+def _light(volume: NDArray[np.uint16]) -> NDArray[np.float32]:
+    return (volume.astype(np.float32) - OFFSET).clip(0)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from napari_blind_deconv import Image, Optics, Settings, deconvolve, deconvolve_
 from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.richardson_lucy import richardson_lucy
 
-__all__ = ["SUITE"]
+__all__ = ["SUITE", "red_lionfish"]
 
 BORDER = 4  # voxels that are left out of the score on each side
 REACH = 2.0  # voxels; a larger shift against the truth is an error, not an alignment
@@ -214,14 +214,20 @@ def _scikit_image(case: VolumeCase) -> Estimates:
 
 
 def _red_lionfish(case: VolumeCase) -> Estimates:
-    import RedLionfishDeconv
-
     light = (case.observed - case.offset).clip(0)
     for iterations in PEER_ITERATIONS:
-        estimate = RedLionfishDeconv.doRLDeconvolutionFromNpArrays(
-            light, case.psf.weights, niter=iterations, method="cpu"
-        )
-        yield str(iterations), np.asarray(estimate) + case.offset
+        yield str(iterations), red_lionfish(light, case.psf.weights, iterations) + case.offset
+
+
+def red_lionfish(
+    light: NDArray[np.float32], psf: NDArray[np.float32], iterations: int
+) -> NDArray[np.float32]:
+    """Return the estimate of RedLionfish on the CPU, of light without an offset."""
+    import RedLionfishDeconv
+
+    return np.asarray(
+        RedLionfishDeconv.doRLDeconvolutionFromNpArrays(light, psf, niter=iterations, method="cpu")
+    )
 
 
 def _sdeconv(case: VolumeCase) -> Estimates:

@@ -14,9 +14,9 @@ from napari_blind_deconv.numerics.fourier import threads
 __all__ = ["cosine_frequencies", "cosines_of", "from_cosines", "power_of_kernel"]
 
 
-def cosine_frequencies(shape: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
+def cosine_frequencies(shape: tuple[int, ...]) -> tuple[NDArray[np.float32], ...]:
     """Return the frequencies of the cosines on a canvas along each axis (broadcast)."""
-    return np.ix_(*(np.pi * np.arange(side) / side for side in shape))
+    return np.ix_(*((np.pi * np.arange(side) / side).astype(np.float32) for side in shape))
 
 
 def cosines_of(canvas: NDArray[np.float32], *, overwrite: bool = False) -> NDArray[np.float32]:

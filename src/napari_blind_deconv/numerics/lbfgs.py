@@ -78,7 +78,7 @@ class _Steps:
         self._pairs: list[_Pair] = []
 
     def add(self, length: float, direction: Tensor, gradient: Tensor, before: Tensor) -> None:
-        """Remember a step, in the memory of the oldest, unless nothing curves upwards."""
+        """Remember a step, in the memory of the oldest, unless the function curves down on it."""
         if len(self._pairs) == self._memory:
             step, change, *_ = self._pairs.pop(0)
         else:

@@ -348,8 +348,7 @@ def _correlation_lengths(
 
     The area of correlation of a random field with the power P(ω) is (2π)² ∫P² / (∫P)².
     """
-    single = [along.astype(np.float32) for along in cosine_frequencies(penalty.shape)]
-    radius = scene_frequency(single, sampling)
+    radius = scene_frequency(cosine_frequencies(penalty.shape), sampling)
     # Both relative to their largest values, because single precision would not hold the squares.
     gain = power / (power + penalty)
     gain /= gain.max()
@@ -387,8 +386,7 @@ def with_kernel_error(
         Standard deviation of the logarithm of the kernel's width, about its relative error. Raising
         it gives less weight to the edges of bright objects.
     """
-    single = [along.astype(np.float32) for along in cosine_frequencies(blurred.shape)]
-    squares = [np.square(along) for along in single]
+    squares = [np.square(along) for along in cosine_frequencies(blurred.shape)]
     smooth = [np.exp(-(_SMOOTHING**2) / 2 * square) for square in squares]
     widths = np.diag(kernel_covariance(kernel)).astype(np.float32)
     curvature = reduce(np.add, [w * square for w, square in zip(widths, squares, strict=True)])

@@ -147,8 +147,8 @@ def _spikes(plane: NDArray[np.floating[Any]], noise: float) -> NDArray[np.bool_]
 def _second_highest_beside(padded: NDArray[np.floating[Any]]) -> NDArray[Any]:
     """Return the second highest of the pixels above, below, left and right of each pixel.
 
-    The image is padded by a pixel. For two and two pixels, this takes a tenth of the time of a rank
-    filter.
+    The image is padded by a pixel. Minima and maxima of pairs take a tenth of the time of a filter
+    that ranks all four.
     """
     above, below = padded[:-2, 1:-1], padded[2:, 1:-1]
     left, right = padded[1:-1, :-2], padded[1:-1, 2:]

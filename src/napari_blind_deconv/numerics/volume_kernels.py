@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -19,12 +20,12 @@ from napari_blind_deconv.numerics.cylinders import CylinderMeans
 from napari_blind_deconv.numerics.microscope import Microscope
 from napari_blind_deconv.numerics.microscope_transfer import RadialGrid, RadialPsf, pupil_of
 
-__all__ = ["DEPTHS", "DEPTHS_IN_WATER", "FWHM", "SIGMAS", "Candidate", "KernelFamily", "PupilShape"]
+__all__ = ["DEPTHS_IN_WATER", "FWHM", "Candidate", "KernelFamily", "PupilShape"]
 
 FWHM = math.sqrt(8 * math.log(2))  # of a Gaussian, in standard deviations
 _KINDS = (KernelSource.WIDEFIELD, KernelSource.CONFOCAL, KernelSource.LIGHT_SHEET)
-SIGMAS = np.geomspace(0.3, 6.0, 16)  # across the axis, in smallest sides of a voxel
-DEPTHS = np.geomspace(0.2, 8.0, 17)  # along it, in planes
+_SIGMAS = np.geomspace(0.3, 6.0, 16)  # across the axis, in smallest sides of a voxel
+_DEPTHS = np.geomspace(0.2, 8.0, 17)  # along it, in planes
 _PERIODS = np.geomspace(2.1, 12.0, 12)  # finest lateral periods, in smallest sides of a voxel
 _RATIOS = (0.3, 0.5, 0.7, 0.85, 0.95)  # of aperture and refractive index
 # Thickness of a light sheet in wavelengths in the medium. Thinner ones are hardly made.
@@ -91,14 +92,14 @@ class KernelFamily:
     planes: int
     kind: KernelSource | None = None  # of the microscope, if it is known
 
-    def gaussians(self, transfers: NDArray[np.float64]) -> Iterator[Candidate]:
-        """Yield Gaussians of all widths, with their |H|² ``(across, along, n)``."""
-        along = DEPTHS * self.sampling[0]
-        sides = itertools.product(SIGMAS, along)
-        flat = transfers.reshape(-1, transfers.shape[-1])
-        for (lateral, axial), transfer in zip(sides, flat, strict=True):
-            widths = (FWHM * float(lateral), FWHM * float(axial))
-            yield Candidate(KernelSource.GAUSSIAN, transfer, widths)
+    @cached_property
+    def gaussian_transfers(self) -> NDArray[np.float64]:
+        """|H|² of Gaussians of all widths ``(across, along, n)``."""
+        return self.means.gaussians(_SIGMAS, self._depths)
+
+    def gaussians(self) -> Iterator[Candidate]:
+        """Yield Gaussians of all widths."""
+        yield from _gaussians(_SIGMAS, self._depths, self.gaussian_transfers)
 
     def microscopes(self, pupil: PupilShape | None) -> Iterator[Iterator[Candidate]]:
         """Yield the microscopes of each lateral period: those that the objective allows, or all."""
@@ -150,16 +151,11 @@ class KernelFamily:
         return _candidate(KernelSource.NARROWEST, psf)
 
     def _gaussians_around(self, best: Candidate) -> Iterator[Candidate]:
-        steps = [np.linspace(-0.5, 0.5, 5) * math.log(g[1] / g[0]) for g in (SIGMAS, DEPTHS)]
+        steps = [np.linspace(-0.5, 0.5, 5) * math.log(g[1] / g[0]) for g in (_SIGMAS, _DEPTHS)]
         lateral, axial = (
             width / FWHM * np.exp(step) for width, step in zip(best.widths, steps, strict=True)
         )
-        transfers = self.means.gaussians(lateral, axial).reshape(-1, best.transfer.size)
-        for (across, along), transfer in zip(
-            itertools.product(lateral, axial), transfers, strict=True
-        ):
-            widths = (FWHM * float(across), FWHM * float(along))
-            yield Candidate(best.source, transfer, widths)
+        yield from _gaussians(lateral, axial, self.means.gaussians(lateral, axial))
 
     def _of_pupils(
         self,
@@ -195,6 +191,11 @@ class KernelFamily:
             for thickness in _SHEETS:
                 yield grid.light_sheet(widefield, thickness * pupil.wavelength)
 
+    @property
+    def _depths(self) -> NDArray[np.float64]:
+        """Standard deviations of the Gaussians along the axis, in smallest sides of a voxel."""
+        return _DEPTHS * self.sampling[0]
+
     def _grid(self, period: float) -> RadialGrid:
         across, along = np.sqrt(self.means.across), np.sqrt(self.means.along)
         return RadialGrid(across, along, self.sampling[0], self.planes, period)
@@ -202,3 +203,13 @@ class KernelFamily:
 
 def _candidate(source: KernelSource, psf: RadialPsf) -> Candidate:
     return Candidate(source, psf.transfer, psf.widths, psf.microscope)
+
+
+def _gaussians(
+    lateral: NDArray[np.float64], axial: NDArray[np.float64], transfers: NDArray[np.float64]
+) -> Iterator[Candidate]:
+    """Yield Gaussians, with their standard deviations and |H|² ``(across, along, n)``."""
+    flat = transfers.reshape(-1, transfers.shape[-1])
+    for (across, along), transfer in zip(itertools.product(lateral, axial), flat, strict=True):
+        widths = (FWHM * float(across), FWHM * float(along))
+        yield Candidate(KernelSource.GAUSSIAN, transfer, widths)

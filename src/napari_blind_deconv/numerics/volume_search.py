@@ -23,10 +23,8 @@ from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.numerics.parametric_kernel import WIDEST_POINT
 from napari_blind_deconv.numerics.volume_evidence import VolumeEvidence
 from napari_blind_deconv.numerics.volume_kernels import (
-    DEPTHS,
     DEPTHS_IN_WATER,
     FWHM,
-    SIGMAS,
     Candidate,
     KernelFamily,
     PupilShape,
@@ -146,12 +144,11 @@ def _most_probable(
 ) -> Generator[Kernel, None, list[_Found]]:
     """Return the most probable kernels; none if the spectrum does not tell their width."""
     means = family.means
-    gaussians = means.gaussians(SIGMAS, DEPTHS * family.sampling[0])
-    evidence = VolumeEvidence.of(means, gaussians)
+    evidence = VolumeEvidence.of(means, family.gaussian_transfers)
     candidates: list[Candidate] = []
     values: list[float] = []
     best = None
-    others = [] if family.kind is not None else [family.gaussians(gaussians)]
+    others = [] if family.kind is not None else [family.gaussians()]
     for some in (*others, *family.microscopes(pupil)):
         candidates += (group := list(some))
         values += _evidence(evidence, group)

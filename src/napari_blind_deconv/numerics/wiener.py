@@ -198,8 +198,7 @@ def scene_penalty(
     """Return the weight L of the squared cosines of a scene, as :func:`wiener` describes it."""
     frequencies = cosine_frequencies(shape)
     ratio = _with_shape(noise_to_signal, noise, frequencies)
-    single = [along.astype(np.float32) for along in frequencies]
-    radius = scene_frequency(single, sampling or (1.0,) * len(shape))
+    radius = scene_frequency(frequencies, sampling or (1.0,) * len(shape))
     penalty = ratio / scene_power(radius, exponent) + kernel_error
     return np.asarray(penalty, np.float32)
 
@@ -227,7 +226,7 @@ def _dot(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
 
 
 def _with_shape(
-    noise_to_signal: float, noise: NoiseShape, frequencies: Sequence[NDArray[np.float64]]
+    noise_to_signal: float, noise: NoiseShape, frequencies: Sequence[NDArray[np.float32]]
 ) -> float | NDArray[np.float64]:
     """Return the noise-to-signal ratio at each frequency, before division by the scene's power."""
     if noise.is_white:

@@ -224,8 +224,8 @@ FAULTS = (
     Fault(
         "the linear estimate explains masked pixels",
         "numerics/wiener.py",
-        "torch.from_numpy(weights * blurred_change)",
-        "torch.from_numpy(blurred_change)",
+        "adjoint(weights * blurred_change)",
+        "adjoint(blurred_change)",
         "wiener",
     ),
     Fault(

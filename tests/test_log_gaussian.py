@@ -1,6 +1,6 @@
 """The estimate that knows the noise of each pixel, positivity and the local amplitude of detail."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice, pairwise
 
@@ -71,13 +71,14 @@ class Exposure:
         self.observed = counts.numpy()
         spectrum = Spectrum.of(self.observed)
         self.ratio = noise_to_signal(spectrum, kernel)
-        *_, (self.linear, _) = wiener(
-            self.observed,
+        *_, (linear, _) = wiener(
+            torch.from_numpy(self.observed),
             kernel,
             noise_to_signal=self.ratio,
             exponent=EXPONENT,
             kernel_error=KERNEL_ERROR,
         )
+        self.linear = linear.numpy()
         self.model = LocalModel.of(
             self.observed,
             kernel,
@@ -92,15 +93,19 @@ class Exposure:
     def estimate(self, observed: np.ndarray | None = None, **changes) -> np.ndarray:
         """Return the field of view of the estimate, with some parts of the model changed."""
         light = self.observed if observed is None else observed
-        run = log_gaussian(light, replace(self.model, **changes), self.linear)
-        *_, last = islice(run, STEPS)
-        return crop_to_field_of_view(last.canvas, self.kernel.shape)
+        *_, last = estimates(light, replace(self.model, **changes), self.linear)
+        return crop_to_field_of_view(last, self.kernel.shape)
 
     def gain(self, estimate: np.ndarray) -> float:
         """Return how much closer to the truth than the linear estimate, in dB."""
         linear = crop_to_field_of_view(self.linear, self.kernel.shape)
         errors = [np.mean(np.square(each - self.sharp)) for each in (linear, estimate)]
         return float(10 * np.log10(errors[0] / errors[1]))
+
+
+def estimates(observed: np.ndarray, model: LocalModel, start: np.ndarray) -> Iterator[np.ndarray]:
+    for fitted in islice(log_gaussian(torch.from_numpy(observed), model, start), STEPS):
+        yield fitted.canvas.numpy()
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +142,8 @@ class TestQuality:
         points[tuple(random.integers(0, points.shape, (30, 3)).T)] = 20
         exposure = Exposure(ndimage.gaussian_filter(points, 0.6), 500, kernel)
         start, model = exposure.linear, exposure.model
-        *_, (first, _) = islice(log_gaussian(exposure.observed, model, start), STEPS)
-        refined = log_gaussian(exposure.observed, model.refined(first), first)
-        *_, (second, _) = islice(refined, STEPS)
+        *_, first = estimates(exposure.observed, model, start)
+        *_, second = estimates(exposure.observed, model.refined(first), first)
         gains = [
             exposure.gain(crop_to_field_of_view(each, kernel.shape)) for each in (first, second)
         ]
@@ -203,8 +207,7 @@ class TestNoise:
             assert np.isfinite(estimate).all()
 
     def test_the_objective_decreases_and_the_steps_end(self, exposure):
-        run = log_gaussian(exposure.observed, exposure.model, exposure.linear)
-        steps = [fitted.canvas for fitted in islice(run, STEPS)]
+        steps = list(estimates(exposure.observed, exposure.model, exposure.linear))
         assert 3 < len(steps) < STEPS
         changes = [np.abs(b - a).mean() for a, b in pairwise(steps)]
         assert changes[-1] < 0.2 * changes[0]

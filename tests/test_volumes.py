@@ -105,6 +105,19 @@ def test_every_solver_improves_a_volume(volume, problem, name):
     )
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+@pytest.mark.parametrize("solver", ["wiener", "richardson-lucy", "log-gaussian"])
+def test_a_gpu_gives_the_same_estimate(volume, solver):
+    options = {"axes": "ZYX", "pixel_size": SIZE, "kernel": KERNEL, "solver": solver}
+    torch.cuda.reset_peak_memory_stats()
+    on_gpu = deconvolve(volume[1], device="cuda", **options)
+    canvas = np.prod(np.add(volume[1].shape, KERNEL.shape) - 1)
+    assert torch.cuda.max_memory_allocated() > 20 * canvas  # the GPU has computed it
+    on_cpu = deconvolve(volume[1], device="cpu", **options)
+    difference = np.square(on_gpu.image - on_cpu.image).mean() / on_cpu.image.var()
+    assert difference < 1e-3
+
+
 def test_a_kernel_with_other_axes_is_refused(volume):
     image = Image(
         volume[1], "ZYX", dict(zip("ZYX", (0.3, 0.1, 0.1), strict=True)), "µm", space="ZYX"

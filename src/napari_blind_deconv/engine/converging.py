@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from napari_blind_deconv.engine.objective import Objective
 from napari_blind_deconv.engine.problem import Problem
@@ -32,8 +31,6 @@ class Converging:
 
     Attributes
     ----------
-    canvas : ndarray
-        The latest estimate ``(C, *canvas)``, with negative light.
     has_negative_light : bool
         Whether the estimates can have much negative light. What is left after this is cut off is
         then blurred again for the trace.
@@ -55,10 +52,9 @@ class Converging:
         channels: list[Iterator[Fitted]],
     ) -> None:
         self._estimates = _zip_to_longest(channels)
-        self._device = problem.device
         self._objective = Objective(problem)
-        self._convolution = Convolution(torch.from_numpy(kernel).to(problem.device))
-        self.canvas = np.zeros((len(channels), *problem.canvas_shape), np.float32)
+        self._convolution = Convolution(problem.on_device(kernel))
+        self._latest: Fitted
 
     def prepare(self) -> tuple[()]:
         """Return nothing: this solver needs no preparation."""
@@ -69,16 +65,23 @@ class Converging:
         fitted = next(self._estimates, None)
         if fitted is None:
             return None
-        self.canvas = fitted.canvas
-        clipped = self._on_device(self.canvas.clip(0))
+        self._latest = fitted
+        clipped = fitted.canvas.clamp(min=0)
         if self.has_negative_light:
             terms = self._objective.of(clipped, self._convolution)
         else:
-            terms = self._objective.of_blurred(clipped, self._on_device(fitted.blurred))
+            terms = self._objective.of_blurred(clipped, fitted.blurred)
         return Step.of(clipped, self._convolution.kernel, terms)
 
-    def _on_device(self, values: NDArray[np.float32]) -> Tensor:
-        return torch.from_numpy(values).to(self._device)
+    @property
+    def canvas(self) -> NDArray[np.float32]:
+        """The latest estimate ``(C, *canvas)``, with negative light."""
+        return self._latest.canvas.cpu().numpy()
+
+    @property
+    def blurred(self) -> NDArray[np.float32]:
+        """The blur ``(C, *image)`` of the latest estimate."""
+        return self._latest.blurred.cpu().numpy()
 
 
 def _zip_to_longest(runs: list[Iterator[Fitted]]) -> Iterator[Fitted]:
@@ -95,5 +98,5 @@ def _zip_to_longest(runs: list[Iterator[Fitted]]) -> Iterator[Fitted]:
 
 def _stacked(channels: list[Fitted]) -> Fitted:
     if len(channels) == 1:  # without a copy
-        return Fitted(*(values[np.newaxis] for values in channels[0]))
-    return Fitted(*map(np.stack, zip(*channels, strict=True)))
+        return Fitted(*(values.unsqueeze(0) for values in channels[0]))
+    return Fitted(*map(torch.stack, zip(*channels, strict=True)))

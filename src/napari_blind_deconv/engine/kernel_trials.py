@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from napari_blind_deconv.engine.inspection import Inspection
@@ -25,7 +24,6 @@ from napari_blind_deconv.engine.solver import RunControl, run_solver
 from napari_blind_deconv.engine.wiener import noise_to_signal_of
 from napari_blind_deconv.kernel import Kernel, KernelChoice
 from napari_blind_deconv.numerics.camera import CameraNoise
-from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.location import crop_or_pad
 from napari_blind_deconv.numerics.regions import region_with_contrast
 from napari_blind_deconv.numerics.volume_search import ProbableKernel
@@ -160,7 +158,4 @@ def _predicted(fit: Problem, best: Kernel) -> Generator[Kernel, None, NDArray[np
     solver = LogGaussian(fit, start.canvas, noise_to_signal_of(fit, fit.kernel_start))
     for _ in run_solver(fit, solver, RunControl()):
         yield best
-    blurred = Convolution(torch.from_numpy(fit.kernel_start)).forward(
-        torch.from_numpy(solver.canvas)
-    )
-    return blurred.numpy()
+    return solver.blurred

@@ -35,9 +35,9 @@ class Objective:
     """The objective of Eq. 21 for one observed image."""
 
     def __init__(self, problem: Problem) -> None:
-        self._observed = torch.from_numpy(problem.observed).to(problem.device)
+        self._observed = problem.on_device(problem.observed)
         valid = problem.inspection.valid
-        self._valid = None if valid.all() else torch.from_numpy(valid).to(problem.device)
+        self._valid = None if valid.all() else problem.on_device(valid)
         self._valid_share = float(valid.mean())
         self._weight = problem.sparsity_weight
         self._data_term = _data_term(problem.settings)

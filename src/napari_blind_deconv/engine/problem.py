@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -177,6 +177,10 @@ class Problem:
     def is_held(self) -> bool:
         """Whether the kernel is known and stays unchanged."""
         return self.task.kernel.is_held
+
+    def on_device(self, values: NDArray[Any]) -> Tensor:
+        """Return values on the device that computes; on a CPU, in the same memory."""
+        return torch.from_numpy(values).to(self.device)
 
     @property
     def needs_kernel_search(self) -> bool:

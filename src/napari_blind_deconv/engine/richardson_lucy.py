@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -59,10 +58,8 @@ class RichardsonLucy:
         assert problem.kernel_start is not None
         self.limit = limit or problem.settings.max_iterations
         self.window = problem.settings.window
-        kernel = torch.from_numpy(problem.kernel_start).to(problem.device)
-        light = torch.from_numpy(problem.observed).to(problem.device)
-        valid = torch.from_numpy(problem.inspection.valid).to(problem.device)
-        self._convolution = _Observed(kernel)
+        light, valid = map(problem.on_device, (problem.observed, problem.inspection.valid))
+        self._convolution = _Observed(problem.on_device(problem.kernel_start))
         self._estimates = richardson_lucy(light, self._convolution, valid, accelerated=True)
         self._objective = Objective(problem)
         self._latest: Tensor

@@ -41,7 +41,7 @@ class Wiener(Converging):
         """Return a solver that has found the estimate."""
         solver = cls(problem, kernel, ratio)
         for fitted in solver._estimates:
-            solver.canvas = fitted.canvas
+            solver._latest = fitted
         return solver
 
 
@@ -55,7 +55,7 @@ def noise_to_signal_of(problem: Problem, kernel: NDArray[np.float32]) -> float:
 
 
 def _runs(problem: Problem, kernel: NDArray[np.float32], ratio: float) -> list[Iterator[Fitted]]:
-    inspection = problem.inspection
+    channels = map(problem.on_device, (problem.observed, problem.inspection.valid))
     return [
         wiener(
             channel,
@@ -64,8 +64,8 @@ def _runs(problem: Problem, kernel: NDArray[np.float32], ratio: float) -> list[I
             exponent=EXPONENT,
             kernel_error=KERNEL_ERROR,
             valid=valid,
-            noise=inspection.noise,
+            noise=problem.inspection.noise,
             sampling=problem.sampling,
         )
-        for channel, valid in zip(problem.observed, inspection.valid, strict=True)
+        for channel, valid in zip(*channels, strict=True)
     ]

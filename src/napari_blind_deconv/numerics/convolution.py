@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 from torch import Tensor
 
@@ -92,8 +90,8 @@ class Convolution:
 class Fitted(NamedTuple):
     """An estimate on its canvas ``(..., *canvas)``, and its blur in the field of view."""
 
-    canvas: NDArray[np.float32]
-    blurred: NDArray[np.float32]
+    canvas: Tensor
+    blurred: Tensor
 
 
 def _product(spectrum: Tensor, transfer: Tensor) -> Tensor:

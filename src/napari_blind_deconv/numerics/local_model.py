@@ -390,8 +390,9 @@ def with_kernel_error(
     smooth = [np.exp(-(_SMOOTHING**2) / 2 * square) for square in squares]
     widths = np.diag(kernel_covariance(kernel)).astype(np.float32)
     curvature = reduce(np.add, [w * square for w, square in zip(widths, squares, strict=True)])
-    filtered = cosines_of(blurred) * reduce(np.multiply, smooth, curvature)
-    change = np.float32(deviation) * from_cosines(filtered)
+    filtered = cosines_of(torch.from_numpy(blurred)).numpy()
+    filtered *= reduce(np.multiply, smooth, curvature)
+    change = np.float32(deviation) * from_cosines(torch.from_numpy(filtered)).numpy()
     error = ndimage.gaussian_filter(np.square(change), _SMOOTHING)
     error /= np.maximum(error + variance, np.finfo(np.float32).tiny)
     increased: NDArray[np.floating[Any]] = variance * (1 + error)

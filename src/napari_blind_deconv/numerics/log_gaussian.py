@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from napari_blind_deconv.numerics.convolution import Convolution, Fitted
 from napari_blind_deconv.numerics.cosines import cosines_of, from_cosines
@@ -22,7 +23,7 @@ _TOLERANCE = 2e-4
 
 
 def log_gaussian(
-    observed: NDArray[np.float32],
+    observed: Tensor,
     model: LocalModel,
     start: NDArray[np.float32],
     *,
@@ -32,8 +33,8 @@ def log_gaussian(
 
     Parameters
     ----------
-    observed : ndarray
-        Blurred image ``(*image)``.
+    observed : Tensor
+        Blurred image ``(*image)``, on the device that computes.
     model : LocalModel
         What is known of the image.
     start : ndarray
@@ -49,7 +50,7 @@ def log_gaussian(
     fit, before = _Fit(observed, model, start), math.inf
     for objective in minimised(fit.evaluate, fit.coefficients, fit.gradient, memory=memory):
         yield fit.fitted
-        if not before - objective > _TOLERANCE * observed.size:
+        if not before - objective > _TOLERANCE * observed.numel():
             return
         before = objective
 
@@ -67,23 +68,23 @@ class _Fit:
         The estimate where the objective was evaluated last, and its blur.
     """
 
-    def __init__(
-        self, observed: NDArray[np.float32], model: LocalModel, start: NDArray[np.float32]
-    ) -> None:
+    def __init__(self, observed: Tensor, model: LocalModel, start: NDArray[np.float32]) -> None:
+        def on_device(values: NDArray[np.float32]) -> Tensor:
+            return torch.from_numpy(values).to(observed.device)
+
         self._dark, dark = model.dark, np.float32(model.dark)
-        self._light = torch.from_numpy(observed - dark)
+        self._light = observed - self._dark
         self._link = model.link
-        self._level = torch.from_numpy(np.asarray(model.level, np.float32))
-        self._amplitude = torch.from_numpy(model.amplitude)
-        self._convolution = Convolution(torch.from_numpy(model.kernel))
+        self._level = on_device(np.asarray(model.level, np.float32))
+        self._amplitude = on_device(model.amplitude)
+        self._convolution = Convolution(on_device(model.kernel))
         weights = np.where(model.valid, 1 / model.variance, 0).astype(np.float32)
-        self._weights = torch.from_numpy(weights)
+        self._weights = on_device(weights)
         curvature = model.power + model.penalty + np.float32(MIN_CURVATURE)
-        self._prior = torch.from_numpy(model.penalty / curvature)
-        scale = np.sqrt(np.float32(model.noise) / curvature)
-        self._scale = torch.from_numpy(scale)
+        self._prior = on_device(model.penalty / curvature)
+        self._scale = on_device(np.sqrt(np.float32(model.noise) / curvature))
         field = (self._link.inverse(start - dark) - model.level) / model.amplitude
-        self.coefficients = torch.from_numpy(cosines_of(field, overwrite=True) / scale)
+        self.coefficients = cosines_of(on_device(field), overwrite=True) / self._scale
         self.gradient = torch.empty_like(self.coefficients)
         self._scratch = torch.empty_like(self.coefficients)
         self._residual, self._weighted = map(torch.empty_like, (self._light, self._weights))
@@ -93,16 +94,16 @@ class _Fit:
         """Return the objective, and leave its gradient in `gradient`."""
         # In place where possible: memory for a volume takes longer than these operations.
         scaled = torch.mul(self._scale, self.coefficients, out=self._scratch)
-        field = torch.from_numpy(from_cosines(scaled.numpy(), overwrite=True))
+        field = from_cosines(scaled, overwrite=True)
         estimate = self._link(field.mul_(self._amplitude).add_(self._level))
         blurred = self._convolution.forward(estimate)
         residual = torch.sub(blurred, self._light, out=self._residual)
         weighted = torch.mul(self._weights, residual, out=self._weighted)
         slope = self._link.slope(estimate, out=field).mul_(self._amplitude)
         slope.mul_(self._convolution.adjoint(weighted))
-        from_data = torch.from_numpy(cosines_of(slope.numpy(), overwrite=True))
+        from_data = cosines_of(slope, overwrite=True)
         prior = torch.mul(self._prior, self.coefficients, out=self.gradient)
         energy = residual.mul_(weighted).sum() + (prior.view(-1) @ self.coefficients.view(-1))
         self.gradient.addcmul_(from_data, self._scale)
-        self.fitted = Fitted(*(light.add_(self._dark).numpy() for light in (estimate, blurred)))
+        self.fitted = Fitted(*(light.add_(self._dark) for light in (estimate, blurred)))
         return float(energy) / 2

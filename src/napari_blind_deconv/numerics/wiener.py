@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.fft import irfftn, rfftn
+from torch import Tensor
 
 from napari_blind_deconv.numerics.convolution import Convolution, Fitted
 from napari_blind_deconv.numerics.cosines import (
@@ -60,13 +61,13 @@ MIN_CURVATURE = 0.02
 
 
 def wiener(
-    observed: NDArray[np.float32],
+    observed: Tensor,
     kernel: NDArray[np.float32],
     *,
     noise_to_signal: float,
     exponent: float,
     kernel_error: float = 0.0,
-    valid: NDArray[np.bool_] | None = None,
+    valid: Tensor | None = None,
     noise: NoiseShape = WHITE_NOISE,
     sampling: Sequence[float] | None = None,
 ) -> Iterator[Fitted]:
@@ -78,8 +79,8 @@ def wiener(
 
     Parameters
     ----------
-    observed : ndarray
-        Blurred image ``(*image)``.
+    observed : Tensor
+        Blurred image ``(*image)``, on the device that computes.
     kernel : ndarray
         Kernel ``(*kernel)`` with sum 1.
     noise_to_signal : float
@@ -91,7 +92,7 @@ def wiener(
         Mean squared error of the transfer function. The error of a wrong kernel has the spectrum of
         the scene, so that this term does not depend on ω. Raising it gives less ringing and a less
         sharp estimate.
-    valid : ndarray, optional
+    valid : Tensor, optional
         Mask ``(*image)`` of the pixels that the estimate has to explain. Default: all.
     noise : NoiseShape
         How the power of the noise depends on frequency. Default: the noise is white.
@@ -104,12 +105,16 @@ def wiener(
         Estimate and its blur after every iteration of conjugate gradients. The last one is the
         linear estimate.
     """
-    level = np.float32(observed.mean() if valid is None else observed[valid].mean())
-    weights = np.ones_like(observed) if valid is None else valid.astype(np.float32)
-    convolution = Convolution(torch.from_numpy(kernel))
-    right_side = convolution.adjoint(torch.from_numpy(weights * (observed - level))).numpy()
-    shape = right_side.shape
-    penalty = scene_penalty(
+
+    def on_device(values: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(values).to(observed.device)
+
+    level = observed.mean() if valid is None else observed[valid].mean()
+    weights = torch.ones_like(observed) if valid is None else valid.to(observed.dtype)
+    convolution = Convolution(on_device(kernel))
+    right_side = convolution.adjoint(weights * (observed - level))
+    shape = tuple(right_side.shape)
+    penalties = scene_penalty(
         shape,
         noise_to_signal=noise_to_signal,
         exponent=exponent,
@@ -117,30 +122,31 @@ def wiener(
         noise=noise,
         sampling=sampling,
     )
-    curvature = power_of_kernel(kernel, shape) + penalty + MIN_CURVATURE
+    penalty = on_device(penalties)
+    curvature = on_device(power_of_kernel(kernel, shape)) + penalty + MIN_CURVATURE
 
     # Preconditioned conjugate gradients (Hestenes and Stiefel) for (KᵀTK + L) x = right side, where
     # T leaves out what is not valid. They run on the coefficients of the cosines, where L and the
     # preconditioner are diagonal. The solver of scipy is not used, because it cannot yield the
     # estimate after each iteration.
-    canvas, blurred = np.zeros_like(right_side), np.zeros_like(observed)
+    canvas, blurred = torch.zeros_like(right_side), torch.zeros_like(observed)
     residual = cosines_of(right_side)
     has_noise = is_limited_by_noise(noise_to_signal)
     tolerance = _TOLERANCE_WITH_NOISE if has_noise else _TOLERANCE
     target = tolerance**2 * _dot(residual, residual)
-    direction, alignment = np.zeros_like(residual), math.inf
+    direction, alignment = torch.zeros_like(residual), math.inf
     for _ in range(_MAX_ITERATIONS):
         preconditioned = residual / curvature
         previous, alignment = alignment, _dot(residual, preconditioned)
-        direction = preconditioned + np.float32(alignment / previous) * direction
+        direction = preconditioned + alignment / previous * direction
         change = from_cosines(direction)
-        blurred_change = convolution.forward(torch.from_numpy(change)).numpy()
-        explained = convolution.adjoint(torch.from_numpy(weights * blurred_change))
-        normal_direction = cosines_of(explained.numpy()) + penalty * direction
+        blurred_change = convolution.forward(change)
+        explained = convolution.adjoint(weights * blurred_change)
+        normal_direction = cosines_of(explained) + penalty * direction
         curvature_along = _dot(direction, normal_direction)
         if curvature_along <= 0:  # the residual is zero
             break
-        step = np.float32(alignment / curvature_along)
+        step = alignment / curvature_along
         residual -= step * normal_direction
         canvas += step * change
         blurred += step * blurred_change
@@ -220,9 +226,8 @@ def is_limited_by_noise(ratio: float) -> bool:
     return ratio > 2 * _MODEL_ERROR
 
 
-def _dot(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """Return the inner product, without BLAS, whose threads compete with those of torch."""
-    return float((first * second).sum(dtype=np.float64))
+def _dot(first: Tensor, second: Tensor) -> float:
+    return float(torch.dot(first.flatten(), second.flatten()))
 
 
 def _with_shape(

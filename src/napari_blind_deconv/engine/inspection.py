@@ -16,6 +16,7 @@ from napari_blind_deconv.image import Image, Region
 from napari_blind_deconv.numerics.line_offsets import line_offsets
 from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseColour, NoiseShape
 from napari_blind_deconv.numerics.pixel_faults import PixelFault, counted, fill, find_faults
+from napari_blind_deconv.numerics.threads import in_threads
 from napari_blind_deconv.reasons import Finding
 
 __all__ = ["Inspection", "fault_map"]
@@ -159,7 +160,7 @@ def _faults_of(channel: NDArray[np.float64], masked: NDArray[np.bool_] | None) -
     """Return the faults of a channel ``(*space)``, found plane by plane."""
     given = channel if masked is None else np.where(masked, np.nan, channel)
     planes = given.reshape(-1, *given.shape[-2:])
-    faults = np.stack([find_faults(plane) for plane in planes]).reshape(channel.shape)
+    faults = np.stack(in_threads(find_faults, planes)).reshape(channel.shape)
     if channel.ndim == 3:
         faults[_lost_planes(given)] = PixelFault.FLAT
     if masked is not None:

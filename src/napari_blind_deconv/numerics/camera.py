@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, stats
 
 from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseShape
+from napari_blind_deconv.numerics.threads import gaussian_smoothed
 
 __all__ = ["CameraNoise"]
 
@@ -66,7 +67,7 @@ class CameraNoise:
         """
         of_plane = (1,) * (image.ndim - 2)
         mask = _MASK.reshape(of_plane + _MASK.shape)
-        brightness = ndimage.gaussian_filter(image.astype(np.float64), _SMOOTHING)
+        brightness = gaussian_smoothed(image.astype(np.float64), _SMOOTHING)
         if of_plane:
             some = slice(None, None, max(1, image.size // _MAX_VOXELS))
             image, brightness = image[some], brightness[some]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.fft import dctn, fft, idctn
 from torch import Tensor
 
-from napari_blind_deconv.numerics.fourier import threads
+from napari_blind_deconv.numerics.threads import threads
 
 __all__ = ["cosine_frequencies", "cosines_of", "from_cosines", "power_of_kernel"]
 

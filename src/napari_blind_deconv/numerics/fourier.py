@@ -12,7 +12,9 @@ import scipy.fft
 import torch
 from torch import Tensor
 
-__all__ = ["inverse_real_transform", "real_transform", "threads"]
+from napari_blind_deconv.numerics.threads import threads
+
+__all__ = ["inverse_real_transform", "real_transform"]
 
 _VOLUME_AXES = 3
 
@@ -37,11 +39,6 @@ def inverse_real_transform(spectrum: Tensor, sides: Sequence[int]) -> Tensor:
     # Axis by axis as far as possible in place, for which irfftn would need memory.
     rows = scipy.fft.ifftn(spectrum.numpy(), axes=axes[:-1], workers=threads(), overwrite_x=True)
     return torch.from_numpy(scipy.fft.irfft(rows, n=sides[-1], workers=threads()))
-
-
-def threads() -> int:
-    """Return how many threads scipy may use: as many as torch, which has one in a worker pool."""
-    return torch.get_num_threads()
 
 
 def _last_axes(sides: Sequence[int]) -> tuple[int, ...]:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_blind_deconv.numerics.threads import in_threads
+
 __all__ = ["IntensityMap", "local_median"]
 
 
@@ -63,7 +65,7 @@ class IntensityMap:
 def local_median(channels: NDArray[np.floating[Any]]) -> NDArray[Any]:
     """Return the 3×3 median of each plane of an image ``(C, *space)``."""
     planes = channels.reshape(-1, *channels.shape[-2:])
-    return np.stack([_median_filtered(plane) for plane in planes]).reshape(channels.shape)
+    return np.stack(in_threads(_median_filtered, planes)).reshape(channels.shape)
 
 
 def _median_filtered(plane: NDArray[np.floating[Any]]) -> NDArray[Any]:

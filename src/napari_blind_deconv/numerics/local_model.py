@@ -25,7 +25,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from napari_blind_deconv.numerics.camera import CameraNoise
@@ -39,6 +38,7 @@ from napari_blind_deconv.numerics.cosines import (
 from napari_blind_deconv.numerics.field_of_view import crop_to_field_of_view
 from napari_blind_deconv.numerics.location import kernel_covariance
 from napari_blind_deconv.numerics.spectrum import scene_frequency
+from napari_blind_deconv.numerics.threads import gaussian_smoothed
 
 __all__ = [
     "Link",
@@ -183,8 +183,8 @@ class LocalModel:
         fill the image.
         """
         field = self.link.inverse(estimate - np.float32(self.dark))
-        level = _smoothed(field, self.reach)
-        deviation = np.square(estimate - _smoothed(estimate, self.reach))
+        level = gaussian_smoothed(field, self.reach)
+        deviation = np.square(estimate - gaussian_smoothed(estimate, self.reach))
         narrow = tuple(_REFINED_REACH * length for length in self.reach)
         return replace(self, level=level, amplitude=_amplitude(deviation, narrow))
 
@@ -330,15 +330,10 @@ def local_amplitude(
 
 def _amplitude(energy: NDArray[np.float32], reach: Sequence[float]) -> NDArray[np.float32]:
     """Return the root of the local mean of an energy, with a mean square of 1."""
-    local = _smoothed(energy, reach)
+    local = gaussian_smoothed(energy, reach)
     local += np.float32(_MIN_ENERGY * local.mean(dtype=np.float64))
     mean = np.float32(local.mean(dtype=np.float64))
     return np.sqrt(local / mean) if mean > 0 else np.ones_like(local)
-
-
-def _smoothed(values: NDArray[np.float32], reach: Sequence[float]) -> NDArray[np.float32]:
-    smoothed: NDArray[np.float32] = ndimage.gaussian_filter(values, reach, mode="reflect")
-    return smoothed
 
 
 def _correlation_lengths(
@@ -393,7 +388,7 @@ def with_kernel_error(
     filtered = cosines_of(torch.from_numpy(blurred)).numpy()
     filtered *= reduce(np.multiply, smooth, curvature)
     change = np.float32(deviation) * from_cosines(torch.from_numpy(filtered)).numpy()
-    error = ndimage.gaussian_filter(np.square(change), _SMOOTHING)
+    error = gaussian_smoothed(np.square(change), _SMOOTHING)
     error /= np.maximum(error + variance, np.finfo(np.float32).tiny)
     increased: NDArray[np.floating[Any]] = variance * (1 + error)
     return increased

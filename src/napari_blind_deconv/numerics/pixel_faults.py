@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_blind_deconv.numerics.flat_areas import flat_areas
+from napari_blind_deconv.numerics.threads import gaussian_smoothed
 
 __all__ = ["PixelFault", "counted", "fill", "find_faults", "pixel_noise"]
 
@@ -105,8 +105,8 @@ def pixel_noise(plane: NDArray[np.floating[Any]], valid: NDArray[np.bool_] | Non
 
 def _smooth(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return a smooth image close to the values where they have weight; coarser elsewhere."""
-    total = ndimage.gaussian_filter(weights, _FILL_SIGMA)
-    summed = ndimage.gaussian_filter(weights * values, _FILL_SIGMA)
+    total = gaussian_smoothed(weights, _FILL_SIGMA)
+    summed = gaussian_smoothed(weights * values, _FILL_SIGMA)
     if total.min() > _FILL_WEIGHT or max(total.shape) <= 2:
         mean = (weights * values).sum() / weights.sum()
         return (summed + _FILL_WEIGHT * mean) / (total + _FILL_WEIGHT)
@@ -115,7 +115,7 @@ def _smooth(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArra
     coarse = _smooth(known[half], np.minimum(total[half], 1.0))
     for axis in range(values.ndim):
         coarse = coarse.repeat(2, axis)
-    coarse = ndimage.gaussian_filter(coarse[tuple(map(slice, values.shape))], _FILL_SIGMA)
+    coarse = gaussian_smoothed(coarse[tuple(map(slice, values.shape))], _FILL_SIGMA)
     return (summed + _FILL_WEIGHT * coarse) / (total + _FILL_WEIGHT)
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from napari_blind_deconv.numerics.fourier import threads
 from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseShape
+from napari_blind_deconv.numerics.threads import threads
 from napari_blind_deconv.numerics.whittle import fit_strength
 
 __all__ = [

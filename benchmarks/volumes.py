@@ -29,7 +29,7 @@ __all__ = [
 
 FIELD = (32, 80, 80)  # voxels
 PIXEL_SIZE = (0.2, 0.1, 0.1)  # µm
-LARGEST = (31, 33, 33)  # sides of a PSF
+LARGEST = (31, 79, 79)  # sides of a PSF; with fewer columns, far planes would lose their light
 BACKGROUND, OFFSET, READ_NOISE = 0.02, 100.0, 1.5
 PHOTONS = (25, 200, 2000)  # at the brightest voxel of the blurred volume
 _EMISSION, _EXCITATION = 0.525, 0.488

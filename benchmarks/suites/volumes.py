@@ -6,7 +6,7 @@ import importlib.util
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from benchmarks.volumes import PIXEL_SIZE, VolumeCase, example, made_cases
 from napari_blind_deconv import Image, Optics, Settings, deconvolve, deconvolve_stack
 from napari_blind_deconv.numerics.convolution import Convolution
 from napari_blind_deconv.numerics.richardson_lucy import richardson_lucy
+from napari_blind_deconv.optics import MicroscopeKind
 
 __all__ = ["SUITE", "red_lionfish"]
 
@@ -35,11 +36,19 @@ REACH = 2.0  # voxels; a larger shift against the truth is an error, not an alig
 SCORED = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200)  # iterations of Richardson-Lucy
 PEER_ITERATIONS = (10, 30, 100)
 SDECONV_PADDING = 13  # voxels; its default in napari
-# Methods that find the kernel in the volume, and whether they are told the optics.
-FOUND = {"default, kernel found": False, "default, kernel found, optics stated": True}
 SOLVERS = ("wiener", "richardson-lucy", "log-gaussian")
 
 Estimates = Iterator[tuple[str, NDArray[np.floating[Any]]]]
+
+# Methods that find the kernel in the volume, and what they are told of the optics: nothing, the
+# objective and the wavelength, or the kind of microscope, too.
+FOUND: dict[str, Callable[[VolumeCase], Optics]] = {
+    "default, kernel found": lambda _: Optics(),
+    "default, kernel found, optics stated": lambda case: case.optics,
+    "default, kernel found, microscope and optics stated": lambda case: replace(
+        case.optics, microscope=MicroscopeKind(_kind(case).replace(" ", "-"))
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -63,9 +72,9 @@ class Volumes:
         for method, (estimate, version) in _methods(options).items():
             yield Task(group, case, method, partial(_measure, make, estimate), version=version)
         fast = _fast(options)
-        for method, is_stated in FOUND.items():
-            if group != "others" or not is_stated:
-                found = partial(_measure_found, make, fast, is_stated)
+        for method, stated in FOUND.items():
+            if group != "others" or "stated" not in method:
+                found = partial(_measure_found, make, fast, stated)
                 yield Task(group, case, method, found, version=version_of(fast))
 
     def report(self, records: pd.DataFrame, figures: Path) -> str:
@@ -154,13 +163,12 @@ def _measure(
 
 
 def _measure_found(
-    make: Callable[[], VolumeCase], settings: Settings, is_stated: bool
+    make: Callable[[], VolumeCase], settings: Settings, stated: Callable[[VolumeCase], Optics]
 ) -> dict[str, Any]:
     """Return the score without the PSF, and the logarithms of the widths found over the true."""
     case = make()
     spacing = dict(zip("ZYX", PIXEL_SIZE, strict=True))
-    optics = case.optics if is_stated else Optics()
-    image = Image(case.observed, "ZYX", spacing, "µm", optics=optics, space="ZYX")
+    image = Image(case.observed, "ZYX", spacing, "µm", optics=stated(case), space="ZYX")
     started = time.perf_counter()
     result = deconvolve(image, settings)
     seconds = time.perf_counter() - started
@@ -171,11 +179,15 @@ def _measure_found(
         "psnr": _psnr(case, result.image),
         "seconds": seconds,
         "chosen": result.kernel.source.value,
-        "kind": case.name.split(",")[0],
+        "kind": _kind(case),
         "lateral": math.log(width / true_width),
         "axial": math.log(depth / true_depth),
         "deviation": result.kernel.width_deviation,
     }
+
+
+def _kind(case: VolumeCase) -> str:
+    return case.name.split(",")[0]
 
 
 def _psnr(case: VolumeCase, estimate: NDArray[np.floating[Any]]) -> float:

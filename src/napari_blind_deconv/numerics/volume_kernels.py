@@ -83,6 +83,14 @@ class Candidate(NamedTuple):
         return 0.0 if emission is None else emission.layers.depth / emission.wavelength
 
 
+class _Details(NamedTuple):
+    """What tells the microscopes of one kind and pupil apart."""
+
+    pinholes: Sequence[float]  # diameters in Airy units
+    sheets: Sequence[float]  # thickness in wavelengths in the medium
+    depths: Sequence[float] = (0.0,)  # in a sample that aberrates, in wavelengths
+
+
 @dataclass(frozen=True, eq=False)
 class KernelFamily:
     """Kernels whose spectrum is compared with that of a volume."""
@@ -103,52 +111,47 @@ class KernelFamily:
 
     def microscopes(self, pupil: PupilShape | None) -> Iterator[Iterator[Candidate]]:
         """Yield the microscopes of each lateral period: those that the objective allows, or all."""
+        kinds = _KINDS if self.kind is None else (self.kind,)
         if pupil is None:
+            details = _Details(_COMMON_PINHOLES, _SHEETS)
             for period in _PERIODS:
-                yield self._of_pupils(float(period), _RATIOS, _COMMON_PINHOLES)
+                yield self._of_pupils(kinds, [(float(period), ratio) for ratio in _RATIOS], details)
             return
         depths = DEPTHS_IN_WATER if pupil.ratio >= _ABERRATED_RATIO else ()
+        details = _Details(_PINHOLES, _SHEETS, (0.0, *depths))
         for factor in _LARGER_PERIODS:
-            yield self._of_pupils(factor * pupil.period, (pupil.ratio / factor,), _PINHOLES, depths)
+            stopped_down = PupilShape(factor * pupil.period, pupil.ratio / factor)
+            yield self._of_pupils(kinds, [stopped_down], details)
 
     def around(self, best: Candidate, pupil: PupilShape | None) -> Iterator[Candidate]:
         """Yield kernels like the best one, between those that were compared."""
         if best.microscope is None:
             yield from self._gaussians_around(best)
             return
-        emission, sheet = best.microscope.emission, best.microscope.sheet_thickness
+        emission = best.microscope.emission
         assert emission is not None
+        pupils = []
         for larger, higher in itertools.product(_FINER_PERIODS, _FINER_RATIOS):
             period = larger * emission.lateral_period
             ratio = min(higher * emission.numerical_aperture, _LARGEST_RATIO)
-            if pupil is not None:
-                if period < pupil.period:
-                    continue
-                ratio = pupil.ratio * pupil.period / period
-            grid = self._grid(period)
-            widefield = grid.widefield(pupil_of(period, ratio))
-            if sheet is not None:
-                thinnest = _SHEETS[0] * emission.wavelength
-                for thicker in _FINER_SHEETS:
-                    psf = grid.light_sheet(widefield, max(thicker * sheet, thinnest))
-                    yield _candidate(KernelSource.LIGHT_SHEET, psf)
-            elif best.source is KernelSource.CONFOCAL:
-                pinhole = best.microscope.pinhole
-                pinholes = [wider * pinhole for wider in _FINER_PINHOLES] if pinhole else [0.0]
-                for psf in grid.confocal(widefield, pinholes):
-                    yield _candidate(best.source, psf)
-            elif best.depth:
-                for deeper in _FINER_DEPTHS:
-                    aberrated = pupil_of(period, ratio, deeper * best.depth)
-                    yield _candidate(best.source, grid.widefield(aberrated))
-            else:
-                yield _candidate(best.source, widefield)
+            if pupil is None:
+                pupils.append(PupilShape(period, ratio))
+            elif period >= pupil.period:
+                pupils.append(PupilShape(period, pupil.ratio * pupil.period / period))
+        sheet = (best.microscope.sheet_thickness or 0.0) / emission.wavelength
+        pinhole = best.microscope.pinhole or 0.0
+        details = _Details(
+            [wider * pinhole for wider in _FINER_PINHOLES],
+            [max(thicker * sheet, _SHEETS[0]) for thicker in _FINER_SHEETS],
+            [deeper * best.depth for deeper in _FINER_DEPTHS],
+        )
+        yield from self._of_pupils([best.source], pupils, details)
 
     def narrowest(self, pupil: PupilShape) -> Candidate:
         """Return the narrowest kernel of the kind that is known, or of a confocal microscope."""
-        grid, kind = self._grid(pupil.period), self.kind or KernelSource.CONFOCAL
-        psf = next(self._of_kind(kind, grid, grid.widefield(pupil_of(*pupil)), (0.0,)))
-        return _candidate(KernelSource.NARROWEST, psf)
+        kind = self.kind or KernelSource.CONFOCAL
+        narrowest = next(self._of_pupils([kind], [pupil], _Details((0.0,), _SHEETS[:1])))
+        return narrowest._replace(source=KernelSource.NARROWEST)
 
     def _gaussians_around(self, best: Candidate) -> Iterator[Candidate]:
         steps = [np.linspace(-0.5, 0.5, 5) * math.log(g[1] / g[0]) for g in (_SIGMAS, _DEPTHS)]
@@ -159,37 +162,19 @@ class KernelFamily:
 
     def _of_pupils(
         self,
-        period: float,
-        ratios: Iterable[float],
-        pinholes: Sequence[float],
-        depths: Sequence[float] = (),
+        kinds: Sequence[KernelSource],
+        pupils: Iterable[tuple[float, float]],
+        details: _Details,
     ) -> Iterator[Candidate]:
-        grid = self._grid(period)
-        for ratio in ratios:
+        """Yield microscopes of some kinds for each pupil, those of one kind narrowest first."""
+        different = dict.fromkeys(pupils)
+        grids = {period: self._grid(period) for period, _ in different}
+        for period, ratio in different:
+            grid = grids[period]
             widefield = grid.widefield(pupil_of(period, ratio))
-            kinds = _KINDS if self.kind is None else (self.kind,)
             for kind in kinds:
-                for psf in self._of_kind(kind, grid, widefield, pinholes):
-                    yield _candidate(kind, psf)
-            if KernelSource.WIDEFIELD in kinds:
-                for depth in depths:
-                    psf = grid.widefield(pupil_of(period, ratio, depth))
-                    yield _candidate(KernelSource.WIDEFIELD, psf)
-
-    @staticmethod
-    def _of_kind(
-        kind: KernelSource, grid: RadialGrid, widefield: RadialPsf, pinholes: Sequence[float]
-    ) -> Iterator[RadialPsf]:
-        """Yield the PSFs of microscopes of one kind with one pupil, the narrowest first."""
-        if kind is KernelSource.WIDEFIELD:
-            yield widefield
-        elif kind is KernelSource.CONFOCAL:
-            yield from grid.confocal(widefield, pinholes)
-        else:
-            pupil = widefield.microscope.emission
-            assert pupil is not None
-            for thickness in _SHEETS:
-                yield grid.light_sheet(widefield, thickness * pupil.wavelength)
+                for psf in _of_kind(kind, grid, widefield, details):
+                    yield Candidate(kind, psf.transfer, psf.widths, psf.microscope)
 
     @property
     def _depths(self) -> NDArray[np.float64]:
@@ -201,8 +186,21 @@ class KernelFamily:
         return RadialGrid(across, along, self.sampling[0], self.planes, period)
 
 
-def _candidate(source: KernelSource, psf: RadialPsf) -> Candidate:
-    return Candidate(source, psf.transfer, psf.widths, psf.microscope)
+def _of_kind(
+    kind: KernelSource, grid: RadialGrid, widefield: RadialPsf, details: _Details
+) -> Iterator[RadialPsf]:
+    """Yield the PSFs of microscopes of one kind that have the pupil of a widefield one."""
+    pupil = widefield.microscope.emission
+    assert pupil is not None
+    if kind is KernelSource.CONFOCAL:
+        yield from grid.confocal(widefield, sorted(set(details.pinholes)))
+    elif kind is KernelSource.LIGHT_SHEET:
+        for thickness in details.sheets:
+            yield grid.light_sheet(widefield, thickness * pupil.wavelength)
+    else:
+        for depth in sorted(set(details.depths)):
+            aberrated = pupil_of(pupil.lateral_period, pupil.numerical_aperture, depth)
+            yield grid.widefield(aberrated) if depth else widefield
 
 
 def _gaussians(

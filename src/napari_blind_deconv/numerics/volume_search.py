@@ -36,9 +36,10 @@ __all__ = ["ProbableKernel", "search_volume_kernels"]
 _MIN_FREQUENCIES = 8.0  # with fewer above the noise, the blur cannot be determined
 _EXTENT = 3.5  # standard deviations at which a Gaussian is cut off
 # Light that enters a widefield volume through its borders looks like light that only other
-# microscopes have. With this many nats more for them, five of six made widefield volumes are
-# recognised, and one in twelve of the others is taken for one.
-_WIDEFIELD_ADVANTAGE = 6.0
+# microscopes have. They have so many nats more, without and with a known objective. Of 400 volumes
+# of `training.volumes`, the spectrum then recognises 61 and 50 % of the widefield ones, and takes
+# 11 and 9 % of the others for one.
+_WIDEFIELD_ADVANTAGE, _WIDEFIELD_ADVANTAGE_OF_PUPIL = 6.0, 16.0
 # Nats by which a signal explains the spectrum better than noise alone. Noise alone has a few.
 _LEAST_SIGNAL = 50.0
 # Deviations of the logarithm of the widths: a larger one tells nothing about them; and what scenes
@@ -151,7 +152,7 @@ def _most_probable(
     others = [] if family.kind is not None else [family.gaussians()]
     for some in (*others, *family.microscopes(pupil)):
         candidates += (group := list(some))
-        values += _evidence(evidence, group)
+        values += _evidence(evidence, group, pupil)
         leading = candidates[int(np.argmax(values))]
         if leading is not best:
             best, drawn = leading, _drawn(leading, family.sampling, shape)
@@ -164,7 +165,7 @@ def _most_probable(
     deviation = math.hypot(deviation, of_model)
     for rough, _ in _distinct(candidates, values):
         candidates += (finer := list(family.around(rough, pupil)))
-        values += _evidence(evidence, finer)
+        values += _evidence(evidence, finer, pupil)
     found = []
     for each, value in _distinct(candidates, values):
         misfit = float(means.misfits(each.transfer).min() / means.count.sum())
@@ -197,18 +198,22 @@ def _signal(means: CylinderMeans, best: Candidate) -> float:
     return float(means.count @ means.power - means.misfits(best.transfer).min())
 
 
-def _evidence(evidence: VolumeEvidence, candidates: Sequence[Candidate]) -> list[float]:
+def _evidence(
+    evidence: VolumeEvidence, candidates: Sequence[Candidate], pupil: PupilShape | None
+) -> list[float]:
     values = evidence.of_transfers(np.array([each.transfer for each in candidates]))
-    advantages = [_advantage(each) for each in candidates]
+    advantages = [_advantage(each, pupil) for each in candidates]
     return [float(value) for value in values + advantages]
 
 
-def _advantage(candidate: Candidate) -> float:
+def _advantage(candidate: Candidate, pupil: PupilShape | None) -> float:
     """Return what speaks for a kernel before the spectrum is seen, in nats.
 
     A widefield microscope is aberrated as probably as not, and then at any depth, from either side.
     """
-    advantage = _WIDEFIELD_ADVANTAGE if candidate.source is KernelSource.WIDEFIELD else 0.0
+    if candidate.source is not KernelSource.WIDEFIELD:
+        return 0.0
+    advantage = _WIDEFIELD_ADVANTAGE if pupil is None else _WIDEFIELD_ADVANTAGE_OF_PUPIL
     return advantage - math.log(2 * len(DEPTHS_IN_WATER)) if candidate.depth else advantage
 
 

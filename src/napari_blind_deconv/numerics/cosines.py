@@ -7,6 +7,7 @@ transforms; elsewhere torch does, by Fourier transforms.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ def _cosines_along(values: Tensor) -> Tensor:
     """
     side = values.shape[-1]
     ordered = torch.cat((values[..., ::2], values[..., 1::2].flip(-1)), -1)
-    turned = torch.fft.rfft(ordered) * _turn(side, values)
+    turned = torch.fft.rfft(ordered) * _turn(side, values.device)
     return torch.cat((turned.real, -turned.imag[..., 1 : (side + 1) // 2].flip(-1)), -1)
 
 
@@ -67,19 +68,20 @@ def _from_cosines_along(coefficients: Tensor) -> Tensor:
     side = coefficients.shape[-1]
     real, rest = coefficients[..., : side // 2 + 1], coefficients[..., side - side // 2 :].flip(-1)
     turned = torch.complex(real, -torch.cat((torch.zeros_like(real[..., :1]), rest), -1))
-    ordered = torch.fft.irfft(turned / _turn(side, coefficients), n=side)
+    ordered = torch.fft.irfft(turned / _turn(side, coefficients.device), n=side)
     values, even = torch.empty_like(coefficients), (side + 1) // 2
     values[..., ::2] = ordered[..., :even]
     values[..., 1::2] = ordered[..., even:].flip(-1)
     return values
 
 
-def _turn(side: int, values: Tensor) -> Tensor:
+@lru_cache(maxsize=16)
+def _turn(side: int, device: torch.device) -> Tensor:
     """Return the factors of Fourier coefficients that make them coefficients of cosines."""
-    angles = -math.pi / (2 * side) * torch.arange(side // 2 + 1, device=values.device)
+    angles = -math.pi / (2 * side) * torch.arange(side // 2 + 1)
     lengths = torch.full_like(angles, math.sqrt(2 / side))
     lengths[0] = math.sqrt(1 / side)
-    return torch.polar(lengths, angles)
+    return torch.polar(lengths, angles).to(device)
 
 
 def power_of_kernel(kernel: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:

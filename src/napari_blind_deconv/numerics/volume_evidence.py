@@ -41,10 +41,13 @@ class VolumeEvidence:
     means : CylinderMeans
     scale : float
         Nats of misfit that count as one, because no scene follows the model exactly.
+    signal : float
+        Such nats by which a kernel explains the spectrum better than noise alone.
     """
 
     means: CylinderMeans
     scale: float
+    signal: float
 
     @classmethod
     def of(cls, means: CylinderMeans, transfers: Array) -> Self:
@@ -52,7 +55,9 @@ class VolumeEvidence:
         misfits = means.misfits(transfers)
         *kernel, exponent, corner = np.unravel_index(misfits.argmin(), misfits.shape)
         best = transfers[tuple(kernel)] * means.scenes()[exponent, corner]
-        return cls(means, _SHARPNESS * means.dispersion(np.maximum(best, _LEAST)))
+        scale = _SHARPNESS * means.dispersion(np.maximum(best, _LEAST))
+        signal = float(means.count @ means.power - misfits.min()) / scale
+        return cls(means, scale, max(signal, 0.0))
 
     def of_transfers(self, transfers: Array) -> Array:
         """Return the logarithm of the evidence ``(...)`` for |H|² ``(..., n)``, in nats."""

@@ -29,7 +29,8 @@ def in_threads(work: Callable[[_Part], _Result], parts: Iterable[_Part]) -> list
 
     It is faster if the work is that of numpy and scipy on large arrays, which run side by side.
     """
-    if threads() == 1:
+    parts = list(parts)
+    if threads() == 1 or len(parts) < 2:
         return list(map(work, parts))
     with ThreadPoolExecutor(threads()) as pool:
         return list(pool.map(work, parts))

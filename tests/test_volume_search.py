@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 from scipy import fft, ndimage
+from scipy.signal import fftconvolve
 from tests.command import LINEAR, blind_deconv
 
 from napari_blind_deconv import (
@@ -112,7 +113,7 @@ def found_in_confocal(confocal):
 
 @pytest.fixture(scope="module")
 def widefield() -> tuple[np.ndarray, np.ndarray]:
-    psf = microscope_psf(OBJECTIVE, SIZE, within=(31, 33, 33)).weights
+    psf = microscope_psf(OBJECTIVE, SIZE, within=(31, 79, 79)).weights
     return recorded(blurred_by(psf), 100), psf
 
 
@@ -163,6 +164,13 @@ class TestKinds:
     def test_confocal_is_not_taken_for_widefield(self, confocal, found_in_confocal):
         assert found_in_confocal.source is not KernelSource.WIDEFIELD
         assert found_in(confocal[0], PUPIL).source is not KernelSource.WIDEFIELD
+
+    def test_few_points_in_few_photons_are_not_taken_for_widefield(self, confocal):
+        # What speaks for widefield with a known objective grows with what the volume tells.
+        random = np.random.default_rng(0)
+        points = (random.random((48, 96, 96)) > 0.9997) * random.uniform(0.3, 1, (48, 96, 96))
+        blurred = fftconvolve(ndimage.gaussian_filter(points, 0.6), confocal[1], mode="same")
+        assert found_in(recorded(blurred, 25), PUPIL).source is not KernelSource.WIDEFIELD
 
     def test_the_common_pinhole_is_known_without_an_objective(self):
         psf = microscope_psf(

@@ -72,7 +72,7 @@ class DoubleDip:
         """Fit the kernel network to the start of the kernel."""
         start = self._problem.kernel_start
         if not self._problem.is_held and start is not None:
-            target = torch.from_numpy(start).to(self._device)
+            target = self._problem.on_device(start)
             yield from fit_kernel(self.kernel_prior.to(self._device), target)
 
     def _begin(self) -> None:

@@ -26,7 +26,7 @@ __all__ = ["LogGaussian", "local_models"]
 _ERROR_GIVEN = 0.05
 _ERROR_UNKNOWN = 0.2
 # Iterations in a volume before its model is refined. On 32 made volumes with other seeds than those
-# of the benchmark, 15 give no more, and 3 give 0.2 dB less.
+# of the benchmark, 15 give no more, and 3 give 0.25 dB less.
 _FIRST_ITERATIONS = 8
 _MEMORY = 5  # steps that L-BFGS remembers in a volume, each of which takes two canvases
 

@@ -180,7 +180,7 @@ class Problem:
 
     def on_device(self, values: NDArray[Any]) -> Tensor:
         """Return values on the device that computes; on a CPU, in the same memory."""
-        return torch.from_numpy(values).to(self.device)
+        return torch.as_tensor(values, device=self.device)
 
     @property
     def needs_kernel_search(self) -> bool:

@@ -7,6 +7,7 @@ transforms; elsewhere torch does, by Fourier transforms.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -30,22 +31,28 @@ def cosines_of(canvas: Tensor, *, overwrite: bool = False) -> Tensor:
 
     A canvas that may be overwritten saves memory.
     """
-    if _is_for_scipy(canvas):
-        coefficients = dctn(canvas.numpy(), norm="ortho", workers=threads(), overwrite_x=overwrite)
-        return torch.from_numpy(coefficients)
-    for axis in range(canvas.ndim):
-        canvas = _cosines_along(canvas.movedim(axis, -1)).movedim(-1, axis)
-    return canvas.contiguous()
+    return _transformed(canvas, dctn, _cosines_along, overwrite)
 
 
 def from_cosines(coefficients: Tensor, *, overwrite: bool = False) -> Tensor:
     """Return the canvas with the given coefficients, the inverse of :func:`cosines_of`."""
-    if _is_for_scipy(coefficients):
-        canvas = idctn(coefficients.numpy(), norm="ortho", workers=threads(), overwrite_x=overwrite)
-        return torch.from_numpy(canvas)
-    for axis in range(coefficients.ndim):
-        coefficients = _from_cosines_along(coefficients.movedim(axis, -1)).movedim(-1, axis)
-    return coefficients.contiguous()
+    return _transformed(coefficients, idctn, _from_cosines_along, overwrite)
+
+
+def _transformed(
+    values: Tensor,
+    by_scipy: Callable[..., NDArray[np.float32]],
+    along: Callable[[Tensor], Tensor],
+    overwrite: bool,
+) -> Tensor:
+    """Transform by scipy, or along the last axis, for each axis in turn."""
+    if _is_for_scipy(values):
+        return torch.from_numpy(
+            by_scipy(values.numpy(), norm="ortho", workers=threads(), overwrite_x=overwrite)
+        )
+    for axis in range(values.ndim):
+        values = along(values.movedim(axis, -1)).movedim(-1, axis)
+    return values.contiguous()
 
 
 def _is_for_scipy(values: Tensor) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -69,9 +70,7 @@ class _Fit:
     """
 
     def __init__(self, observed: Tensor, model: LocalModel, start: NDArray[np.float32]) -> None:
-        def on_device(values: NDArray[np.float32]) -> Tensor:
-            return torch.from_numpy(values).to(observed.device)
-
+        on_device = partial(torch.as_tensor, device=observed.device)
         self._dark, dark = model.dark, np.float32(model.dark)
         self._light = observed - self._dark
         self._link = model.link

@@ -211,7 +211,7 @@ def _evidence(
 
 
 def _advantage(candidate: Candidate, widefield: float) -> float:
-    """Return what speaks for a kernel beside its evidence, in nats; a number for `widefield` ones.
+    """Return the nats that are added to the evidence for a kernel: `widefield`, or 0 for others.
 
     A widefield microscope is aberrated as probably as not, and then at any depth, from either side.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -105,10 +106,7 @@ def wiener(
         Estimate and its blur after every iteration of conjugate gradients. The last one is the
         linear estimate.
     """
-
-    def on_device(values: NDArray[np.float32]) -> Tensor:
-        return torch.from_numpy(values).to(observed.device)
-
+    on_device = partial(torch.as_tensor, device=observed.device)
     level = observed.mean() if valid is None else observed[valid].mean()
     weights = torch.ones_like(observed) if valid is None else valid.to(observed.dtype)
     convolution = Convolution(on_device(kernel))

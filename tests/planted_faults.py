@@ -473,8 +473,8 @@ FAULTS = (
     Fault(
         "reference: the least sharp plane",
         "engine/channel_statistics.py",
-        "return max(self.planes, key=lambda plane: plane.information, default=None)",
-        "return min(self.planes, key=lambda plane: plane.information, default=None)",
+        "key=lambda plane: plane.information, reverse=True)",
+        "key=lambda plane: plane.information)",
         "stacks",
     ),
     Fault(

@@ -5,13 +5,13 @@ import pytest
 from scipy import ndimage
 
 from napari_blind_deconv import KernelChoice, Settings
-from napari_blind_deconv.engine.blur_agreement import disagreement, varies_over_field
+from napari_blind_deconv.engine.blur_agreement import disagreement, uneven_blur
 from napari_blind_deconv.engine.channel_statistics import channel_statistics
 from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.engine.quality import judge
 from napari_blind_deconv.engine.solver import RunControl
 from napari_blind_deconv.engine.stack_plan import make_plan
-from napari_blind_deconv.image import Image
+from napari_blind_deconv.image import BlockKind, Image
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.numerics.spectrum import Spectrum
@@ -66,7 +66,7 @@ class TestField:
     def test_quarters_that_are_blurred_differently_are_told(self, sigmas, varies):
         image = Image(tilted(sigmas), "YX")
         inspection = Inspection.of(image)
-        assert varies_over_field(inspection) == varies
+        assert bool(uneven_blur(inspection)) == varies
         kernel = Kernel.of(gaussian_kernel((9, 9), 1.5), source=KernelSource.GAUSSIAN)
         found = judge(inspection, image.array, kernel, reason=StopReason.COMPLETED).findings
         assert (Finding.UNEVEN in found) == varies
@@ -79,7 +79,50 @@ class TestField:
 
     def test_small_planes_are_not_divided(self):
         small = Image(tilted((1.2, 3.0))[128:384, :256], "YX")
-        assert not varies_over_field(Inspection.of(small))
+        assert not uneven_blur(Inspection.of(small))
+
+
+def scattering(sigmas, planes: int = 48) -> Image:
+    """Return a volume whose blur changes from a Gaussian at its first planes to one at its last."""
+    random = np.random.default_rng(3)
+    shape = (planes, 80, 80)
+    points = (random.random(shape) > 0.998) * random.uniform(0.3, 1, shape)
+    light = np.zeros(shape)
+    steps = np.linspace(*sigmas, 5)
+    for plane, sigma in zip(np.linspace(0, planes - 1, 5), steps, strict=True):
+        blurred = ndimage.gaussian_filter(points, sigma, mode="wrap")
+        distance = np.abs(np.arange(planes) - plane) / (planes - 1) * 4
+        light += np.clip(1 - distance, 0, 1)[:, None, None] * blurred / blurred.max()
+    counts = random.poisson(500 * light + 10).astype(np.float32)
+    return Image(counts, "ZYX", dict.fromkeys("ZYX", 0.1), "µm", space="ZYX")
+
+
+class TestDepth:
+    @pytest.mark.parametrize(
+        ("sigmas", "finding"),
+        [
+            ((1.2, 2.2), Finding.WIDER_AT_END),
+            ((2.2, 1.2), Finding.WIDER_AT_START),
+            ((1.6, 1.6), None),
+        ],
+    )
+    def test_the_wider_end_is_told(self, sigmas, finding):
+        found = uneven_blur(Inspection.of(scattering(sigmas)))
+        assert list(found) == [finding] * (finding is not None)
+        # The means of the thirds differ less than the ends.
+        assert all(40 <= percent <= 100 for percent in found.values())
+
+    def test_it_does_not_depend_on_brightness_that_fades(self):
+        image = scattering((1.6, 1.6))
+        fading = np.geomspace(1, 0.2, len(image.array))[:, None, None]
+        assert not uneven_blur(Inspection.of(image.with_pixels(image.array * fading)))
+
+    def test_a_thin_volume_is_not_divided(self):
+        assert not uneven_blur(Inspection.of(scattering((1.2, 2.2), planes=33)))
+
+    def test_the_sentence_tells_by_how_much(self):
+        text = Finding.WIDER_AT_END.text(60, BlockKind.VOLUME)
+        assert text.endswith("volume on their own (60 %).")
 
 
 class TestInformation:
@@ -98,4 +141,4 @@ class TestInformation:
         planes = stack((1.5, 1.5), (2000, 500))
         planes[1, :, 40] = 0
         [statistics] = channel_statistics(Image(planes, "ZYX"))
-        assert statistics.sharpest == (0,)
+        assert statistics.sharpest[0] == (0,)

@@ -25,6 +25,7 @@ from napari_blind_deconv import (
 from napari_blind_deconv.engine import kernel_stage
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.solver import RunControl
+from napari_blind_deconv.engine.stack_plan import make_plan
 from napari_blind_deconv.engine.stacks import run_stack
 from napari_blind_deconv.errors import OutOfMemoryError
 from napari_blind_deconv.kernel import KernelSource
@@ -32,9 +33,10 @@ from napari_blind_deconv.kernel_widths import KernelWidths
 from napari_blind_deconv.numerics.cylinders import CylinderMeans
 from napari_blind_deconv.numerics.microscope_transfer import RadialGrid, pupil_of
 from napari_blind_deconv.numerics.spectrum import Spectrum, windowed
-from napari_blind_deconv.numerics.volume_kernels import PupilShape
+from napari_blind_deconv.numerics.volume_evidence import VolumeEvidence
+from napari_blind_deconv.numerics.volume_kernels import FWHM, KernelFamily, PupilShape
 from napari_blind_deconv.numerics.volume_search import ProbableKernel, search_volume_kernels
-from napari_blind_deconv.numerics.volume_spectrum import continued, fading
+from napari_blind_deconv.numerics.volume_spectrum import continued, fading, volume_spectrum
 from napari_blind_deconv.optics import MicroscopeKind
 from napari_blind_deconv.reasons import Finding, QualityFlag
 from napari_blind_deconv.results import BlockResult, Notice
@@ -85,9 +87,15 @@ def blurred_by(weights: np.ndarray) -> np.ndarray:
     return fft.irfftn(fft.rfftn(sharp) * fft.rfftn(drawn), sharp.shape)
 
 
-def found_in(volume: np.ndarray, pupil: PupilShape | None = None, kind: KernelSource | None = None):
-    """Return the most probable kernel by the spectrum of a volume, or None."""
-    probable = run_to_end(search_volume_kernels(volume, SAMPLING, pupil=pupil, kind=kind))
+def search(*volumes: np.ndarray, **options):
+    """Return the search for the kernel of volumes."""
+    spectra = (volume_spectrum(volume, SAMPLING) for volume in volumes)
+    return search_volume_kernels(spectra, volumes[0].shape, **options)
+
+
+def found_in(*volumes: np.ndarray, **options):
+    """Return the most probable kernel by the spectra of volumes, or None."""
+    probable = run_to_end(search(*volumes, **options))
     return probable[0].kernel if probable else None
 
 
@@ -142,6 +150,59 @@ class TestWidths:
         assert many.width_deviation < few.width_deviation
 
 
+class TestSeveralVolumes:
+    """Volumes with one kernel add up."""
+
+    SIGMAS = (1.0, 1.5, 1.5)
+
+    @pytest.fixture
+    def dim(self) -> list[np.ndarray]:
+        blurred = ndimage.gaussian_filter(scene(), self.SIGMAS)
+        return [recorded(blurred, 10, seed) for seed in range(1, 5)]
+
+    def error(self, kernel: Kernel) -> float:
+        sigmas = np.array(kernel.widths.along_axes) / FWHM
+        return float(np.abs(np.log(sigmas / self.SIGMAS)).max())
+
+    def test_dim_ones_tell_more_than_one(self, dim):
+        assert self.error(found_in(*dim)) < self.error(found_in(dim[0])) / 2
+
+    def test_a_volume_that_is_given_twice_tells_no_more(self, confocal):
+        spectrum = volume_spectrum(confocal[0], SAMPLING)
+        evidence = []
+        for spectra in ([spectrum], [spectrum, spectrum]):
+            means = CylinderMeans.of(spectra)
+            transfers = KernelFamily(means, SAMPLING, spectrum.shape[0]).gaussian_transfers
+            evidence.append(VolumeEvidence.of(means, transfers).of_transfers(transfers))
+        np.testing.assert_allclose(*evidence, rtol=0.05)
+
+    @pytest.mark.parametrize(
+        ("axes", "scope", "reference", "searched"),
+        [
+            ("TZYX", "per-channel", None, [4]),
+            ("TZYX", "per-channel", (2,), [1]),
+            ("TZYX", "shared", None, [4]),
+            ("CZYX", "per-channel", None, [1, 1, 1, 1]),
+            ("CZYX", "shared", None, [4]),
+        ],
+    )
+    def test_those_of_a_stack_that_share_a_kernel_do(
+        self, dim, monkeypatch, axes, scope, reference, searched
+    ):
+        counts = []
+
+        def counting(spectra, shape, **options):
+            counts.append(len(list(spectra)))
+            yield Kernel.point(3)
+            return [ProbableKernel(Kernel.point(3), 0.0)]
+
+        monkeypatch.setattr(kernel_stage, "search_volume_kernels", counting)
+        stack = Image(np.array(dim), axes, dict(zip("ZYX", SIZE, strict=True)), "µm", space="ZYX")
+        task = Task(stack, Settings(), KernelChoice.find(scope))
+        run_to_end(make_plan(task, RunControl(), reference=reference))
+        assert counts == searched
+
+
 class TestKinds:
     """The kinds of microscope."""
 
@@ -155,7 +216,7 @@ class TestKinds:
 
     def test_a_known_objective_gives_its_psf(self, widefield):
         volume, psf = widefield
-        found = found_in(volume, PUPIL)
+        found = found_in(volume, pupil=PUPIL)
         assert found.source is KernelSource.WIDEFIELD
         np.testing.assert_allclose(
             found.widths.along_axes, KernelWidths.of(psf).along_axes, rtol=0.15
@@ -163,14 +224,14 @@ class TestKinds:
 
     def test_confocal_is_not_taken_for_widefield(self, confocal, found_in_confocal):
         assert found_in_confocal.source is not KernelSource.WIDEFIELD
-        assert found_in(confocal[0], PUPIL).source is not KernelSource.WIDEFIELD
+        assert found_in(confocal[0], pupil=PUPIL).source is not KernelSource.WIDEFIELD
 
     def test_few_points_in_few_photons_are_not_taken_for_widefield(self, confocal):
         # What speaks for widefield with a known objective grows with what the volume tells.
         random = np.random.default_rng(0)
         points = (random.random((48, 96, 96)) > 0.9997) * random.uniform(0.3, 1, (48, 96, 96))
         blurred = fftconvolve(ndimage.gaussian_filter(points, 0.6), confocal[1], mode="same")
-        assert found_in(recorded(blurred, 25), PUPIL).source is not KernelSource.WIDEFIELD
+        assert found_in(recorded(blurred, 25), pupil=PUPIL).source is not KernelSource.WIDEFIELD
 
     def test_the_common_pinhole_is_known_without_an_objective(self):
         psf = microscope_psf(
@@ -182,7 +243,7 @@ class TestKinds:
         np.testing.assert_allclose(found.widths.along_axes, psf.widths.along_axes, rtol=0.15)
 
     def test_kernels_differ_and_the_most_probable_is_first(self, confocal):
-        probable = run_to_end(search_volume_kernels(confocal[0], SAMPLING))
+        probable = run_to_end(search(confocal[0]))
         probabilities = [each.probability for each in probable]
         assert probabilities == sorted(probabilities, reverse=True)
         for one, other in combinations([each.kernel for each in probable], 2):
@@ -199,7 +260,7 @@ class TestKinds:
     def test_no_kernel_is_narrower_than_a_known_objective_allows(self):
         sharp = recorded(ndimage.gaussian_filter(scene(), (0.5, 0.5, 0.5)))
         assert found_in(sharp).source is KernelSource.NO_BLUR
-        found = found_in(sharp, PUPIL)
+        found = found_in(sharp, pupil=PUPIL)
         assert found.source is KernelSource.NARROWEST
         narrowest = microscope_psf(
             OBJECTIVE, SIZE, microscope="confocal", excitation_wavelength=0.525, pinhole=0
@@ -217,7 +278,7 @@ def aberrated() -> tuple[list[ProbableKernel], np.ndarray, np.ndarray]:
     psf = microscope_psf(OIL, SIZE, **options).weights
     volume = recorded(blurred_by(psf), 2000)
     pupil = PupilShape(0.6 / 2.8 / SIZE[-1], 1.4 / 1.515)
-    return run_to_end(search_volume_kernels(volume, SAMPLING, pupil=pupil)), psf, volume
+    return run_to_end(search(volume, pupil=pupil)), psf, volume
 
 
 class TestAberration:
@@ -242,7 +303,7 @@ class TestAberration:
 
     @pytest.mark.parametrize("pupil", [None, PupilShape(4.0, 0.4)])
     def test_nothing_is_aberrated_with_a_small_or_unknown_aperture(self, aberrated, pupil):
-        for each in run_to_end(search_volume_kernels(aberrated[2], SAMPLING, pupil=pupil)):
+        for each in run_to_end(search(aberrated[2], pupil=pupil)):
             weights = each.kernel.weights
             np.testing.assert_allclose(weights, weights[::-1], atol=1e-6)
 
@@ -258,7 +319,7 @@ class TestStatedKind:
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_only_this_kind_is_found_with_a_known_objective(self, widefield, kind):
-        assert found_in(widefield[0], PUPIL, kind).source is kind
+        assert found_in(widefield[0], pupil=PUPIL, kind=kind).source is kind
 
     def test_the_file_is_believed_and_its_kind_not_called_a_guess(self, widefield):
         image = image_of(widefield[0], microscope=MicroscopeKind.LIGHT_SHEET)
@@ -284,7 +345,7 @@ class TestStatedKind:
             OBJECTIVE, SIZE, microscope="confocal", excitation_wavelength=0.488,
             pinhole=pinhole, within=(31, 33, 33),
         ).weights  # fmt: skip
-        found = found_in(recorded(blurred_by(psf)), PUPIL, KernelSource.CONFOCAL)
+        found = found_in(recorded(blurred_by(psf)), pupil=PUPIL, kind=KernelSource.CONFOCAL)
         np.testing.assert_allclose(
             found.widths.along_axes, KernelWidths.of(psf).along_axes, rtol=0.15
         )
@@ -393,8 +454,9 @@ class TestFaults:
         for each in (volume, image_of(spots)):
             problem = Problem.of(Task(each, Settings(), KernelChoice.find()))
             valid = problem.inspection.valid_luminance
-            search = search_volume_kernels(problem.luminance, problem.sampling, valid)
-            widths.append(run_to_end(search)[0].kernel.widths.along_axes)
+            spectrum = volume_spectrum(problem.luminance, each.sampling, valid)
+            found = run_to_end(search_volume_kernels([spectrum], each.block_shape))
+            widths.append(found[0].kernel.widths.along_axes)
         np.testing.assert_allclose(*widths, rtol=0.25)
 
     def test_a_gap_goes_on_with_its_slope(self):
@@ -465,7 +527,7 @@ class TestRuns:
         )
 
     def test_a_search_that_is_stopped_hands_over_its_best_kernel(self, confocal):
-        kernels = list(search_volume_kernels(confocal[0], SAMPLING))
+        kernels = list(search(confocal[0]))
         assert kernels[0].source is KernelSource.NO_BLUR
         assert all(kernel.source is not KernelSource.NO_BLUR for kernel in kernels[2:])
 
@@ -519,7 +581,7 @@ class TestSpectrum:
     def test_means_keep_the_total_power(self):
         volume = np.random.default_rng(2).normal(size=SHAPE)
         spectrum = Spectrum.of(volume, sampling=SAMPLING)
-        means = CylinderMeans.of(spectrum)
+        means = CylinderMeans.of([spectrum])
         total = (spectrum.power / spectrum.noise_power)[means.used].sum()
         assert (means.power * means.count).sum() == pytest.approx(total)
 

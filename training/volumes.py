@@ -99,7 +99,7 @@ def scene_shares(seeds: Iterable[int], steps: int = 30) -> NDArray[np.float64]:
     for seed in seeds:
         made = made_volume(seed)
         spectrum = Spectrum.of(windowed(made.image), sampling=made.sampling)
-        means = CylinderMeans.of(spectrum)
+        means = CylinderMeans.of([spectrum])
         transfer = means.mean(spectrum.transfer_of(made.kernel))
         evidence = VolumeEvidence.of(means, transfer[np.newaxis])
         logarithms.append(-means.misfits(transfer) / evidence.scale)

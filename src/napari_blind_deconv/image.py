@@ -251,6 +251,12 @@ class Image:
         known = tuple(size for size in sizes if size is not None)
         return known if len(known) == len(self.space) else None
 
+    @property
+    def sampling(self) -> tuple[float, ...]:
+        """Pixel size along the axes of a block, as a multiple of the smallest; 1 if unknown."""
+        sizes = self.pixel_size or (1.0,) * len(self.space)
+        return tuple(size / min(sizes) for size in sizes)
+
     # Blocks
 
     @property

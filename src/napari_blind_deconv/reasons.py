@@ -14,6 +14,9 @@ from napari_blind_deconv.block_kind import BlockKind
 __all__ = ["Finding", "QualityFlag", "SkipReason", "StopReason"]
 
 
+_NOT_COUNTED = ("times", "%")  # units that do not add up and have no plural
+
+
 class _Reason(StrEnum):
     """A reason: its value is a short name, its `sentence` explains it to the user, for a plane.
 
@@ -161,8 +164,8 @@ class Finding(_Reason):
     Attributes
     ----------
     unit : str
-        What is counted: "pixel", "row", "column", or "times" that each pixel is repeated. Empty if
-        the finding concerns the whole image.
+        What is counted: "pixel", "row" or "column"; "times" that each pixel is repeated, or "%"
+        by which a width differs. Empty if the finding concerns the whole image.
     """
 
     NOT_FINITE = (
@@ -221,6 +224,18 @@ class Finding(_Reason):
         "The quarters of the image are blurred differently, so that one kernel does not suit all "
         "of them. Try parts of the image on their own.",
     )
+    WIDER_AT_START = (
+        "wider kernel at the start",
+        "The kernel is wider at the first planes than at the last, so that one kernel does not "
+        "suit all of them. Try parts of the volume on their own.",
+        "%",
+    )
+    WIDER_AT_END = (
+        "wider kernel at the end",
+        "The kernel is wider at the last planes than at the first, so that one kernel does not "
+        "suit all of them. Try parts of the volume on their own.",
+        "%",
+    )
     NARROWEST = (
         "kernel from the optics",
         "The image shows no blur as wide as the optics make it, so that the narrowest kernel that "
@@ -252,12 +267,12 @@ class Finding(_Reason):
         sentence = self.sentence_of(kind)
         if count is None or not self.unit:
             return sentence
-        unit = self.unit if self.unit == "times" or count == 1 else f"{self.unit}s"
+        unit = self.unit if self.unit in _NOT_COUNTED or count == 1 else f"{self.unit}s"
         return f"{sentence.removesuffix('.')} ({count} {kind.worded(unit)})."
 
     def total(self, counts: Sequence[int | None]) -> int | None:
-        """Return the number for several planes: a sum, but repeats of pixels do not add up."""
+        """Return the number for several planes: a sum; of repeats and percentages, the largest."""
         numbers = [count for count in counts if count is not None]
         if not numbers or not self.unit:
             return None
-        return max(numbers) if self.unit == "times" else sum(numbers)
+        return max(numbers) if self.unit in _NOT_COUNTED else sum(numbers)

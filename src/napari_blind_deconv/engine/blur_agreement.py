@@ -1,4 +1,4 @@
-"""Whether planes of a stack, or parts of a plane, are blurred alike, so that one kernel suits."""
+"""Whether planes of a stack, or parts of an image, are blurred alike, so that one kernel suits."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import itertools
 from collections.abc import Iterable
 
 from napari_blind_deconv.engine.inspection import Inspection
-from napari_blind_deconv.image import Image, Index
+from napari_blind_deconv.findings import Findings
+from napari_blind_deconv.image import BlockKind, Image, Index
 from napari_blind_deconv.numerics.kernel_search import gaussian_width
+from napari_blind_deconv.numerics.volume_depths import widening
+from napari_blind_deconv.reasons import Finding
 from napari_blind_deconv.results import Notice
 
-__all__ = ["disagreement", "varies_over_field"]
+__all__ = ["disagreement", "uneven_blur"]
 
 # Largest ratio of the widths of two planes or parts that are blurred alike: the width of one is
 # uncertain by a quarter, and brightness that fades from plane to plane changes it little.
@@ -52,14 +55,25 @@ def disagreement(image: Image, indices: Iterable[Index]) -> Notice | None:
     )
 
 
-def varies_over_field(inspection: Inspection) -> bool:
-    """Return whether the quarters of a large plane are blurred differently.
+def uneven_blur(inspection: Inspection) -> Findings:
+    """Return what is found if the parts of a plane or a volume are blurred differently.
 
-    The widths of the Gaussians that explain the quarters best are compared. A smaller plane, or
-    a volume, is not told apart.
+    The widths of the Gaussians that explain them best are compared: those of the quarters of a
+    large plane, or of the first, the middle and the last planes of a volume.
     """
+    if inspection.block.block_kind is BlockKind.PLANE:
+        return {Finding.UNEVEN: None} if _varies_over_field(inspection) else {}
     luminance, valid = inspection.luminance, inspection.valid_luminance
-    if luminance.ndim != 2 or min(luminance.shape) < _MIN_SIDE:
+    ratio = widening(luminance, inspection.block.sampling, valid)
+    if ratio == 1:
+        return {}
+    finding = Finding.WIDER_AT_END if ratio > 1 else Finding.WIDER_AT_START
+    return {finding: round(100 * (max(ratio, 1 / ratio) - 1))}
+
+
+def _varies_over_field(inspection: Inspection) -> bool:
+    luminance, valid = inspection.luminance, inspection.valid_luminance
+    if min(luminance.shape) < _MIN_SIDE:
         return False
     halves = [(slice(None, side // 2), slice(side // 2, None)) for side in luminance.shape]
     found = [

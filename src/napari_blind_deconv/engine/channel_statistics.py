@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Self
 
 from napari_blind_deconv.engine.inspection import Inspection
@@ -15,6 +14,7 @@ __all__ = ["ChannelStatistics", "PlaneStatistics", "channel_statistics"]
 
 # A plane that tells at least this share of what the best one tells can be compared with it.
 _MIN_COMPARED_SHARE = 0.15
+_MOST_SEARCHED = 4  # volumes; more take longer to read, and tell little more
 
 
 @dataclass(frozen=True)
@@ -64,26 +64,23 @@ class ChannelStatistics:
             return None
         return min(plane.low for plane in self.planes), max(plane.high for plane in self.planes)
 
-    @cached_property
-    def _best(self) -> PlaneStatistics | None:
-        return max(self.planes, key=lambda plane: plane.information, default=None)
-
     @property
-    def sharpest(self) -> Index | None:
-        """Index of the plane that tells most about the kernel; None without a usable plane."""
-        return None if self._best is None else self._best.index
-
-    @property
-    def information(self) -> float:
-        """How much this plane tells; -1 without a usable plane."""
-        return self._best.information if self._best else -1.0
+    def sharpest(self) -> tuple[Index, ...]:
+        """Indices of the planes that tell most about the kernel, at most 4, the best first."""
+        best = sorted(self._compared, key=lambda plane: plane.information, reverse=True)
+        return tuple(plane.index for plane in best[:_MOST_SEARCHED])
 
     @property
     def ends(self) -> tuple[Index, ...]:
         """Indices of the first and the last plane that tell enough to be compared."""
-        least = _MIN_COMPARED_SHARE * self.information
-        compared = [plane.index for plane in self.planes if plane.information >= least]
+        compared = [plane.index for plane in self._compared]
         return tuple(dict.fromkeys((*compared[:1], *compared[-1:])))
+
+    @property
+    def _compared(self) -> list[PlaneStatistics]:
+        """Planes that tell nearly as much as the one that tells most, in the order of the stack."""
+        most = max((plane.information for plane in self.planes), default=0.0)
+        return [plane for plane in self.planes if plane.information >= _MIN_COMPARED_SHARE * most]
 
 
 def channel_statistics(image: Image) -> list[ChannelStatistics]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 
+from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.engine.kernel_trials import most_probable_kernel
 from napari_blind_deconv.engine.problem import Problem
 from napari_blind_deconv.engine.solver import RunControl
@@ -12,8 +14,10 @@ from napari_blind_deconv.errors import UntoldKernelError
 from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel, KernelSource
 from napari_blind_deconv.numerics.kernel_search import search_kernel
+from napari_blind_deconv.numerics.spectrum import Spectrum
 from napari_blind_deconv.numerics.volume_kernels import PupilShape
 from napari_blind_deconv.numerics.volume_search import search_volume_kernels
+from napari_blind_deconv.numerics.volume_spectrum import volume_spectrum
 from napari_blind_deconv.optics import MicroscopeKind
 from napari_blind_deconv.results import Snapshot, Stage
 
@@ -31,10 +35,20 @@ _UNTOLD = (
 )
 
 
-def find_kernel_start(problem: Problem, control: RunControl) -> Generator[Snapshot, None, Problem]:
+def find_kernel_start(
+    problem: Problem, control: RunControl, others: Iterable[Image] = ()
+) -> Generator[Snapshot, None, Problem]:
     """Search the kernel in the image, unless its start is known or set.
 
     A search that is stopped returns the best kernel so far.
+
+    Parameters
+    ----------
+    problem : Problem
+    control : RunControl
+    others : iterable of Image
+        Other volumes with the same kernel, shape and voxel size, in which it is searched too. They
+        are taken one by one, so that they need not all be in memory.
 
     Yields
     ------
@@ -52,7 +66,7 @@ def find_kernel_start(problem: Problem, control: RunControl) -> Generator[Snapsh
     """
     if not problem.needs_kernel_search:
         return problem
-    search = _volume_search(problem) if problem.is_volume else _plane_search(problem)
+    search = _volume_search(problem, others) if problem.is_volume else _plane_search(problem)
     while True:
         try:
             best = next(search)
@@ -77,18 +91,25 @@ def _plane_search(problem: Problem) -> Generator[Kernel, None, Kernel]:
     )
 
 
-def _volume_search(problem: Problem) -> Generator[Kernel, None, Kernel | None]:
+def _volume_search(
+    problem: Problem, others: Iterable[Image]
+) -> Generator[Kernel, None, Kernel | None]:
     microscope = problem.settings.microscope_with(problem.task.image.optics)
     probable = yield from search_volume_kernels(
-        problem.luminance,
-        problem.sampling,
-        problem.inspection.valid_luminance,
+        _spectra(problem, others),
+        problem.task.image.block_shape,
         pupil=_pupil(problem.task.image),
         kind=_SOURCES.get(microscope),
     )
     if len(probable) < 2:
         return probable[0].kernel if probable else None
     return (yield from most_probable_kernel(problem, probable))
+
+
+def _spectra(problem: Problem, others: Iterable[Image]) -> Iterator[Spectrum]:
+    for inspection in itertools.chain([problem.inspection], map(Inspection.of, others)):
+        luminance, valid = inspection.luminance, inspection.valid_luminance
+        yield volume_spectrum(luminance, inspection.block.sampling, valid)
 
 
 def _pupil(block: Image) -> PupilShape | None:

@@ -84,7 +84,7 @@ def local_models(problem: Problem, start: NDArray[np.float32], ratio: float) -> 
         noise_to_signal=ratio,
         kernel_error=KERNEL_ERROR,
         noise=inspection.noise,
-        sampling=problem.sampling,
+        sampling=problem.task.image.sampling,
     )
     return [
         LocalModel.of(
@@ -95,7 +95,7 @@ def local_models(problem: Problem, start: NDArray[np.float32], ratio: float) -> 
             penalty=penalty,
             width_error=error,
             valid=valid,
-            sampling=problem.sampling,
+            sampling=problem.task.image.sampling,
         )
         for observed, canvas, valid in zip(problem.observed, start, inspection.valid, strict=True)
     ]

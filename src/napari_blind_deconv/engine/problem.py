@@ -218,12 +218,6 @@ class Problem:
         return self.task.image.block_kind is BlockKind.VOLUME
 
     @property
-    def sampling(self) -> tuple[float, ...]:
-        """Pixel size along each axis, as a multiple of the smallest; 1 where it is not known."""
-        sizes = self.task.image.pixel_size or (1.0,) * len(self.task.image.space)
-        return tuple(size / min(sizes) for size in sizes)
-
-    @property
     def canvas_shape(self) -> tuple[int, ...]:
         """Shape of the canvas (Eq. 16), which covers all light that reaches the field of view."""
         return canvas_shape(self.observed.shape[1:], self.window)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_blind_deconv.engine.blur_agreement import varies_over_field
+from napari_blind_deconv.engine.blur_agreement import uneven_blur
 from napari_blind_deconv.engine.inspection import Inspection
 from napari_blind_deconv.findings import Findings
 from napari_blind_deconv.image import BlockKind, Image
@@ -111,8 +111,8 @@ def judge(
         findings[Finding.MOSTLY_SATURATED] = None
     if kernel.source.is_microscope and microscope is None:
         findings[Finding.MICROSCOPE] = None
-    if kernel.source.is_gaussian and varies_over_field(inspection):
-        findings[Finding.UNEVEN] = None
+    if kernel.source.is_gaussian or kernel.source.is_microscope:
+        findings |= uneven_blur(inspection)
     return Judgement(trust, flags, findings)
 
 

@@ -75,7 +75,7 @@ def make_plan(
         # No other plane shares the kernel, so the plane finds it during its own run.
         choice = replace(choice, scope=KernelScope.PLANE)
     statistics = channel_statistics(image)
-    if all(channel.sharpest is None for channel in statistics):
+    if not any(channel.planes for channel in statistics):
         _raise_no_usable_plane(image)
     plan = StackPlan(
         settings=task.settings,
@@ -150,21 +150,23 @@ def _find_kernels(
     A channel whose volume tells too little gets none, unless no other channel has one.
     """
     if plan.choice.scope is KernelScope.STACK:
-        sharpest = max(statistics, key=lambda channel: channel.information).sharpest
-        kernel = yield from _find_kernel(image, plan, reference or sharpest, control)
+        whole = ChannelStatistics(sum((channel.planes for channel in statistics), ()))
+        indices = whole.sharpest if reference is None else (reference,)
+        kernel = yield from _find_kernel(image, plan, indices, control)
         return (kernel,) * len(statistics)
     kernels: list[Kernel | None] = []
     untold: UntoldKernelError | None = None
     for channel, of_channel in enumerate(statistics):
-        index = None if control.should_stop() else of_channel.sharpest
-        if reference is not None and index is not None:
+        indices = () if control.should_stop() else of_channel.sharpest
+        if reference is not None and indices:
             # The plane at the reference, but in this channel.
-            index = tuple(
+            in_channel = (
                 channel if axis == "C" else position
                 for axis, position in zip(image.stack_axes, reference, strict=True)
             )
+            indices = (tuple(in_channel),)
         try:
-            kernels.append((yield from _find_kernel(image, plan, index, control)))
+            kernels.append((yield from _find_kernel(image, plan, indices, control)))
         except UntoldKernelError as error:
             if image.channels == 1:
                 raise
@@ -187,17 +189,20 @@ def _untold(image: Image, channel: int) -> Notice:
 
 
 def _find_kernel(
-    image: Image, plan: StackPlan, index: Index | None, control: RunControl
+    image: Image, plan: StackPlan, indices: Sequence[Index], control: RunControl
 ) -> Generator[Snapshot, None, Kernel | None]:
-    """Find the kernel on one plane; None without a plane.
+    """Find the kernel on the first of some planes, or in all of some volumes; None without any.
 
     A channel gets no plane if none of its planes can be deconvolved, which the planes then report,
     or if the run is stopped.
     """
-    if index is None:
+    if not indices:
         return None
+    index, *others = indices
     task = plan.task_of(image.read(index), image.channel_of(index))
     stop = RunControl(control.should_stop)
-    is_plane = image.block_kind is BlockKind.PLANE
-    search = find_kernel(task, stop) if is_plane else find_volume_kernel(task, stop)
+    if image.block_kind is BlockKind.PLANE:
+        search = find_kernel(task, stop)
+    else:
+        search = find_volume_kernel(task, stop, map(image.read, others))
     return (yield from mapped(search, lambda snapshot: replace(snapshot, index=index)))

@@ -63,7 +63,7 @@ def deconvolve_stack(
     kernel : KernelChoice, Kernel, array_like or str, optional
         Choice of the kernel. ``"per-channel"`` (default): found on the sharpest plane of each
         channel, then held. ``"shared"``: found on the sharpest plane of the stack, then held.
-        ``"per-slice"``: found on each plane, which is slower and follows a blur that changes with
+        Of volumes, the four sharpest are searched together. ``"per-slice"``: found on each plane, which is slower and follows a blur that changes with
         depth. A kernel or an array: a known PSF, held.
     block : str
         What is deconvolved at once: each ``"plane"`` (default) or each ``"volume"``, along Z, Y and

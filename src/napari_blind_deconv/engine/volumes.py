@@ -6,7 +6,7 @@ like one that is given.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
@@ -69,8 +69,17 @@ def _deconvolve_volume(
     return replace(result, settings=settings, kernel_is_held=held)
 
 
-def find_volume_kernel(task: Task, control: RunControl) -> Generator[Snapshot, None, Kernel]:
+def find_volume_kernel(
+    task: Task, control: RunControl, others: Iterable[Image] = ()
+) -> Generator[Snapshot, None, Kernel]:
     """Find the kernel of a volume, on the grid of its samples if its voxels are repeated.
+
+    Parameters
+    ----------
+    task : Task
+    control : RunControl
+    others : iterable of Image
+        Other volumes of the same stack with the same kernel, as in `find_kernel_start`.
 
     Raises
     ------
@@ -82,15 +91,16 @@ def find_volume_kernel(task: Task, control: RunControl) -> Generator[Snapshot, N
     grid = grid_for(task.image, None)
     if grid is not None:
         task = replace(task, image=grid.reduced(task.image))
-    return (yield from _find_kernel(task, Inspection.of(task.image), control))
+        others = map(grid.reduced, others)
+    return (yield from _find_kernel(task, Inspection.of(task.image), control, others))
 
 
 def _find_kernel(
-    task: Task, inspection: Inspection, control: RunControl
+    task: Task, inspection: Inspection, control: RunControl, others: Iterable[Image] = ()
 ) -> Generator[Snapshot, None, Kernel]:
     problem = Problem.of(task, inspection)
     with explained_failures(problem):
-        problem = yield from find_kernel_start(problem, control)
+        problem = yield from find_kernel_start(problem, control, others)
     assert problem.kernel is not None
     return problem.estimated_kernel(problem.kernel.weights)
 

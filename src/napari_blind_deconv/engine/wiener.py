@@ -49,7 +49,7 @@ def noise_to_signal_of(problem: Problem, kernel: NDArray[np.float32]) -> float:
     """Return the noise-to-signal ratio of all channels together, for a kernel."""
     inspection = problem.inspection
     spectrum = Spectrum.of(
-        problem.luminance, inspection.valid_share, inspection.noise, problem.sampling
+        problem.luminance, inspection.valid_share, inspection.noise, problem.task.image.sampling
     )
     return noise_to_signal(spectrum, kernel)
 
@@ -65,7 +65,7 @@ def _runs(problem: Problem, kernel: NDArray[np.float32], ratio: float) -> list[I
             kernel_error=KERNEL_ERROR,
             valid=valid,
             noise=problem.inspection.noise,
-            sampling=problem.sampling,
+            sampling=problem.task.image.sampling,
         )
         for channel, valid in zip(*channels, strict=True)
     ]

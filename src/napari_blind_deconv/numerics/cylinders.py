@@ -8,6 +8,7 @@ this loses nothing by which they could be told apart.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -46,7 +47,7 @@ class CylinderMeans:
     power : ndarray
         Mean power relative to the noise ``(n,)``.
     count : ndarray
-        Number of frequencies ``(n,)``.
+        Number of frequencies ``(n,)``, of all spectra.
     used : ndarray
         Mask of the frequencies of the spectrum that are counted.
     index : ndarray
@@ -61,8 +62,9 @@ class CylinderMeans:
     index: NDArray[np.intp]
 
     @classmethod
-    def of(cls, spectrum: Spectrum) -> Self:
-        """Average the spectrum of a volume."""
+    def of(cls, spectra: Sequence[Spectrum]) -> Self:
+        """Average the spectra of one or more volumes of the same shape and voxel size."""
+        spectrum = spectra[0]
         planes, *sides = spectrum.shape
         across = lengths(spectrum.frequencies[1:])
         used = across > _LEAST_PERIODS * 2 * math.pi / min(sides)
@@ -79,18 +81,19 @@ class CylinderMeans:
         def mean(values: Array) -> Array:
             return np.bincount(index, values) / count
 
+        relative = sum((each.power / each.noise_power)[used] for each in spectra)
         return cls(
             mean(np.square(lengths(lateral))),
             mean(np.square(down)),
-            mean((spectrum.power / spectrum.noise_power)[used]),
-            count.astype(np.float64),
+            mean(np.asarray(relative)) / len(spectra),
+            len(spectra) * count.astype(np.float64),
             used,
             index,
         )
 
     def mean(self, values: Array) -> Array:
         """Return the means ``(n,)`` of one value for each frequency of the spectrum."""
-        return np.bincount(self.index, values[self.used]) / self.count
+        return np.bincount(self.index, values[self.used]) / np.bincount(self.index)
 
     def gaussians(self, across: Array, along: Array) -> Array:
         """Return |H|² of Gaussians ``(across, along, n)``, with σ in smallest sides of a voxel."""

@@ -1,6 +1,6 @@
-"""Estimate the kernel of a volume from the volume alone.
+"""Estimate the kernel of a volume, or of several with the same kernel, from the volumes alone.
 
-The power spectrum of the volume is compared with those that microscopes predict: a widefield
+The power spectrum of the volumes is compared with those that microscopes predict: a widefield
 microscope, a confocal one, one with a light sheet, and one whose PSF is a Gaussian. A specimen has
 no preferred direction on average, so that its power depends on the magnitude of the frequency
 alone. What the spectrum lacks along the optical axis, compared with across it, is therefore blur.
@@ -9,9 +9,9 @@ alone. What the spectrum lacks along the optical axis, compared with across it, 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from napari_blind_deconv.numerics.cylinders import CylinderMeans
 from napari_blind_deconv.numerics.microscope import voxel_psf, voxel_sides
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.numerics.parametric_kernel import WIDEST_POINT
+from napari_blind_deconv.numerics.spectrum import Spectrum
 from napari_blind_deconv.numerics.volume_evidence import VolumeEvidence
 from napari_blind_deconv.numerics.volume_kernels import (
     DEPTHS_IN_WATER,
@@ -29,7 +30,6 @@ from napari_blind_deconv.numerics.volume_kernels import (
     KernelFamily,
     PupilShape,
 )
-from napari_blind_deconv.numerics.volume_spectrum import volume_spectrum
 
 __all__ = ["ProbableKernel", "search_volume_kernels"]
 
@@ -71,26 +71,23 @@ class ProbableKernel(NamedTuple):
 
 
 def search_volume_kernels(
-    volume: NDArray[np.floating[Any]],
-    sampling: Sequence[float],
-    valid: NDArray[np.bool_] | None = None,
+    spectra: Iterable[Spectrum],
+    shape: Sequence[int],
     *,
     pupil: PupilShape | None = None,
     kind: KernelSource | None = None,
 ) -> Generator[Kernel, None, list[ProbableKernel]]:
-    """Search for the kernels that may have blurred a volume.
+    """Search for the kernels that may have blurred volumes.
 
-    The result does not depend on the offset and contrast of the volume, nor on how it is flipped.
+    The result does not depend on the offset and contrast of a volume, nor on how it is flipped.
 
     Parameters
     ----------
-    volume : ndarray
-        The blurred volume ``(planes, rows, columns)``. Of a larger one, the region of 128³ voxels
-        with the strongest contrast is used.
-    sampling : sequence of float
-        Voxel size along each axis, as a multiple of the smallest. The optical axis is the first.
-    valid : ndarray, optional
-        Mask of the voxels that are not filled, of the shape of the volume. Default: all.
+    spectra : iterable of Spectrum
+        Of one or more volumes, as `volume_spectrum`, of the same shape and voxel size. The optical
+        axis is the first. More volumes tell more, also if they show the same scene.
+    shape : sequence of int
+        Shape of a volume ``(planes, rows, columns)``, which kernels do not exceed.
     pupil : PupilShape, optional
         The objective, if it is known. The kernel is then no narrower than it allows.
     kind : KernelSource, optional
@@ -105,27 +102,30 @@ def search_volume_kernels(
     Returns
     -------
     list of ProbableKernel
-        Kernels of different kinds and widths, the most probable first; only a point if the volume
-        shows no blur. If it tells too little, or a kernel that is narrower than the objective
+        Kernels of different kinds and widths, the most probable first; only a point if the volumes
+        show no blur. If they tell too little, or a kernel that is narrower than the objective
         allows, only the narrowest that it allows, or none if the objective is not known.
     """
     yield (point := Kernel.point(3, source=KernelSource.NO_BLUR))
-    spectrum = volume_spectrum(volume, sampling, valid)
-    yield point
-    family = KernelFamily(CylinderMeans.of(spectrum), tuple(sampling), spectrum.shape[0], kind)
+    seen = []
+    for spectrum in spectra:
+        seen.append(spectrum)
+        yield point
+    planes, sampling = seen[0].shape[0], seen[0].sampling
+    family = KernelFamily(CylinderMeans.of(seen), sampling, planes, kind)
     narrowest = None if pupil is None else family.narrowest(pupil)
     found: list[_Found] = []
-    if spectrum.frequencies_seen >= _MIN_FREQUENCIES:
-        found = yield from _most_probable(family, pupil, volume.shape)
+    if sum(spectrum.frequencies_seen for spectrum in seen) >= _MIN_FREQUENCIES:
+        found = yield from _most_probable(family, pupil, shape)
     if narrowest is not None:
         if not found or _is_narrower(found[0].candidate, narrowest):
-            return [ProbableKernel.of(_drawn(narrowest, sampling, volume.shape), 0.0)]
+            return [ProbableKernel.of(_drawn(narrowest, sampling, shape), 0.0)]
         found = [each for each in found if not _is_narrower(each.candidate, narrowest)]
     if found and _is_point(found[0].candidate, sampling):
         return [ProbableKernel.of(point, 0.0)]
     kernels = []
     for each in found:
-        kernel = _drawn(each.candidate, sampling, volume.shape)
+        kernel = _drawn(each.candidate, sampling, shape)
         kernel = replace(kernel, misfit=each.misfit, width_deviation=each.deviation)
         kernels.append(ProbableKernel.of(kernel, each.evidence))
         if each.candidate.depth:  # the spectrum does not tell on which side the sample begins

@@ -1045,6 +1045,13 @@ FAULTS = (
         "stack_run",
     ),
     Fault(
+        "panel: picked beads are read in the pixels of their own layer",
+        "plugin/bead_recording.py",
+        "converted_points(np.asarray(picked.data), picked, layer, dims)",
+        "np.asarray(picked.data)",
+        "bead_form",
+    ),
+    Fault(
         "panel: a PSF of another pixel size is not resampled",
         "plugin/kernel_selection.py",
         "fitted = _resampled(_Resampling.of(kernel, pixels))",

@@ -5,6 +5,7 @@ import pytest
 from scipy.special import erf
 
 from napari_blind_deconv import Image, psf_from_beads
+from napari_blind_deconv.bead_psf import diameter_in_unit
 from napari_blind_deconv.kernel import KernelWidths
 from napari_blind_deconv.numerics.beads import LeftOut
 from napari_blind_deconv.numerics.metrics import kernel_similarity
@@ -116,6 +117,15 @@ def test_the_size_of_the_beads_is_subtracted():
     expected = np.sqrt(np.square(plain.fwhm) - 8 * np.log(2) / 20 * 0.2**2)
     assert corrected.fwhm == pytest.approx(expected)
     np.testing.assert_array_equal(corrected.kernel, plain.kernel)
+
+
+def test_a_diameter_needs_the_pixel_size_along_all_axes():
+    sides = {"Z": 300.0, "Y": 100.0, "X": 100.0}
+    assert diameter_in_unit(Image(slide(3), "ZYX", sides, "nm"), 0.2) == pytest.approx(200)
+    assert diameter_in_unit(Image(slide(3), "ZYX"), None) is None
+    for known in ({}, {"Y": 100.0, "X": 100.0}):
+        with pytest.raises(ValueError, match="Expected a pixel size to correct for beads"):
+            diameter_in_unit(Image(slide(3), "ZYX", known, "nm"), 0.2)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import ome_types
 import pytest
 import tifffile
-from napari.components import LayerList, ViewerModel
+from napari.components import ViewerModel
 from napari.layers import Image
 from napari.layers._source import layer_source
 
@@ -36,7 +36,9 @@ def layers() -> list[Image]:
 
 @pytest.fixture
 def form(qtbot, layers) -> KernelForm:
-    widget = KernelForm(LayerList(layers))
+    viewer = ViewerModel()
+    viewer.layers.extend(layers)
+    widget = KernelForm(viewer)
     qtbot.addWidget(widget)
     return widget
 

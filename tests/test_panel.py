@@ -39,7 +39,14 @@ from napari_blind_deconv.plugin.colours import (
     contrast_of,
     readable,
 )
-from napari_blind_deconv.plugin.kernel_form import FOUND, GAUSSIAN, LAYER, MICROSCOPE, PSF_FILE
+from napari_blind_deconv.plugin.kernel_form import (
+    BEADS,
+    FOUND,
+    GAUSSIAN,
+    LAYER,
+    MICROSCOPE,
+    PSF_FILE,
+)
 from napari_blind_deconv.plugin.kernel_view import KernelView
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
 from napari_blind_deconv.results import TRACE_DTYPE
@@ -267,7 +274,7 @@ class TestTooltips:
         labelled = [label for label in panel.findChildren(QLabel) if label.buddy() is not None]
         assert len(labelled) > 30
         plain = [panel.progress, panel.trace_plot, panel.kernel_view, panel.result.kernel_label]
-        for source in (FOUND, LAYER, PSF_FILE, GAUSSIAN, MICROSCOPE):
+        for source in (FOUND, LAYER, PSF_FILE, BEADS, GAUSSIAN, MICROSCOPE):
             panel.form.kernel.source.value = source
             for widget in (*controls(panel), *labelled, *plain):
                 assert tooltip_of(widget, panel), name_of(widget)
@@ -320,7 +327,7 @@ def is_sentence(text: str) -> bool:
 
 
 class TestKeyboard:
-    @pytest.mark.parametrize("source", [FOUND, PSF_FILE, MICROSCOPE])
+    @pytest.mark.parametrize("source", [FOUND, PSF_FILE, BEADS, MICROSCOPE])
     def test_tab_follows_what_is_seen(self, panel, source):
         panel.form.kernel.source.value = source
         content = show_at(panel, 300)

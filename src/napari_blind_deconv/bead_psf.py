@@ -15,8 +15,9 @@ from napari_blind_deconv.image import Image
 from napari_blind_deconv.kernel import Kernel
 from napari_blind_deconv.numerics.beads import Bead, average, find_beads
 from napari_blind_deconv.psf import prepare_psf
+from napari_blind_deconv.units import in_unit
 
-__all__ = ["BeadPsf", "psf_from_beads"]
+__all__ = ["BeadPsf", "diameter_in_unit", "psf_from_beads"]
 
 _LEAST_SIDE = 7  # of the window of a bead
 # A ball of diameter d has the variance d² / 20 along each axis.
@@ -151,6 +152,23 @@ def psf_from_beads(
     fwhm = np.sqrt(np.maximum(np.median(widths, axis=0) ** 2 - ball**2, 0))
     deviation = widths.std(axis=0, ddof=1) if len(used) > 1 else np.full(pixels.ndim, np.nan)
     return BeadPsf(kernel, tuple(beads), tuple(fwhm.tolist()), tuple(deviation.tolist()), unit)
+
+
+def diameter_in_unit(image: Image, micrometres: float | None) -> float | None:
+    """Return the diameter of beads in the unit of an image; None for none.
+
+    Raises
+    ------
+    ValueError
+        If the pixel size of the image is not known along all axes.
+    """
+    if micrometres is None:
+        return None
+    diameter = in_unit(micrometres, "µm", image.unit)
+    is_known = set("ZYX").intersection(image.axes) <= image.spacing.keys()
+    if diameter is None or not is_known:
+        raise ValueError("Expected a pixel size to correct for beads, got none.")
+    return diameter
 
 
 def _pixels(

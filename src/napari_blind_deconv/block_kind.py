@@ -27,6 +27,12 @@ class BlockKind(StrEnum):
         return cls.VOLUME if count == 3 else cls.PLANE
 
     @property
+    def with_its_axes(self) -> str:
+        """The kind and its axes, such as ``"plane (rows, columns)"``."""
+        planes = "planes, " if self is BlockKind.VOLUME else ""
+        return f"{self} ({planes}rows, columns)"
+
+    @property
     def element(self) -> str:
         """What it consists of: ``"pixel"`` or ``"voxel"``."""
         return "voxel" if self is BlockKind.VOLUME else "pixel"

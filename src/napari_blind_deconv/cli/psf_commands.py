@@ -127,23 +127,18 @@ def psf_beads(
 ) -> None:
     """Measure the PSF on an image of beads, and print its widths and which beads were left out."""
     with one_sentence_errors():
-        from napari_blind_deconv.bead_psf import psf_from_beads
+        from napari_blind_deconv.bead_psf import diameter_in_unit, psf_from_beads
         from napari_blind_deconv.io.images import check_output
         from napari_blind_deconv.io.stacks import open_image
-        from napari_blind_deconv.units import in_unit
 
         check_output(out, overwrite=overwrite, inputs=[image])
         given = parse_pixel_size(pixel_size)
         with open_image(image, series=series, pixel_size=given) as opened:
             beads = opened.image
-            unit = beads.unit
-            diameter = None if bead_diameter is None else in_unit(bead_diameter, "µm", unit)
-            if bead_diameter is not None and diameter is None:
-                raise ValueError("Expected a pixel size to correct for beads, got none.")
             measured = psf_from_beads(
                 beads,
                 positions=None if at is None else [parse_position(text) for text in at],
-                bead_diameter=diameter,
+                bead_diameter=diameter_in_unit(beads, bead_diameter),
                 shape=parse_sides(shape),
             )
         errors.print(measured.described, soft_wrap=True)

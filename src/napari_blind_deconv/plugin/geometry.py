@@ -227,9 +227,9 @@ class LayerGeometry:
         return np.moveaxis(stack, len(self.stack_axes), self.depth)
 
     def embed_points(self, points: NDArray[Any]) -> NDArray[Any]:
-        """Return points ``(N, 2)`` of the plane as points ``(N, ndim)`` of the layer."""
+        """Return points ``(N, 2)`` of a plane or ``(N, 3)`` of a volume as points of the layer."""
         embedded = np.zeros((len(points), len(self.position)))
-        embedded[:, list(self.axes)] = points
+        embedded[:, list(self.block_axes[-points.shape[1] :])] = points
         return embedded
 
     def _linear_matrix(self) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The form for the kernel: estimated from the image, given, or modelled from the microscope."""
+"""The form for the kernel: estimated from the image, given, measured, or modelled."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from magicgui.widgets import CheckBox, ComboBox, FileEdit, FloatSpinBox
 from magicgui.widgets.bases import Widget
-from napari.components import LayerList
 from napari.layers import Image
 from psygnal import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
@@ -21,6 +20,7 @@ from napari_blind_deconv.io.images import read_psf
 from napari_blind_deconv.kernel import Kernel
 from napari_blind_deconv.numerics.optics import gaussian_kernel
 from napari_blind_deconv.plugin.axes import stack_axes
+from napari_blind_deconv.plugin.bead_form import BeadForm
 from napari_blind_deconv.plugin.kernel_selection import KernelSelection, NamedKernel, PixelGrid
 from napari_blind_deconv.plugin.layer_array import full_data
 from napari_blind_deconv.plugin.layer_box import LayerBox
@@ -30,7 +30,11 @@ from napari_blind_deconv.plugin.pixel_size import read_pixel_size, read_steps
 from napari_blind_deconv.plugin.settings_form import form_rows, show_row
 from napari_blind_deconv.psf import prepare_psf
 
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
 __all__ = [
+    "BEADS",
     "FOUND",
     "GAUSSIAN",
     "LAST",
@@ -44,9 +48,10 @@ FOUND = "found in the image"
 LAST = "the last result's"
 LAYER = "from a layer"
 PSF_FILE = "from a file"
+BEADS = "measured on beads"
 GAUSSIAN = "a Gaussian"
 MICROSCOPE = "the microscope's"
-_GIVEN = (LAST, LAYER, PSF_FILE)
+_GIVEN = (LAST, LAYER, PSF_FILE, BEADS)
 _MODELLED = (GAUSSIAN, MICROSCOPE)
 # The source comes first: its widget sets whether the kernel is held.
 _CHOICES = ("source", "layer", "file", "sigma", "sigma_z")
@@ -58,11 +63,13 @@ class KernelForm(QWidget):
 
     Parameters
     ----------
-    layers : LayerList
-        Layers of the viewer, from which the user can choose a PSF.
+    viewer : Viewer
+        Viewer with the layers, from which the user can choose a PSF.
 
     Attributes
     ----------
+    beads : BeadForm
+        Measurement of the PSF on an image of beads.
     microscope : MicroscopeForm
         Optics for the model of the microscope.
 
@@ -74,7 +81,7 @@ class KernelForm(QWidget):
 
     changed = Signal()
 
-    def __init__(self, layers: LayerList) -> None:
+    def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self._last: Kernel | None = None
         self._block = BlockKind.PLANE
@@ -84,7 +91,7 @@ class KernelForm(QWidget):
             tooltip="Origin of the kernel (PSF). By default it is estimated from the image.",
         )
         self.layer = LayerBox(
-            layers,
+            viewer.layers,
             label="PSF layer",
             tooltip="Layer with the PSF: one plane, or for a volume one volume.",
         )
@@ -96,6 +103,8 @@ class KernelForm(QWidget):
         )
         self.sigma = _sigma("σ (px)", 2.0, "Standard deviation of the Gaussian, in pixels.")
         self.sigma_z = _sigma("σ along Z (planes)", 2.0, "The same along Z, in planes.")
+        self.beads = BeadForm(viewer)
+        self.beads.measured.connect(self._on_measured)
         self.microscope = MicroscopeForm()
         self.held = CheckBox(
             label="Hold it fixed",
@@ -110,7 +119,8 @@ class KernelForm(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         optics = self.microscope.rows
-        rows = [self.source, *self._rows, self.sigma_z, *optics.values(), self.held]
+        own = [self.source, *self._rows, self.sigma_z]
+        rows = [*own, *self.beads.rows, *optics.values(), self.held]
         column.addWidget(form_rows(rows))
         self.source.changed.connect(self._choose_held)
         for widget in (self.source, optics["kind"]):
@@ -211,6 +221,7 @@ class KernelForm(QWidget):
             LAST: self._last_kernel,
             LAYER: lambda: self._kernel_of_layer(pixels),
             PSF_FILE: self._kernel_of_file,
+            BEADS: self.beads.refuse,
             GAUSSIAN: lambda: self._gaussian(pixels),
             MICROSCOPE: lambda: self.microscope.model(pixels, other),
         }
@@ -232,13 +243,20 @@ class KernelForm(QWidget):
             is_volume = self._block is BlockKind.VOLUME
             self.held.value = is_volume or self.source.value in _GIVEN
 
+    def _on_measured(self, psf: Image) -> None:
+        """Choose the PSF that was measured, unless the user has chosen another source since."""
+        if self.source.value == BEADS:
+            self.layer.value = psf
+            self.source.value = LAYER
+
     def _show_rows(self) -> None:
         source, is_volume = self.source.value, self._block is BlockKind.VOLUME
         for widget, sources in self._rows.items():
             show_row(widget, source in sources)
         show_row(self.sigma_z, source == GAUSSIAN and is_volume)
+        self.beads.show_rows(is_chosen=source == BEADS, block=self._block)
         self.microscope.show_rows(is_chosen=source == MICROSCOPE, is_volume=is_volume)
-        show_row(self.held, source != FOUND)
+        show_row(self.held, source not in (FOUND, BEADS))
 
     def _last_kernel(self) -> NamedKernel:
         if self._last is None:
@@ -252,9 +270,7 @@ class KernelForm(QWidget):
             raise ValueError(f"No layer is chosen as the PSF; choose a {axes}D layer.")
         weights = np.squeeze(np.asarray(full_data(layer)))
         if layer.rgb or weights.ndim != axes:
-            block = (
-                "volume (planes, rows, columns)" if pixels.is_volume else "plane (rows, columns)"
-            )
+            block = BlockKind.with_axes(axes).with_its_axes
             raise ValueError(
                 f"Expected a PSF layer with a single grey {block}, got {layer.name} of shape "
                 f"{weights.shape}."

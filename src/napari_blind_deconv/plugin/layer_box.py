@@ -22,13 +22,20 @@ class LayerBox(ComboBox):
         Layers of the viewer.
     kinds : tuple of type
         Kinds of layers to choose from; default: images.
+    nothing : str
+        Text of the choice of no layer.
     **options
         Label and tooltip of the box.
     """
 
     def __init__(
-        self, layers: LayerList, kinds: tuple[type[Layer], ...] = (Image,), **options: Any
+        self,
+        layers: LayerList,
+        kinds: tuple[type[Layer], ...] = (Image,),
+        nothing: str = ComboBox.null_string,
+        **options: Any,
     ) -> None:
+        self.null_string = nothing
         super().__init__(
             choices=lambda _box: [layer for layer in layers if isinstance(layer, kinds)],
             nullable=True,

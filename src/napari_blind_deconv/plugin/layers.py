@@ -28,6 +28,7 @@ __all__ = [
     "kernel_of_each_plane",
     "layer_metadata",
     "outputs_beside",
+    "psf_layer",
     "residual_layer",
     "stack_record",
     "trace_layer",
@@ -65,13 +66,11 @@ def displayable(geometry: LayerGeometry, image: NDArray[Any]) -> NDArray[Any]:
 def kernel_layer(
     geometry: LayerGeometry, kernel: NDArray[Any], metadata: dict[str, Any]
 ) -> LayerData:
-    """Return the kernel's layer, to the right of the image at its top, at the image's scale.
+    """Return the layer of a result's kernel, which lies as that of :func:`psf_layer` does.
 
-    `ResultLayers` hides it, and moves it onto the image as long as it is hidden. The kernel of a
-    volume lies at the middle of its planes; without those beyond them, which would add planes to
-    the viewer's slider, and the name says so.
-
-    If the image is mirrored, the kernel is too, because that is the blur which the viewer shows.
+    `ResultLayers` hides it, and moves it onto the image as long as it is hidden. It is without the
+    planes beyond those of a volume, which would add planes to the viewer's slider, and the name
+    says so.
 
     Parameters
     ----------
@@ -82,16 +81,40 @@ def kernel_layer(
     metadata : dict
         Metadata of the layer.
     """
-    beside = geometry.right_of_plane(0, kernel.shape[-2:])
     is_cut = False
     if geometry.depth is not None:
         is_cut = kernel.shape[-3] > geometry.planes
         first = max(0, kernel.shape[-3] - geometry.planes) // 2
         kernel = kernel[..., first : first + geometry.planes, :, :]
+    name = f"{geometry.name} [kernel{', central planes' if is_cut else ''}]"
+    return psf_layer(geometry, kernel, name, metadata)
+
+
+def psf_layer(
+    geometry: LayerGeometry, kernel: NDArray[Any], name: str, metadata: dict[str, Any]
+) -> LayerData:
+    """Return the layer of a PSF, to the right of an image at its top, at the image's scale.
+
+    The PSF of a volume lies at the middle of its planes. If the image is mirrored, the PSF is too,
+    because that is the blur which the viewer shows.
+
+    Parameters
+    ----------
+    geometry : LayerGeometry
+        Position of the image.
+    kernel : ndarray
+        Weights of the PSF, or of those of a stack, ``(*stack, *kernel)``.
+    name : str
+        Name of the layer.
+    metadata : dict
+        Metadata of the layer.
+    """
+    beside = geometry.right_of_plane(0, kernel.shape[-2:])
+    if geometry.depth is not None:
         above = (geometry.planes - kernel.shape[-3]) // 2
         beside = beside.shifted(above, [geometry.depth])
     arguments = {
-        "name": f"{geometry.name} [kernel{', central planes' if is_cut else ''}]",
+        "name": name,
         "colormap": "inferno",
         "interpolation2d": "nearest",
         "metadata": metadata,

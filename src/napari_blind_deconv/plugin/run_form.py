@@ -73,7 +73,7 @@ class RunForm(QWidget):
         super().__init__()
         self._viewer = viewer
         self.input = InputForm(viewer, self._on_input_changed, self.failed.emit)
-        self.kernel = KernelForm(viewer.layers)
+        self.kernel = KernelForm(viewer)
         self.kernel_window = KernelWindow()
         self._make_rows()
         self.kernel_section = self._make_kernel_section()

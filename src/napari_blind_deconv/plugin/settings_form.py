@@ -8,7 +8,7 @@ from html import escape
 from typing import Any, get_args
 
 from annotated_types import Ge, Le
-from magicgui.widgets import CheckBox, ComboBox, LineEdit, SpinBox
+from magicgui.widgets import CheckBox, ComboBox, LineEdit, PushButton, SpinBox
 from magicgui.widgets.bases import ValueWidget, Widget
 from pydantic.fields import FieldInfo
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QWidget
@@ -83,7 +83,7 @@ def _add_row(layout: QFormLayout, widget: Widget) -> None:
     field = widget.native
     if not isinstance(field, QComboBox):  # its own minimum has room for each of its choices
         field.setMinimumWidth(_MIN_FIELD_WIDTH)
-    if isinstance(widget, CheckBox):  # a check box shows its own label
+    if isinstance(widget, CheckBox | PushButton):  # these show their own label
         layout.addRow(field)
         return
     label = QLabel(widget.label)

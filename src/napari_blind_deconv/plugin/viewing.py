@@ -18,6 +18,7 @@ __all__ = [
     "pixel_size",
     "plane_axes",
     "plane_shape",
+    "show_point",
     "shown_index",
     "shows_last_axes",
     "unit_factors",
@@ -85,6 +86,14 @@ def viewer_position(layer: Layer, dims: Dims) -> NDArray[np.float64]:
     # A layer with fewer axes than the viewer corresponds to the viewer's last axes.
     point = np.asarray(dims.point, np.float64)[-layer.ndim :]
     return point * unit_factors(dims.units, layer.units)
+
+
+def show_point(layer: Layer, dims: Dims, point: NDArray[np.float64]) -> None:
+    """Move the viewer's sliders to a point of a layer."""
+    world = np.array(layer.data_to_world(point)) / unit_factors(dims.units, layer.units)
+    for axis in range(-layer.ndim, 0):
+        if dims.ndim + axis not in dims.displayed:
+            dims.set_point(dims.ndim + axis, world[axis])
 
 
 def unit_factors(source: Sequence[Any] | None, target: Sequence[Any]) -> NDArray[np.float64]:

@@ -67,6 +67,8 @@ class BlindDeconvolutionWidget(QWidget):
         self.result.plane_shown.connect(self._show_result)
         self.result.failed.connect(self._show_error)
         self.form.failed.connect(self._show_error)
+        self.form.kernel.beads.done.connect(self._show_status)
+        self.form.kernel.beads.failed.connect(self._show_error)
         self.form.checked.connect(self._update_run_button)
         self.result.saved.connect(self._show_status)
         self.result.deleted.connect(self._show_last)

@@ -2,7 +2,7 @@
 
 import math
 from functools import cache
-from itertools import combinations, product
+from itertools import chain, combinations, product
 
 import numpy as np
 import pytest
@@ -32,11 +32,12 @@ from napari_blind_deconv.kernel import KernelSource
 from napari_blind_deconv.kernel_widths import KernelWidths
 from napari_blind_deconv.numerics.cylinders import CylinderMeans
 from napari_blind_deconv.numerics.microscope_transfer import RadialGrid, pupil_of
+from napari_blind_deconv.numerics.regions import regions_with_contrast
 from napari_blind_deconv.numerics.spectrum import Spectrum, windowed
 from napari_blind_deconv.numerics.volume_evidence import VolumeEvidence
 from napari_blind_deconv.numerics.volume_kernels import FWHM, KernelFamily, PupilShape
 from napari_blind_deconv.numerics.volume_search import ProbableKernel, search_volume_kernels
-from napari_blind_deconv.numerics.volume_spectrum import continued, fading, volume_spectrum
+from napari_blind_deconv.numerics.volume_spectrum import continued, fading, volume_spectra
 from napari_blind_deconv.optics import MicroscopeKind
 from napari_blind_deconv.reasons import Finding, QualityFlag
 from napari_blind_deconv.results import BlockResult, Notice
@@ -89,7 +90,7 @@ def blurred_by(weights: np.ndarray) -> np.ndarray:
 
 def search(*volumes: np.ndarray, **options):
     """Return the search for the kernel of volumes."""
-    spectra = (volume_spectrum(volume, SAMPLING) for volume in volumes)
+    spectra = chain(*(volume_spectra(volume, SAMPLING) for volume in volumes))
     return search_volume_kernels(spectra, volumes[0].shape, **options)
 
 
@@ -168,7 +169,7 @@ class TestSeveralVolumes:
         assert self.error(found_in(*dim)) < self.error(found_in(dim[0])) / 2
 
     def test_a_volume_that_is_given_twice_tells_no_more(self, confocal):
-        spectrum = volume_spectrum(confocal[0], SAMPLING)
+        [spectrum] = volume_spectra(confocal[0], SAMPLING)
         evidence = []
         for spectra in ([spectrum], [spectrum, spectrum]):
             means = CylinderMeans.of(spectra)
@@ -201,6 +202,39 @@ class TestSeveralVolumes:
         task = Task(stack, Settings(), KernelChoice.find(scope))
         run_to_end(make_plan(task, RunControl(), reference=reference))
         assert counts == searched
+
+
+class TestRegions:
+    """Parts of a large volume add up like volumes."""
+
+    @pytest.fixture
+    def spots(self) -> np.ndarray:
+        """Noise with spots, which are brighter on one side."""
+        random = np.random.default_rng(0)
+        points = random.random((12, 256, 256)) > 0.999
+        light = 100.0 * ndimage.gaussian_filter(points.astype(float), 1.2)
+        light[:, :, 128:] *= 2
+        return random.normal(light, 1.0)
+
+    def test_the_one_with_most_contrast_is_first_and_none_overlap(self, spots):
+        regions = regions_with_contrast(spots, 96, 10)
+        assert 2 <= len(regions) < 10
+        deviations = [spots[region].std() for region in regions]
+        assert deviations[0] == max(deviations)
+        counts = np.zeros(spots.shape)
+        for region in regions:
+            assert spots[region].shape == (12, 96, 96)
+            counts[region] += 1
+        assert counts.max() == 1
+
+    def test_those_with_nothing_but_noise_are_left_out(self, spots):
+        several = len(volume_spectra(spots, SAMPLING))
+        assert 2 <= several <= 4
+        spots[:, :, :128] = np.random.default_rng(1).normal(size=spots[:, :, :128].shape)
+        assert len(volume_spectra(spots, SAMPLING)) < several
+
+    def test_a_small_volume_is_one(self, confocal):
+        assert len(volume_spectra(confocal[0], SAMPLING)) == 1
 
 
 class TestKinds:
@@ -454,8 +488,8 @@ class TestFaults:
         for each in (volume, image_of(spots)):
             problem = Problem.of(Task(each, Settings(), KernelChoice.find()))
             valid = problem.inspection.valid_luminance
-            spectrum = volume_spectrum(problem.luminance, each.sampling, valid)
-            found = run_to_end(search_volume_kernels([spectrum], each.block_shape))
+            spectra = volume_spectra(problem.luminance, each.sampling, valid)
+            found = run_to_end(search_volume_kernels(spectra, each.block_shape))
             widths.append(found[0].kernel.widths.along_axes)
         np.testing.assert_allclose(*widths, rtol=0.25)
 

@@ -17,7 +17,7 @@ from napari_blind_deconv.numerics.kernel_search import search_kernel
 from napari_blind_deconv.numerics.spectrum import Spectrum
 from napari_blind_deconv.numerics.volume_kernels import PupilShape
 from napari_blind_deconv.numerics.volume_search import search_volume_kernels
-from napari_blind_deconv.numerics.volume_spectrum import volume_spectrum
+from napari_blind_deconv.numerics.volume_spectrum import volume_spectra
 from napari_blind_deconv.optics import MicroscopeKind
 from napari_blind_deconv.results import Snapshot, Stage
 
@@ -109,7 +109,7 @@ def _volume_search(
 def _spectra(problem: Problem, others: Iterable[Image]) -> Iterator[Spectrum]:
     for inspection in itertools.chain([problem.inspection], map(Inspection.of, others)):
         luminance, valid = inspection.luminance, inspection.valid_luminance
-        yield volume_spectrum(luminance, inspection.block.sampling, valid)
+        yield from volume_spectra(luminance, inspection.block.sampling, valid)
 
 
 def _pupil(block: Image) -> PupilShape | None:

@@ -63,8 +63,9 @@ def deconvolve_stack(
     kernel : KernelChoice, Kernel, array_like or str, optional
         Choice of the kernel. ``"per-channel"`` (default): found on the sharpest plane of each
         channel, then held. ``"shared"``: found on the sharpest plane of the stack, then held.
-        Of volumes, the four sharpest are searched together. ``"per-slice"``: found on each plane, which is slower and follows a blur that changes with
-        depth. A kernel or an array: a known PSF, held.
+        Of volumes, the four sharpest are searched together. ``"per-slice"``: found on each plane,
+        which is slower and follows a blur that changes with depth. A kernel or an array: a known
+        PSF, held.
     block : str
         What is deconvolved at once: each ``"plane"`` (default) or each ``"volume"``, along Z, Y and
         X, whose PSF has three axes. The result of volumes has Z before Y.

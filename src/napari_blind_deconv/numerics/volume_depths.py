@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from napari_blind_deconv.numerics.cylinders import CylinderMeans
 from napari_blind_deconv.numerics.volume_evidence import VolumeEvidence
 from napari_blind_deconv.numerics.volume_kernels import KernelFamily
-from napari_blind_deconv.numerics.volume_spectrum import volume_spectrum
+from napari_blind_deconv.numerics.volume_spectrum import volume_spectra
 
 __all__ = ["widening"]
 
@@ -60,8 +60,8 @@ def widening(
     for start in starts:
         third = slice(start, start + planes)
         known = None if valid is None else valid[third]
-        spectrum = volume_spectrum(volume[third], sampling, known)
-        family = KernelFamily(CylinderMeans.of([spectrum]), tuple(sampling), planes)
+        means = CylinderMeans.of(volume_spectra(volume[third], sampling, known))
+        family = KernelFamily(means, tuple(sampling), planes)
         gaussians = list(family.gaussians())
         transfers = np.array([each.transfer for each in gaussians])
         evidence.append(VolumeEvidence.of(family.means, transfers).of_transfers(transfers))

@@ -84,8 +84,8 @@ def search_volume_kernels(
     Parameters
     ----------
     spectra : iterable of Spectrum
-        Of one or more volumes, as `volume_spectrum`, of the same shape and voxel size. The optical
-        axis is the first. More volumes tell more, also if they show the same scene.
+        Of regions of one or more volumes, from `volume_spectra`, of the same shape and voxel size.
+        The optical axis is the first. More of them tell more, also if they show the same scene.
     shape : sequence of int
         Shape of a volume ``(planes, rows, columns)``, which kernels do not exceed.
     pupil : PupilShape, optional

@@ -1,4 +1,4 @@
-"""The power spectrum of a volume, in which its borders and gaps leave little trace.
+"""The power spectra of regions of a volume, in which borders and gaps leave little trace.
 
 Gaps are voxels without an image, such as saturated ones. A small gap is continued from around it.
 What was in a deep one cannot be told from outside, so that the rest of the volume fades towards it,
@@ -16,12 +16,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.sparse.linalg import LinearOperator, cg
 
-from napari_blind_deconv.numerics.regions import region_with_contrast
+from napari_blind_deconv.numerics.regions import regions_with_contrast
 from napari_blind_deconv.numerics.spectrum import Spectrum, border_window, windowed
 
-__all__ = ["continued", "fading", "volume_spectrum"]
+__all__ = ["continued", "fading", "volume_spectra"]
 
-_REGION = 128  # side in voxels of the region that is used
+_SIDE, _MOST = 128, 4  # of the regions that are used: side in voxels, and number
+# Share of the information of the best region that another one has at least. With less, the mean of
+# the two tells less than the best alone: if noise is stronger than the signal, that of the other
+# region must be more than √2 − 1 times as strong.
+_LEAST_INFORMATION = (math.sqrt(2) - 1) ** 2
 _MIN_VALID_SHARE = 0.01  # keeps the spectrum of a region without valid voxels finite
 
 _DEEP = 5  # voxels along each side of a cube that a deep gap holds
@@ -30,12 +34,14 @@ _ITERATIONS = 50  # which smooth the ends of a gap; its middle changes more slow
 _TOLERANCE = 1e-4  # of what is left of the gradient
 
 
-def volume_spectrum(
+def volume_spectra(
     volume: NDArray[np.floating[Any]],
     sampling: Sequence[float],
     valid: NDArray[np.bool_] | None = None,
-) -> Spectrum:
-    """Return the spectrum of a volume: of its region of 128³ voxels with the strongest contrast.
+) -> list[Spectrum]:
+    """Return the spectra of the regions of a volume that tell most about its kernel.
+
+    They are at most four, of at most 128³ voxels; a small volume is one region.
 
     Parameters
     ----------
@@ -46,12 +52,20 @@ def volume_spectrum(
     valid : ndarray, optional
         Mask of the valid voxels, same shape. Default: all.
     """
-    region = region_with_contrast(volume, _REGION)
-    part = volume[region]
-    known = np.ones(part.shape, bool) if valid is None else valid[region]
-    weights = border_window(part.shape) * fading(known)
-    share = max(float(np.average(known, weights=np.square(weights))), _MIN_VALID_SHARE)
-    return Spectrum.of(windowed(continued(part, known), weights), share, sampling=sampling)
+    if valid is None:
+        valid = np.ones(volume.shape, bool)
+    regions = regions_with_contrast(volume, _SIDE, _MOST)
+    spectra = [_spectrum(volume[region], sampling, valid[region]) for region in regions]
+    least = _LEAST_INFORMATION * max(spectrum.information for spectrum in spectra)
+    return [spectrum for spectrum in spectra if spectrum.information >= least]
+
+
+def _spectrum(
+    volume: NDArray[np.floating[Any]], sampling: Sequence[float], valid: NDArray[np.bool_]
+) -> Spectrum:
+    weights = border_window(volume.shape) * fading(valid)
+    share = max(float(np.average(valid, weights=np.square(weights))), _MIN_VALID_SHARE)
+    return Spectrum.of(windowed(continued(volume, valid), weights), share, sampling=sampling)
 
 
 def continued(

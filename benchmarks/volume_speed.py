@@ -1,4 +1,4 @@
-"""``python -m benchmarks.volume_speed``: time and memory for a large volume, beside its peers.
+"""``python -m benchmarks.volume_speed``: time, memory and PSNR of a large volume, beside its peers.
 
 Every method runs in a process of its own, with all threads, on the same made volume of points and
 clouds in a widefield microscope. What Python and its packages take is part of the memory of the
@@ -11,8 +11,9 @@ import importlib.util
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -23,13 +24,14 @@ from scipy import ndimage, signal
 from skimage.restoration import richardson_lucy as scikit_image
 
 from benchmarks.memory import peak_memory
-from benchmarks.suites.volumes import red_lionfish
+from benchmarks.suites.volumes import psnr, red_lionfish
 from benchmarks.tables import markdown
-from benchmarks.volumes import OFFSET, OPTICS, PIXEL_SIZE, SCENES
-from napari_blind_deconv import Kernel, KernelChoice, Settings, deconvolve, microscope_psf
+from benchmarks.volumes import OFFSET, OPTICS, PIXEL_SIZE, SCENES, VolumeCase
+from napari_blind_deconv import KernelChoice, Settings, deconvolve, microscope_psf
 from napari_blind_deconv.engine.devices import choose_device
 
 ITERATIONS = 30  # of Richardson-Lucy
+FEWER = (5, 10)  # of ours, which are accelerated
 WINDOW = (11, 33, 33)  # voxels of the PSF
 _PHOTONS = 200
 _PEER = f"Richardson-Lucy of scikit-image, {ITERATIONS} iterations"
@@ -40,7 +42,7 @@ def main(
     only: Annotated[str, typer.Option("--method", help="Methods with this in the name.")] = "",
     device: Annotated[str, typer.Option(help="Of our methods: auto, cpu, cuda or mps.")] = "cpu",
 ) -> None:
-    """Print seconds, their ratio to scikit-image's, iterations and peak memory of each method."""
+    """Print seconds, their ratio to scikit-image, iterations, memory and PSNR of each method."""
     rows = {}
     for name in _methods(device):
         if only in name:
@@ -55,36 +57,40 @@ def main(
 
 
 def _measured(name: str, sides: tuple[int, int, int], device: str) -> dict[str, float]:
-    volume, psf = _volume(sides)
+    case = _case(sides)
     where = choose_device(device if name in _our_methods(device) else "cpu")
     torch.zeros(1, device=where)  # a GPU is started, which is not part of the time
     started = time.perf_counter()
-    iterations = _methods(device)[name](volume, psf)
+    iterations, estimate = _methods(device)[name](case)
     seconds = time.perf_counter() - started
     memory = peak_memory(where)
     return {
         "s": seconds,
         "iterations": iterations,
         "peak memory, GiB": float("nan") if memory is None else memory,
+        "PSNR": psnr(case, estimate),
     }
 
 
-def _volume(sides: tuple[int, int, int]) -> tuple[NDArray[np.uint16], Kernel]:
-    """Return a made volume in counts, and its PSF."""
+def _case(sides: tuple[int, int, int]) -> VolumeCase:
+    """Return a made volume in counts, with its PSF."""
     random = np.random.default_rng(0)
     psf = microscope_psf(OPTICS["widefield"], PIXEL_SIZE, within=WINDOW)
     clouds = ndimage.gaussian_filter(random.normal(size=sides), (3, 9, 9))
     scene = SCENES["spots"](random, sides) + 0.05 * (clouds > 0.02)
     light = signal.fftconvolve(scene, psf.weights, mode="same").clip(0)
-    counts = random.poisson(_PHOTONS * light / np.quantile(light, 0.999)) + OFFSET
-    return counts.astype(np.uint16), psf
+    gain = _PHOTONS / np.quantile(light, 0.999)
+    counts = (random.poisson(gain * light) + OFFSET).astype(np.uint16)
+    truth = (gain * scene + OFFSET).astype(np.float32)
+    peak = float(truth.max()) - OFFSET
+    return VolumeCase("widefield", counts, truth, peak, psf, OPTICS["widefield"])
 
 
-_Method = Callable[[NDArray[np.uint16], Kernel], int]
+_Method = Callable[[VolumeCase], tuple[int, NDArray[Any]]]
 
 
 def _methods(device: str) -> dict[str, _Method]:
-    """Return methods that deconvolve a volume and return their number of iterations."""
+    """Return methods that return their number of iterations, and their estimate."""
     methods: dict[str, _Method] = {_PEER: _scikit_image}
     if importlib.util.find_spec("RedLionfishDeconv") is not None:
         methods[f"RedLionfish, {ITERATIONS} iterations"] = _red_lionfish
@@ -93,38 +99,47 @@ def _methods(device: str) -> dict[str, _Method]:
 
 def _our_methods(device: str) -> dict[str, _Method]:
     default = Settings(device=device)
-    lucy = default.with_changes(
-        solver="richardson-lucy",
-        max_iterations=ITERATIONS,
-        stop_at_noise=False,
-        early_stopping=False,
-    )
+    lucy = {
+        f"richardson-lucy, {number} iterations": partial(_ours, _richardson_lucy(default, number))
+        for number in (*FEWER, ITERATIONS)
+    }
     return {
-        f"richardson-lucy, {ITERATIONS} iterations": lambda volume, psf: _ours(volume, lucy, psf),
-        "default": lambda volume, psf: _ours(volume, default, psf),
-        "default, kernel found": lambda volume, _: _ours(volume, default, None),
+        **lucy,
+        "default": partial(_ours, default),
+        "default, kernel found": partial(_ours, default, is_blind=True),
     }
 
 
-def _ours(volume: NDArray[np.uint16], settings: Settings, psf: Kernel | None) -> int:
-    kernel = KernelChoice.find() if psf is None else psf
-    result = deconvolve(volume, settings, axes="ZYX", pixel_size=PIXEL_SIZE, kernel=kernel)
-    return len(result.trace)
+def _richardson_lucy(default: Settings, iterations: int) -> Settings:
+    return default.with_changes(
+        solver="richardson-lucy",
+        max_iterations=iterations,
+        stop_at_noise=False,
+        early_stopping=False,
+    )
 
 
-def _scikit_image(volume: NDArray[np.uint16], psf: Kernel) -> int:
-    light = _light(volume)
-    scikit_image(light / light.max(), psf.weights, ITERATIONS, clip=False)
-    return ITERATIONS
+def _ours(
+    settings: Settings, case: VolumeCase, *, is_blind: bool = False
+) -> tuple[int, NDArray[Any]]:
+    kernel = KernelChoice.find() if is_blind else case.psf
+    result = deconvolve(case.observed, settings, axes="ZYX", pixel_size=PIXEL_SIZE, kernel=kernel)
+    return len(result.trace), result.image
 
 
-def _red_lionfish(volume: NDArray[np.uint16], psf: Kernel) -> int:
-    red_lionfish(_light(volume), psf.weights, ITERATIONS)
-    return ITERATIONS
+def _scikit_image(case: VolumeCase) -> tuple[int, NDArray[Any]]:
+    light = _light(case)
+    peak = light.max()
+    estimate = scikit_image(light / peak, case.psf.weights, ITERATIONS, clip=False)
+    return ITERATIONS, peak * estimate + case.offset
 
 
-def _light(volume: NDArray[np.uint16]) -> NDArray[np.float32]:
-    return (volume.astype(np.float32) - OFFSET).clip(0)
+def _red_lionfish(case: VolumeCase) -> tuple[int, NDArray[Any]]:
+    return ITERATIONS, red_lionfish(_light(case), case.psf.weights, ITERATIONS) + case.offset
+
+
+def _light(case: VolumeCase) -> NDArray[np.float32]:
+    return (case.observed.astype(np.float32) - case.offset).clip(0)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -59,7 +60,7 @@ class VolumeCase:
     """
 
     name: str
-    observed: NDArray[np.float32]
+    observed: NDArray[Any]
     truth: NDArray[np.float32]
     peak: float
     psf: Kernel

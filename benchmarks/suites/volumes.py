@@ -155,9 +155,9 @@ def _measure(
     started, spent = time.perf_counter(), 0.0
     for name, estimate in estimates(case):
         spent += time.perf_counter() - started
-        psnr = _psnr(case, estimate)
-        if psnr > best["psnr"]:
-            best = {"psnr": psnr, "chosen": name, "seconds": spent}
+        value = psnr(case, estimate)
+        if value > best["psnr"]:
+            best = {"psnr": value, "chosen": name, "seconds": spent}
         started = time.perf_counter()
     return best
 
@@ -176,7 +176,7 @@ def _measure_found(
         kernel.widths.along_axes for kernel in (result.kernel, case.psf)
     )
     return {
-        "psnr": _psnr(case, result.image),
+        "psnr": psnr(case, result.image),
         "seconds": seconds,
         "chosen": result.kernel.source.value,
         "kind": _kind(case),
@@ -190,7 +190,7 @@ def _kind(case: VolumeCase) -> str:
     return case.name.split(",")[0]
 
 
-def _psnr(case: VolumeCase, estimate: NDArray[np.floating[Any]]) -> float:
+def psnr(case: VolumeCase, estimate: NDArray[np.floating[Any]]) -> float:
     """Return PSNR inside the border, after the best shift of the truth."""
     inside = (slice(BORDER, -BORDER),) * 3
     shift, *_ = phase_cross_correlation(estimate, case.truth, upsample_factor=10)

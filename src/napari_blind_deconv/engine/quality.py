@@ -20,6 +20,7 @@ from napari_blind_deconv.numerics.location import centre_kernel, origin_at_centr
 from napari_blind_deconv.numerics.pixel_faults import PixelFault, fill
 from napari_blind_deconv.numerics.regions import plane_with_contrast
 from napari_blind_deconv.numerics.resolution import resolution
+from napari_blind_deconv.numerics.threads import in_threads
 from napari_blind_deconv.optics import MicroscopeKind
 from napari_blind_deconv.reasons import Finding, QualityFlag, StopReason
 from napari_blind_deconv.results import MIN_SHARPENING, TrustReport
@@ -161,6 +162,7 @@ def _trust_report(
     residual[~valid] = np.nan
     interior = residual[np.isfinite(residual)]
     is_large_enough = interior.size >= _MIN_INTERIOR_SIDE**2
+    level = _robust_deviation(interior) if is_large_enough else math.nan
     noise = float(np.sqrt(np.square(camera.deviation(image[valid])).mean()))
     signal = math.sqrt(max(float(image[valid].var()) - noise**2, 0.0))
     total = float(image[valid].sum(dtype=np.float64))
@@ -168,8 +170,8 @@ def _trust_report(
     plane = plane_with_contrast(image)
     return TrustReport(
         residual=residual,
-        residual_level=_robust_deviation(interior) if is_large_enough else None,
-        residual_correlation=_neighbour_correlation(residual) if is_large_enough else None,
+        residual_level=level if is_large_enough else None,
+        residual_correlation=_neighbour_correlation(residual, level) if is_large_enough else None,
         noise=noise,
         gain=camera.gain,
         offset=camera.offset,
@@ -274,15 +276,27 @@ def _robust_deviation(values: NDArray[np.floating[Any]]) -> float:
     return float(_DEVIATION_PER_MAD * np.median(np.abs(values - np.median(values))))
 
 
-def _neighbour_correlation(residual: NDArray[np.float32]) -> float:
-    """Return the mean correlation of adjacent pixels along all axes, outliers clipped."""
-    interior = residual[np.isfinite(residual)]
-    limit = _OUTLIER_LIMIT * max(_robust_deviation(interior), float(np.finfo(np.float32).tiny))
-    clipped = np.clip(residual - np.median(interior), -limit, limit)
+def _neighbour_correlation(residual: NDArray[np.float32], level: float) -> float:
+    """Return the mean correlation of adjacent pixels along all axes, outliers clipped.
+
+    Parameters
+    ----------
+    residual : ndarray
+        NaN where it is not known.
+    level : float
+        Its robust standard deviation.
+    """
+    limit = _OUTLIER_LIMIT * max(level, float(np.finfo(np.float32).tiny))
+    middle = np.median(residual[np.isfinite(residual)])
+    clipped = np.clip(residual - middle, -limit, limit)
     variance = np.nanmean(np.square(clipped))
     if variance == 0:
         return 0.0
-    along = (np.moveaxis(clipped, axis, 0) for axis in range(clipped.ndim))
-    products = [axis[1:] * axis[:-1] for axis in along]
-    known = [product for product in products if np.isfinite(product).any()]
-    return float(np.mean([np.nanmean(product) for product in known]) / variance) if known else 0.0
+
+    def covariance(axis: int) -> float:
+        along = np.moveaxis(clipped, axis, 0)
+        product = along[1:] * along[:-1]
+        return float(np.nanmean(product)) if np.isfinite(product).any() else math.nan
+
+    known = [each for each in in_threads(covariance, range(clipped.ndim)) if math.isfinite(each)]
+    return float(np.mean(known) / variance) if known else 0.0

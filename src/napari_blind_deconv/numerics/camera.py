@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, stats
 
 from napari_blind_deconv.numerics.noise_shape import WHITE_NOISE, NoiseShape
-from napari_blind_deconv.numerics.threads import gaussian_smoothed
+from napari_blind_deconv.numerics.threads import gaussian_smoothed, in_threads
 
 __all__ = ["CameraNoise"]
 
@@ -21,6 +21,7 @@ _MEDIAN_SQUARE = 0.4549  # median of the square of a standard normal variable
 _BINS = 24
 _MIN_PIXELS_PER_BIN = 50
 _MAX_VOXELS = 2**22  # more of them do not make the estimate better
+_PIXELS_AT_ONCE = 2**20  # that a thread takes
 _SMOOTHING = 2.0  # σ in pixels of the Gaussian that estimates the local brightness
 # If the variance grows over the image by less than this fraction, it counts as constant.
 _MIN_GROWTH = 0.2
@@ -107,5 +108,10 @@ class CameraNoise:
 
     def deviation(self, brightness: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Return the standard deviation of the noise expected at each brightness."""
-        variance = np.interp(brightness, self.levels, self.variances)
-        return np.sqrt(np.maximum(variance, math.ulp(0.0)))
+        parts = np.array_split(brightness.ravel(), max(1, brightness.size // _PIXELS_AT_ONCE))
+
+        def variance(part: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+            return np.interp(part, self.levels, self.variances)
+
+        variances = np.concatenate(in_threads(variance, parts)).reshape(brightness.shape)
+        return np.sqrt(np.maximum(variances, math.ulp(0.0), out=variances), out=variances)

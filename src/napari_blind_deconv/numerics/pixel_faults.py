@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_blind_deconv.numerics.flat_areas import flat_areas
-from napari_blind_deconv.numerics.threads import gaussian_smoothed
+from napari_blind_deconv.numerics.threads import gaussian_smoothed, in_threads
 
 __all__ = ["PixelFault", "counted", "fill", "find_faults", "pixel_noise"]
 
@@ -25,6 +26,8 @@ _TOP_SHARE = 0.02  # of the range of values, in which those values are counted
 # Areas of one value are not left out if less than this share of the image would remain.
 _MIN_VALID_SHARE = 0.02
 _FILL_SIGMA, _FILL_WEIGHT = 1.0, 0.02  # pixels; weight of what is known at a coarser scale only
+_FILL_REACH = 4  # pixels, at which the Gaussian is cut off
+_PLACES_AT_ONCE = 2000  # that are filled, so that their surroundings take little memory
 _AROUND = [(i, j) for i in range(-2, 3) for j in range(-2, 3) if (i, j) != (0, 0)]
 _NEXT = [max(abs(i), abs(j)) == 1 for i, j in _AROUND]
 _QUARTILES = 1.349  # distance between the quartiles of a normal distribution, in deviations
@@ -85,9 +88,12 @@ def fill(plane: NDArray[np.floating[Any]], valid: NDArray[np.bool_]) -> NDArray[
         Mask of the valid pixels, same shape; at least one is True.
     """
     known = np.where(valid, plane, 0.0)
-    if valid.all():
+    gaps = np.nonzero(~valid)
+    if not len(gaps[0]):
         return known
-    return np.where(valid, known, _smooth(known, valid.astype(np.float64)))
+    near = _smooth_at(gaps, known, valid)
+    known[gaps] = _smooth(known, valid.astype(np.float64))[gaps] if near is None else near
+    return known
 
 
 def pixel_noise(plane: NDArray[np.floating[Any]], valid: NDArray[np.bool_] | None = None) -> float:
@@ -101,6 +107,41 @@ def pixel_noise(plane: NDArray[np.floating[Any]], valid: NDArray[np.bool_] | Non
     if valid is not None:
         used &= valid[..., 1:] & valid[..., :-1]
     return float(np.median(differences[used])) * 1.4826 / math.sqrt(2) if used.any() else 0.0
+
+
+def _smooth_at(
+    places: tuple[NDArray[np.intp], ...], values: NDArray[np.float64], valid: NDArray[np.bool_]
+) -> NDArray[np.float64] | None:
+    """Return what `_smooth` has at a few places; None if these are many, or far from valid pixels.
+
+    Values are 0 where they are not valid.
+    """
+    offsets = np.arange(-_FILL_REACH, _FILL_REACH + 1)
+    profile = np.exp(-np.square(offsets / _FILL_SIGMA) / 2)
+    weights = reduce(np.multiply.outer, [profile / profile.sum()] * values.ndim)
+    if len(places[0]) * weights.size > values.size:
+        return None
+    mean = values.sum() / np.count_nonzero(valid)
+
+    def smooth(some: NDArray[np.intp]) -> NDArray[np.float64]:
+        around: list[NDArray[np.intp]] = []
+        for axis, (at, side) in enumerate(zip(places, values.shape, strict=True)):
+            # The image is continued as its mirror image.
+            beyond = np.mod(at[some, np.newaxis] + offsets, 2 * side)
+            inside = np.minimum(beyond, 2 * side - 1 - beyond)
+            others = [other for other in range(values.ndim) if other != axis]
+            around.append(np.expand_dims(inside, [1 + other for other in others]))
+        axes = range(1, values.ndim + 1)
+        total, summed = (
+            np.tensordot(of_all[tuple(around)], weights, (axes, range(values.ndim)))
+            for of_all in (valid, values)
+        )
+        summed += _FILL_WEIGHT * mean
+        return np.where(total > _FILL_WEIGHT, summed / (total + _FILL_WEIGHT), np.nan)
+
+    parts = np.array_split(np.arange(len(places[0])), len(places[0]) // _PLACES_AT_ONCE + 1)
+    smoothed = np.concatenate(in_threads(smooth, parts))
+    return None if np.isnan(smoothed).any() else smoothed
 
 
 def _smooth(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """``python -m benchmarks.volume_speed``: time, memory and PSNR of a large volume, beside its peers.
 
 Every method runs in a process of its own, with all threads, on the same made volume of points and
-clouds in a widefield microscope. What Python and its packages take is part of the memory of the
+clouds in a confocal microscope. What Python and its packages take is part of the memory of the
 CPU, and what they take to be loaded is not part of the time. The peers always compute on the CPU.
 """
 
@@ -26,12 +26,21 @@ from skimage.restoration import richardson_lucy as scikit_image
 from benchmarks.memory import peak_memory
 from benchmarks.suites.volumes import psnr, red_lionfish
 from benchmarks.tables import markdown
-from benchmarks.volumes import OFFSET, OPTICS, PIXEL_SIZE, SCENES, VolumeCase
+from benchmarks.volumes import (
+    BACKGROUND,
+    EXCITATION,
+    OFFSET,
+    OPTICS,
+    PIXEL_SIZE,
+    READ_NOISE,
+    SCENES,
+    VolumeCase,
+)
 from napari_blind_deconv import KernelChoice, Settings, deconvolve, microscope_psf
 from napari_blind_deconv.engine.devices import choose_device
 
 ITERATIONS = 30  # of Richardson-Lucy
-FEWER = (5, 10)  # of ours, which are accelerated
+FEWER = (5, 10)  # by which as good an estimate may be reached
 WINDOW = (11, 33, 33)  # voxels of the PSF
 _PHOTONS = 200
 _PEER = f"Richardson-Lucy of scikit-image, {ITERATIONS} iterations"
@@ -41,6 +50,9 @@ def main(
     sides: Annotated[tuple[int, int, int], typer.Option(help="Sides in voxels.")] = (64, 512, 512),
     only: Annotated[str, typer.Option("--method", help="Methods with this in the name.")] = "",
     device: Annotated[str, typer.Option(help="Of our methods: auto, cpu, cuda or mps.")] = "cpu",
+    photon_counting: Annotated[
+        bool, typer.Option(help="A volume without background and read noise.")
+    ] = False,
 ) -> None:
     """Print seconds, their ratio to scikit-image, iterations, memory and PSNR of each method."""
     rows = {}
@@ -48,7 +60,7 @@ def main(
         if only in name:
             # A new process, whose peak memory is that of the method alone.
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                rows[name] = pool.submit(_measured, name, sides, device).result()
+                rows[name] = pool.submit(_measured, name, sides, device, photon_counting).result()
             typer.echo(f"{name}: {rows[name]['s']:.1f} s", err=True)
     table = pd.DataFrame(rows).T.astype({"iterations": int})
     if _PEER in table.index:
@@ -56,8 +68,10 @@ def main(
     typer.echo(markdown(table))
 
 
-def _measured(name: str, sides: tuple[int, int, int], device: str) -> dict[str, float]:
-    case = _case(sides)
+def _measured(
+    name: str, sides: tuple[int, int, int], device: str, photon_counting: bool
+) -> dict[str, float]:
+    case = _case(sides, photon_counting)
     where = choose_device(device if name in _our_methods(device) else "cpu")
     torch.zeros(1, device=where)  # a GPU is started, which is not part of the time
     started = time.perf_counter()
@@ -72,18 +86,31 @@ def _measured(name: str, sides: tuple[int, int, int], device: str) -> dict[str, 
     }
 
 
-def _case(sides: tuple[int, int, int]) -> VolumeCase:
-    """Return a made volume in counts, with its PSF."""
+def _case(sides: tuple[int, int, int], photon_counting: bool) -> VolumeCase:
+    """Return a made volume in counts, with its PSF.
+
+    It has the background and the read noise of the suite `volumes`, unless photons are counted.
+    """
     random = np.random.default_rng(0)
-    psf = microscope_psf(OPTICS["widefield"], PIXEL_SIZE, within=WINDOW)
+    psf = microscope_psf(
+        OPTICS["confocal"],
+        PIXEL_SIZE,
+        microscope="confocal",
+        excitation_wavelength=EXCITATION,
+        within=WINDOW,
+    )
     clouds = ndimage.gaussian_filter(random.normal(size=sides), (3, 9, 9))
     scene = SCENES["spots"](random, sides) + 0.05 * (clouds > 0.02)
+    scene = scene / scene.max() + (0 if photon_counting else BACKGROUND)
     light = signal.fftconvolve(scene, psf.weights, mode="same").clip(0)
     gain = _PHOTONS / np.quantile(light, 0.999)
-    counts = (random.poisson(gain * light) + OFFSET).astype(np.uint16)
+    counts = random.poisson(gain * light) + random.normal(
+        OFFSET, 0 if photon_counting else READ_NOISE, sides
+    )
     truth = (gain * scene + OFFSET).astype(np.float32)
     peak = float(truth.max()) - OFFSET
-    return VolumeCase("widefield", counts, truth, peak, psf, OPTICS["widefield"])
+    counts = np.rint(counts).astype(np.uint16)
+    return VolumeCase("confocal", counts, truth, peak, psf, OPTICS["confocal"])
 
 
 _Method = Callable[[VolumeCase], tuple[int, NDArray[Any]]]
@@ -93,7 +120,8 @@ def _methods(device: str) -> dict[str, _Method]:
     """Return methods that return their number of iterations, and their estimate."""
     methods: dict[str, _Method] = {_PEER: _scikit_image}
     if importlib.util.find_spec("RedLionfishDeconv") is not None:
-        methods[f"RedLionfish, {ITERATIONS} iterations"] = _red_lionfish
+        for number in (*FEWER, ITERATIONS):
+            methods[f"RedLionfish, {number} iterations"] = partial(_red_lionfish, number)
     return methods | _our_methods(device)
 
 
@@ -134,8 +162,8 @@ def _scikit_image(case: VolumeCase) -> tuple[int, NDArray[Any]]:
     return ITERATIONS, peak * estimate + case.offset
 
 
-def _red_lionfish(case: VolumeCase) -> tuple[int, NDArray[Any]]:
-    return ITERATIONS, red_lionfish(_light(case), case.psf.weights, ITERATIONS) + case.offset
+def _red_lionfish(iterations: int, case: VolumeCase) -> tuple[int, NDArray[Any]]:
+    return iterations, red_lionfish(_light(case), case.psf.weights, iterations) + case.offset
 
 
 def _light(case: VolumeCase) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ from napari_blind_deconv import Kernel, Optics, microscope_psf
 from napari_blind_deconv.numerics.convolution import Convolution
 
 __all__ = [
+    "EXCITATION",
     "MICROSCOPES",
     "OPTICS",
     "PHOTONS",
@@ -33,7 +34,7 @@ PIXEL_SIZE = (0.2, 0.1, 0.1)  # µm
 LARGEST = (31, 79, 79)  # sides of a PSF; with fewer columns, far planes would lose their light
 BACKGROUND, OFFSET, READ_NOISE = 0.02, 100.0, 1.5
 PHOTONS = (25, 200, 2000)  # at the brightest voxel of the blurred volume
-_EMISSION, _EXCITATION = 0.525, 0.488
+EMISSION, EXCITATION = 0.525, 0.488  # µm
 
 Shape = tuple[int, ...]
 Random = np.random.Generator
@@ -129,12 +130,12 @@ SCENES: dict[str, Callable[[Random, Shape], NDArray[np.float32]]] = {
 }
 
 
-_WATER = Optics(1.2, 1.33, (_EMISSION,))
+_WATER = Optics(1.2, 1.33, (EMISSION,))
 OPTICS = {
     "confocal": _WATER,
-    "light sheet": Optics(0.8, 1.33, (_EMISSION,)),
+    "light sheet": Optics(0.8, 1.33, (EMISSION,)),
     "widefield": _WATER,
-    "widefield, aberrated": Optics(1.4, 1.515, (_EMISSION,)),  # oil immersion, 5 µm deep in water
+    "widefield, aberrated": Optics(1.4, 1.515, (EMISSION,)),  # oil immersion, 5 µm deep in water
 }
 MICROSCOPES = tuple(OPTICS)
 
@@ -144,7 +145,7 @@ def _psf(microscope: str) -> Kernel:
     make = partial(microscope_psf, OPTICS[microscope], PIXEL_SIZE, within=LARGEST)
     match microscope:
         case "confocal":
-            return make(microscope="confocal", excitation_wavelength=_EXCITATION)
+            return make(microscope="confocal", excitation_wavelength=EXCITATION)
         case "light sheet":
             return make(microscope="light-sheet", sheet_thickness=1.5)
         case "widefield":

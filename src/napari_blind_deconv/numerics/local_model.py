@@ -57,8 +57,10 @@ _DARKEST_NOISE = 3.1  # standard deviations of noise below its mean, at this per
 _BRIGHT = 99.5  # percentile of the image that counts as bright
 # A few bright points on black: the percentile is bounded by this share of the brightest pixel.
 _MIN_BRIGHT = 0.01
-# The start is raised to this share of the dark level, below which the field is minus infinity.
-_MIN_START = 0.1
+# Where an estimate is darker than its mean around a place, it is raised to that before its field is
+# taken, as the field of no light is minus infinity; but to no more and no less than these shares of
+# what is dark light for the link. The first share alone left a haze where there is no background.
+_MIN_START, _DARKEST_START = 0.1, 0.01
 # Added to the local energy of detail, as a share of its mean. A window holds a dozen independent
 # samples of detail, so that its energy is uncertain by about this much.
 _MIN_ENERGY = 0.1
@@ -182,11 +184,17 @@ class LocalModel:
         It follows small and bright objects more closely, at the cost of more noise in textures that
         fill the image.
         """
-        field = self.link.inverse(estimate - np.float32(self.dark))
+        field = self.field_of(estimate)
         level = gaussian_smoothed(field, self.reach)
         deviation = np.square(estimate - gaussian_smoothed(estimate, self.reach))
         narrow = tuple(_REFINED_REACH * length for length in self.reach)
         return replace(self, level=level, amplitude=_amplitude(deviation, narrow))
+
+    def field_of(self, estimate: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the field m + a·u of an estimate ``(*canvas)``, raised where it is dark."""
+        light = estimate - np.float32(self.dark)
+        narrow = tuple(_REFINED_REACH * length for length in self.reach)
+        return self.link.inverse(light, gaussian_smoothed(light, narrow))
 
     @property
     def link(self) -> Link:
@@ -216,9 +224,12 @@ class Link:
         light: Tensor = torch.nn.functional.softplus(field, beta=1 / self._dark)
         return light
 
-    def inverse(self, light: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the field of an estimate, whose pixels are raised to a positive minimum."""
-        scaled = np.maximum(light / self._dark, _MIN_START)
+    def inverse(
+        self, light: NDArray[np.float32], around: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return the field of light, raised to the light around, within bounds above 0."""
+        least = np.clip(around / self._dark, _DARKEST_START, _MIN_START)
+        scaled = np.maximum(light / self._dark, least)
         field: NDArray[np.float32] = self._dark * (scaled + np.log(-np.expm1(-scaled)))
         return field
 

@@ -71,7 +71,7 @@ class _Fit:
 
     def __init__(self, observed: Tensor, model: LocalModel, start: NDArray[np.float32]) -> None:
         on_device = partial(torch.as_tensor, device=observed.device)
-        self._dark, dark = model.dark, np.float32(model.dark)
+        self._dark = model.dark
         self._light = observed - self._dark
         self._link = model.link
         self._level = on_device(np.asarray(model.level, np.float32))
@@ -82,7 +82,7 @@ class _Fit:
         curvature = model.power + model.penalty + np.float32(MIN_CURVATURE)
         self._prior = on_device(model.penalty / curvature)
         self._scale = on_device(np.sqrt(np.float32(model.noise) / curvature))
-        field = (self._link.inverse(start - dark) - model.level) / model.amplitude
+        field = (model.field_of(start) - model.level) / model.amplitude
         self.coefficients = cosines_of(on_device(field), overwrite=True) / self._scale
         self.gradient = torch.empty_like(self.coefficients)
         self._scratch = torch.empty_like(self.coefficients)

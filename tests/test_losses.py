@@ -103,7 +103,7 @@ def test_the_objective_of_parts_is_that_of_the_whole(masked, monkeypatch):
     mask = np.zeros(counts.shape[:2], bool)
     mask[:7, 20:] = masked
     image = Image(counts, "YXS", masked=mask)
-    problem = Problem.of(Task(image, Settings(), KernelChoice.find()))
+    problem = Problem.of(Task(image, Settings(device="cpu"), KernelChoice.find()))
     blurred = torch.rand(problem.observed.shape, generator=torch.Generator().manual_seed(1))
     objective = Objective(problem)
     whole = objective.of_blurred(blurred, blurred)

@@ -57,10 +57,12 @@ _DARKEST_NOISE = 3.1  # standard deviations of noise below its mean, at this per
 _BRIGHT = 99.5  # percentile of the image that counts as bright
 # A few bright points on black: the percentile is bounded by this share of the brightest pixel.
 _MIN_BRIGHT = 0.01
-# Where an estimate is darker than its mean around a place, it is raised to that before its field is
-# taken, as the field of no light is minus infinity; but to no more and no less than these shares of
-# what is dark light for the link. The first share alone left a haze where there is no background.
-_MIN_START, _DARKEST_START = 0.1, 0.01
+# The field of no light is minus infinity. Before its field is taken, an estimate is raised to its
+# local mean and the light that noise hides, which is this share of the least deviation; but to no
+# less and no more than these shares of what is dark light for the link. The larger share alone left
+# a haze in a volume of counted photons, where space is empty.
+_HIDDEN = 0.5
+_DARKEST_START, _MIN_START = 0.01, 0.1
 # Added to the local energy of detail, as a share of its mean. A window holds a dozen independent
 # samples of detail, so that its energy is uncertain by about this much.
 _MIN_ENERGY = 0.1
@@ -194,7 +196,8 @@ class LocalModel:
         """Return the field m + a·u of an estimate ``(*canvas)``, raised where it is dark."""
         light = estimate - np.float32(self.dark)
         narrow = tuple(_REFINED_REACH * length for length in self.reach)
-        return self.link.inverse(light, gaussian_smoothed(light, narrow))
+        hidden = _HIDDEN * np.sqrt(self.variance[self.valid].min())
+        return self.link.inverse(light, gaussian_smoothed(light, narrow) + hidden)
 
     @property
     def link(self) -> Link:
@@ -225,10 +228,10 @@ class Link:
         return light
 
     def inverse(
-        self, light: NDArray[np.float32], around: NDArray[np.float32]
+        self, light: NDArray[np.float32], least: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Return the field of light, raised to the light around, within bounds above 0."""
-        least = np.clip(around / self._dark, _DARKEST_START, _MIN_START)
+        """Return the field of light that is raised to the least one, within bounds above 0."""
+        least = np.clip(least / self._dark, _DARKEST_START, _MIN_START)
         scaled = np.maximum(light / self._dark, least)
         field: NDArray[np.float32] = self._dark * (scaled + np.log(-np.expm1(-scaled)))
         return field

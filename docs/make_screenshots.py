@@ -12,7 +12,9 @@ import numpy as np
 from qtpy.QtWidgets import QApplication
 from superqt import QCollapsible
 
+from napari_blind_deconv import microscope_psf
 from napari_blind_deconv.plugin.widget import BlindDeconvolutionWidget
+from napari_blind_deconv.synthetic import VOLUME_OPTICS
 
 IMAGES = Path(__file__).parent / "images"
 SIZE = (1200, 900)
@@ -21,6 +23,7 @@ REGION = np.array([[85, 20], [85, 140], [190, 140], [190, 20]]) - 0.4  # of the 
 REPEATS = 5  # of the planes of the sample, so that some are not done yet
 
 HOT_PIXELS = 12
+BEADS = ((35, 35), (30, 90), (92, 60), (96, 100), (104, 106))  # rows and columns
 
 
 def wait(condition: Callable[[], bool], seconds: float = 300) -> None:
@@ -181,6 +184,34 @@ class Walk:
         self.viewer.dims.ndisplay = 2
         panel.form.reset()
 
+    def beads(self) -> None:
+        """Show the PSF that was measured on beads, and which of them were used."""
+        panel, random = self.panel, np.random.default_rng(0)
+        self.open("volume")
+        (layer,) = self.viewer.layers
+        psf = microscope_psf(VOLUME_OPTICS, tuple(layer.scale), shape=(33, 41, 41)).weights
+        beads = random.poisson(100, (41, 128, 128)).astype(float)
+        for row, column in BEADS:
+            within = (slice(4, 37), slice(row - 20, row + 21), slice(column - 20, column + 21))
+            beads[within] += random.poisson(3e5 * psf)
+        layer.visible = False
+        grid = {"scale": layer.scale, "units": layer.units, "axis_labels": layer.axis_labels}
+        recorded = self.viewer.add_image(beads.astype(np.uint16), name="beads", **grid)
+        recorded.contrast_limits = (80, 600)
+        self.viewer.layers.selection.active = layer
+        panel.form.input.scope.value = "this volume"
+        kernel = panel.form.kernel
+        kernel.source.value = "measured on beads"
+        kernel.beads.layer.value = recorded
+        kernel.beads.diameter.value = 0.1
+        kernel.beads.measure()
+        wait(lambda: kernel.source.value == "from a layer")
+        wait(lambda: "measuring" not in panel.form.expected_time.value)
+        self.unfold("Kernel")
+        self.viewer.fit_to_view()
+        self.shoot("beads")
+        panel.form.reset()
+
     def error(self) -> None:
         """Show the error for an image that cannot be deconvolved."""
         self.viewer.layers.clear()
@@ -203,6 +234,7 @@ def main(names: Sequence[str] = ()) -> None:
         walk.kernel,
         walk.stack,
         walk.volume,
+        walk.beads,
         walk.error,
     )
     for step in steps:

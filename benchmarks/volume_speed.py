@@ -28,15 +28,15 @@ from benchmarks.suites.volumes import psnr, red_lionfish
 from benchmarks.tables import markdown
 from benchmarks.volumes import (
     BACKGROUND,
-    EXCITATION,
     OFFSET,
     OPTICS,
     PIXEL_SIZE,
     READ_NOISE,
     SCENES,
     VolumeCase,
+    psf_of,
 )
-from napari_blind_deconv import KernelChoice, Settings, deconvolve, microscope_psf
+from napari_blind_deconv import KernelChoice, Settings, deconvolve
 from napari_blind_deconv.engine.devices import choose_device
 
 ITERATIONS = 30  # of Richardson-Lucy
@@ -92,13 +92,7 @@ def _case(sides: tuple[int, int, int], photon_counting: bool) -> VolumeCase:
     It has the background and the read noise of the suite `volumes`, unless photons are counted.
     """
     random = np.random.default_rng(0)
-    psf = microscope_psf(
-        OPTICS["confocal"],
-        PIXEL_SIZE,
-        microscope="confocal",
-        excitation_wavelength=EXCITATION,
-        within=WINDOW,
-    )
+    psf = psf_of("confocal", within=WINDOW)
     clouds = ndimage.gaussian_filter(random.normal(size=sides), (3, 9, 9))
     scene = SCENES["spots"](random, sides) + 0.05 * (clouds > 0.02)
     scene = scene / scene.max() + (0 if photon_counting else BACKGROUND)

@@ -18,7 +18,6 @@ from napari_blind_deconv import Kernel, Optics, microscope_psf
 from napari_blind_deconv.numerics.convolution import Convolution
 
 __all__ = [
-    "EXCITATION",
     "MICROSCOPES",
     "OPTICS",
     "PHOTONS",
@@ -27,6 +26,7 @@ __all__ = [
     "VolumeCase",
     "example",
     "made_cases",
+    "psf_of",
 ]
 
 FIELD = (32, 80, 80)  # voxels
@@ -34,7 +34,7 @@ PIXEL_SIZE = (0.2, 0.1, 0.1)  # µm
 LARGEST = (31, 79, 79)  # sides of a PSF; with fewer columns, far planes would lose their light
 BACKGROUND, OFFSET, READ_NOISE = 0.02, 100.0, 1.5
 PHOTONS = (25, 200, 2000)  # at the brightest voxel of the blurred volume
-EMISSION, EXCITATION = 0.525, 0.488  # µm
+_EMISSION, _EXCITATION = 0.525, 0.488  # µm
 
 Shape = tuple[int, ...]
 Random = np.random.Generator
@@ -130,22 +130,23 @@ SCENES: dict[str, Callable[[Random, Shape], NDArray[np.float32]]] = {
 }
 
 
-_WATER = Optics(1.2, 1.33, (EMISSION,))
+_WATER = Optics(1.2, 1.33, (_EMISSION,))
 OPTICS = {
     "confocal": _WATER,
-    "light sheet": Optics(0.8, 1.33, (EMISSION,)),
+    "light sheet": Optics(0.8, 1.33, (_EMISSION,)),
     "widefield": _WATER,
-    "widefield, aberrated": Optics(1.4, 1.515, (EMISSION,)),  # oil immersion, 5 µm deep in water
+    "widefield, aberrated": Optics(1.4, 1.515, (_EMISSION,)),  # oil immersion, 5 µm deep in water
 }
 MICROSCOPES = tuple(OPTICS)
 
 
 @cache
-def _psf(microscope: str) -> Kernel:
-    make = partial(microscope_psf, OPTICS[microscope], PIXEL_SIZE, within=LARGEST)
+def psf_of(microscope: str, within: Shape = LARGEST) -> Kernel:
+    """Return the PSF of a microscope, no larger than some sides."""
+    make = partial(microscope_psf, OPTICS[microscope], PIXEL_SIZE, within=within)
     match microscope:
         case "confocal":
-            return make(microscope="confocal", excitation_wavelength=EXCITATION)
+            return make(microscope="confocal", excitation_wavelength=_EXCITATION)
         case "light sheet":
             return make(microscope="light-sheet", sheet_thickness=1.5)
         case "widefield":
@@ -166,7 +167,7 @@ def made_cases() -> Iterator[tuple[str, str, int, Callable[[], VolumeCase]]]:
 def _made(
     draw: Callable[[Random, Shape], NDArray[np.float32]], microscope: str, photons: int, seed: int
 ) -> VolumeCase:
-    random, psf = np.random.default_rng(seed), _psf(microscope)
+    random, psf = np.random.default_rng(seed), psf_of(microscope)
     convolution = Convolution(torch.from_numpy(psf.weights))
     scene = draw(random, convolution.canvas_shape(FIELD))
     scene = (scene / scene.max() + BACKGROUND).astype(np.float32)

@@ -104,7 +104,8 @@ class Exposure:
 
 
 def estimates(observed: np.ndarray, model: LocalModel, start: np.ndarray) -> Iterator[np.ndarray]:
-    for fitted in islice(log_gaussian(torch.from_numpy(observed), model, start), STEPS):
+    steps = log_gaussian(torch.from_numpy(observed), model, model.field_of(start))
+    for fitted in islice(steps, STEPS):
         yield fitted.canvas.numpy()
 
 
@@ -143,7 +144,8 @@ class TestQuality:
         exposure = Exposure(ndimage.gaussian_filter(points, 0.6), 500, kernel)
         start, model = exposure.linear, exposure.model
         *_, first = estimates(exposure.observed, model, start)
-        *_, second = estimates(exposure.observed, model.refined(first), first)
+        refined = model.refined(first, model.field_of(first))
+        *_, second = estimates(exposure.observed, refined, first)
         gains = [
             exposure.gain(crop_to_field_of_view(each, kernel.shape)) for each in (first, second)
         ]

@@ -54,7 +54,7 @@ class LogGaussian(Converging):
         models = local_models(problem, start, ratio)
         estimates = _refined if problem.is_volume else log_gaussian
         runs = [
-            estimates(observed, model, canvas)
+            estimates(observed, model, model.field_of(canvas))
             for observed, model, canvas in zip(
                 problem.on_device(problem.observed), models, start, strict=True
             )
@@ -62,14 +62,15 @@ class LogGaussian(Converging):
         super().__init__(problem, problem.kernel_start, runs)
 
 
-def _refined(observed: Tensor, model: LocalModel, start: NDArray[np.float32]) -> Iterator[Fitted]:
+def _refined(observed: Tensor, model: LocalModel, field: NDArray[np.float32]) -> Iterator[Fitted]:
     """Yield the first estimates of a model, and then all of the model that they refine."""
-    first = log_gaussian(observed, model, start, memory=_MEMORY)
+    first = log_gaussian(observed, model, field, memory=_MEMORY)
     for fitted in islice(first, _FIRST_ITERATIONS):
         yield fitted
     estimate = fitted.canvas.cpu().numpy()
     del first, fitted  # frees their memory
-    yield from log_gaussian(observed, model.refined(estimate), estimate, memory=_MEMORY)
+    field = model.field_of(estimate)
+    yield from log_gaussian(observed, model.refined(estimate, field), field, memory=_MEMORY)
 
 
 def local_models(problem: Problem, start: NDArray[np.float32], ratio: float) -> list[LocalModel]:

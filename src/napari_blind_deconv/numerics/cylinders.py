@@ -81,11 +81,11 @@ class CylinderMeans:
         def mean(values: Array) -> Array:
             return np.bincount(index, values) / count
 
-        relative = sum((each.power / each.noise_power)[used] for each in spectra)
+        relative = np.mean([each.power / each.noise_power for each in spectra], axis=0)
         return cls(
             mean(np.square(lengths(lateral))),
             mean(np.square(down)),
-            mean(np.asarray(relative)) / len(spectra),
+            mean(relative[used]),
             len(spectra) * count.astype(np.float64),
             used,
             index,

@@ -180,24 +180,27 @@ class LocalModel:
             bright=max(bright - dark, math.ulp(1.0)),
         )
 
-    def refined(self, estimate: NDArray[np.float32]) -> Self:
+    def refined(self, estimate: NDArray[np.float32], field: NDArray[np.float32]) -> Self:
         """Return the model with the local mean and deviation of an estimate made with this model.
+
+        Its field is that of `field_of`.
 
         It follows small and bright objects more closely, at the cost of more noise in textures that
         fill the image.
         """
-        field = self.field_of(estimate)
         level = gaussian_smoothed(field, self.reach)
         deviation = np.square(estimate - gaussian_smoothed(estimate, self.reach))
-        narrow = tuple(_REFINED_REACH * length for length in self.reach)
-        return replace(self, level=level, amplitude=_amplitude(deviation, narrow))
+        return replace(self, level=level, amplitude=_amplitude(deviation, self._narrow_reach))
 
     def field_of(self, estimate: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the field m + a·u of an estimate ``(*canvas)``, raised where it is dark."""
         light = estimate - np.float32(self.dark)
-        narrow = tuple(_REFINED_REACH * length for length in self.reach)
         hidden = _HIDDEN * np.sqrt(self.variance[self.valid].min())
-        return self.link.inverse(light, gaussian_smoothed(light, narrow) + hidden)
+        return self.link.inverse(light, gaussian_smoothed(light, self._narrow_reach) + hidden)
+
+    @property
+    def _narrow_reach(self) -> tuple[float, ...]:
+        return tuple(_REFINED_REACH * length for length in self.reach)
 
     @property
     def link(self) -> Link:

@@ -26,7 +26,7 @@ _TOLERANCE = 2e-4
 def log_gaussian(
     observed: Tensor,
     model: LocalModel,
-    start: NDArray[np.float32],
+    field: NDArray[np.float32],
     *,
     memory: int = 10,
 ) -> Iterator[Fitted]:
@@ -38,8 +38,8 @@ def log_gaussian(
         Blurred image ``(*image)``, on the device that computes.
     model : LocalModel
         What is known of the image.
-    start : ndarray
-        Estimate on the canvas ``(*canvas)`` from which the steps begin.
+    field : ndarray
+        Field on the canvas ``(*canvas)`` from which the steps begin, as `LocalModel.field_of`.
     memory : int
         Steps that L-BFGS remembers. Raising it takes fewer steps, and two canvases more for each.
 
@@ -48,7 +48,7 @@ def log_gaussian(
     Fitted
         Estimate and its blur after every step of L-BFGS. The last one is the result.
     """
-    fit, before = _Fit(observed, model, start), math.inf
+    fit, before = _Fit(observed, model, field), math.inf
     for objective in minimised(fit.evaluate, fit.coefficients, fit.gradient, memory=memory):
         yield fit.fitted
         if not before - objective > _TOLERANCE * observed.numel():
@@ -69,7 +69,7 @@ class _Fit:
         The estimate where the objective was evaluated last, and its blur.
     """
 
-    def __init__(self, observed: Tensor, model: LocalModel, start: NDArray[np.float32]) -> None:
+    def __init__(self, observed: Tensor, model: LocalModel, field: NDArray[np.float32]) -> None:
         on_device = partial(torch.as_tensor, device=observed.device)
         self._dark = model.dark
         self._light = observed - self._dark
@@ -82,8 +82,8 @@ class _Fit:
         curvature = model.power + model.penalty + np.float32(MIN_CURVATURE)
         self._prior = on_device(model.penalty / curvature)
         self._scale = on_device(np.sqrt(np.float32(model.noise) / curvature))
-        field = (model.field_of(start) - model.level) / model.amplitude
-        self.coefficients = cosines_of(on_device(field), overwrite=True) / self._scale
+        detail = (field - model.level) / model.amplitude
+        self.coefficients = cosines_of(on_device(detail), overwrite=True) / self._scale
         self.gradient = torch.empty_like(self.coefficients)
         self._scratch = torch.empty_like(self.coefficients)
         self._residual, self._weighted = map(torch.empty_like, (self._light, self._weights))

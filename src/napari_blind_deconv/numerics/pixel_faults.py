@@ -9,6 +9,7 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from napari_blind_deconv.numerics.flat_areas import flat_areas
@@ -122,24 +123,18 @@ def _smooth_at(
     if len(places[0]) * weights.size > values.size:
         return None
     mean = values.sum() / np.count_nonzero(valid)
+    around = [
+        sliding_window_view(np.pad(image, _FILL_REACH, mode="symmetric"), weights.shape)
+        for image in (valid, values)
+    ]
 
-    def smooth(some: NDArray[np.intp]) -> NDArray[np.float64]:
-        around: list[NDArray[np.intp]] = []
-        for axis, (at, side) in enumerate(zip(places, values.shape, strict=True)):
-            # The image is continued as its mirror image.
-            beyond = np.mod(at[some, np.newaxis] + offsets, 2 * side)
-            inside = np.minimum(beyond, 2 * side - 1 - beyond)
-            others = [other for other in range(values.ndim) if other != axis]
-            around.append(np.expand_dims(inside, [1 + other for other in others]))
-        axes = range(1, values.ndim + 1)
-        total, summed = (
-            np.tensordot(of_all[tuple(around)], weights, (axes, range(values.ndim)))
-            for of_all in (valid, values)
-        )
+    def smooth(some: tuple[NDArray[np.intp], ...]) -> NDArray[np.float64]:
+        total, summed = (np.tensordot(each[some], weights, values.ndim) for each in around)
         summed += _FILL_WEIGHT * mean
         return np.where(total > _FILL_WEIGHT, summed / (total + _FILL_WEIGHT), np.nan)
 
-    parts = np.array_split(np.arange(len(places[0])), len(places[0]) // _PLACES_AT_ONCE + 1)
+    count = len(places[0]) // _PLACES_AT_ONCE + 1
+    parts = zip(*(np.array_split(along, count) for along in places), strict=True)
     smoothed = np.concatenate(in_threads(smooth, parts))
     return None if np.isnan(smoothed).any() else smoothed
 

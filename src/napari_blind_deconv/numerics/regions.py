@@ -10,16 +10,16 @@ from scipy import ndimage
 
 __all__ = ["plane_with_contrast", "region_with_contrast", "regions_with_contrast"]
 
-Region = tuple[slice, ...]
 
-
-def region_with_contrast(image: NDArray[np.floating[Any]], side: int) -> Region:
+def region_with_contrast(image: NDArray[np.floating[Any]], side: int) -> tuple[slice, ...]:
     """Return the slices of the region with the strongest contrast, as `regions_with_contrast`."""
     [region] = regions_with_contrast(image, side, 1)
     return region
 
 
-def regions_with_contrast(image: NDArray[np.floating[Any]], side: int, most: int) -> list[Region]:
+def regions_with_contrast(
+    image: NDArray[np.floating[Any]], side: int, most: int
+) -> list[tuple[slice, ...]]:
     """Return the slices of regions that do not overlap, the one with the strongest contrast first.
 
     Parameters
@@ -40,7 +40,7 @@ def regions_with_contrast(image: NDArray[np.floating[Any]], side: int, most: int
         np.clip(np.arange(total) - length // 2, 0, total - length)
         for length, total in zip(sides, image.shape, strict=True)
     ]
-    regions: list[Region] = []
+    regions: list[tuple[slice, ...]] = []
     while len(regions) < most and np.isfinite(sums).any():
         centre = np.unravel_index(sums.argmax(), sums.shape)
         first = [int(along[at]) for along, at in zip(starts, centre, strict=True)]

@@ -31,7 +31,7 @@ _STEADY = 1.06  # ratio by which the middle third may be out of order
 def widening(
     volume: NDArray[np.floating[Any]],
     sampling: Sequence[float],
-    valid: NDArray[np.bool_] | None = None,
+    valid: NDArray[np.bool_],
 ) -> float:
     """Return how many times as wide the kernel is at the last planes as at the first.
 
@@ -44,8 +44,8 @@ def widening(
         The blurred volume ``(planes, rows, columns)``, filled roughly where it is not valid.
     sampling : sequence of float
         Voxel size along each axis, as a multiple of the smallest.
-    valid : ndarray, optional
-        Mask of the valid voxels, same shape. Default: all.
+    valid : ndarray
+        Mask of the valid voxels, same shape.
 
     Returns
     -------
@@ -59,16 +59,15 @@ def widening(
     evidence = []
     for start in starts:
         third = slice(start, start + planes)
-        known = None if valid is None else valid[third]
-        means = CylinderMeans.of(volume_spectra(volume[third], sampling, known))
+        means = CylinderMeans.of(volume_spectra(volume[third], sampling, valid[third]))
         family = KernelFamily(means, tuple(sampling), planes)
-        gaussians = list(family.gaussians())
-        transfers = np.array([each.transfer for each in gaussians])
-        evidence.append(VolumeEvidence.of(family.means, transfers).of_transfers(transfers))
+        transfers = family.gaussian_transfers
+        evidence.append(VolumeEvidence.of(means, transfers).of_transfers(transfers).ravel())
     of_each = np.array(evidence)
     if of_each.max(axis=1).sum() - of_each.sum(axis=0).max() < _LEAST_EVIDENCE:
         return 1.0
-    widths = np.log([gaussians[best].widths for best in of_each.argmax(axis=1)])
+    compared = [gaussian.widths for gaussian in family.gaussians()]  # the same of each third
+    widths = np.log([compared[best] for best in of_each.argmax(axis=1)])
     steady = math.log(_STEADY)
     changes = [
         last - first

@@ -140,7 +140,6 @@ class BeadForm:
     # Called in the GUI thread, perhaps after the panel was closed
 
     def _on_end(self, recording: BeadRecording, source: Image, ended: BeadPsf | Failure) -> None:
-        self._on_finished()
         if not isalive(self.button.native):
             return
         if isinstance(ended, Failure):
@@ -155,7 +154,8 @@ class BeadForm:
         self.done.emit(ended.described)
 
     def _on_finished(self) -> None:
-        # `finished` is the only signal of a worker that is quit while its generator returns.
+        # The last signal of a worker, also of one that is quit. If the state changed before it,
+        # with the result, this signal could seem to end the next measurement.
         self._is_measuring = False
         if isalive(self.button.native):
             self._show_state()
